@@ -1,0 +1,1 @@
+"""What build this is."""

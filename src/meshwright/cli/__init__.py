@@ -1,0 +1,113 @@
+"""The command line: arguments → operation → view → exit code, one file a command.
+
+Commands are imported when they are called, so that a command without network starts in tens of milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from meshwright.errors import MeshwrightError
+
+_COMMANDS = {
+    "demo": "The whole story on this machine: control plane, real Envoys, a build, a bad build, a rollback.",
+    "validate": "Check definitions: fields, limits, references, rules. Exit 1 when something is found.",
+    "graph": "Print the dependency graph of definitions.",
+    "plan": "Show what applying definitions would change.",
+    "apply": "Apply definitions as one release of this stack.",
+    "status": "Show the server, the connected proxies and what each has taken.",
+    "wait": "Wait until every proxy that a release concerns has it.",
+    "history": "List this stack's releases.",
+    "drift": "Show where the running state differs from the stack's last release.",
+    "rollback": "Restore an older release of this stack, as a new release.",
+    "serve": "Run the control plane: App Mesh API, releases, xDS.",
+    "proxy": "Run the packaged Envoy for one virtual node or gateway.",
+    "trust": "Access keys of a local control plane.",
+    "audit": "Verify or export the audit log.",
+    "rules": "List the rules that validate applies, or explain one.",
+}
+"""Every command and its line in `meshwright --help`; the module `meshwright.cli.NAME` holds `command`."""
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"meshwright.cli.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"meshwright.cli.{cmd_name}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands from the table, without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, line in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Add "did you mean" to click's own error."""
+        import difflib  # noqa: PLC0415 - only on the way to an error
+
+        name = args[0] if args else ""
+        if name and name not in _COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, _COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " See 'meshwright --help'."
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--environment", envvar="MESHWRIGHT_ENVIRONMENT", help="Environment of meshwright.yaml to use.")
+@click.option("--endpoint", envvar="MESHWRIGHT_ENDPOINT", help="Control plane, such as http://127.0.0.1:9080.")
+@click.option("--config", envvar="MESHWRIGHT_CONFIG", help="Configuration file [default: meshwright.yaml].")
+@click.option("--quiet", is_flag=True, help="No progress, only results and errors.")
+@click.option("--verbose", is_flag=True, help="More progress; a traceback on an internal error.")
+@click.version_option(package_name="meshwright")
+@click.pass_context
+def cli(ctx: click.Context, /, **options: Any) -> None:
+    """Meshwright: App Mesh definitions, self-hosted, driven by your CI builds.
+
+    Exit codes: 0 clean, 1 found something or refused, 2 could not do it.
+    """
+    ctx.obj = options
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Interrupted.", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except MeshwrightError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 141
+    except Exception as error:
+        if "--verbose" in sys.argv:
+            raise
+        click.echo(
+            f"Error: internal error: {type(error).__name__}: {error}. This is a bug in Meshwright; "
+            "run again with --verbose for the traceback.",
+            err=True,
+        )
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)

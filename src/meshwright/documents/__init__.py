@@ -1,0 +1,1 @@
+"""Definitions in files: read every dialect, remember where every field stands."""

@@ -1,0 +1,139 @@
+"""Failures of ours, one exception tree; problems in a user's mesh are values (`meshwright.diagnostics`).
+
+    MeshwrightError                     exit code 2 unless said otherwise
+    ├── UsageError                      the command or the configuration cannot mean anything
+    ├── UnreadableError                 a file or folder cannot be read or is not what it should be
+    ├── UnreachableError                a server did not answer, or answered with something else
+    ├── RefusedError                    exit code 1: understood and refused; nothing was changed
+    │   ├── StalePlanError              what the plan starts from has changed since
+    │   └── RevisionConflictError       another writer committed first
+    ├── StorageError                    the database cannot be opened, read or written
+    └── ApiError                        one of App Mesh's ten errors, with its name and HTTP status
+        ├── BadRequestException 400     ├── ForbiddenException 403      ├── NotFoundException 404
+        ├── ConflictException 409       ├── ResourceInUseException 409  ├── LimitExceededException 400
+        ├── TooManyTagsException 400    ├── TooManyRequestsException 429
+        └── InternalServerErrorException 500, ServiceUnavailableException 503
+
+Every message names the thing, quotes the value, says why it matters and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MeshwrightError(Exception):
+    """The root of every failure that Meshwright raises on purpose."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UsageError(MeshwrightError):
+    """The command line or `meshwright.yaml` asks for something that cannot be done."""
+
+
+class UnreadableError(MeshwrightError):
+    """A file or folder cannot be read, or is not of the kind it should be."""
+
+
+class UnreachableError(MeshwrightError):
+    """A server did not answer in time, or its answer was not understood."""
+
+
+class RefusedError(MeshwrightError):
+    """The request was understood and refused; nothing was changed."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class StalePlanError(RefusedError):
+    """An object that the plan touches or references has changed since the plan was made."""
+
+
+class RevisionConflictError(RefusedError):
+    """Another writer committed between the read and this commit."""
+
+
+class StorageError(MeshwrightError):
+    """The database cannot be opened, read or written."""
+
+
+class ApiError(MeshwrightError):
+    """An error of the App Mesh API: `str()` is the wire message.
+
+    Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/CommonErrors.html
+    """
+
+    status: ClassVar[int] = 500
+
+    @property
+    def code(self) -> str:
+        """The error's name on the wire, as in the `x-amzn-ErrorType` header."""
+        return type(self).__name__
+
+
+class BadRequestException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The request is malformed or breaks a rule of the service."""
+
+    status: ClassVar[int] = 400
+    exit_code: ClassVar[int] = 1
+
+
+class ForbiddenException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The caller may not do this."""
+
+    status: ClassVar[int] = 403
+    exit_code: ClassVar[int] = 1
+
+
+class NotFoundException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The object, or one that it must refer to, does not exist."""
+
+    status: ClassVar[int] = 404
+    exit_code: ClassVar[int] = 1
+
+
+class ConflictException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The name is taken, or the client token was used for another request."""
+
+    status: ClassVar[int] = 409
+    exit_code: ClassVar[int] = 1
+
+
+class ResourceInUseException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The object cannot be deleted while another one refers to it."""
+
+    status: ClassVar[int] = 409
+    exit_code: ClassVar[int] = 1
+
+
+class LimitExceededException(ApiError):  # noqa: N818 - the name is the wire contract
+    """A quota is used up."""
+
+    status: ClassVar[int] = 400
+    exit_code: ClassVar[int] = 1
+
+
+class TooManyTagsException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The object would carry more than 50 tags."""
+
+    status: ClassVar[int] = 400
+    exit_code: ClassVar[int] = 1
+
+
+class TooManyRequestsException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The caller is asking faster than it may."""
+
+    status: ClassVar[int] = 429
+
+
+class InternalServerErrorException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The server failed; the request may be repeated."""
+
+    status: ClassVar[int] = 500
+
+
+class ServiceUnavailableException(ApiError):  # noqa: N818 - the name is the wire contract
+    """The server cannot answer now; the request may be repeated."""
+
+    status: ClassVar[int] = 503

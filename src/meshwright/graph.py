@@ -1,0 +1,189 @@
+"""Names become edges: who refers to whom, in which field, and whether the name leads anywhere.
+
+The graph is total: a name that leads nowhere is an edge with `found=False`, never an exception.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.model.gateway_routes import GatewayRouteSpec, GatewayRouteTarget
+from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.model.routes import RouteAction, RouteSpec
+from meshwright.model.specs import VirtualNodeSpec, VirtualServiceProvider, VirtualServiceSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.model.state import Resource, Spec, State
+
+
+class Relation(enum.StrEnum):
+    """What an edge means; it points from the object that holds the name to the object named."""
+
+    BACKEND = "backend"
+    """A virtual node may call a virtual service."""
+    PROVIDER = "provider"
+    """A virtual service is answered by a virtual router or a virtual node."""
+    TARGET = "target"
+    """A route leads to a virtual node, a gateway route to a virtual service."""
+    OWNER = "owner"
+    """A route lies in its virtual router, a gateway route in its gateway, everything in its mesh."""
+
+
+class Edge(msgspec.Struct, frozen=True, order=True):
+    """One reference: `source` names `target` in its field `path`."""
+
+    source: Key
+    target: Key
+    relation: Relation
+    path: str
+    found: bool
+
+
+class Graph:
+    """A state and its edges, indexed both ways."""
+
+    def __init__(self, state: State, edges: tuple[Edge, ...]) -> None:
+        self.state = state
+        self.edges = edges
+        self._outgoing: defaultdict[Key, list[Edge]] = defaultdict(list)
+        self._incoming: defaultdict[Key, list[Edge]] = defaultdict(list)
+        self._children: defaultdict[Key, list[Resource]] = defaultdict(list)
+        for edge in edges:
+            self._outgoing[edge.source].append(edge)
+            self._incoming[edge.target].append(edge)
+            if edge.relation is Relation.OWNER:
+                self._children[edge.target].append(state[edge.source])
+
+    def outgoing(self, key: Key, *relations: Relation) -> tuple[Edge, ...]:
+        """The references that `key` makes, all or of some relations, in document order."""
+        return tuple(edge for edge in self._outgoing.get(key, ()) if not relations or edge.relation in relations)
+
+    def incoming(self, key: Key, *relations: Relation) -> tuple[Edge, ...]:
+        """The references to `key`, all or of some relations, in order of their sources."""
+        return tuple(edge for edge in self._incoming.get(key, ()) if not relations or edge.relation in relations)
+
+    def children(self, key: Key) -> tuple[Resource, ...]:
+        """The routes of a router, the gateway routes of a gateway, what lies directly in a mesh; by key."""
+        return tuple(self._children.get(key, ()))
+
+    def provider(self, service: Key) -> Key | None:
+        """The router or node that answers for a virtual service; None without one or where it is missing."""
+        return next((edge.target for edge in self.outgoing(service, Relation.PROVIDER) if edge.found), None)
+
+    def service_nodes(self, service: Key) -> tuple[Key, ...]:
+        """The existing virtual nodes that a virtual service may lead to, each once, by key."""
+        provider = self.provider(service)
+        if provider is None:
+            return ()
+        if provider.kind is Kind.VIRTUAL_NODE:
+            return (provider,)
+        targets = {
+            edge.target
+            for route in self.children(provider)
+            for edge in self.outgoing(route.key, Relation.TARGET)
+            if edge.found
+        }
+        return tuple(sorted(targets))
+
+    def entry_services(self, key: Key) -> tuple[Key, ...]:
+        """The virtual services that a node (its backends) or a gateway (its routes' targets) may call.
+
+        Each once, in document order; one that does not exist is listed all the same.
+        """
+        if key.kind is Kind.VIRTUAL_GATEWAY:
+            edges = [edge for route in self.children(key) for edge in self.outgoing(route.key, Relation.TARGET)]
+        else:
+            edges = list(self.outgoing(key, Relation.BACKEND))
+        return tuple(dict.fromkeys(edge.target for edge in edges))
+
+    def called_nodes(self, key: Key) -> tuple[Key, ...]:
+        """The existing virtual nodes that a node or gateway may send requests to, each once, by key."""
+        return tuple(sorted({node for service in self.entry_services(key) for node in self.service_nodes(service)}))
+
+
+def resolve(state: State) -> Graph:
+    """The graph of `state`: every reference of every object, in the order of keys and then of fields."""
+    return Graph(state, tuple(edge for resource in state for edge in _references(resource, state)))
+
+
+def service_key(mesh: str, name: str) -> Key:
+    """The virtual service that a backend names, by its name or, across accounts, by its ARN."""
+    if name.startswith("arn:"):
+        try:
+            key = parse_key(name)
+        except ValueError:
+            return Key(mesh, Kind.VIRTUAL_SERVICE, name)
+        # A shared mesh is written NAME@OWNER in an ARN; within one mesh it is the same mesh.
+        return msgspec.structs.replace(key, mesh=key.mesh.partition("@")[0])
+    return Key(mesh, Kind.VIRTUAL_SERVICE, name)
+
+
+def route_action(spec: RouteSpec) -> tuple[str, RouteAction]:
+    """The wire name of a route's protocol member (`httpRoute`) and its action."""
+    for name, route in (
+        ("grpcRoute", spec.grpc_route),
+        ("http2Route", spec.http2_route),
+        ("httpRoute", spec.http_route),
+        ("tcpRoute", spec.tcp_route),
+    ):
+        if route is not None:
+            return name, route.action
+    raise AssertionError("the model lets no route without a protocol through")
+
+
+def gateway_route_target(spec: GatewayRouteSpec) -> tuple[str, GatewayRouteTarget]:
+    """The wire name of a gateway route's protocol member (`httpRoute`) and its target."""
+    for name, route in (
+        ("grpcRoute", spec.grpc_route),
+        ("http2Route", spec.http2_route),
+        ("httpRoute", spec.http_route),
+    ):
+        if route is not None:
+            return name, route.action.target
+    raise AssertionError("the model lets no gateway route without a protocol through")
+
+
+def _references(resource: Resource, state: State) -> Iterator[Edge]:
+    key = resource.key
+    if key.owner is not None:
+        yield Edge(key, key.owner, Relation.OWNER, "", key.owner in state)
+    for target, relation, path in _named(key, resource.spec):
+        yield Edge(key, target, relation, path, target in state)
+
+
+def _named(key: Key, spec: Spec) -> Iterator[tuple[Key, Relation, str]]:
+    match spec:
+        case VirtualNodeSpec():
+            for index, backend in enumerate(spec.backends or ()):
+                if backend.virtual_service is not None:
+                    path = f"spec.backends[{index}].virtualService.virtualServiceName"
+                    yield service_key(key.mesh, backend.virtual_service.virtual_service_name), Relation.BACKEND, path
+        case VirtualServiceSpec(provider=provider) if provider is not None:
+            yield _provider(key.mesh, provider)
+        case RouteSpec():
+            member, action = route_action(spec)
+            for index, weighted in enumerate(action.weighted_targets):
+                path = f"spec.{member}.action.weightedTargets[{index}].virtualNode"
+                yield Key(key.mesh, Kind.VIRTUAL_NODE, weighted.virtual_node), Relation.TARGET, path
+        case GatewayRouteSpec():
+            member, target = gateway_route_target(spec)
+            path = f"spec.{member}.action.target.virtualService.virtualServiceName"
+            yield service_key(key.mesh, target.virtual_service.virtual_service_name), Relation.TARGET, path
+        case _:
+            return
+
+
+def _provider(mesh: str, provider: VirtualServiceProvider) -> tuple[Key, Relation, str]:
+    if provider.virtual_router is not None:
+        key = Key(mesh, Kind.VIRTUAL_ROUTER, provider.virtual_router.virtual_router_name)
+        return key, Relation.PROVIDER, "spec.provider.virtualRouter.virtualRouterName"
+    if provider.virtual_node is not None:
+        key = Key(mesh, Kind.VIRTUAL_NODE, provider.virtual_node.virtual_node_name)
+        return key, Relation.PROVIDER, "spec.provider.virtualNode.virtualNodeName"
+    raise AssertionError("the model lets no empty provider through")

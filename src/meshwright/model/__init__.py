@@ -1,0 +1,25 @@
+"""The seven App Mesh resources as frozen values, their identity, and the state they make up.
+
+Snake case here, wire names as aliases; unknown members are refused. `tests/test_model_conformance.py` walks the
+published 2019-01-25 service model member by member and fails on any difference.
+"""
+
+from meshwright.model.decoding import DecodeError, Problem, decode, encode
+from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.model.state import SPECS, Metadata, Resource, Spec, State, digest
+
+__all__ = [
+    "SPECS",
+    "DecodeError",
+    "Key",
+    "Kind",
+    "Metadata",
+    "Problem",
+    "Resource",
+    "Spec",
+    "State",
+    "decode",
+    "digest",
+    "encode",
+    "parse_key",
+]

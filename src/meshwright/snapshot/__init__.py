@@ -1,0 +1,1 @@
+"""Graph and one proxy become Envoy resources."""

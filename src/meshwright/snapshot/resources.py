@@ -1,0 +1,84 @@
+"""What one Envoy should hold: named resources, each versioned by its own content.
+
+The version of a resource is a digest of its bytes, never of the collection it is in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from meshwright.model.identity import Key
+
+_PREFIX = "type.googleapis.com/"
+CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
+ENDPOINT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
+ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+
+PUSH_ORDER = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
+"""Make before break: what is referred to goes out before what refers to it.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations
+"""
+
+
+class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
+    """One serialised Envoy message and the mesh objects that it was made from."""
+
+    type_url: str
+    name: str
+    version: str
+    """16 hexadecimal digits of the body's SHA-256."""
+    body: bytes
+    """The deterministic serialisation: the `value` of its `google.protobuf.Any`."""
+    origins: tuple[Key, ...]
+    """The objects whose definitions shaped it, most specific first."""
+
+    @classmethod
+    def of(cls, type_url: str, name: str, body: bytes, origins: tuple[Key, ...]) -> EnvoyResource:
+        """The resource, with its version computed from `body`."""
+        version = hashlib.sha256(body).hexdigest()[:16]
+        return cls(type_url=type_url, name=name, version=version, body=body, origins=origins)
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one proxy should hold, by type URL and name; a type without resources is absent."""
+
+    proxy: Key
+    resources: Mapping[str, Mapping[str, EnvoyResource]]
+
+    def of(self, type_url: str) -> Mapping[str, EnvoyResource]:
+        """The resources of one type by name."""
+        return self.resources.get(type_url, {})
+
+
+class Redirect(msgspec.Struct, frozen=True, kw_only=True):
+    """Production: listeners on 15000 and 15001 behind `iptables`, the application on the loopback address."""
+
+
+class Loopback(msgspec.Struct, frozen=True, kw_only=True):
+    """Without privileges: three addresses of 127/8 for one proxy, so that ports repeat across proxies.
+
+    The application listens on `application`, other proxies connect to `ingress`, the application connects to
+    its backends through `egress`; each on the ports that the definitions name.
+    """
+
+    application: str
+    ingress: str
+    egress: str
+
+
+Placement: TypeAlias = Redirect | Loopback
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """One instance of a virtual node that is discovered by Cloud Map."""
+
+    address: str
+    port: int
+    healthy: bool = True

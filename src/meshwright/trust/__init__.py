@@ -1,0 +1,1 @@
+"""Who is calling: SigV4 and, later, roles and permissions. Pure."""

@@ -1,0 +1,1 @@
+"""JSON first; text, Markdown, SARIF, JUnit and graphs rendered from that JSON."""
