@@ -1,0 +1,58 @@
+# Meshwright: `make` prints the verbs. Each verb does its own set-up.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check prove goldens bench docs lock messages clean
+
+help:  ## print the verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# One stamp a set of requirements: reinstalled only when the lock file changes.
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Meshwright needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the product needs (hash-checked) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@echo "Installing what the tests need (hash-checked) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/run.stamp  ## the whole story on this machine, on real Envoys
+	@$(BIN)/meshwright demo
+
+test: $(VENV)/dev.stamp  ## the tests
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+check: $(VENV)/dev.stamp  ## format, lint, types, layers, tests: what CI runs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+prove: $(VENV)/dev.stamp  ## long properties, mutations, crash and soak tests in full
+	@MESHWRIGHT_PROVE=1 $(BIN)/python -m pytest -q -n $(WORKERS) --timeout 3600
+
+goldens: $(VENV)/dev.stamp  ## rewrite the expected files under tests/cases
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --update-goldens tests
+
+bench: $(VENV)/dev.stamp  ## the benchmarks, as ratios within one run
+	@$(BIN)/python -m benchmarks
+
+lock:  ## write the lock files again (needs uv)
+	@for set in run dev; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header requirements/$$set.in -o requirements/$$set.txt; done
+
+messages:  ## generate Envoy's message descriptors again, in an environment of its own
+	@$(PYTHON) tools/make_messages.py
+
+clean:  ## remove what the verbs made
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .meshwright

@@ -1,0 +1,37 @@
+"""Options and fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from settings import SHARED
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # chttp2 prints every GOAWAY otherwise
+
+# The machine is shared and slow at times: a deadline would report the neighbours, not the code.
+settings.register_profile("meshwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("meshwright")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--update-goldens`."""
+    parser.addoption("--update-goldens", action="store_true", help="rewrite the expected files of tests/cases")
+
+
+@pytest.fixture
+def update_goldens(request: pytest.FixtureRequest) -> bool:
+    """Whether expected files are to be rewritten."""
+    return bool(request.config.getoption("--update-goldens"))
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real definitions, or a skip where it is not beside the project."""
+    folder = SHARED / "corpus"
+    if not folder.is_dir():
+        pytest.skip("the corpus of real definitions is not beside the project")
+    return folder
