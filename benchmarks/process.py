@@ -1,0 +1,56 @@
+"""A child process that is driven by lines and answers in JSON lines; always stopped, by its own id."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Process:
+    """`python -m MODULE …` with its standard streams in hand."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        try:
+            self._child.wait(5)
+        except subprocess.TimeoutExpired:
+            self._child.terminate()
+            self._child.wait(10)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._child.pid
+
+    def terminate(self) -> None:
+        """Ask the child to stop."""
+        self._child.terminate()
+
+    def tell(self, line: str) -> None:
+        """Write one line."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(line + "\n")
+        self._child.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """The next JSON line."""
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a benchmark process ended early with {self._child.wait(10)}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
