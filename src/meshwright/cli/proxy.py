@@ -1,0 +1,79 @@
+"""`meshwright proxy ARN`: one Envoy for one virtual node or gateway, until it is stopped.
+
+The rule: nothing but the bootstrap is decided here; what the Envoy does comes from the control plane.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import click
+
+from meshwright.errors import UsageError
+from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
+from meshwright.snapshot.resources import Loopback, Placement, Redirect
+
+
+@click.command("proxy")
+@click.argument("arn")
+@click.option("--xds", default="127.0.0.1:18000", show_default=True, envvar="MESHWRIGHT_XDS",
+              help="The control plane's xDS address: HOST:PORT or unix:///PATH.")  # fmt: skip
+@click.option(
+    "--instance", help="The name that tells this proxy from others of its node [default: host and process]."
+)
+@click.option("--admin-port", type=click.IntRange(1, 65_535), default=9901, show_default=True,
+              help="Port of Envoy's administration on 127.0.0.1.")  # fmt: skip
+@click.option("--application", metavar="IP", help="Loopback placement: where the application listens.")
+@click.option("--ingress", metavar="IP", help="Loopback placement: where other proxies connect.")
+@click.option("--egress", metavar="IP", help="Loopback placement: where the application reaches its backends.")
+@click.option("--resolver", metavar="HOST:PORT", help="DNS server for discovery names [default: the machine's own].")
+@click.option("--concurrency", type=click.IntRange(1), help="Worker threads [default: one a processor].")
+@click.option("--log-level", default="warning", show_default=True, help="Envoy's log level.",
+              type=click.Choice(["trace", "debug", "info", "warning", "error", "critical", "off"]))  # fmt: skip
+@click.option("--print-bootstrap", is_flag=True, help="Print the bootstrap as JSON and run nothing.")
+def command(  # noqa: PLR0913 - one parameter an option
+    *,
+    arn: str,
+    xds: str,
+    instance: str | None,
+    admin_port: int,
+    application: str | None,
+    ingress: str | None,
+    egress: str | None,
+    resolver: str | None,
+    concurrency: int | None,
+    log_level: str,
+    print_bootstrap: bool,
+) -> int:
+    """Run the packaged Envoy for ARN (or mesh/NAME/virtualNode/NAME) until it is stopped.
+
+    Without the three addresses, the Envoy expects the usual App Mesh redirection of traffic to ports 15000 and 15001.
+    """
+    document = bootstrap(
+        Settings(
+            proxy=proxy_key(arn),
+            instance=instance or f"{socket.gethostname()}-{os.getpid()}",
+            xds=address(xds),
+            admin=Address("127.0.0.1", admin_port),
+            placement=_placement(application, ingress, egress),
+            resolver=address(resolver) if resolver else None,
+        )
+    )
+    if print_bootstrap:
+        click.echo(json.dumps(document, indent=2))
+        return 0
+    from meshwright.proxy.run import run  # noqa: PLC0415 - printing needs no Envoy
+
+    return run(document, concurrency=concurrency, log_level=log_level)
+
+
+def _placement(application: str | None, ingress: str | None, egress: str | None) -> Placement:
+    if application and ingress and egress:
+        return Loopback(application=application, ingress=ingress, egress=egress)
+    if application or ingress or egress:
+        raise UsageError(
+            "Loopback placement needs all three of --application, --ingress and --egress, or none of them"
+        )
+    return Redirect()
