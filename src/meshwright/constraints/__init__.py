@@ -1,0 +1,144 @@
+"""What App Mesh itself refuses: judged once, printed by `validate`, raised by `operations`.
+
+The one rule: nothing that the service is known to accept is refused (facts §1.3). A state is judged, never a
+transition: what depends on the state before a write (a listener in use, a delete of something referred to) is
+`operations`' own.
+
+Open and closed world. A name that leads nowhere is a fault only where everything is known. A server knows its whole
+state, and so does a plan made against one: pass `whole=True`. Files are usually one service's part of a mesh, the
+rest of which lives in other repositories. So by default a mesh counts as wholly known when the mesh object itself is
+among the resources; then what is missing is an error. Otherwise it is a warning that the name is not among these
+files, and objects that lie in an undeclared mesh say nothing about that mesh at all.
+
+`check` reports a few things that one API call may still do (a target port that no listener has): refusing them
+would forbid moving a port step by step, while a definition that says so cannot work. They carry `refused=False`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from meshwright.constraints.faults import Fault, name_fault
+from meshwright.constraints.listeners import gateway_faults, node_faults, router_faults
+from meshwright.constraints.references import agreement_faults, dependents, match_port, ports, reference_faults
+from meshwright.constraints.requests import gateway_route_faults, route_faults
+from meshwright.diagnostics import Diagnostic, Severity, ordered
+from meshwright.errors import BadRequestException
+from meshwright.model.gateway_routes import GatewayRouteSpec
+from meshwright.model.identity import Key, Kind
+from meshwright.model.routes import RouteSpec
+from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec, VirtualRouterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.errors import ApiError
+    from meshwright.graph import Graph
+    from meshwright.model.state import Resource
+
+__all__ = ["check", "is_whole", "near_name", "refusal"]
+
+
+def check(graph: Graph, *, whole: bool | None = None) -> tuple[Diagnostic, ...]:
+    """Everything in `graph` that App Mesh would refuse, in reading order.
+
+    `whole` says whether `graph` holds all there is; None decides for each mesh by `is_whole`.
+    """
+    return ordered(
+        one
+        for resource in graph.state
+        for fault in _faults(graph, resource)
+        for one in _told(graph, resource, fault, whole)
+    )
+
+
+def refusal(graph: Graph, key: Key) -> ApiError | None:
+    """The first reason for App Mesh to refuse `key` as it stands in `graph`, ready to be raised; None to accept it.
+
+    `graph` is the whole state as it would be after the write. The object's own fields are judged first, then what it
+    refers to, then whether its routes and callers still fit it.
+    """
+    resource = graph.state[key]
+    for fault in _faults(graph, resource):
+        if fault.refused:
+            return fault.error(fault.text)
+    return _unfit_dependent(graph, key)
+
+
+def is_whole(graph: Graph, mesh: str, *, whole: bool | None = None) -> bool:
+    """Whether all of `mesh` is in `graph`: as `whole` says, else whether the mesh object itself is there."""
+    return Key.of_mesh(mesh) in graph.state if whole is None else whole
+
+
+def near_name(graph: Graph, key: Key) -> str:
+    """`Did you mean 'x'?` for a `key` that leads nowhere, when a sibling has nearly that name; else ""."""
+    names = [one.key.name for one in graph.state.of(key.kind, key.mesh, key.parent)]
+    near = difflib.get_close_matches(key.name, names, n=1, cutoff=0.7)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def _faults(graph: Graph, resource: Resource) -> Iterator[Fault]:
+    """The faults that `resource` itself must cure, in the order in which `refusal` names them."""
+    named = name_fault(resource.key)
+    if named is not None:
+        yield named
+    match resource.spec:
+        case VirtualNodeSpec():
+            yield from node_faults(resource.key.mesh, resource.spec)
+        case VirtualRouterSpec():
+            yield from router_faults(resource.spec)
+        case VirtualGatewaySpec():
+            yield from gateway_faults(resource.spec)
+        case RouteSpec():
+            yield from route_faults(resource.spec)
+        case GatewayRouteSpec():
+            yield from gateway_route_faults(resource.spec)
+        case _:
+            pass
+    yield from reference_faults(graph, resource.key)
+    yield from agreement_faults(graph, resource)
+
+
+def _told(graph: Graph, resource: Resource, fault: Fault, whole: bool | None) -> Iterator[Diagnostic]:
+    """`fault` as a diagnostic; one about what may stand in files that were not given is a warning or nothing."""
+    severity, summary, detail = Severity.ERROR, fault.text, fault.detail
+    if fault.missing is not None:
+        if is_whole(graph, fault.missing.mesh, whole=whole):
+            detail = " ".join(filter(None, (near_name(graph, fault.missing), detail)))
+        elif fault.missing.kind is Kind.MESH:
+            return
+        else:
+            severity = Severity.WARNING
+            summary = f"{fault.missing.kind.type_name} {fault.missing.name} is not in these files"
+            detail = (
+                f"That is right if {fault.missing.path} is defined elsewhere; App Mesh refuses this until it exists."
+            )
+    yield Diagnostic(
+        rule=fault.rule,
+        severity=severity,
+        summary=summary,
+        detail=detail,
+        subject=resource.key.path,
+        path=fault.path,
+    )
+
+
+def _unfit_dependent(graph: Graph, key: Key) -> ApiError | None:
+    """A listener may not be added, taken or moved away from under the routes that depend on it."""
+    if key.kind is Kind.VIRTUAL_ROUTER:
+        portless = [one.key.name for one in graph.children(key) if match_port(one) is None]
+        if portless and len(ports(graph, key)) > 1:
+            return BadRequestException(
+                "All Routes for this Virtual Router must define a port match before adding multiple listeners to "
+                f"this Virtual Router. {len(portless)} Route(s) are missing port. Listing up to 5 route names: "
+                f"[{', '.join(portless[:5])}]"
+            )
+    for route in dependents(graph, key):
+        for fault in agreement_faults(graph, route):
+            if fault.refused:
+                return BadRequestException(
+                    f"{key.kind.type_name} {key.name} cannot be changed so while route {route.key.name} of virtual "
+                    f"router {route.key.parent} depends on it: {fault.text}"
+                )
+    return None
