@@ -184,7 +184,8 @@ def test_a_route_is_judged_as_the_service_does(spec: dict[str, Any], words: str)
         ),
         (
             {"grpcRoute": {"match": {"serviceName": "aws.app-mesh.X"}, "action": TO_S}},
-            "serviceName aws.app-mesh.X is reserved: names that begin with aws.appmesh or aws.app-mesh cannot be used",
+            "serviceName aws.app-mesh.X is reserved: names that begin with aws.appmesh or aws.app-mesh cannot be "
+            "used",
         ),
         (
             http({"path": {"exact": "/a"}}, {**TO_S, "rewrite": {"prefix": {"value": "/b/"}}}),
@@ -253,8 +254,8 @@ def test_files_without_the_mesh_are_a_part_of_it() -> None:
     """What is missing may be defined elsewhere: a warning, and silence about the mesh itself."""
     part = State([one(Kind.ROUTE, "new", http({"prefix": "/"}), "r")])
     found = constraints.check(resolve(part))
-    assert [(one.rule, one.severity) for one in found] == [("MW104", Severity.WARNING), ("MW101", Severity.WARNING)]
-    assert found[0].summary == "VirtualRouter r is not in these files"
+    assert [(one.rule, one.severity) for one in found] == [("MW101", Severity.WARNING), ("MW104", Severity.WARNING)]
+    assert found[1].summary == "VirtualRouter r is not in these files"
     assert {one.severity for one in constraints.check(resolve(part), whole=True)} == {Severity.ERROR}
     assert {one.severity for one in constraints.check(resolve(part.put(MESH[Key.of_mesh("m")])))} == {Severity.ERROR}
 
@@ -278,8 +279,8 @@ def test_a_second_listener_needs_routes_that_name_their_port() -> None:
     error = constraints.refusal(graph, router)
     assert isinstance(error, BadRequestException)
     assert str(error) == (
-        "All Routes for this Virtual Router must define a port match before adding multiple listeners to this Virtual "
-        "Router. 1 Route(s) are missing port. Listing up to 5 route names: [all]"
+        "All Routes for this Virtual Router must define a port match before adding multiple listeners to this "
+        "Virtual Router. 1 Route(s) are missing port. Listing up to 5 route names: [all]"
     )
     (found,) = constraints.check(graph)
     assert found.summary == "Route must define a port match criteria if the Virtual Router has multiple listeners"
