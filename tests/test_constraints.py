@@ -184,8 +184,10 @@ def test_a_route_is_judged_as_the_service_does(spec: dict[str, Any], words: str)
         ),
         (
             {"grpcRoute": {"match": {"serviceName": "aws.app-mesh.X"}, "action": TO_S}},
-            "serviceName aws.app-mesh.X is reserved: names that begin with aws.appmesh or aws.app-mesh cannot be "
-            "used",
+            (
+                "serviceName aws.app-mesh.X is reserved: names that begin with aws.appmesh or aws.app-mesh "
+                "cannot be used"
+            ),
         ),
         (
             http({"path": {"exact": "/a"}}, {**TO_S, "rewrite": {"prefix": {"value": "/b/"}}}),
@@ -262,14 +264,11 @@ def test_files_without_the_mesh_are_a_part_of_it() -> None:
 
 def test_a_missing_name_suggests_the_nearest() -> None:
     """A typing error is the usual cause."""
-    graph, _ = with_(Kind.VIRTUAL_SERVICE, "t", {"provider": {"virtualRouter": {"virtualRouterName": "rr"}}})
-    (found,) = constraints.check(graph)
-    assert found.detail.startswith("Did you mean 'r'?") is False
-    graph, _ = with_(Kind.GATEWAY_ROUTE, "t", http({"prefix": "/"}, TO_S), "gg")
-    state = graph.state.put(one(Kind.VIRTUAL_GATEWAY, "ingress", {"listeners": [listener()]}))
-    lost = one(Kind.GATEWAY_ROUTE, "u", http({"prefix": "/"}, TO_S), "ingres")
-    found_by_path = {one.subject: one.detail for one in constraints.check(resolve(state.put(lost)))}
-    assert found_by_path[lost.key.path].startswith("Did you mean 'ingress'?")
+    ingress = one(Kind.VIRTUAL_GATEWAY, "ingress", {"listeners": [listener()]})
+    near = one(Kind.GATEWAY_ROUTE, "near", http({"prefix": "/"}, TO_S), "ingres")
+    far = one(Kind.GATEWAY_ROUTE, "far", http({"prefix": "/"}, TO_S), "edge")
+    details = [found.detail for found in constraints.check(resolve(MESH.put(ingress, near, far)))]
+    assert [detail.startswith("Did you mean 'ingress'?") for detail in details] == [False, True]
 
 
 def test_a_second_listener_needs_routes_that_name_their_port() -> None:
@@ -282,7 +281,8 @@ def test_a_second_listener_needs_routes_that_name_their_port() -> None:
         "All Routes for this Virtual Router must define a port match before adding multiple listeners to this "
         "Virtual Router. 1 Route(s) are missing port. Listing up to 5 route names: [all]"
     )
-    (found,) = constraints.check(graph)
+    through_gateway, found = constraints.check(graph)
+    assert through_gateway.summary == "A target port must be set: virtual router r has multiple listeners"
     assert found.summary == "Route must define a port match criteria if the Virtual Router has multiple listeners"
     assert found.subject == "mesh/m/virtualRouter/r/route/all"
     assert str(constraints.refusal(graph, Key("m", Kind.ROUTE, "all", "r"))) == found.summary
