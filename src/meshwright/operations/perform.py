@@ -1,0 +1,260 @@
+"""App Mesh's own semantics as one function of a state and a request.
+
+The one rule: a refused request leaves the state as it was; an accepted one changes exactly one object.
+
+The order in which a request is judged (nothing public settles it; this is ours):
+
+1. its members, all faults in one BadRequestException (`requests.decode_request`);
+2. `meshOwner`: an account that shares nothing here has no meshes here, NotFoundException;
+3. the mesh, then the router or gateway, then the object itself: NotFoundException, for a create ConflictException
+   when the name is taken, by an equal object too;
+4. tags;
+5. the object's own rules, then what it refers to, then what refers to it (`constraints.refusal`), then listeners
+   that others depend on; for a delete ResourceInUseException;
+6. quotas.
+
+Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_Operations.html
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright import constraints
+from meshwright.errors import BadRequestException, ConflictException, NotFoundException
+from meshwright.model.identity import Key, Kind
+from meshwright.model.state import Metadata, Resource, State
+from meshwright.operations import paging, references, replies, tagging
+from meshwright.operations.quotas import DEFAULT_QUOTAS, Quotas, refuse_excess
+from meshwright.operations.requests import Request, Response, Stamp
+from meshwright.operations.table import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from meshwright.model.state import Spec
+
+
+def perform(state: State, request: Request, stamp: Stamp, quotas: Quotas = DEFAULT_QUOTAS) -> tuple[State, Response]:
+    """The state after `request`, and the answer; the same state where nothing was written.
+
+    Raises:
+        ApiError: the request is refused, with the error and the words of App Mesh.
+    """
+    return _PERFORMERS[request.operation.verb](state, request, stamp, quotas)
+
+
+def changes(before: State, after: State) -> tuple[tuple[Resource, ...], tuple[Key, ...]]:
+    """What `Store.commit` takes: the objects that `after` has new or different, and the keys that it lacks."""
+    puts = tuple(one for one in after if before.get(one.key) != one)
+    return puts, tuple(one.key for one in before if one.key not in after)
+
+
+def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    key = request.key
+    _refuse_missing_owner(state, request, stamp)
+    if key in state:
+        where = "" if key.kind is Kind.MESH else f" under {_place(key)}"
+        raise ConflictException(
+            f"{key.kind.type_name} with name {key.name} already exists{where} for account {stamp.account}"
+        )
+    tagging.refuse_tags(request.tags)
+    fresh = Metadata(
+        uid=stamp.uid,
+        version=1,
+        created_at=stamp.at,
+        last_updated_at=stamp.at,
+        mesh_owner=stamp.account,
+        resource_owner=stamp.account,
+    )
+    resource = Resource(
+        key=key,
+        spec=_spec(request),
+        tags=tagging.ordered(request.tags),
+        stack=request.stack or "",
+        metadata=fresh,
+    )
+    after = state.put(resource)
+    _refuse_by_constraints(after, key, created=True)
+    refuse_excess(after, resource, quotas, created=True)
+    return after, Response(body=replies.reply(resource, stamp), key=key, resource=resource)
+
+
+def _update(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    before = _present(state, request, stamp)
+    key = before.key
+    resource = msgspec.structs.replace(
+        before,
+        spec=_spec(request),
+        stack=before.stack if request.stack is None else request.stack,
+        metadata=_next(before, stamp),
+    )
+    after = state.put(resource)
+    _refuse_by_constraints(after, key, created=False)
+    if key.kind is Kind.VIRTUAL_ROUTER:
+        references.refuse_moved_listeners(before, resource, references.dependents(state, key))
+    refuse_excess(after, resource, quotas, created=False)
+    return after, Response(body=replies.reply(resource, stamp), key=key, resource=resource)
+
+
+def _delete(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    del quotas
+    resource = _present(state, request, stamp)
+    references.refuse_in_use(state, resource.key, stamp.account)
+    # A deleted mesh keeps its version in the user guide's samples; every other kind counts the delete as a change.
+    last = _next(resource, stamp)
+    if resource.key.kind is Kind.MESH:
+        last = msgspec.structs.replace(last, version=last.version - 1)
+    gone = msgspec.structs.replace(resource, metadata=last)
+    answer = Response(body=replies.reply(gone, stamp, "DELETED"), key=resource.key, resource=resource)
+    return state.drop(resource.key), answer
+
+
+def _describe(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    del quotas
+    resource = _present(state, request, stamp)
+    return state, Response(body=replies.reply(resource, stamp), resource=resource)
+
+
+def _list(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    del quotas
+    kind = request.operation.kind
+    if kind is None:
+        raise AssertionError("a list is of one kind")
+    _refuse_missing_owner(state, request, stamp)
+    listed, token = paging.page(
+        state.of(kind, request.mesh or None, request.parent),
+        lambda one: one.key.name,
+        scope=f"{request.operation.name}/{request.mesh}/{request.parent}",
+        limit=_limit(request),
+        token=request.next_token,
+    )
+    body = {request.operation.output: [replies.summary(one, stamp) for one in listed], "nextToken": token}
+    return state, Response(body=body)
+
+
+def _tag(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    del quotas
+    before = _named_by_arn(state, request, stamp)
+    tags = tagging.tagged(before.tags, request.tags, request.resource_arn)
+    return _retagged(state, before, msgspec.structs.replace(before, tags=tags))
+
+
+def _untag(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    del quotas
+    before = _named_by_arn(state, request, stamp)
+    tags = tagging.untagged(before.tags, request.tag_keys)
+    return _retagged(state, before, msgspec.structs.replace(before, tags=tags))
+
+
+def _retagged(state: State, before: Resource, after: Resource) -> tuple[State, Response]:
+    """The state with the tags changed; tags that stay as they are are no write."""
+    if after.tags == before.tags:
+        return state, Response(body={}, resource=before)
+    return state.put(after), Response(body={}, key=after.key, resource=after)
+
+
+def _list_tags(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
+    del quotas
+    resource = _named_by_arn(state, request, stamp)
+    listed, token = paging.page(
+        tagging.ordered(resource.tags),
+        lambda tag: tag.key,
+        scope=f"{request.operation.name}/{resource.key}",
+        limit=_limit(request),
+        token=request.next_token,
+    )
+    return state, Response(body={"tags": msgspec.to_builtins(listed), "nextToken": token})
+
+
+_PERFORMERS: Mapping[Verb, Callable[[State, Request, Stamp, Quotas], tuple[State, Response]]] = MappingProxyType(
+    {
+        Verb.CREATE: _create,
+        Verb.DESCRIBE: _describe,
+        Verb.UPDATE: _update,
+        Verb.DELETE: _delete,
+        Verb.LIST: _list,
+        Verb.TAG: _tag,
+        Verb.UNTAG: _untag,
+        Verb.LIST_TAGS: _list_tags,
+    }
+)
+
+
+def _spec(request: Request) -> Spec:
+    if request.spec is None:
+        raise BadRequestException(
+            "1 validation error detected: Value at 'spec' failed to satisfy constraint: is required"
+        )
+    return request.spec
+
+
+def _refuse_by_constraints(after: State, key: Key, *, created: bool) -> None:
+    refusal = constraints.refusal(references.neighbourhood(after, key, created=created), key)
+    if refusal is not None:
+        raise refusal
+
+
+def _refuse_missing_owner(state: State, request: Request, stamp: Stamp) -> None:
+    """Raise when the mesh, or the router or gateway, that the request lies in is not there or not the caller's."""
+    if request.mesh_owner not in {None, stamp.account}:
+        mesh = request.mesh or request.name
+        raise NotFoundException(f"Mesh with name {mesh} is not present for account {request.mesh_owner}")
+    if request.operation.kind is Kind.MESH:
+        return
+    mesh_key = Key.of_mesh(request.mesh)
+    if mesh_key not in state:
+        raise _absent(mesh_key, stamp)
+    owner = request.key.owner
+    if owner is not None and owner not in state:
+        raise _absent(owner, stamp)
+
+
+def _present(state: State, request: Request, stamp: Stamp) -> Resource:
+    """The object that the request names."""
+    _refuse_missing_owner(state, request, stamp)
+    resource = state.get(request.key)
+    if resource is None:
+        raise _absent(request.key, stamp)
+    return resource
+
+
+def _named_by_arn(state: State, request: Request, stamp: Stamp) -> Resource:
+    key = tagging.key_of_arn(request.resource_arn, stamp)
+    resource = state.get(key)
+    if resource is None:
+        raise _absent(key, stamp)
+    return resource
+
+
+def _absent(key: Key, stamp: Stamp) -> NotFoundException:
+    """The error for an object that is not there, in the service's words for a virtual node."""
+    where = "" if key.kind is Kind.MESH else f" under {_place(key)}"
+    return NotFoundException(
+        f"{key.kind.type_name} with name {key.name} is not present{where} for account {stamp.account}"
+    )
+
+
+def _place(key: Key) -> str:
+    """Where an object lies, as messages say it."""
+    parent = f"{key.kind.parent.type_name} {key.parent} in " if key.kind.parent else ""
+    return f"{parent}mesh {key.mesh}"
+
+
+def _next(resource: Resource, stamp: Stamp) -> Metadata:
+    """The metadata after one more change."""
+    known = replies.metadata(resource, stamp)
+    # A clock that was set back must not make an object older than it is.
+    at = max(stamp.at, known.last_updated_at)
+    return msgspec.structs.replace(known, version=known.version + 1, last_updated_at=at)
+
+
+def _limit(request: Request) -> int:
+    most = request.operation.most
+    limit = most if request.limit is None else request.limit
+    if not 1 <= limit <= most:
+        raise BadRequestException(f"The limit {limit} is not a number from 1 to {most}")
+    return limit

@@ -1,0 +1,75 @@
+"""How many objects an account may have: App Mesh's documented defaults, all configurable.
+
+The one rule: a quota refuses what would exceed it, and never what is there already.
+Source: https://docs.aws.amazon.com/general/latest/gr/appmesh.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.errors import LimitExceededException
+from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualNodeSpec
+
+if TYPE_CHECKING:
+    from meshwright.model.state import Resource, State
+
+
+class Quotas(msgspec.Struct, frozen=True, kw_only=True):
+    """The largest numbers; a route's ten weighted targets are a limit of the model and not configurable."""
+
+    meshes: int = 15
+    virtual_nodes: int = 200
+    """In a mesh, as the three that follow."""
+    virtual_services: int = 200
+    virtual_routers: int = 200
+    virtual_gateways: int = 3
+    routes: int = 50
+    """In a virtual router."""
+    gateway_routes: int = 10
+    """In a virtual gateway."""
+    backends: int = 50
+    """Of a virtual node."""
+
+    def most(self, kind: Kind) -> int:
+        """How many objects of `kind` may lie together."""
+        return {
+            Kind.MESH: self.meshes,
+            Kind.VIRTUAL_NODE: self.virtual_nodes,
+            Kind.VIRTUAL_SERVICE: self.virtual_services,
+            Kind.VIRTUAL_ROUTER: self.virtual_routers,
+            Kind.VIRTUAL_GATEWAY: self.virtual_gateways,
+            Kind.ROUTE: self.routes,
+            Kind.GATEWAY_ROUTE: self.gateway_routes,
+        }[kind]
+
+
+DEFAULT_QUOTAS = Quotas()
+"""What App Mesh gives an account that asked for nothing else."""
+UNLIMITED = Quotas(**{one.name: 2**31 for one in msgspec.structs.fields(Quotas)})
+"""For states that no account's quotas concern, such as definitions that are only compared."""
+
+
+def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, created: bool) -> None:
+    """Raise when `resource`, written into `after`, exceeds a quota.
+
+    Raises:
+        LimitExceededException: naming the quota, its limit and the number asked for.
+    """
+    key = resource.key
+    if created:
+        mesh = None if key.kind is Kind.MESH else key.mesh
+        there, most = len(after.of(key.kind, mesh, key.parent)), quotas.most(key.kind)
+        where = key.owner
+        if there > most:
+            inside = f"{where.kind.type_name} {where.name}" if where else "the account"
+            plural = "Meshes" if key.kind is Kind.MESH else f"{key.kind.type_name}s"
+            raise LimitExceededException(f"The limit of {most} {plural} for {inside} is exceeded")
+    if isinstance(resource.spec, VirtualNodeSpec) and len(resource.spec.backends or ()) > quotas.backends:
+        raise LimitExceededException(
+            f"The limit of {quotas.backends} Backends for VirtualNode {key.name} is exceeded: "
+            f"it would have {len(resource.spec.backends or ())}"
+        )

@@ -1,0 +1,77 @@
+"""From objects to what the API says of them: whole objects, and the short form in lists.
+
+The one rule: a reply echoes the spec as it was sent; `healthCheck.port` is the only value filled in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
+from meshwright.model.state import Metadata, Resource
+
+if TYPE_CHECKING:
+    from meshwright.model.scalars import StatusCode
+    from meshwright.operations.requests import Stamp
+
+
+def reply(resource: Resource, stamp: Stamp, status: StatusCode = "ACTIVE") -> dict[str, Any]:
+    """The object as create, describe, update and delete answer with it, wire names."""
+    return {
+        **_names(resource),
+        "metadata": {**_about(resource, stamp), "uid": metadata(resource, stamp).uid},
+        "spec": wire_spec(resource),
+        "status": {"status": status},
+    }
+
+
+def summary(resource: Resource, stamp: Stamp) -> dict[str, Any]:
+    """The object as a list names it, wire names."""
+    return {**_names(resource), **_about(resource, stamp)}
+
+
+def wire_spec(resource: Resource) -> dict[str, Any]:
+    """The spec with wire names, the port of each listener's health check filled in."""
+    spec: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(resource.spec))
+    if isinstance(resource.spec, VirtualNodeSpec | VirtualGatewaySpec):
+        for listener in spec.get("listeners", ()):
+            if "healthCheck" in listener:
+                listener["healthCheck"].setdefault("port", listener["portMapping"]["port"])
+    return spec
+
+
+def metadata(resource: Resource, stamp: Stamp) -> Metadata:
+    """The object's metadata; an object read from a file gets what a create at `stamp` would give it."""
+    return resource.metadata or Metadata(
+        uid=stamp.uid,
+        version=1,
+        created_at=stamp.at,
+        last_updated_at=stamp.at,
+        mesh_owner=stamp.account,
+        resource_owner=stamp.account,
+    )
+
+
+def _names(resource: Resource) -> dict[str, str]:
+    key = resource.key
+    names = {"meshName": key.mesh}
+    if key.kind.parent:
+        names[key.kind.parent.name_field] = key.parent
+    if key.kind is not Kind.MESH:
+        names[key.kind.name_field] = key.name
+    return names
+
+
+def _about(resource: Resource, stamp: Stamp) -> dict[str, Any]:
+    about = metadata(resource, stamp)
+    return {
+        "arn": resource.key.arn(region=stamp.region, account=about.resource_owner, partition=stamp.partition),
+        "createdAt": about.created_at / 1000,
+        "lastUpdatedAt": about.last_updated_at / 1000,
+        "meshOwner": about.mesh_owner,
+        "resourceOwner": about.resource_owner,
+        "version": about.version,
+    }

@@ -1,0 +1,187 @@
+"""What an operation is asked with and answers with, as values, and the way from the wire to them.
+
+The one rule: everything wrong with a request's members is said in one BadRequestException, each with its wire path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from meshwright.errors import BadRequestException
+from meshwright.model.decoding import DecodeError, Problem, decode
+from meshwright.model.identity import Key, Kind
+from meshwright.model.scalars import AccountId, ResourceName, TagKey
+from meshwright.model.specs import MeshSpec, TagRef
+from meshwright.model.state import SPECS, Resource, Spec
+from meshwright.model.tls import TlsValidationContextTrust
+from meshwright.operations.table import Operation, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TagList = Annotated[tuple[TagRef, ...], Meta(max_length=50)]
+TagKeyList = Annotated[tuple[TagKey, ...], Meta(max_length=50)]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of an operation, decoded; members that the operation does not take keep their defaults."""
+
+    operation: Operation
+    mesh: str = ""
+    name: str = ""
+    """The object's name; "" for lists and tags, the mesh's own name for a mesh."""
+    parent: str = ""
+    """The router's name for routes, the gateway's for gateway routes."""
+    mesh_owner: str | None = None
+    spec: Spec | None = None
+    tags: tuple[TagRef, ...] = ()
+    tag_keys: tuple[str, ...] = ()
+    client_token: str | None = None
+    """Accepted; a repeated request is not told from a new one yet."""
+    resource_arn: str = ""
+    limit: int | None = None
+    next_token: str | None = None
+    stack: str | None = None
+    """The stack that the written object shall belong to; None leaves it as it is. Never from the wire."""
+
+    @property
+    def key(self) -> Key:
+        """The object that is meant; for operations on one kind only."""
+        if self.operation.kind is None:
+            raise AssertionError(f"{self.operation.name} names its object by ARN")
+        if self.operation.kind is Kind.MESH:
+            return Key.of_mesh(self.name or self.mesh)
+        return Key(self.mesh, self.operation.kind, self.name, self.parent)
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """What a write needs from the outside: the time, a fresh id, and whose server this is."""
+
+    at: int
+    """Milliseconds since the epoch, UTC."""
+    uid: str
+    """The `uid` of the object, should one be created."""
+    account: str = "000000000000"
+    region: str = "us-east-1"
+    partition: str = "aws"
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation's answer."""
+
+    body: dict[str, Any]
+    """The JSON body, wire names; times are seconds since the epoch with milliseconds."""
+    key: Key | None = None
+    """The object that was written, None when nothing was."""
+    resource: Resource | None = None
+    """The object after a create, update, tag or untag, before a delete, or described; None for lists."""
+
+
+def decode_request(operation: Operation, path: Mapping[str, str], query: Mapping[str, str], body: object) -> Request:
+    """The request that the members in the path, the query and the JSON body make up.
+
+    Query members that the operation does not take are ignored, body members are not.
+
+    Raises:
+        BadRequestException: with every fault found.
+    """
+    reader = _Reader(operation, path, query, body)
+    kind = operation.kind
+    request = Request(
+        operation=operation,
+        mesh=reader.take("meshName", ResourceName, ""),
+        name=reader.take(kind.name_field, ResourceName, "") if kind else "",
+        parent=reader.take(kind.parent.name_field, ResourceName, "") if kind and kind.parent else "",
+        mesh_owner=reader.take("meshOwner", AccountId, None),
+        spec=reader.spec(),
+        tags=reader.take("tags", TagList, ()),
+        tag_keys=reader.take("tagKeys", TagKeyList, ()),
+        client_token=reader.take("clientToken", str, None),
+        resource_arn=reader.take("resourceArn", str, ""),
+        limit=reader.limit(),
+        next_token=reader.take("nextToken", str, None),
+    )
+    if reader.problems:
+        raise BadRequestException(refusal_text(reader.problems))
+    return request
+
+
+_QUOTED = frozenset({TlsValidationContextTrust.one_of_message})
+"""Faults that the service itself words; alone they are the whole message."""
+
+
+def refusal_text(problems: list[Problem]) -> str:
+    """All of `problems` as one message in the service's voice."""
+    if len(problems) == 1 and problems[0].message in _QUOTED:
+        return problems[0].message
+    said = "; ".join(
+        f"Value at '{one.path}' failed to satisfy constraint: {one.message}{', ' + one.hint if one.hint else ''}"
+        for one in problems
+    )
+    return f"{len(problems)} validation error{'s' * (len(problems) != 1)} detected: {said}"
+
+
+class _Reader:
+    """The members of one request; collects what is wrong with them."""
+
+    def __init__(self, operation: Operation, path: Mapping[str, str], query: Mapping[str, str], body: object) -> None:
+        self.operation = operation
+        self.problems: list[Problem] = []
+        self._values: dict[str, object] = {**query, **path}
+        known = {one.name for one in operation.members if one.location == "body"}
+        self._values = {
+            one.name: self._values[one.name]
+            for one in operation.members
+            if one.location != "body" and one.name in self._values
+        }
+        if body is None:
+            body = {}
+        if not isinstance(body, dict):
+            self.problems.append(Problem("MW001", "", "the body is not a JSON object"))
+            body = {}
+        for name, value in body.items():
+            if name in known:
+                self._values[name] = value
+            else:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+                hint = (
+                    f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known)) or 'nothing'}"
+                )
+                self.problems.append(Problem("MW001", name, f"unknown field {name!r}", hint))
+        for one in operation.members:
+            if one.required and self._values.get(one.name) is None:
+                self.problems.append(Problem("MW001", one.name, "is required"))
+
+    def take(self, name: str, wanted: Any, default: Any) -> Any:
+        """The member as `wanted`, `default` where it is absent or wrong."""
+        value = self._values.get(name)
+        if value is None:
+            return default
+        try:
+            return decode(wanted, value, at=name)
+        except DecodeError as error:
+            self.problems.extend(error.problems)
+            return default
+
+    def spec(self) -> Spec | None:
+        """The spec as its kind's shape; a mesh without one has an empty one."""
+        kind = self.operation.kind
+        if kind is None or self.operation.verb not in {Verb.CREATE, Verb.UPDATE}:
+            return None
+        found: Spec | None = self.take("spec", SPECS[kind], MeshSpec() if kind is Kind.MESH else None)
+        return found
+
+    def limit(self) -> int | None:
+        """The page size, a number in the query."""
+        text, most = self._values.get("limit"), self.operation.most
+        if text is None:
+            return None
+        if re.fullmatch(r"\d{1,9}", str(text)) and 1 <= int(str(text)) <= most:
+            return int(str(text))
+        self.problems.append(Problem("MW002", "limit", f"{text!r} is not a number from 1 to {most}"))
+        return None
