@@ -161,8 +161,8 @@ def _uses(leaf: Resource, world: State) -> tuple[_Use, ...]:
         return (_Use(leaf.key.owner, port, protocol), *targets)
     if isinstance(spec, GatewayRouteSpec):
         member, target = gateway_route_target(spec)
-        route = spec.grpc_route or spec.http2_route or spec.http_route
-        port = route.match.port if route is not None else None
+        entry = spec.grpc_route or spec.http2_route or spec.http_route
+        port = entry.match.port if entry is not None else None
         service = service_key(leaf.key.mesh, target.virtual_service.virtual_service_name)
         own = _Use(leaf.key.owner, port, member.removesuffix("Route"))
         return (own, _Use(_provider(service, world), target.port, None))
