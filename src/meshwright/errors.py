@@ -6,7 +6,8 @@
     ├── UnreachableError                a server did not answer, or answered with something else
     ├── RefusedError                    exit code 1: understood and refused; nothing was changed
     │   ├── StalePlanError              what the plan starts from has changed since
-    │   └── RevisionConflictError       another writer committed first
+    │   ├── RevisionConflictError       another writer committed first
+    │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400
     ├── StorageError                    the database cannot be opened, read or written
     └── ApiError                        one of App Mesh's ten errors, with its name and HTTP status
         ├── BadRequestException 400     ├── ForbiddenException 403      ├── NotFoundException 404

@@ -1,0 +1,139 @@
+"""What a SigV4 signature is made over: one request in its canonical form; pure.
+
+The one rule: whatever changes what a server would do changes the canonical form; only the spelling may differ.
+Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
+
+from meshwright.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+"""The only algorithm there is: HMAC with SHA-256."""
+
+MISSING = "MissingAuthenticationTokenException"
+INCOMPLETE = "IncompleteSignatureException"
+INVALID = "InvalidSignatureException"
+UNRECOGNIZED = "UnrecognizedClientException"
+
+_STATUS: Mapping[str, int] = MappingProxyType({MISSING: 403, INCOMPLETE: 400, INVALID: 403, UNRECOGNIZED: 403})
+_ONCE = frozenset({b"host", b"authorization", b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"})
+
+
+class SignatureError(RefusedError):
+    """Nobody can be held to this request: `str()` is the reason, `code` AWS's name for the error.
+
+    Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/CommonErrors.html
+    """
+
+    def __init__(self, reason: str, code: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that goes with the code: 400 for what cannot be read, else 403."""
+        return _STATUS[self.code]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP request as it is on the wire, nothing decoded; the parts of an ASGI scope fit as they are."""
+
+    method: str
+    path: bytes
+    """The path before the question mark (ASGI `raw_path`)."""
+    query: bytes = b""
+    """What follows the question mark (ASGI `query_string`)."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Names in any case; a name may come more than once."""
+    body: bytes = b""
+
+    @classmethod
+    def of(cls, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Request:
+        """The request for `target`, a path with or without a query, as text."""
+        path, _, query = target.partition("?")
+        pairs = tuple((name.encode("latin-1"), value.encode()) for name, value in headers)
+        return cls(method=method, path=path.encode(), query=query.encode(), headers=pairs, body=body)
+
+
+def canonical_request(request: Request, signed: tuple[bytes, ...], digest: str, *, normalize: bool = True) -> bytes:
+    """What is hashed: method, path, query, the headers named in `signed`, and the body's SHA-256 in hexadecimal."""
+    headers = headers_of(request)
+    lines = b"".join(name + b":" + b",".join(headers.get(name, ())) + b"\n" for name in signed)
+    query = "&".join(f"{name}={value}" for name, value in sorted(query_pairs(request.query)))
+    parts = (
+        request.method.encode(),
+        canonical_path(request.path, normalize=normalize).encode(),
+        query.encode(),
+        lines,
+        b";".join(signed),
+        digest.encode(),
+    )
+    return b"\n".join(parts)
+
+
+def canonical_path(path: bytes, *, normalize: bool = True) -> str:
+    """The path as it is signed: encoded once more than on the wire (`%3A` becomes `%253A`).
+
+    With `normalize`, dot segments and repeated slashes go first. A server that routes by the raw path should refuse
+    one that normalising changes, or two paths share a signature.
+    """
+    if normalize:
+        kept: list[bytes] = []
+        for segment in path.split(b"/"):
+            if segment == b"..":
+                del kept[-1:]
+            elif segment not in {b"", b"."}:
+                kept.append(segment)
+        path = b"/" + b"/".join(kept) + (b"/" if path.endswith(b"/") and kept else b"")
+    return quote(path or b"/", safe="/~")
+
+
+def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """The key of one day, region and service that `secret` gives; `date` as in `20260131`."""
+    key = f"AWS4{secret}".encode()
+    for part in (date, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def signature_of(key: bytes, stamp: str, scope: str, canonical: bytes) -> str:
+    """The signature in hexadecimal; `stamp` as in `20260131T235959Z`, `scope` from the date to `aws4_request`."""
+    text = "\n".join((ALGORITHM, stamp, scope, hashlib.sha256(canonical).hexdigest()))
+    return hmac.new(key, text.encode(), "sha256").hexdigest()
+
+
+def headers_of(request: Request) -> dict[bytes, list[bytes]]:
+    """Values by lower-case name, trimmed, runs of blanks as one.
+
+    Raises:
+        SignatureError: a header that signing depends on comes twice.
+    """
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in request.headers:
+        found.setdefault(name.lower(), []).append(b" ".join(value.split()))
+    for name in _ONCE & found.keys():
+        if len(found[name]) > 1:
+            raise SignatureError(f"The header {name.decode()} comes {len(found[name])} times.", INCOMPLETE)
+    return found
+
+
+def query_pairs(query: bytes) -> list[tuple[str, str]]:
+    """Names and values of `query`, each encoded as it is signed; `a` is `a=`, and `+` a space, as servers read it."""
+    pairs = (item.partition(b"=") for item in query.split(b"&")) if query else ()
+    return [(_again(name), _again(value)) for name, _, value in pairs]
+
+
+def _again(text: bytes) -> str:
+    return quote(unquote_to_bytes(text.replace(b"+", b" ")), safe="~")
