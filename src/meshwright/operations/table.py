@@ -197,6 +197,9 @@ def find(method: str, raw_path: str) -> tuple[Operation, dict[str, str]] | None:
     """The operation that a request is for and the members in its path, percent-decoded; None for no operation.
 
     `raw_path` is as it was sent, so that an encoded slash stays inside the name that it belongs to.
+
+    Raises:
+        UnicodeDecodeError: a member is not percent-encoded UTF-8.
     """
     segments = raw_path.split("/")
     for template, one in _BY_LENGTH.get(len(segments) - 1, ()):
@@ -204,7 +207,9 @@ def find(method: str, raw_path: str) -> tuple[Operation, dict[str, str]] | None:
             want == got or want.startswith("{") for want, got in zip(template, segments, strict=True)
         ):
             found = {
-                want[1:-1]: unquote(got) for want, got in zip(template, segments, strict=True) if want.startswith("{")
+                want[1:-1]: unquote(got, errors="strict")
+                for want, got in zip(template, segments, strict=True)
+                if want.startswith("{")
             }
             return one, found
     return None

@@ -1,0 +1,140 @@
+"""The App Mesh REST API: the wire around `operations.perform`, routed by the operation table.
+
+The one rule: nothing of App Mesh's semantics is decided here; this module reads HTTP, performs, commits and answers.
+Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_Operations.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request as HttpRequest
+
+from meshwright.api.answers import ProtocolError, answer
+from meshwright.errors import BadRequestException, RevisionConflictError, ServiceUnavailableException
+from meshwright.operations import (
+    DEFAULT_QUOTAS,
+    OPERATIONS,
+    Request,
+    Response,
+    Stamp,
+    decode_request,
+    find,
+    perform,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from meshwright.api.services import Services
+    from meshwright.operations import Operation
+
+COMMIT_ATTEMPTS = 10
+"""How often a write is performed anew when another process commits first."""
+
+
+class AppMesh:
+    """The endpoint of all 38 operations, and of every path that is nobody else's."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            ProtocolError: no operation can be told from it.
+            ApiError: the operation is refused.
+            StorageError: the database refused the commit; nothing was changed.
+        """
+        operation, path = _routed(scope["method"], scope["raw_path"])
+        scope["state"]["operation"] = operation.name
+        body = await HttpRequest(scope, receive).body()
+        request = decode_request(operation, path, _query(scope["query_string"]), _json(body))
+        if operation.writes:
+            response = await self._written(request, scope["state"]["principal"])
+        else:
+            _, response = perform(self._services.store.head().state, request, self._stamp())
+        await answer(response.body)(scope, receive, send)
+
+    async def _written(self, request: Request, principal: str) -> Response:
+        """Perform on the newest revision and commit; perform anew when another writer was faster."""
+        services = self._services
+        async with services.turn:
+            for _ in range(COMMIT_ATTEMPTS):
+                head, stamp = services.store.head(), self._stamp()
+                after, response = perform(head.state, request, stamp, services.quotas or DEFAULT_QUOTAS)
+                if response.key is None:
+                    return response
+                put = after.get(response.key)
+                try:
+                    await services.commit(
+                        head.revision,
+                        puts=() if put is None else (put,),
+                        deletes=(response.key,) if put is None else (),
+                        principal=principal,
+                        cause=request.operation.name,
+                        at=stamp.at,
+                    )
+                except RevisionConflictError:
+                    continue
+                return response
+        raise ServiceUnavailableException(
+            f"Other writers committed first {COMMIT_ATTEMPTS} times; nothing was changed. Repeat the request."
+        )
+
+    def _stamp(self) -> Stamp:
+        services = self._services
+        return Stamp(
+            at=services.now(),
+            uid=services.uid(),
+            account=services.account,
+            region=services.region,
+            partition=services.partition,
+        )
+
+
+def _routed(method: str, raw_path: bytes) -> tuple[Operation, dict[str, str]]:
+    """The operation and the members in its path."""
+    try:
+        path = raw_path.decode("ascii")
+        found = find(method, path)
+    except UnicodeDecodeError:
+        raise BadRequestException("The path is not percent-encoded UTF-8.") from None
+    if found is not None:
+        return found
+    others = sorted({one.method for one in OPERATIONS.values() if find(one.method, path)})
+    if others:
+        raise ProtocolError(
+            f"{method} is no operation on {path[:200]}; it takes {', '.join(others)}.",
+            "UnknownOperationException",
+            405,
+        )
+    raise ProtocolError(f"{method} {path[:200]} is no operation of this server.", "UnknownOperationException", 404)
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    """The query's members, each at most once."""
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise BadRequestException("The query is not percent-encoded UTF-8, or has more than 100 fields.") from None
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise BadRequestException(f"These query parameters appear more than once: [{', '.join(twice)}]")
+    return found
+
+
+def _json(body: bytes) -> object:
+    """The body's JSON, None for none; the content type does not matter, as it does not to AWS."""
+    if not body.strip():
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ProtocolError(f"The body is not JSON: {reason}", "SerializationException", 400) from None

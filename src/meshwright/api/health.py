@@ -1,0 +1,43 @@
+"""Whether the server is alive, and whether it can do its work; anybody may ask.
+
+The one rule: alive means that the process answers; ready means that the database reads and the control loop turns.
+Source: https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from meshwright.api.answers import answer
+from meshwright.errors import StorageError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from meshwright.api.services import Services
+
+
+def routes(services: Services) -> list[Route]:
+    """`GET /healthz` and `GET /readyz`: 200, or 503 with what is missing."""
+
+    async def healthz(_request: Request) -> Response:
+        return answer({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        checks = {"store": _readable(services), "control": services.control.running}
+        ready = all(checks.values())
+        return answer({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def _readable(services: Services) -> bool:
+    """Whether the database answers; an access key is read from disk, never from memory."""
+    try:
+        services.store.key("")
+    except StorageError:
+        return False
+    return True
