@@ -1,0 +1,128 @@
+"""A small DNS server for the discovery names of a lab: UDP and TCP, every instance of a name in each answer.
+
+It answers from its records and from nothing else: what is not in the mesh does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, cast
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+from meshwright.proxy.bootstrap import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_TTL = 1
+"""Seconds. Proxies ask anew often, so that a change of instances is seen soon."""
+_UDP_LIMIT = 512
+"""Bytes of a UDP answer for a client that does not say it takes more (RFC 1035 §4.2.1)."""
+
+
+class NameServer:
+    """The records, and the two sockets that answer for them."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, tuple[str, ...]] = {}
+        self._turn = itertools.count()
+        self._tcp: asyncio.Server | None = None
+        self._udp: asyncio.DatagramTransport | None = None
+        self.asked: dict[str, int] = {}
+        """How often each name was asked for, present or not."""
+
+    def publish(self, records: Mapping[str, Iterable[str]]) -> None:
+        """Answer with these IPv4 addresses by name from now on, and with nothing else."""
+        self._records = {_canonical(name): tuple(addresses) for name, addresses in records.items()}
+
+    async def start(self, host: str) -> Address:
+        """Answer on a free port of `host`, the same one for UDP and TCP."""
+        loop = asyncio.get_running_loop()
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, 0))
+        port: int = self._udp.get_extra_info("sockname")[1]
+        self._tcp = await asyncio.start_server(self._serve, host, port)
+        return Address(host, port)
+
+    async def stop(self) -> None:
+        """Answer nobody any more."""
+        if self._udp is not None:
+            self._udp.close()
+        if self._tcp is not None:
+            self._tcp.close()
+            await self._tcp.wait_closed()
+
+    def answer(self, wire: bytes, limit: int | None = None) -> bytes | None:
+        """The answer to one query, at most `limit` bytes long; None for what is no query."""
+        try:
+            query = dns.message.from_wire(wire)
+        except dns.exception.DNSException:
+            return None
+        if query.flags & dns.flags.QR:
+            return None
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.AA
+        if len(query.question) == 1:
+            self._fill(reply, query.question[0])
+        else:
+            reply.set_rcode(dns.rcode.FORMERR)
+        full = reply.to_wire()
+        if limit is None or len(full) <= max(limit, query.payload):
+            return full
+        # Too long for UDP: an empty answer marked as cut tells the client to come again over TCP.
+        cut = dns.message.make_response(query)
+        cut.flags |= dns.flags.AA | dns.flags.TC
+        return cut.to_wire()
+
+    def _fill(self, reply: dns.message.Message, question: dns.rrset.RRset) -> None:
+        name = _canonical(question.name.to_text())
+        self.asked[name] = self.asked.get(name, 0) + 1
+        addresses = self._records.get(name)
+        if addresses is None:
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        elif question.rdtype == dns.rdatatype.A and addresses:
+            # Each answer begins with another instance, as a round-robin name server or a load balancer's would.
+            first = next(self._turn) % len(addresses)
+            turned = addresses[first:] + addresses[:first]
+            reply.answer.append(dns.rrset.from_text_list(question.name, _TTL, "IN", "A", turned))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One TCP connection: each message after its length in two bytes (RFC 7766)."""
+        try:
+            while True:
+                length = int.from_bytes(await reader.readexactly(2), "big")
+                reply = self.answer(await reader.readexactly(length))
+                if reply is None:
+                    return
+                writer.write(len(reply).to_bytes(2, "big") + reply)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """The UDP socket."""
+
+    def __init__(self, server: NameServer) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        reply = self._server.answer(data, _UDP_LIMIT)
+        if reply is not None:
+            self._transport.sendto(reply, addr)
+
+
+def _canonical(name: str) -> str:
+    return name.rstrip(".").lower()
