@@ -95,12 +95,10 @@ def diff(observed: State, desired: State, stack: str, mesh: str) -> Plan:
     wanted = State(one for one in desired if one.key not in foreign)
     gone = {one.key for one in observed if one.key.mesh == mesh and one.stack == stack and one.key not in desired}
     changes = tuple(_changes(observed, wanted, gone, stack))
-    ladder = Ladder(observed, wanted.put(*_kept(observed, wanted, gone, mesh)), frozenset(gone))
+    after = wanted.put(*_kept(observed, wanted, gone, mesh))
+    ladder = Ladder(observed, after, gone=frozenset(gone), own=frozenset(one.key for one in wanted))
     steps = tuple(_steps(ladder, changes))
-    blocked = (
-        *_blocked(observed, ladder, wanted, stack),
-        *_orphans(observed, ladder.after, gone),
-    )
+    blocked = (*_blocked(observed, ladder, stack), *_orphans(observed, after, gone))
     basis = basis_of(observed, _touched(observed, changes, steps))
     return Plan(
         mesh=mesh,
@@ -186,17 +184,16 @@ def _steps(ladder: Ladder, changes: tuple[Change, ...]) -> Iterator[Step]:
             yield Step(action="tag", key=rung.key)
 
 
-def _blocked(observed: State, ladder: Ladder, wanted: State, stack: str) -> Iterator[Conflict]:
-    """Objects of others that would have to be deleted and created again on the way."""
-    for key, reason in sorted(ladder.recreated.items()):
-        if key not in wanted:
-            owner = observed[key].stack
-            yield Conflict(
-                key=key,
-                stack=owner,
-                reason=f"{reason}, and {key} is not the business of stack {stack!r} "
-                f"({f'it belongs to {owner!r}' if owner else 'no stack owns it'}). Change it there first",
-            )
+def _blocked(observed: State, ladder: Ladder, stack: str) -> Iterator[Conflict]:
+    """Routes of others that would have to be deleted and created again on the way."""
+    for key, reason in sorted(ladder.held.items()):
+        owner = observed[key].stack
+        whose = f"it belongs to {owner!r}" if owner else "no stack owns it"
+        yield Conflict(
+            key=key,
+            stack=owner,
+            reason=f"{reason}, and that route is not of stack {stack!r} ({whose}). Change it there first",
+        )
 
 
 def _orphans(observed: State, after: State, gone: set[Key]) -> Iterator[Conflict]:

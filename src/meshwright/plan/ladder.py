@@ -73,21 +73,23 @@ class _Use(NamedTuple):
 
 
 class Ladder:
-    """The rungs from `before` to `after`, where `gone` are the objects to delete.
+    """The rungs from `before` to `after`, where `gone` are the objects to delete and `own` those that may change.
 
-    `after` holds everything that stays, `before` also whatever else lies in other meshes. `recreated` names the
-    routes that must be deleted on the way and why.
+    `after` holds everything that stays, `before` also whatever else lies in other meshes. `recreated` names the own
+    routes that must be deleted on the way and why, `held` those of others that stand in the way.
     """
 
-    def __init__(self, before: State, after: State, gone: frozenset[Key]) -> None:
+    def __init__(self, before: State, after: State, *, gone: frozenset[Key], own: frozenset[Key]) -> None:
         self.before = before
         self.after = after
         self.gone = gone
+        self.own = own
         self._changed = [one for one in after if one.key in before and differences(before[one.key], one)]
         self._created = [one for one in after if one.key not in before]
         self._worlds = self._passed_through()
         self._timing: dict[Key, Timing] = {}
         self.recreated: dict[Key, str] = {}
+        self.held: dict[Key, str] = {}
         for one in after:
             if one.key.kind in _LEAVES and one.key in before:
                 self._judge(before[one.key], one)
@@ -124,6 +126,10 @@ class Ladder:
             self._timing[new.key] = Timing.LATE
             return
         lost = _lost(old, start, end)
+        if new.key not in self.own:
+            if lost is not None and lost.kind is Kind.VIRTUAL_ROUTER:
+                self.held[new.key] = f"{lost} gives up or changes a listener that {new.key} uses"
+            return
         if not lost and _fits(old, middle) and _fits(old, end):
             self._timing[new.key] = Timing.LATE
         elif old != new and not _lost(new, start, end) and _fits(new, start) and _fits(new, middle):
@@ -131,7 +137,7 @@ class Ladder:
         else:
             self._timing[new.key] = Timing.RECREATED
             self.recreated[new.key] = (
-                f"{lost.path} gives up or changes a listener that {new.key} uses"
+                f"{lost} gives up or changes a listener that {new.key} uses"
                 if lost
                 else f"{new.key} fits only the old or only the new listeners around it"
             )
