@@ -8,6 +8,7 @@
     │   ├── StalePlanError              what the plan starts from has changed since
     │   ├── RevisionConflictError       another writer committed first
     │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400
+    ├── UnknownProxyError               no virtual node or gateway of that name exists
     ├── StorageError                    the database cannot be opened, read or written
     └── ApiError                        one of App Mesh's ten errors, with its name and HTTP status
         ├── BadRequestException 400     ├── ForbiddenException 403      ├── NotFoundException 404
@@ -53,6 +54,10 @@ class StalePlanError(RefusedError):
 
 class RevisionConflictError(RefusedError):
     """Another writer committed between the read and this commit."""
+
+
+class UnknownProxyError(MeshwrightError):
+    """A proxy stands for a virtual node or virtual gateway that does not exist."""
 
 
 class StorageError(MeshwrightError):

@@ -1,0 +1,54 @@
+"""What a definition means for a request: order of routes, targets, time limits, retries, TLS.
+
+The one rule: every such decision is made here, once, and used by `snapshot` and `simulate` alike.
+"""
+
+from meshwright.routing.ordering import (
+    gateway_route_match,
+    grpc_path,
+    ordered_gateway_routes,
+    ordered_routes,
+    route_match,
+)
+from meshwright.routing.security import ClientTls, client_tls, discovery_name, unservable
+from meshwright.routing.services import LostTarget, Rule, ServicePort, Target, rules, service_ports
+from meshwright.routing.timing import (
+    DEFAULT_IDLE,
+    DEFAULT_REQUEST,
+    DEFAULT_RETRY,
+    Retry,
+    Timeouts,
+    listener_timeouts,
+    longest,
+    retry,
+    route_timeouts,
+    shortest,
+)
+
+__all__ = [
+    "DEFAULT_IDLE",
+    "DEFAULT_REQUEST",
+    "DEFAULT_RETRY",
+    "ClientTls",
+    "LostTarget",
+    "Retry",
+    "Rule",
+    "ServicePort",
+    "Target",
+    "Timeouts",
+    "client_tls",
+    "discovery_name",
+    "gateway_route_match",
+    "grpc_path",
+    "listener_timeouts",
+    "longest",
+    "ordered_gateway_routes",
+    "ordered_routes",
+    "retry",
+    "route_match",
+    "route_timeouts",
+    "rules",
+    "service_ports",
+    "shortest",
+    "unservable",
+]

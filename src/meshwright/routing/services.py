@@ -1,0 +1,191 @@
+"""Where requests to a virtual service go: its ports, its rules in match order, their targets.
+
+The one rule: clients call the port of the provider's listener, and the request arrives at the port of the target
+node's listener; the two need not be the same.
+Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/virtual_services.html
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.graph import route_action
+from meshwright.model.identity import Key, Kind
+from meshwright.model.listeners import Listener
+from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec, TcpRouteMatch
+from meshwright.model.scalars import PortProtocol
+from meshwright.model.specs import VirtualNodeSpec, VirtualRouterSpec
+from meshwright.routing.ordering import ordered_routes, route_match
+from meshwright.routing.timing import (
+    DEFAULT_IDLE,
+    DEFAULT_REQUEST,
+    Retry,
+    Timeouts,
+    default_retry,
+    retry,
+    route_timeouts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshwright.graph import Graph
+    from meshwright.model.routes import WeightedTarget
+
+
+_PROTOCOLS: Mapping[str, PortProtocol] = MappingProxyType(
+    {"httpRoute": "http", "http2Route": "http2", "grpcRoute": "grpc", "tcpRoute": "tcp"}
+)
+
+
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port on which clients call a virtual service."""
+
+    service: Key
+    provider: Key
+    """The router or node that answers."""
+    port: int
+    protocol: PortProtocol
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the places where a rule sends traffic: a listener of a virtual node."""
+
+    node: Key
+    listener: Listener
+    weight: int
+    """Its share, relative to the sum of the rule's weights."""
+
+    @property
+    def port(self) -> int:
+        """The port that the node listens on."""
+        return self.listener.port_mapping.port
+
+    @property
+    def protocol(self) -> PortProtocol:
+        """What the node speaks there."""
+        return self.listener.port_mapping.protocol
+
+
+class LostTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A weighted target that leads nowhere, and why."""
+
+    path: str
+    """The field in the route: `spec.httpRoute.action.weightedTargets[0]`."""
+    reason: str
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a virtual service's decision: what matches, and what then happens."""
+
+    origin: Key
+    """The route; or the virtual node that provides the service itself."""
+    protocol: PortProtocol
+    match: HttpRouteMatch | GrpcRouteMatch | TcpRouteMatch | None
+    """None matches everything."""
+    targets: tuple[Target, ...]
+    timeouts: Timeouts
+    retry: Retry | None
+    lost: tuple[LostTarget, ...] = ()
+
+
+def service_ports(graph: Graph, service: Key) -> tuple[ServicePort, ...]:
+    """The ports of a virtual service: its provider's listeners, in their order; none without a provider."""
+    provider = graph.provider(service)
+    resource = graph.state.get(provider) if provider else None
+    if provider is None or resource is None or not isinstance(resource.spec, VirtualNodeSpec | VirtualRouterSpec):
+        return ()
+    mappings = [listener.port_mapping for listener in resource.spec.listeners or ()]
+    return tuple(
+        ServicePort(service=service, provider=provider, port=one.port, protocol=one.protocol) for one in mappings
+    )
+
+
+def rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
+    """What happens to a request to `port`, in match order; nothing matches when a router has no routes.
+
+    A route of another family than its listener (TCP on HTTP, or the reverse) cannot match and is left out.
+    """
+    if port.provider.kind is Kind.VIRTUAL_NODE:
+        return _node_rules(graph, port)
+    found = []
+    for route in ordered_routes(graph, port.provider, port.port):
+        spec = route.spec
+        if isinstance(spec, RouteSpec) and (spec.tcp_route is not None) == (port.protocol == "tcp"):
+            found.append(_rule(graph, route.key, spec, port))
+    return tuple(found)
+
+
+def _node_rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
+    listener = _listener(graph, port.provider, port.port, port)
+    if listener is None:
+        return ()
+    request = 0 if port.protocol == "tcp" else DEFAULT_REQUEST
+    rule = Rule(
+        origin=port.provider,
+        protocol=port.protocol,
+        match=None,
+        targets=(Target(node=port.provider, listener=listener, weight=1),),
+        timeouts=Timeouts(request, DEFAULT_IDLE),
+        retry=default_retry(port.protocol),
+    )
+    return (rule,)
+
+
+def _rule(graph: Graph, key: Key, spec: RouteSpec, port: ServicePort) -> Rule:
+    member, action = route_action(spec)
+    targets: list[Target] = []
+    lost: list[LostTarget] = []
+    for index, weighted in enumerate(action.weighted_targets):
+        node = Key(key.mesh, Kind.VIRTUAL_NODE, weighted.virtual_node)
+        listener = _listener(graph, node, weighted.port, port)
+        if listener is not None:
+            targets.append(Target(node=node, listener=listener, weight=weighted.weight))
+        else:
+            path = f"spec.{member}.action.weightedTargets[{index}]"
+            lost.append(LostTarget(path=path, reason=_why_lost(graph, node, weighted)))
+    return Rule(
+        origin=key,
+        protocol=_PROTOCOLS[member],
+        match=route_match(spec),
+        targets=tuple(targets),
+        timeouts=route_timeouts(spec),
+        retry=retry(spec),
+        lost=tuple(lost),
+    )
+
+
+def _listener(graph: Graph, node: Key, wanted: int | None, port: ServicePort) -> Listener | None:
+    """The listener of `node` that is meant.
+
+    The one that is named; else the only one; else the one on the port that was called; else the first that speaks
+    the protocol. App Mesh asks for a name where there are several.
+    """
+    listeners = _listeners(graph, node)
+    if wanted is not None:
+        return next((one for one in listeners if one.port_mapping.port == wanted), None)
+    if len(listeners) == 1:
+        return listeners[0]
+    speaking = [one for one in listeners if one.port_mapping.protocol == port.protocol]
+    same = [one for one in speaking if one.port_mapping.port == port.port]
+    return next(iter(same or speaking), None)
+
+
+def _listeners(graph: Graph, node: Key) -> tuple[Listener, ...]:
+    resource = graph.state.get(node)
+    spec = resource.spec if resource else None
+    return (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
+
+
+def _why_lost(graph: Graph, node: Key, weighted: WeightedTarget) -> str:
+    if node not in graph.state:
+        return f"virtual node {node.name!r} does not exist"
+    ports = ", ".join(str(one.port_mapping.port) for one in _listeners(graph, node))
+    if not ports:
+        return f"virtual node {node.name!r} has no listener"
+    if weighted.port is not None:
+        return f"virtual node {node.name!r} does not listen on port {weighted.port}; it listens on {ports}"
+    return f"virtual node {node.name!r} has no listener for the protocol; its ports are {ports}"
