@@ -44,6 +44,9 @@ prove: $(VENV)/dev.stamp  ## long properties, mutations, crash and soak tests in
 goldens: $(VENV)/dev.stamp  ## rewrite the expected files under tests/cases
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --update-goldens tests
 
+docs: $(VENV)/dev.stamp  ## write the pages of docs/ that are made from the program
+	@$(BIN)/python -m pytest -q --update-goldens tests/test_docs.py tests/test_rules.py
+
 bench: $(VENV)/dev.stamp  ## the benchmarks, as ratios within one run
 	@$(BIN)/python -m benchmarks
 
