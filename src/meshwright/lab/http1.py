@@ -58,14 +58,21 @@ async def call(host: str, port: int, request: Request) -> Reply:
     except OSError as error:
         return Reply(status=0, fault=f"no connection to {host}:{port}: {error.strerror or error}")
     try:
-        return await _exchange(reader, writer, request)
+        status, body = await exchange(reader, writer, request)
     except (ConnectionError, h11.ProtocolError) as error:
         return Reply(status=0, fault=f"{host}:{port} broke off: {error}")
     finally:
         writer.close()
+    return reply_of(status, body)
 
 
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> Reply:
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> tuple[int, bytes]:
+    """Send `request` on a fresh connection; the status and the body.
+
+    Raises:
+        ConnectionError: the connection ended before the answer did.
+        h11.ProtocolError: what came is not HTTP.
+    """
     peer = h11.Connection(h11.CLIENT)
     headers = [("host", request.authority), ("connection", "close"), *request.headers.items()]
     writer.write(peer.send(h11.Request(method=request.method, target=request.path, headers=headers)) or b"")
@@ -78,8 +85,8 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         elif isinstance(event, h11.Data):
             body += event.data
         elif isinstance(event, h11.ConnectionClosed):
-            return Reply(status=0, fault="the connection was closed without an answer")
-    return reply_of(status, bytes(body))
+            raise ConnectionResetError("it was closed without an answer")
+    return status, bytes(body)
 
 
 async def _next(peer: h11.Connection, reader: asyncio.StreamReader) -> object:

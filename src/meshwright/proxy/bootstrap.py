@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Tells the proxies of one node apart: a host or task name."""
     xds: Address
     admin: Address
-    """Where the administration interface listens: on a loopback address or Unix socket, as it asks for no password."""
+    """Where the administration interface listens: a loopback address or Unix socket, as it asks for no password."""
     placement: Placement = Redirect()
     resolver: Address | None = None
     """The DNS server of every cluster; None for the machine's own resolver."""

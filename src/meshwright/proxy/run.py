@@ -5,7 +5,6 @@ No Envoy outlives whoever started it, and its bootstrap lies in a folder that on
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -14,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from meshwright.errors import MeshwrightError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from types import FrameType
+    from collections.abc import Mapping, Sequence
+    from types import FrameType, TracebackType
 
 GRACE = 10.0
 """Seconds that Envoy has to end after SIGTERM before it is killed."""
@@ -89,14 +88,13 @@ def run(document: Mapping[str, Any], *, concurrency: int | None = None, log_leve
         UsageError: there is no Envoy here.
         MeshwrightError: Envoy ended although nobody asked it to.
     """
-    with tempfile.TemporaryDirectory(prefix="meshwright-proxy-") as folder:
+    with _Stop() as stop, tempfile.TemporaryDirectory(prefix="meshwright-proxy-") as folder:
         arguments = command(write(document, Path(folder)), concurrency=concurrency, log_level=log_level)
         # In a session of its own, so that Ctrl-C reaches Envoy through us and in order.
         with subprocess.Popen(guarded(arguments), start_new_session=True, stdin=subprocess.DEVNULL) as envoy:  # noqa: S603 - our own arguments
-            with _forwarded(envoy) as asked:
-                status = envoy.wait()
-            if asked:
-                return 0
+            status = stop.follow(envoy)
+    if stop.asked:
+        return 0
     if status < 0:
         raise MeshwrightError(
             f"Envoy was ended by {signal.Signals(-status).name} from outside; nobody asked us to stop."
@@ -104,29 +102,46 @@ def run(document: Mapping[str, Any], *, concurrency: int | None = None, log_leve
     raise MeshwrightError(f"Envoy ended by itself with status {status}; its last lines above say why.")
 
 
-@contextlib.contextmanager
-def _forwarded(envoy: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """While this lasts, SIGTERM and SIGINT ask Envoy to stop, a second one kills it; yields the signals that came."""
-    came: list[int] = []
+class _Stop:
+    """While entered, SIGTERM and SIGINT end Envoy gently, a second one, or too long a wait, at once."""
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        del frame
-        came.append(number)
-        if len(came) > 1:
+    def __init__(self) -> None:
+        self.asked = 0
+        self._envoy: subprocess.Popen[bytes] | None = None
+
+    def follow(self, envoy: subprocess.Popen[bytes]) -> int:
+        """Wait for `envoy` to end; its status."""
+        self._envoy = envoy
+        if self.asked:
+            envoy.terminate()
+        try:
+            return envoy.wait()
+        except BaseException:
             envoy.kill()
-            return
-        envoy.terminate()
-        signal.signal(signal.SIGALRM, lambda *_: envoy.kill())
-        signal.setitimer(signal.ITIMER_REAL, GRACE)
+            raise
 
-    former = {one: signal.signal(one, forward) for one in (signal.SIGTERM, signal.SIGINT)}
-    former[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
-    try:
-        yield came
-    except BaseException:
-        envoy.kill()
-        raise
-    finally:
+    def __enter__(self) -> Self:
+        self._former = {one: signal.signal(one, self._ask) for one in (signal.SIGTERM, signal.SIGINT)}
+        self._former[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._insist)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, action in former.items():
+        for number, action in self._former.items():
             signal.signal(number, action)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            self._insist(number, frame)
+            return
+        signal.setitimer(signal.ITIMER_REAL, GRACE)
+        if self._envoy is not None:
+            self._envoy.terminate()
+
+    def _insist(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self._envoy is not None:
+            self._envoy.kill()

@@ -1,0 +1,218 @@
+"""The data plane of a lab: one real Envoy and one workload an instance, found through a real DNS server.
+
+Every Envoy gets its configuration from the control plane over xDS; the lab decides addresses and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Self
+
+from meshwright.errors import MeshwrightError, UsageError
+from meshwright.graph import resolve
+from meshwright.lab import http1, topology
+from meshwright.lab.dns import NameServer
+from meshwright.lab.exchange import Reply, Request
+from meshwright.lab.processes import Child, stop_all
+from meshwright.lab.workload import Workload, call
+from meshwright.model.identity import Kind
+from meshwright.proxy import run
+from meshwright.proxy.bootstrap import Address, Settings, bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from meshwright.lab.addresses import Block
+    from meshwright.lab.topology import Role
+    from meshwright.model.state import State
+    from meshwright.snapshot.resources import Loopback
+
+START = 30.0
+"""Seconds that all Envoys together have to become ready."""
+_POLL = 0.02
+"""Seconds between two looks at an Envoy that is starting; its administration has no way to be waited for."""
+
+
+class Instance:
+    """One running proxy and, unless it is a gateway, the workload behind it."""
+
+    def __init__(self, role: Role, number: int, place: Loopback, folder: Path) -> None:
+        self.role = role
+        self.name = f"{role.key.name}-{number}"
+        self.place = place
+        self.admin = folder / "admin.sock"
+        """The Unix socket of Envoy's administration interface."""
+        self.workload = None if role.key.kind is Kind.VIRTUAL_GATEWAY else Workload(role, number, place)
+        self.envoy: Child | None = None
+        self._folder = folder
+
+    async def start(self, xds: Address, resolver: Address) -> Child:
+        """Start the Envoy; it is not ready yet."""
+        settings = Settings(
+            proxy=self.role.key,
+            instance=self.name,
+            xds=xds,
+            admin=Address(str(self.admin)),
+            placement=self.place,
+            resolver=resolver,
+        )
+        document = run.write(bootstrap(settings), self._folder)
+        # One worker thread each: a lab runs many Envoys on one machine, and none of them is there for speed.
+        arguments = run.command(document, concurrency=1)
+        self.envoy = await Child.start(f"The Envoy of {self.name}", arguments, self._folder / "envoy.log")
+        return self.envoy
+
+    async def administration(self, path: str, method: str = "GET") -> tuple[int, str]:
+        """What Envoy's administration interface answers: status and text.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        reader, writer = await asyncio.open_unix_connection(self.admin)
+        try:
+            status, body = await http1.exchange(reader, writer, Request(authority="admin", path=path, method=method))
+        finally:
+            writer.close()
+        return status, body.decode(errors="replace")
+
+    async def ready(self) -> None:
+        """Return once Envoy has all of its first configuration and serves.
+
+        Raises:
+            MeshwrightError: Envoy ended.
+        """
+        if self.envoy is None:
+            raise MeshwrightError(f"The Envoy of {self.name} was never started")
+        while True:
+            self.envoy.check()
+            with contextlib.suppress(OSError):
+                if (await self.administration("/ready"))[0] == 200:
+                    return
+            await asyncio.sleep(_POLL)
+
+
+class Fleet:
+    """Every proxy and workload of a state, as an async context manager: running inside it, gone after it."""
+
+    def __init__(
+        self, state: State, *, xds: Address, block: Block, folder: Path, instances: Mapping[str, int] | None = None
+    ) -> None:
+        """`instances` says how many of a node or gateway to run where it is more than one, by name.
+
+        Raises:
+            UsageError: `instances` names no node, or asks for less than one.
+        """
+        self.roles = topology.roles(resolve(state), instances or {})
+        self.names = NameServer()
+        self.instances: tuple[Instance, ...] = ()
+        self._xds = xds
+        self._block = block
+        self._folder = folder
+        self._exits = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start everything at once, and wait until every Envoy is ready.
+
+        Raises:
+            MeshwrightError: an Envoy ended or did not become ready in time; with the end of its log.
+        """
+        async with contextlib.AsyncExitStack() as exits:
+            resolver = await self.names.start(self._block.name_server)
+            exits.push_async_callback(self.names.stop)
+            self.instances = tuple(self._placed())
+            self.names.publish(self._records())
+            children: list[Child] = []
+            exits.push_async_callback(self._end, children)
+            for one in self.instances:
+                if one.workload is not None:
+                    await one.workload.start()
+            for one in self.instances:
+                children.append(await one.start(self._xds, resolver))  # noqa: PERF401 - one that fails must not hide those started
+            await self._all_ready()
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.aclose()
+
+    def workloads(self, node: str) -> tuple[Workload, ...]:
+        """The workloads of every instance of a virtual node.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        found = tuple(
+            one.workload for one in self.instances if one.role.key.name == node and one.workload is not None
+        )
+        if not found:
+            raise UsageError(f"no workload of a virtual node {node!r} runs here")
+        return found
+
+    def gateway(self, name: str | None = None) -> Instance:
+        """The first instance of a virtual gateway, of the only one when `name` is None.
+
+        Raises:
+            UsageError: there is none, or several to choose from.
+        """
+        every = [one for one in self.instances if one.role.key.kind is Kind.VIRTUAL_GATEWAY]
+        found = [one for one in every if name in {None, one.role.key.name}]
+        if not found or len({one.role.key.name for one in found}) > 1:
+            known = ", ".join(sorted({one.role.key.name for one in every})) or "none"
+            raise UsageError(f"no virtual gateway {name or 'chosen'}; known here: {known}")
+        return found[0]
+
+    async def request(self, request: Request, gateway: str | None = None) -> Reply:
+        """Send one request to a gateway's first listener, as a customer would."""
+        entrance = self.gateway(gateway)
+        port = entrance.role.ports[0]
+        return await call(port.protocol, entrance.place.ingress, port.number, request)
+
+    def _placed(self) -> list[Instance]:
+        placed: list[Instance] = []
+        for role in self.roles:
+            for number in range(1, role.instances + 1):
+                # Numbered, not named: a Unix socket's path must stay under 108 bytes, a node's name may have 255.
+                folder = self._folder / f"proxy-{len(placed)}"
+                folder.mkdir(mode=0o700)
+                placed.append(Instance(role, number, self._block.place(), folder))
+        return placed
+
+    def _records(self) -> dict[str, list[str]]:
+        """Every discovery name with the ingress addresses of the instances behind it."""
+        records: dict[str, list[str]] = {}
+        for one in self.instances:
+            if one.role.hostname:
+                records.setdefault(one.role.hostname, []).append(one.place.ingress)
+        return records
+
+    async def _all_ready(self) -> None:
+        try:
+            async with asyncio.timeout(START):
+                await asyncio.gather(*(one.ready() for one in self.instances))
+        except TimeoutError:
+            raise MeshwrightError(await self._late()) from None
+
+    async def _late(self) -> str:
+        """Which Envoys are not ready, and the log of the first of them."""
+        late = []
+        for one in self.instances:
+            status = 0
+            with contextlib.suppress(OSError):
+                status, _ = await one.administration("/ready")
+            if status != 200 and one.envoy is not None:
+                late.append((one.name, one.envoy.tail()))
+        names = ", ".join(name for name, _ in late) or "none any more"
+        tail = late[0][1] if late else ""
+        return f"Envoys not ready within {START:g} s: {names}. Did the control plane send their configuration?{tail}"
+
+    async def _end(self, children: list[Child]) -> None:
+        """Proxies first, so that none of them sees its workload vanish."""
+        await stop_all(children)
+        for one in self.instances:
+            if one.workload is not None:
+                await one.workload.stop()

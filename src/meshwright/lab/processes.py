@@ -1,0 +1,96 @@
+"""Child processes of a lab: started guarded, their output in a file, stopped for certain.
+
+None outlives the lab: the lab stops them, and the kernel kills them should the lab's thread die first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from meshwright.errors import MeshwrightError
+from meshwright.proxy.run import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+_GRACE = 5.0
+"""Seconds between asking a process to end and killing it."""
+_TAIL = 15
+"""Lines of a log that an error shows."""
+
+
+class Child:
+    """One running process."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process = process
+
+    @classmethod
+    async def start(
+        cls, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> Child:
+        """Run `arguments` in a session of its own, so that Ctrl-C reaches it through us; output is added to `log`."""
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *guarded(arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
+            )
+        return cls(name, process, log)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, None while it runs, negative when a signal ended it."""
+        return self._process.returncode
+
+    def check(self) -> None:
+        """Do nothing while the process runs.
+
+        Raises:
+            MeshwrightError: it has ended; with the end of its log.
+        """
+        if self.status is not None:
+            raise MeshwrightError(f"{self.name} ended with status {self.status}.{self.tail()}")
+
+    def tail(self) -> str:
+        """The end of its log, ready to be appended to a message."""
+        lines = self.log.read_text(errors="replace").splitlines()[-_TAIL:]
+        return (
+            "\n".join(["\nThe end of its log:", *(f"  {line}" for line in lines)]) if lines else " Its log is empty."
+        )
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """Ask it to end, and make it."""
+        if self.status is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(_GRACE):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+
+
+async def stop_all(children: Iterable[Child]) -> None:
+    """Stop every child, all at the same time."""
+    await asyncio.gather(*(child.stop() for child in children))

@@ -1,0 +1,62 @@
+"""Looking at processes from outside: who runs, who are whose children, and waiting for a fact with a deadline."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEADLINE = 30.0
+"""Seconds; a generous end for what should take a moment."""
+
+
+def until(fact: Callable[[], bool]) -> None:
+    """Return once `fact()` holds; fail when it does not within the deadline."""
+    end = time.monotonic() + DEADLINE
+    while not fact():
+        assert time.monotonic() < end, f"not so within {DEADLINE:g} s"
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a running process started; none when it is gone."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """Its children, their children, and so on."""
+    found = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead and not yet buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def is_envoy(pid: int) -> bool:
+    """Whether a process has become Envoy."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/envoy")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,162 @@
+"""One Envoy: its bootstrap is what Envoy takes, and the command runs and stops it cleanly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from meshwright.errors import UsageError
+from meshwright.model.identity import Key, Kind
+from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
+from meshwright.proxy.run import envoy_path
+from meshwright.snapshot.resources import Loopback
+from processes import alive, children, free_port, is_envoy, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CART = Key("shop", Kind.VIRTUAL_NODE, "cart")
+PLACE = Loopback(application="127.9.0.1", ingress="127.9.0.2", egress="127.9.0.3")
+PLAIN = Settings(proxy=CART, instance="cart-1", xds=Address("127.0.0.1", 18000), admin=Address("127.0.0.1", 9901))
+FULL = Settings(
+    proxy=Key("shop", Kind.VIRTUAL_GATEWAY, "door"),
+    instance="door-1",
+    xds=Address("/run/xds.sock"),
+    admin=Address("/run/admin.sock"),
+    placement=PLACE,
+    resolver=Address("127.9.0.4", 5353),
+)
+NAMED = Settings(proxy=CART, instance="cart-1", xds=Address("mesh.example", 443), admin=Address("::1", 9901))
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("settings", [PLAIN, FULL, NAMED], ids=["plain", "full", "named"])
+def test_envoy_takes_every_bootstrap(settings: Settings, tmp_path: Path) -> None:
+    """Validated by the real Envoy, which refuses unknown fields and wrong types."""
+    path = tmp_path / "bootstrap.json"
+    path.write_text(json.dumps(bootstrap(settings)))
+    done = subprocess.run(
+        [envoy_path(), "--mode", "validate", "-c", path], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_bootstrap_tells_who_the_proxy_is_and_where() -> None:
+    """The control plane reads the node's id, its instance and, where it is not the usual one, its placement."""
+    node = bootstrap(FULL)["node"]
+    assert node["id"] == "mesh/shop/virtualGateway/door"
+    assert node["metadata"] == {
+        "meshwright": {
+            "instance": "door-1",
+            "placement": {"application": "127.9.0.1", "ingress": "127.9.0.2", "egress": "127.9.0.3"},
+        }
+    }
+    assert bootstrap(PLAIN)["node"]["metadata"] == {"meshwright": {"instance": "cart-1"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:18000", Address("127.0.0.1", 18000)),
+        ("[::1]:18000", Address("::1", 18000)),
+        ("mesh.example:443", Address("mesh.example", 443)),
+        ("unix:///run/xds.sock", Address("/run/xds.sock")),
+    ],
+)
+def test_an_address_is_read_and_written_the_same(text: str, expected: Address) -> None:
+    """What is printed may be given back."""
+    assert address(text) == expected
+    assert str(expected) == text
+
+
+@pytest.mark.parametrize("text", ["", "127.0.0.1", "127.0.0.1:", ":80", "x:0", "x:65536", "x:http", "unix://x"])
+def test_what_is_no_address_is_refused_with_the_forms_that_are(text: str) -> None:
+    """The message quotes it and shows both forms."""
+    with pytest.raises(UsageError, match="HOST:PORT") as caught:
+        address(text)
+    assert repr(text) in str(caught.value)
+
+
+def test_only_nodes_and_gateways_have_a_proxy() -> None:
+    """By ARN or by path; a router, a mesh and noise are refused by name."""
+    assert proxy_key("arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/cart") == CART
+    assert proxy_key("mesh/shop/virtualNode/cart") == CART
+    for text in ("mesh/shop", "mesh/shop/virtualRouter/cart", "cart", "arn:aws:s3:::bucket"):
+        with pytest.raises(UsageError, match=text):
+            proxy_key(text)
+
+
+def meshwright(*arguments: str, **more: Any) -> subprocess.Popen[str]:
+    """The command, running."""
+    command = [sys.executable, "-m", "meshwright.cli", "proxy", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+def test_print_bootstrap_prints_json_alone() -> None:
+    """For use with an Envoy of one's own."""
+    with meshwright("mesh/shop/virtualNode/cart", "--instance", "cart-1", "--print-bootstrap") as process:
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert json.loads(out) == bootstrap(PLAIN)
+    assert not err
+
+
+def test_half_a_placement_is_a_usage_error() -> None:
+    """Three addresses or none."""
+    with meshwright("mesh/shop/virtualNode/cart", "--ingress", "127.9.0.2", "--print-bootstrap") as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "--application, --ingress and --egress" in err
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_proxy_leaves_no_envoy_and_no_folder(number: signal.Signals, tmp_path: Path) -> None:
+    """Being asked to stop is a clean end; Envoy goes with us, and so does the bootstrap."""
+    with _running(tmp_path, free_port()) as process:
+        until(lambda: any(is_envoy(pid) for pid in children(process.pid)))
+        envoy = children(process.pid)[0]
+        assert list(tmp_path.iterdir())
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert not alive(envoy)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.envoy
+def test_envoy_dies_with_a_killed_proxy(tmp_path: Path) -> None:
+    """Nobody is left to stop it, so the kernel does."""
+    with _running(tmp_path, free_port()) as process:
+        until(lambda: any(is_envoy(pid) for pid in children(process.pid)))
+        envoy = children(process.pid)[0]
+        process.kill()
+        process.communicate(timeout=30)
+    until(lambda: not alive(envoy))
+
+
+@pytest.mark.envoy
+def test_an_envoy_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
+    """Here because its administration port is taken; the command says so and could not do it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with _running(tmp_path, taken.getsockname()[1]) as process:
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "Envoy ended by itself with status 1" in err
+    assert not list(tmp_path.iterdir())
+
+
+def _running(folder: Path, admin: int) -> subprocess.Popen[str]:
+    """A proxy whose control plane does not answer, so that it waits; its temporary folders go to `folder`."""
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    arguments = ("mesh/shop/virtualNode/cart", "--xds", "127.0.0.1:9", "--admin-port", str(admin))
+    return meshwright(*arguments, env=environment)
