@@ -1,0 +1,279 @@
+"""One xDS stream as a state machine: requests and snapshots go in, responses and events come out. No I/O.
+
+The one rule: make before break. What is referred to is accepted before what refers to it is sent, removals go last,
+and at most one response of a type is on its way. Both protocols, incremental (delta) and state of the world.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from meshwright.ads.subscription import Flight, Subscription
+from meshwright.snapshot.resources import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    PUSH_ORDER,
+    ROUTE,
+    SECRET,
+    EnvoyResource,
+    Snapshot,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meshwright.ads.subscription import Refusal
+
+REMOVAL_ORDER = (LISTENER, ROUTE, CLUSTER, ENDPOINT, SECRET)
+"""What refers goes before what is referred to."""
+
+_WARMING = frozenset({ENDPOINT, SECRET})
+"""Envoy holds back its ack of clusters until they are warm, for which it needs these: they never wait."""
+
+
+class DeltaRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A decoded `DeltaDiscoveryRequest`; `error` is None in an ack."""
+
+    type_url: str
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    versions: Mapping[str, str] = {}
+    """`initial_resource_versions`: what the client still has from an earlier stream."""
+    nonce: str = ""
+    error: str | None = None
+
+
+class StateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A decoded `DiscoveryRequest` of the state-of-the-world protocol."""
+
+    type_url: str
+    names: tuple[str, ...] = ()
+    version: str = ""
+    nonce: str = ""
+    error: str | None = None
+
+
+Request: TypeAlias = DeltaRequest | StateRequest
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send: in delta the changed `resources` and the `removed` names, else a set of resources."""
+
+    type_url: str
+    nonce: str
+    version: str
+    """State of the world: a digest of the names and versions that the client has once it takes this."""
+    resources: tuple[EnvoyResource, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class Subscribed(msgspec.Struct, frozen=True):
+    """The client asked for a type for the first time on this stream."""
+
+    type_url: str
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """The client took a response."""
+
+    type_url: str
+    versions: Mapping[str, str]
+    removed: tuple[str, ...]
+
+
+class Nacked(msgspec.Struct, frozen=True):
+    """The client refused a response; `resources` are to blame, empty while that is being found out."""
+
+    type_url: str
+    resources: tuple[str, ...]
+    message: str
+
+
+Event: TypeAlias = Subscribed | Acked | Nacked
+
+
+class Stream:
+    """One client's stream. `receive` and `publish` tell it what happened, `send` says what to write now."""
+
+    def __init__(self, snapshot: Snapshot, *, delta: bool) -> None:
+        self._snapshot = snapshot
+        self._delta = delta
+        self._subscriptions: dict[str, Subscription] = {}
+        self._sent = 0
+
+    def receive(self, request: Request) -> tuple[Event, ...]:
+        """Take a request in: a subscription, an ack or a nack, or all at once."""
+        subscription = self._subscriptions.get(request.type_url)
+        events: list[Event] = []
+        first = subscription is None
+        if subscription is None:
+            subscription = Subscription(request.type_url, delta=self._delta)
+            self._subscriptions[request.type_url] = subscription
+            events.append(Subscribed(request.type_url))
+        if isinstance(request, StateRequest):
+            if not first and request.nonce != subscription.nonce:
+                return ()  # it speaks of an older response; the client asks again when it has seen the newer one
+            events += self._settle(subscription, request)
+            self._replace(subscription, request, first=first)
+        else:
+            events += self._settle(subscription, request)
+            if first:
+                subscription.begin(request.subscribe, request.versions)
+            else:
+                subscription.add(request.subscribe)
+            subscription.drop(request.unsubscribe)
+        return tuple(events)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """From now on the client should hold `snapshot`."""
+        self._snapshot = snapshot
+        for subscription in self._subscriptions.values():
+            subscription.renew(snapshot.of(subscription.type_url))
+
+    def send(self) -> tuple[Response, ...]:
+        """The responses to write now, in order; each counts as on its way."""
+        ready = [response for one in self._ordered(PUSH_ORDER) for response in self._next_updates(one)]
+        return tuple(ready) or self._next_removals()
+
+    def outstanding(self) -> Mapping[str, frozenset[str]]:
+        """By type, the names of which the client has not acked what it should hold; types in order are absent."""
+        types = dict.fromkeys((*self._snapshot.resources, *self._subscriptions))
+        found = ((type_url, self._outstanding(type_url)) for type_url in types)
+        return {type_url: names for type_url, names in found if names}
+
+    def refusals(self) -> Mapping[str, Mapping[str, Refusal]]:
+        """By type and name, what the client refused and should still hold."""
+        return {url: dict(one.refused) for url, one in self._subscriptions.items() if one.refused}
+
+    def _outstanding(self, type_url: str) -> frozenset[str]:
+        offered = self._snapshot.of(type_url)
+        subscription = self._subscriptions.get(type_url)
+        return subscription.outstanding(offered) if subscription else frozenset(offered)
+
+    def _settle(self, subscription: Subscription, request: Request) -> list[Event]:
+        """Match an ack or nack with the response on its way; any other nonce is stale and means nothing."""
+        flight = subscription.flight
+        if flight is None or request.nonce != flight.nonce:
+            return []
+        offered = self._snapshot.of(subscription.type_url)
+        if request.error is None:
+            subscription.ack(offered)
+            versions = {one.name: one.version for one in flight.resources}
+            return [Acked(subscription.type_url, versions, flight.removed)]
+        blamed = tuple(one.name for one in subscription.nack(request.error, offered))
+        if not flight.resources:
+            blamed = flight.removed
+        return [Nacked(subscription.type_url, blamed, request.error)]
+
+    def _replace(self, subscription: Subscription, request: StateRequest, *, first: bool) -> None:
+        subscription.replace(request.names)
+        offered = self._snapshot.of(request.type_url)
+        everything = {one.name: one.version for one in self._wanted(subscription)}
+        if first and request.version and request.version == _version(everything):
+            subscription.resume(offered)
+        elif first and subscription.whole:
+            subscription.expect_answer()
+
+    def _ordered(self, order: tuple[str, ...]) -> list[Subscription]:
+        known = [self._subscriptions[url] for url in order if url in self._subscriptions]
+        return known + [one for url, one in self._subscriptions.items() if url not in order]
+
+    def _wanted(self, subscription: Subscription) -> list[EnvoyResource]:
+        offered = self._snapshot.of(subscription.type_url)
+        return [one for name, one in offered.items() if subscription.wants(name)]
+
+    def _next_updates(self, subscription: Subscription) -> list[Response]:
+        if subscription.flight is not None or self._must_wait(subscription):
+            return []
+        offered = self._snapshot.of(subscription.type_url)
+        needed = [one for one in subscription.updates(offered) if not self._would_break(subscription, one)]
+        absent = subscription.absences(offered)
+        if not (needed or absent or subscription.answer_due()):
+            return []
+        if subscription.whole:
+            fresh = {one.name for one in needed}
+            return [self._fly(subscription, self._whole(subscription, fresh, keep=True), (), ())]
+        alone = subscription.suspect(needed)
+        if alone is not None:
+            needed, absent = [alone], []
+        return [self._fly(subscription, needed, tuple(absent), ())]
+
+    def _must_wait(self, subscription: Subscription) -> bool:
+        """Whether a type that this one may refer to has to be taken first."""
+        if subscription.type_url in _WARMING:
+            return False
+        earlier = self._earlier(subscription.type_url)
+        return any(one.flight is not None and one.flight.resources for one in earlier)
+
+    def _earlier(self, type_url: str) -> list[Subscription]:
+        types = PUSH_ORDER[: PUSH_ORDER.index(type_url)] if type_url in PUSH_ORDER else PUSH_ORDER
+        return [self._subscriptions[one] for one in types if one in self._subscriptions]
+
+    def _would_break(self, subscription: Subscription, resource: EnvoyResource) -> bool:
+        """Whether `resource` would replace a working version and leans on something that the client never took.
+
+        A name stands in the body of every message that refers to it, so looking for its bytes finds each
+        reference; a longer name found by mistake only holds an update back until the refusal is mended.
+        """
+        if subscription.type_url in _WARMING or not subscription.runs(resource.name):
+            return False
+        missing = (name for one in self._earlier(resource.type_url) for name in one.refused if not one.runs(name))
+        return any(name.encode() in resource.body for name in missing)
+
+    def _next_removals(self) -> tuple[Response, ...]:
+        """The next removals, once everything else is taken: what refers before what is referred to."""
+        if any(self._unfinished(one) for one in self._subscriptions.values()):
+            return ()
+        for subscription in self._ordered(REMOVAL_ORDER):
+            names = tuple(subscription.removals(self._snapshot.of(subscription.type_url)))
+            if subscription.flight is not None:
+                return ()
+            if names and subscription.whole:
+                return (self._fly(subscription, self._whole(subscription, set(), keep=False), (), names),)
+            if names:
+                return (self._fly(subscription, (), names, names),)
+        return ()
+
+    def _unfinished(self, subscription: Subscription) -> bool:
+        flying = subscription.flight is not None and bool(subscription.flight.resources)
+        return flying or bool(subscription.refused or subscription.updates(self._snapshot.of(subscription.type_url)))
+
+    def _whole(self, subscription: Subscription, fresh: set[str], *, keep: bool) -> list[EnvoyResource]:
+        """The whole set: new versions of `fresh`, else what the client has; gone ones only when they are kept."""
+        offered = self._snapshot.of(subscription.type_url)
+        chosen = [one if one.name in fresh else subscription.kept(one.name) for one in self._wanted(subscription)]
+        gone = [subscription.kept(name) for name in subscription.removals(offered)] if keep else []
+        return [one for one in (*chosen, *gone) if one is not None]
+
+    def _fly(
+        self,
+        subscription: Subscription,
+        resources: Iterable[EnvoyResource],
+        said: tuple[str, ...],
+        gone: tuple[str, ...],
+    ) -> Response:
+        """Send `resources`, saying that `said` do not exist; `gone` leaves the client with the ack."""
+        self._sent += 1
+        nonce = str(self._sent)
+        sent = tuple(resources)
+        subscription.sent(Flight(nonce=nonce, resources=sent, removed=said or gone))
+        return Response(
+            type_url=subscription.type_url,
+            nonce=nonce,
+            version="" if self._delta else _version(subscription.versions_after(sent)),
+            resources=sent,
+            removed=said if self._delta else (),
+        )
+
+
+def _version(versions: Mapping[str, str]) -> str:
+    """A digest of a set of names and versions, the same after a restart."""
+    text = "\n".join(sorted(f"{name} {version}" for name, version in versions.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

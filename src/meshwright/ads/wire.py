@@ -1,0 +1,167 @@
+"""Between Envoy's discovery messages and the plain values of `ads.stream`.
+
+The one rule: a resource's bytes are never built again. Responses are joined from ready bodies, and one response to
+many subscribers is joined once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from meshwright.ads.stream import DeltaRequest, Request, Response, StateRequest
+from meshwright.control import Proxy
+from meshwright.errors import UsageError
+from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.snapshot.messages import as_dict, message
+from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DISCOVERY = "envoy.service.discovery.v3."
+_NODES = "Envoy's node.id must be an ARN or a path such as mesh/NAME/virtualNode/NAME"
+_KEPT = 64
+"""Joined responses that are kept for the next subscriber."""
+
+
+def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
+    """A discovery request as a value, and its `Node` message (empty after the first of a stream).
+
+    Raises:
+        UsageError: the bytes are no such message.
+    """
+    name = "DeltaDiscoveryRequest" if delta else "DiscoveryRequest"
+    try:
+        found = message(_DISCOVERY + name).FromString(body)
+    except DecodeError as error:
+        raise UsageError(f"{len(body)} bytes that are not a {name}: {error}") from None
+    refusal = found.error_detail.message or "refused without a message" if found.HasField("error_detail") else None
+    if delta:
+        return DeltaRequest(
+            type_url=found.type_url,
+            subscribe=tuple(found.resource_names_subscribe),
+            unsubscribe=tuple(found.resource_names_unsubscribe),
+            versions=dict(found.initial_resource_versions),
+            nonce=found.response_nonce,
+            error=refusal,
+        ), found.node
+    return StateRequest(
+        type_url=found.type_url,
+        names=tuple(found.resource_names),
+        version=found.version_info,
+        nonce=found.response_nonce,
+        error=refusal,
+    ), found.node
+
+
+def identify(node: Any, peer: str) -> Proxy:
+    """Who an Envoy says it is, from the `Node` of its first message; `peer` tells unnamed instances apart.
+
+    `node.metadata.meshwright` may hold `instance`, a name of this one process, and `placement` with the addresses
+    `application`, `ingress` and `egress` of 127/8.
+
+    Raises:
+        UsageError: the id names no virtual node or gateway, or the placement cannot be used.
+    """
+    if not node.id:
+        raise UsageError(f"the first message carries no node id; {_NODES}")
+    try:
+        key = parse_key(node.id)
+    except ValueError as error:
+        raise UsageError(f"{error}; {_NODES}") from None
+    if key.kind not in {Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY}:
+        raise UsageError(f"{node.id!r} is a {key.kind.type_name}; an Envoy stands for a virtual node or gateway")
+    # A shared mesh is written NAME@OWNER in an ARN; it is the same mesh.
+    key = Key(key.mesh.partition("@")[0], key.kind, key.name)
+    ours = as_dict(node.metadata).get("meshwright", {}) if node.HasField("metadata") else {}
+    if not isinstance(ours, dict):
+        raise UsageError(f"node.metadata.meshwright is {ours!r}; it must be an object")
+    version = node.user_agent_build_version.version
+    return Proxy(
+        id=f"{key.path}@{ours.get('instance') or peer}",
+        node=key,
+        placement=_placement(ours.get("placement")),
+        envoy_version=f"{version.major_number}.{version.minor_number}.{version.patch}"
+        if node.HasField("user_agent_build_version")
+        else node.user_agent_version,
+    )
+
+
+def _placement(given: Any) -> Placement:
+    if given is None:
+        return Redirect()
+    names = ("application", "ingress", "egress")
+    if not isinstance(given, dict) or set(given) != set(names):
+        raise UsageError(
+            f"node.metadata.meshwright.placement is {given!r}; it must hold exactly the addresses {', '.join(names)}"
+        )
+    for name in names:
+        if not _is_loopback(given[name]):
+            raise UsageError(
+                f"node.metadata.meshwright.placement.{name} is {given[name]!r}; loopback placement listens only on "
+                "addresses of 127.0.0.0/8, written such as 127.0.1.1"
+            )
+    return Loopback(**given)
+
+
+def _is_loopback(text: object) -> bool:
+    try:
+        return isinstance(text, str) and ipaddress.IPv4Address(text).is_loopback
+    except ValueError:
+        return False
+
+
+class Encoder:
+    """Responses as bytes; the part that all subscribers share is joined once and kept for a while."""
+
+    def __init__(self, *, delta: bool) -> None:
+        self._delta = delta
+        self._kept: OrderedDict[object, bytes] = OrderedDict()
+
+    def __call__(self, response: Response) -> bytes:
+        """The `DeltaDiscoveryResponse` or `DiscoveryResponse`."""
+        named = tuple((one.name, one.version) for one in response.resources)
+        key = (response.type_url, response.version, named, response.removed)
+        shared = self._kept.get(key)
+        if shared is None:
+            shared = self._kept[key] = b"".join(self._fields(response))
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return shared + _field(5, response.nonce.encode())
+
+    def _fields(self, response: Response) -> Iterable[bytes]:
+        if response.version:
+            yield _field(1, response.version.encode())
+        for one in response.resources:
+            yield _field(2, _delta_resource(one) if self._delta else _any(one))
+        yield _field(4, response.type_url.encode())
+        for name in response.removed:
+            yield _field(6, name.encode())
+
+
+def _delta_resource(resource: EnvoyResource) -> bytes:
+    return _field(1, resource.version.encode()) + _field(2, _any(resource)) + _field(3, resource.name.encode())
+
+
+def _any(resource: EnvoyResource) -> bytes:
+    return _field(1, resource.type_url.encode()) + _field(2, resource.body)
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """A length-delimited field, as in https://protobuf.dev/programming-guides/encoding/ ."""
+    return bytes((number << 3 | 2,)) + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
