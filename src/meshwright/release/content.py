@@ -1,0 +1,60 @@
+"""A stack's content as a value: taken from a state, told apart by a digest, made objects again.
+
+The one rule: equal content has an equal digest, whoever holds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshwright.model.state import Resource, State, digest
+from meshwright.plan import contents, decoded
+from meshwright.release.records import Item, Release, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def content_of(state: State, mesh: str, stack: str) -> tuple[Item, ...]:
+    """The objects of `stack` in `mesh` as a release keeps them, in order of keys."""
+    return tuple(_item(one) for one in state if one.key.mesh == mesh and one.stack == stack)
+
+
+def digest_of(content: Sequence[Item]) -> str:
+    """The digest of a release's content."""
+    return digest([(one.key.path, one.spec, one.tags) for one in content])
+
+
+def restored(content: Iterable[Item], stack: str = "") -> State:
+    """The objects of a release again.
+
+    Raises:
+        DecodeError: an item's spec does not fit its kind.
+    """
+    return State(decoded(one.key, one.spec, one.tags, stack) for one in content)
+
+
+def last_good(releases: Iterable[Release], running: str) -> Release | None:
+    """The release that a rollback to the last known good one restores; `releases` are newest first.
+
+    `running` is the digest of what runs now (`digest_of`). The newest release that was verified, or that at least
+    propagated, and that was not since failed or rolled back. Where that one's content is what runs, the stack is as
+    that release left it: whoever wants it rolled back holds it to be bad, and gets the one before.
+    """
+    known = list(releases)
+    gone = reverted(known)
+    proven = [one for one in known if one.status is Status.VERIFIED and one.number not in gone]
+    taken = [one for one in known if one.status is Status.PROPAGATED and one.number not in gone]
+    return next((one for one in proven or taken if one.digest != running), None)
+
+
+def reverted(releases: Iterable[Release]) -> frozenset[int]:
+    """The numbers of the releases that a later rollback took back: those between what it restored and itself."""
+    return frozenset(
+        number for one in releases if one.restores is not None for number in range(one.restores + 1, one.number)
+    )
+
+
+def _item(resource: Resource) -> Item:
+    spec, tags = contents(resource)
+    return Item(key=resource.key, spec=spec, tags=tags)

@@ -1,0 +1,104 @@
+"""A release as it is kept: content, changes, build metadata, status.
+
+Only the status of a release moves, forward along `NEXT`; everything else is written once.
+"""
+
+from __future__ import annotations
+
+import enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from meshwright.model.identity import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Claimed build metadata: what the job's own environment said, verified by nobody."""
+
+    ci: str = ""
+    """`travis`, `github`, `gitlab`, or "" for a laptop."""
+    repository: str = ""
+    branch: str = ""
+    tag: str = ""
+    commit: str = ""
+    event: str = ""
+    """What started the build: push, pull_request, api, cron."""
+    pull_request: str = ""
+    build_id: str = ""
+    build_number: str = ""
+    job_id: str = ""
+    job_number: str = ""
+    url: str = ""
+
+
+class Status(enum.StrEnum):
+    """How far a release has come."""
+
+    APPLIED = "applied"
+    PROPAGATED = "propagated"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled back"
+
+
+NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
+    {
+        Status.APPLIED: frozenset({Status.PROPAGATED, Status.FAILED, Status.ROLLED_BACK}),
+        Status.PROPAGATED: frozenset({Status.VERIFIED, Status.FAILED, Status.ROLLED_BACK}),
+        Status.VERIFIED: frozenset({Status.FAILED, Status.ROLLED_BACK}),
+        Status.FAILED: frozenset({Status.ROLLED_BACK}),
+        Status.ROLLED_BACK: frozenset(),
+    }
+)
+"""The moves that a status may make."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of a release, as it was released: wire-named spec and tags."""
+
+    key: Key
+    spec: dict[str, Any]
+    tags: dict[str, str] = {}
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a release did to one object."""
+
+    action: Literal["create", "update", "delete"]
+    key: Key
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """A release of `stack` in `mesh`; `(mesh, stack, number)` is its identity, numbers count from 1."""
+
+    mesh: str
+    stack: str
+    number: int
+    revision: int
+    """The revision that the release became."""
+    parent: int | None
+    """The number of the stack's release before this one."""
+    digest: str
+    """SHA-256 of the content: equal digests, equal content."""
+    at: int
+    """When, in milliseconds since the epoch, UTC."""
+    principal: str
+    kind: Literal["apply", "rollback"] = "apply"
+    restores: int | None = None
+    """The number of the release that a rollback restored."""
+    build: Build | None = None
+    tool_version: str = ""
+    changes: tuple[Change, ...] = ()
+    content: tuple[Item, ...] = ()
+    """The whole of the stack after this release, in order of keys."""
+    status: Status = Status.APPLIED
+
+    @property
+    def title(self) -> str:
+        """How people name it: `shop#12`."""
+        return f"{self.stack}#{self.number}"
