@@ -1,6 +1,7 @@
 """Whether the server is alive, and whether it can do its work; anybody may ask.
 
-The one rule: alive means that the process answers; ready means that the database reads and the control loop turns.
+The one rule: alive means that the process answers; ready means that the database reads and that what it holds has
+reached the control loop.
 Source: https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
 
@@ -27,7 +28,10 @@ def routes(services: Services) -> list[Route]:
         return answer({"status": "ok"})
 
     async def readyz(_request: Request) -> Response:
-        checks = {"store": _readable(services), "control": services.control.running}
+        store = _readable(services)
+        # A commit of this moment may not have arrived yet; after a start everything older must have.
+        control = store and (services.control.revision > 0 or services.store.head().revision == 0)
+        checks = {"store": store, "control": control}
         ready = all(checks.values())
         return answer({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 

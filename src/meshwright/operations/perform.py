@@ -167,7 +167,7 @@ def _list_tags(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> 
         limit=_limit(request),
         token=request.next_token,
     )
-    return state, Response(body={"tags": msgspec.to_builtins(listed), "nextToken": token})
+    return state, Response(body={"tags": [msgspec.to_builtins(tag) for tag in listed], "nextToken": token})
 
 
 _PERFORMERS: Mapping[Verb, Callable[[State, Request, Stamp, Quotas], tuple[State, Response]]] = MappingProxyType(
