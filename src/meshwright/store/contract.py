@@ -41,12 +41,54 @@ class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
     principal: str
     created_at: int
 
+    def __repr__(self) -> str:
+        return f"AccessKey(id={self.id!r}, principal={self.principal!r})"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One leaf of the audit log as it is stored."""
+
+    position: int
+    """Counted from 0."""
+    text: str
+    """Canonical JSON of an `audit.Leaf`; its bytes are what is hashed."""
+    root: str
+    """The root of the log that ends with this leaf, in hexadecimal."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What the audit log was at one moment; kept outside of the database, it proves that nothing was rewritten."""
+
+    size: int
+    root: str
+    """In hexadecimal."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is not as the audit log says."""
+
+    position: int | None
+    """The leaf that it belongs to; None for something that has no leaf."""
+    message: str
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What recomputing the audit log found; sound when there are no faults."""
+
+    checkpoint: Checkpoint
+    """The log's size and root, recomputed from its leaves."""
+    faults: tuple[Fault, ...]
+
 
 class Store(Protocol):
     """Where revisions, releases and access keys live. Safe to call from any thread."""
 
     def head(self) -> Head:
-        """The newest committed revision; cheap, from memory."""
+        """The newest committed revision, by whatever process; cheap, from memory.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
         ...
 
     def commit(
@@ -67,11 +109,16 @@ class Store(Protocol):
         Raises:
             RevisionConflictError: the newest revision is not `expected`.
             StorageError: the database refused; nothing was changed.
+            ValueError: a key comes twice, or the release is of another revision.
         """
         ...
 
     def state_at(self, revision: int) -> State:
-        """The whole state as revision `revision` left it; 0 is empty."""
+        """The whole state as revision `revision` left it; 0 is empty.
+
+        Raises:
+            RefusedError: there is no such revision.
+        """
         ...
 
     def revisions(self, after: int = 0, limit: int = 100) -> tuple[Revision, ...]:
@@ -98,12 +145,12 @@ class Store(Protocol):
         """Move a release's status along `release.NEXT`, with an audit leaf; the same status again is a no-op.
 
         Raises:
-            RefusedError: the move is not allowed.
+            RefusedError: the move is not allowed, or there is no such release.
         """
         ...
 
     def add_key(self, key: AccessKey) -> None:
-        """Store an access key.
+        """Store an access key, with an audit leaf.
 
         Raises:
             RefusedError: its id is taken.
@@ -116,6 +163,25 @@ class Store(Protocol):
 
     def keys(self) -> tuple[AccessKey, ...]:
         """Every access key, oldest first."""
+        ...
+
+    def keep(self, name: str, value: str) -> str:
+        """The setting `name`, durable and written once: `value` if it was not there, else what was."""
+        ...
+
+    def leaves(self, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:
+        """Up to `limit` leaves of the audit log, without the first `after`, oldest first."""
+        ...
+
+    def checkpoint(self) -> Checkpoint:
+        """The audit log's size and root as recorded by the newest append."""
+        ...
+
+    def verify(self, earlier: Checkpoint | None = None) -> Verification:
+        """Recompute the audit log from its leaves, and every digest in it from what is stored.
+
+        With `earlier`, also whether the log still begins with what it was then.
+        """
         ...
 
     def close(self) -> None:

@@ -1,0 +1,235 @@
+"""Connections to one SQLite file: a writer, and readers that never wait for it.
+
+The one rule: a transaction is whole and on disk when it ends well (write-ahead log, full sync), and gone otherwise.
+
+The log is folded into the database by us, whole, and emptied in the same step. So whenever no fold is under way,
+database and log cut off anywhere are together some committed state: the pages of a cut-off log are never older than
+those in the database, as they could be with SQLite's own automatic checkpoints, which leave a folded log in place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+from meshwright.errors import StorageError
+from meshwright.store import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUSY_SECONDS = 10.0
+"""How long to wait for another process's transaction."""
+FOLD_BYTES = 32 * 1024 * 1024
+"""How long the write-ahead log grows before it is folded into the database."""
+_IDLE_READERS = 4
+_FULL = 2
+
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "The disk is full: make room and try again.",
+    sqlite3.SQLITE_BUSY: "Another process holds it: see who has it open.",
+    sqlite3.SQLITE_READONLY: "It may not be written: check the permissions of the file and of its folder.",
+    sqlite3.SQLITE_CANTOPEN: "It cannot be opened: check the permissions of the file and of its folder.",
+    sqlite3.SQLITE_CORRUPT: "The file is damaged: restore it from a backup.",
+    sqlite3.SQLITE_NOTADB: "The file is not a SQLite database: give Meshwright a file of its own.",
+    sqlite3.SQLITE_CONSTRAINT: "It contradicts what is there.",
+    sqlite3.SQLITE_IOERR: "The disk failed: check its health and free space, and try again.",
+}
+
+
+class Database:
+    """One SQLite file of ours, open. Every method may be called from any thread."""
+
+    def __init__(self, path: Path, *, create: bool, fold_bytes: int = FOLD_BYTES) -> None:
+        self.path = path
+        self._fold_bytes = fold_bytes
+        self._log = path.with_name(path.name + "-wal")
+        self._closed = False
+        self._writing = threading.Lock()
+        self._pooling = threading.Lock()
+        self._readers: list[sqlite3.Connection] = []
+        if create:
+            _create(path)
+        elif not path.exists():
+            raise StorageError(f"There is no database {path}.")
+        self._writer: sqlite3.Connection | None = None
+        try:
+            self._writer = self._open_writer()
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)  # it holds secrets; whoever copied it here may have forgotten
+        except sqlite3.Error as error:
+            raise failure(path, "open", error) from error
+
+    def durability(self) -> dict[str, str | int]:
+        """What SQLite says of the writer: journal_mode, synchronous (2 is full), foreign_keys, busy_timeout (ms)."""
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        with self._writing:
+            connection = self._writer or self._open_writer()
+            return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, alone with the database: on disk when the block ends, undone when it raises.
+
+        Raises:
+            StorageError: the database refused; nothing was changed.
+        """
+        with self._writing:
+            if self._closed:
+                raise _closed(self.path)
+            try:
+                connection = self._writer = self._writer or self._open_writer()
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise failure(self.path, "write", error) from error
+            finally:
+                self._undo()
+            self._fold()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One moment of the database, unmoved by writers.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = self._lend()
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+                connection = None
+            raise failure(self.path, "read", error) from error
+        finally:
+            if connection is not None:
+                self._take_back(connection)
+
+    def watch(self) -> sqlite3.Connection:
+        """A reader of the caller's own, whose `PRAGMA data_version` tells when anything was committed elsewhere."""
+        return self._connect(reader=True)
+
+    def close(self) -> None:
+        """Close every connection; what is being read is closed when it is done."""
+        with self._writing, self._pooling:
+            self._closed = True
+            for connection in self._readers:
+                connection.close()
+            self._readers.clear()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+    def _open_writer(self) -> sqlite3.Connection:
+        connection = self._connect(reader=False)
+        try:
+            # Before anything that writes: a file of another program must stay as it is.
+            schema.check(connection, str(self.path))
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            for pragma in (
+                "synchronous = FULL",
+                "fullfsync = ON",
+                "foreign_keys = ON",
+                "recursive_triggers = ON",
+                "wal_autocheckpoint = 0",
+            ):
+                connection.execute(f"PRAGMA {pragma}").close()
+            self._assert_safe(connection)
+            schema.migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _assert_safe(self, connection: sqlite3.Connection) -> None:
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+        if (mode, synchronous) != ("wal", _FULL):
+            raise StorageError(
+                f"{self.path} cannot be kept safely: its journal mode is {mode!r}, its sync level {synchronous}; "
+                "expected 'wal' and 2. Network file systems cannot do it: use a local disk."
+            )
+
+    def _connect(self, *, reader: bool) -> sqlite3.Connection:
+        if self._closed:
+            raise _closed(self.path)
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        if reader:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _lend(self) -> sqlite3.Connection:
+        with self._pooling:
+            if self._readers:
+                return self._readers.pop()
+        return self._connect(reader=True)
+
+    def _take_back(self, connection: sqlite3.Connection) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        with self._pooling:
+            if self._closed or connection.in_transaction or len(self._readers) >= _IDLE_READERS:
+                connection.close()
+            else:
+                self._readers.append(connection)
+
+    def _undo(self) -> None:
+        """Leave no transaction behind; a connection that cannot do even that is given up for a new one."""
+        connection = self._writer
+        if connection is not None and connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.close()
+                self._writer = None
+
+    def _fold(self) -> None:
+        """Move a long log into the database and empty it; failing is no loss, the next write tries again."""
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if self._writer is not None and self._log.stat().st_size >= self._fold_bytes:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def failure(path: Path, verb: str, error: sqlite3.Error) -> StorageError:
+    """What SQLite said, and what to do about it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    advice = _ADVICE.get(code & 0xFF, "Run 'meshwright audit verify' on it.")
+    undone = " Nothing was changed." if verb == "write" else ""
+    return StorageError(f"Cannot {verb} the database {path}: {error}.{undone} {advice}")
+
+
+def _closed(path: Path) -> StorageError:
+    return StorageError(f"The database {path} was closed.")
+
+
+def _create(path: Path) -> None:
+    """Make the file, for its owner only, where there is none, and its folder likewise."""
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder; name a file in it for the database.")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise StorageError(f"Cannot create the database {path}: {error.strerror}.") from error

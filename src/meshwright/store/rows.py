@@ -1,0 +1,89 @@
+"""Values as the text that the database keeps, and back: readable JSON with wire names.
+
+The one rule: what is digested for the audit log is the stored text itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.audit import canonical
+from meshwright.model.identity import Key, Kind
+from meshwright.model.specs import TagRef
+from meshwright.model.state import SPECS, Metadata, Resource
+from meshwright.release import Release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meshwright.store.contract import AccessKey
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An object without its key, its spec still to be read by kind."""
+
+    spec: msgspec.Raw
+    tags: tuple[TagRef, ...] = ()
+    stack: str = ""
+    metadata: Metadata | None = None
+
+
+def body_of(resource: Resource) -> str:
+    """The object without its key, as JSON."""
+    spec = msgspec.Raw(msgspec.json.encode(resource.spec))
+    body = _Body(spec=spec, tags=resource.tags, stack=resource.stack, metadata=resource.metadata)
+    return msgspec.json.encode(body).decode()
+
+
+def resource_of(key: Key, text: str) -> Resource:
+    """The object that `body_of` wrote.
+
+    Raises:
+        msgspec.MsgspecError: the text is not one.
+    """
+    body = msgspec.json.decode(text, type=_Body)
+    spec = msgspec.json.decode(body.spec, type=SPECS[key.kind])
+    return Resource(key=key, spec=spec, tags=body.tags, stack=body.stack, metadata=body.metadata)
+
+
+def key_of(mesh: str, kind: str, parent: str, name: str) -> Key:
+    """A key from its columns."""
+    return Key(mesh, Kind(kind), name, parent)
+
+
+def release_body(release: Release) -> str:
+    """A release as JSON."""
+    return msgspec.json.encode(release).decode()
+
+
+def release_of(text: str) -> Release:
+    """The release that `release_body` wrote."""
+    return msgspec.json.decode(text, type=Release)
+
+
+def release_name(mesh: str, stack: str, number: int) -> str:
+    """How the audit log names a release: `shop/cart#12` is number 12 of the stack `cart` in the mesh `shop`."""
+    return f"{mesh}/{stack}#{number}"
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a stored text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changes_digest(changes: Iterable[tuple[str, str | None]]) -> str:
+    """SHA-256 of a commit's changes: paths and stored bodies (None for a delete), in the order they were made."""
+    return hashlib.sha256(canonical([[path, body] for path, body in changes])).hexdigest()
+
+
+def status_digest(release: str, status: str) -> str:
+    """SHA-256 of one move of a release's status."""
+    return hashlib.sha256(canonical([release, status])).hexdigest()
+
+
+def key_digest(key: AccessKey) -> str:
+    """SHA-256 of an access key; its secret goes in hashed, and has too many bits to be guessed from that."""
+    return hashlib.sha256(canonical([key.id, text_digest(key.secret), key.principal, key.created_at])).hexdigest()

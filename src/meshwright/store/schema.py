@@ -1,0 +1,129 @@
+"""The SQLite schema, as numbered migrations; what was recorded is appended to and never rewritten.
+
+The one rule: a migration that has been released is never edited; a change is one more at the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3  # noqa: TC003 - the store's own library
+
+from meshwright.errors import StorageError
+
+APPLICATION_ID = 0x4D455348
+"""`MESH`, in the file's header: how one of our databases is known."""
+
+_APPEND_ONLY = ("settings", "revisions", "objects", "changes", "releases", "statuses", "access_keys", "leaves")
+
+_FIRST = (
+    """CREATE TABLE settings (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE leaves (
+        position INTEGER PRIMARY KEY CHECK (position >= 0), -- counted from 0, without gaps
+        entry TEXT NOT NULL,                                -- canonical JSON, hashed as it stands
+        root BLOB NOT NULL CHECK (length(root) = 32)        -- of the tree that ends with this leaf
+    ) STRICT""",
+    """CREATE TABLE frontier (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        size INTEGER NOT NULL,
+        hashes BLOB NOT NULL                                -- 32 bytes each, largest subtree first
+    ) STRICT""",
+    "INSERT INTO frontier VALUES (1, 0, x'')",
+    """CREATE TABLE revisions (
+        number INTEGER PRIMARY KEY CHECK (number >= 1),     -- counted from 1, without gaps
+        at INTEGER NOT NULL,                                -- milliseconds since the epoch, UTC
+        principal TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        leaf INTEGER NOT NULL UNIQUE REFERENCES leaves
+    ) STRICT""",
+    """CREATE TABLE objects (                               -- the names that were ever used
+        id INTEGER PRIMARY KEY,
+        mesh TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        parent TEXT NOT NULL,
+        name TEXT NOT NULL,
+        UNIQUE (mesh, kind, parent, name)
+    ) STRICT""",
+    """CREATE TABLE changes (
+        id INTEGER PRIMARY KEY,
+        revision INTEGER NOT NULL REFERENCES revisions,
+        object INTEGER NOT NULL REFERENCES objects,
+        body TEXT,                                          -- the object as JSON; NULL when deleted
+        UNIQUE (object, revision)
+    ) STRICT""",
+    "CREATE INDEX changes_of_revision ON changes (revision)",
+    """CREATE TABLE releases (
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        number INTEGER NOT NULL CHECK (number >= 1),
+        revision INTEGER NOT NULL UNIQUE REFERENCES revisions,
+        body TEXT NOT NULL,                                 -- as it was applied, JSON
+        PRIMARY KEY (mesh, stack, number)
+    ) STRICT""",
+    """CREATE TABLE statuses (                              -- every move of a release's status
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        principal TEXT NOT NULL,
+        FOREIGN KEY (mesh, stack, number) REFERENCES releases
+    ) STRICT""",
+    "CREATE INDEX statuses_of_release ON statuses (mesh, stack, number)",
+    """CREATE TABLE access_keys (
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        id TEXT NOT NULL UNIQUE,
+        secret TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT""",
+    *(
+        f"CREATE TRIGGER {table}_keep_{verb} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: {verb} is refused'); END"
+        for table in _APPEND_ONLY
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+"""The statements of each version, from 1."""
+
+
+def check(connection: sqlite3.Connection, path: str) -> None:
+    """Refuse a database that is not ours or is newer than we are, before anything is written to it.
+
+    Raises:
+        StorageError: with what to do.
+    """
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    if application != APPLICATION_ID and (application or version or tables):
+        raise StorageError(
+            f"{path} is a SQLite database of another program (application id {application}, {tables} tables and "
+            "indexes); nothing was changed. Give Meshwright a file of its own."
+        )
+    if version > len(MIGRATIONS):
+        raise StorageError(
+            f"{path} has schema version {version}, and this Meshwright knows up to {len(MIGRATIONS)}; nothing "
+            "was changed. Use the newer Meshwright that wrote it, or a backup from before."
+        )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to the newest version, each version whole or not at all; another process may do the same."""
+    current = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    for version in range(current + 1, len(MIGRATIONS) + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if int(connection.execute("PRAGMA user_version").fetchone()[0]) < version:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                for statement in MIGRATIONS[version - 1]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")

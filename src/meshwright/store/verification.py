@@ -1,0 +1,174 @@
+"""Whether the database still says what its audit log says: every leaf, root and digest computed again.
+
+The one rule: nothing is taken on trust and nothing stops the check; what cannot be read is a fault like another.
+"""
+
+from __future__ import annotations
+
+import sqlite3  # noqa: TC003 - the store's own library
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright import audit
+from meshwright.store import rows
+from meshwright.store.contract import AccessKey, Checkpoint, Fault, Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TABLES = {"revision": "revisions", "status": "statuses", "key": "access_keys"}
+"""Where what a leaf tells of is kept, by the leaf's kind."""
+
+
+def verify(connection: sqlite3.Connection, earlier: Checkpoint | None = None) -> Verification:
+    """Recompute the log and compare; `connection` reads one moment of the database.
+
+    With `earlier`, the log's first `earlier.size` leaves must still have the root `earlier.root`.
+    """
+    faults: list[Fault] = []
+    told: dict[str, set[int]] = {kind: set() for kind in _TABLES}
+    frontier = audit.Frontier()
+    for position, entry, recorded in connection.execute("SELECT position, entry, root FROM leaves ORDER BY position"):
+        if position != frontier.size:
+            faults.append(Fault(position, f"leaf {frontier.size} is missing before it"))
+            break
+        frontier = audit.append(frontier, audit.leaf_hash(entry.encode()))
+        if audit.root(frontier) != recorded:
+            faults.append(
+                Fault(position, "the leaf or one before it was changed: its root does not follow from them")
+            )
+        if earlier is not None and frontier.size == earlier.size and audit.root(frontier).hex() != earlier.root:
+            faults.append(Fault(None, f"the first {earlier.size} leaves are not those of the earlier checkpoint"))
+        faults += [Fault(position, message) for message in _leaf_faults(connection, position, entry, told)]
+    if earlier is not None and frontier.size < earlier.size:
+        faults.append(Fault(None, f"the earlier checkpoint has {earlier.size} leaves, the log only {frontier.size}"))
+    faults += _ending_faults(connection, frontier)
+    faults += _unrecorded(connection, told)
+    return Verification(
+        checkpoint=Checkpoint(frontier.size, audit.root(frontier).hex()), faults=tuple(_first(faults))
+    )
+
+
+def _first(faults: list[Fault]) -> Iterator[Fault]:
+    """`faults` without the roots that differ only because an earlier one does."""
+    seen = False
+    for fault in faults:
+        follows = "root does not follow" in fault.message
+        if not (follows and seen):
+            yield fault
+        seen = seen or follows
+
+
+def _leaf_faults(
+    connection: sqlite3.Connection, position: int, entry: str, told: dict[str, set[int]]
+) -> Iterator[str]:
+    try:
+        leaf = msgspec.json.decode(entry, type=audit.Leaf)
+    except msgspec.MsgspecError as error:
+        yield f"the leaf cannot be read: {error}"
+        return
+    told[leaf.kind].add(position)
+    if leaf.kind == "revision":
+        yield from _revision_faults(connection, position, leaf)
+    elif leaf.kind == "status":
+        yield from _status_faults(connection, position, leaf)
+    else:
+        yield from _key_faults(connection, position, leaf)
+
+
+def _revision_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    query = "SELECT number, at, principal, cause FROM revisions WHERE leaf = ?"
+    found = connection.execute(query, (position,)).fetchone()
+    if found is None:
+        yield f"revision {leaf.revision} is missing"
+        return
+    yield from _differences(
+        f"revision {leaf.revision}",
+        zip(("number", "at", "principal", "cause"), found, strict=True),
+        {"number": leaf.revision, "at": leaf.at, "principal": leaf.principal, "cause": leaf.cause},
+    )
+    changes = connection.execute(
+        "SELECT mesh, kind, parent, name, body FROM changes JOIN objects ON objects.id = changes.object "
+        "WHERE revision = ? ORDER BY changes.id",
+        (leaf.revision,),
+    ).fetchall()
+    if rows.changes_digest((_path(*key), body) for *key, body in changes) != leaf.digest:
+        yield f"revision {leaf.revision}: its changes are not those that were committed"
+    release = connection.execute(
+        "SELECT mesh, stack, number, body FROM releases WHERE revision = ?", (leaf.revision,)
+    ).fetchone()
+    name, digest = (
+        (None, None) if release is None else (rows.release_name(*release[:3]), rows.text_digest(release[3]))
+    )
+    if name != leaf.release:
+        yield f"revision {leaf.revision}: its release is {name}, recorded was {leaf.release}"
+    elif digest != leaf.release_digest:
+        yield f"revision {leaf.revision}: the content of release {name} is not what was applied"
+
+
+def _status_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    query = "SELECT mesh, stack, number, status, at, principal FROM statuses WHERE leaf = ?"
+    found = connection.execute(query, (position,)).fetchone()
+    if found is None:
+        yield f"the move of release {leaf.release} to {leaf.cause!r} is missing"
+        return
+    mesh, stack, number, status, at, principal = found
+    name = rows.release_name(mesh, stack, number)
+    kept = {"release": name, "status": status, "at": at, "principal": principal}
+    said = {"release": leaf.release, "status": leaf.cause, "at": leaf.at, "principal": leaf.principal}
+    yield from _differences(f"the move of release {leaf.release}", iter(kept.items()), said)
+    if rows.status_digest(name, status) != leaf.digest:
+        yield f"the move of release {leaf.release} is not the one that was recorded"
+
+
+def _key_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    query = "SELECT id, secret, principal, created_at FROM access_keys WHERE leaf = ?"
+    found = connection.execute(query, (position,)).fetchone()
+    if found is None:
+        yield f"access key {leaf.key} is missing"
+        return
+    key_id, secret, principal, at = found
+    kept = {"id": key_id, "at": at, "principal": principal}
+    said = {"id": leaf.key, "at": leaf.at, "principal": leaf.principal}
+    yield from _differences(f"access key {leaf.key}", iter(kept.items()), said)
+    if rows.key_digest(AccessKey(id=key_id, secret=secret, principal=principal, created_at=at)) != leaf.digest:
+        yield f"access key {leaf.key} is not the one that was created"
+
+
+def _differences(
+    what: str, kept: Iterator[tuple[str, str | int]], said: dict[str, str | int | None]
+) -> Iterator[str]:
+    for name, value in kept:
+        if value != said[name]:
+            yield f"{what}: {name} is {value!r}, recorded was {said[name]!r}"
+
+
+def _path(mesh: str, kind: str, parent: str, name: str) -> str:
+    try:
+        return rows.key_of(mesh, kind, parent, name).path
+    except ValueError:
+        return f"unknown kind {kind}"
+
+
+def _ending_faults(connection: sqlite3.Connection, frontier: audit.Frontier) -> Iterator[Fault]:
+    """Whether the log ends where the last append left it."""
+    size, hashes = connection.execute("SELECT size, hashes FROM frontier").fetchone() or (None, b"")
+    if size != frontier.size:
+        yield Fault(None, f"the log was left with {size} leaves and has {frontier.size}")
+    elif hashes != b"".join(frontier.hashes):
+        yield Fault(None, "the log does not have the root that the last append left")
+
+
+def _unrecorded(connection: sqlite3.Connection, told: dict[str, set[int]]) -> Iterator[Fault]:
+    """What is in the tables and has no leaf that tells of it."""
+    for kind, table in _TABLES.items():
+        for (position,) in connection.execute(f"SELECT leaf FROM {table}"):  # noqa: S608 - three constants
+            if position not in told[kind]:
+                yield Fault(None, f"a row of {table} (leaf {position}) was never recorded in the log")
+    for query, what in (
+        ("SELECT revision FROM changes WHERE revision NOT IN (SELECT number FROM revisions)", "changes"),
+        ("SELECT revision FROM releases WHERE revision NOT IN (SELECT number FROM revisions)", "a release"),
+    ):
+        for (revision,) in connection.execute(query):
+            yield Fault(None, f"{what} of revision {revision} were never recorded in the log")
