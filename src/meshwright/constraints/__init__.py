@@ -23,6 +23,7 @@ from meshwright.constraints.faults import Fault, name_fault
 from meshwright.constraints.listeners import gateway_faults, node_faults, router_faults
 from meshwright.constraints.references import agreement_faults, dependents, match_port, ports, reference_faults
 from meshwright.constraints.requests import gateway_route_faults, route_faults
+from meshwright.constraints.world import World
 from meshwright.diagnostics import Diagnostic, Severity, ordered
 from meshwright.errors import BadRequestException
 from meshwright.model.gateway_routes import GatewayRouteSpec
@@ -37,19 +38,20 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.state import Resource
 
-__all__ = ["check", "is_whole", "near_name", "refusal"]
+__all__ = ["World", "check", "near_name", "refusal"]
 
 
-def check(graph: Graph, *, whole: bool | None = None) -> tuple[Diagnostic, ...]:
+def check(graph: Graph, *, whole: bool | None = None, unread: frozenset[Key] = frozenset()) -> tuple[Diagnostic, ...]:
     """Everything in `graph` that App Mesh would refuse, in reading order.
 
-    `whole` says whether `graph` holds all there is; None decides for each mesh by `is_whole`.
+    `whole` and `unread` say how much is known beside it: see `World`.
     """
+    world = World(whole=whole, unread=unread)
     return ordered(
         one
         for resource in graph.state
         for fault in _faults(graph, resource)
-        for one in _told(graph, resource, fault, whole)
+        for one in _told(graph, resource, fault, world)
     )
 
 
@@ -64,11 +66,6 @@ def refusal(graph: Graph, key: Key) -> ApiError | None:
         if fault.refused:
             return fault.error(fault.text)
     return _unfit_dependent(graph, key)
-
-
-def is_whole(graph: Graph, mesh: str, *, whole: bool | None = None) -> bool:
-    """Whether all of `mesh` is in `graph`: as `whole` says, else whether the mesh object itself is there."""
-    return Key.of_mesh(mesh) in graph.state if whole is None else whole
 
 
 def near_name(graph: Graph, key: Key) -> str:
@@ -100,11 +97,13 @@ def _faults(graph: Graph, resource: Resource) -> Iterator[Fault]:
     yield from agreement_faults(graph, resource)
 
 
-def _told(graph: Graph, resource: Resource, fault: Fault, whole: bool | None) -> Iterator[Diagnostic]:
+def _told(graph: Graph, resource: Resource, fault: Fault, world: World) -> Iterator[Diagnostic]:
     """`fault` as a diagnostic; one about what may stand in files that were not given is a warning or nothing."""
     severity, summary, detail = Severity.ERROR, fault.text, fault.detail
     if fault.missing is not None:
-        if is_whole(graph, fault.missing.mesh, whole=whole):
+        if fault.missing in world.unread:
+            return
+        if world.has_all(graph, fault.missing.mesh):
             detail = " ".join(filter(None, (near_name(graph, fault.missing), detail)))
         elif fault.missing.kind is Kind.MESH:
             return

@@ -1,1 +1,89 @@
-"""What is legal but wrong or unwise: one rule a file, its docstring its documentation."""
+"""What is legal but wrong or unwise: one rule a file, applied to a whole graph.
+
+The one rule: a rule reports only what is certain, says why it matters, and points at the field. What App Mesh itself
+refuses is `constraints`' business; those codes, and those of reading, have their pages here all the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshwright.constraints import World
+from meshwright.diagnostics import ordered
+from meshwright.rules import (
+    assumed_value,
+    circular_dependency,
+    duplicate_definition,
+    incomplete_definition,
+    missing_routes,
+    no_definitions,
+    not_exactly_one,
+    protocol_mismatch,
+    refused_combination,
+    rejected_regex,
+    shadowed_route,
+    unfinished_retries,
+    unknown_backend,
+    unknown_field,
+    unknown_parent,
+    unknown_provider,
+    unknown_target,
+    unreadable_document,
+    unresolved_value,
+    unsupported_definition,
+    value_outside_limits,
+    wrong_port,
+)
+from meshwright.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from meshwright.diagnostics import Diagnostic
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+
+__all__ = ["RULES", "Rule", "audit", "find", "rendered"]
+
+RULES: tuple[Rule, ...] = (
+    unknown_field.RULE,
+    value_outside_limits.RULE,
+    not_exactly_one.RULE,
+    refused_combination.RULE,
+    unreadable_document.RULE,
+    unresolved_value.RULE,
+    incomplete_definition.RULE,
+    duplicate_definition.RULE,
+    unsupported_definition.RULE,
+    no_definitions.RULE,
+    assumed_value.RULE,
+    unknown_target.RULE,
+    unknown_provider.RULE,
+    unknown_backend.RULE,
+    unknown_parent.RULE,
+    wrong_port.RULE,
+    missing_routes.RULE,
+    shadowed_route.RULE,
+    protocol_mismatch.RULE,
+    rejected_regex.RULE,
+    circular_dependency.RULE,
+    unfinished_retries.RULE,
+)
+"""Every code that a diagnostic may carry, in order."""
+
+
+def audit(graph: Graph, *, whole: bool | None = None, unread: frozenset[Key] = frozenset()) -> tuple[Diagnostic, ...]:
+    """Everything in `graph` that App Mesh takes and that is wrong or unwise, in reading order.
+
+    `whole` and `unread` say how much is known beside it, as for `constraints.check`.
+    """
+    world = World(whole=whole, unread=unread)
+    return ordered(one for rule in RULES if rule.search is not None for one in rule.search(graph, world))
+
+
+def find(text: str) -> Rule | None:
+    """The rule with that code or name, in any case; None when there is none."""
+    return next((rule for rule in RULES if text.upper() == rule.code or text.lower() == rule.name), None)
+
+
+def rendered(rule: Rule) -> str:
+    """A rule's page as `docs/rules/` holds it and `meshwright rules CODE` prints it."""
+    return f"# {rule.title}\n\nSeverity: {rule.severity}\n\n{rule.page.strip()}\n"
