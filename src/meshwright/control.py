@@ -122,6 +122,7 @@ class Delivery:
         """The snapshot changed in `names` at `revision`."""
         for name in names:
             self._behind.setdefault(name, revision)
+            self._rejected.pop(name, None)
         if built:
             self._behind.pop(_BUILD, None)
             self._push(self._group.snapshot)
@@ -216,6 +217,8 @@ class Control:
         self._deliveries: dict[str, Delivery] = {}
         self._waiters: set[_Waiter] = set()
         self.revision = 0
+        self.running = False
+        """Whether a revision was ever published: until then no proxy can be served."""
 
     def now(self) -> int:
         """Milliseconds since the epoch, UTC."""
@@ -225,6 +228,7 @@ class Control:
         """From now on `head` is the truth: push to every proxy whose snapshot it changes. An older one is ignored."""
         if head.revision < self.revision:
             return
+        self.running = True
         changed = _changed(self._state, head.state)
         self.revision, self._state = head.revision, head.state
         if changed:

@@ -205,6 +205,17 @@ class Stream:
             needed, absent = [alone], []
         return [self._fly(subscription, needed, tuple(absent), ())]
 
+    def _warm(self, clusters: tuple[EnvoyResource, ...], subscription: Subscription) -> None:
+        """A changed cluster takes traffic only when its endpoints were sent after it, changed or not.
+
+        Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#resource-warming
+        """
+        endpoints = self._subscriptions.get(ENDPOINT)
+        if endpoints is not None:
+            offered = self._snapshot.of(ENDPOINT)
+            changed = subscription.changed(clusters)
+            endpoints.ask(one.name for one in changed if one.name in offered)
+
     def _must_wait(self, subscription: Subscription) -> bool:
         """Whether a type that this one may refer to has to be taken first."""
         if subscription.type_url in _WARMING:
@@ -263,6 +274,8 @@ class Stream:
         self._sent += 1
         nonce = str(self._sent)
         sent = tuple(resources)
+        if subscription.type_url == CLUSTER:
+            self._warm(sent, subscription)
         subscription.sent(Flight(nonce=nonce, resources=sent, removed=said or gone))
         return Response(
             type_url=subscription.type_url,

@@ -121,6 +121,10 @@ class Subscription:
         """The next response is due even when it is empty."""
         self._due = True
 
+    def ask(self, names: Iterable[str]) -> None:
+        """Send these again with the next response, whatever version the client has."""
+        self._asked.update(name for name in names if self.wants(name))
+
     def wants(self, name: str) -> bool:
         """Whether the client would be told about `name`."""
         return self.wildcard or name in self._names
@@ -171,6 +175,10 @@ class Subscription:
     def kept(self, name: str) -> EnvoyResource | None:
         """The last body of `name` that the client acked (state of the world, whole sets only)."""
         return self._good.get(name)
+
+    def changed(self, resources: Iterable[EnvoyResource]) -> list[EnvoyResource]:
+        """Those of `resources` that the client does not have in just this version."""
+        return [one for one in resources if self._has.get(one.name) != one.version]
 
     def runs(self, name: str) -> bool:
         """Whether the client took some version of `name` and was not told to drop it."""
@@ -229,7 +237,7 @@ class Subscription:
             ValueError: no response is on its way.
         """
         flight = self._land()
-        new = [one for one in flight.resources if self._has.get(one.name) != one.version] or list(flight.resources)
+        new = self.changed(flight.resources) or list(flight.resources)
         named = [one for one in new if _mentions(message, one.name)]
         blamed = named or (new if self.whole or len(new) == 1 else [])
         for one in new:

