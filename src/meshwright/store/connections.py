@@ -59,10 +59,12 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         try:
             self._writer = self._open_writer()
-            if path.stat().st_mode & 0o077:
-                path.chmod(0o600)  # it holds secrets; whoever copied it here may have forgotten
         except sqlite3.Error as error:
             raise failure(path, "open", error) from error
+        # It holds secrets, and a copy may have lost its mode; whose file it is not cannot mend that.
+        with contextlib.suppress(PermissionError):
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
 
     def durability(self) -> dict[str, str | int]:
         """What SQLite says of the writer: journal_mode, synchronous (2 is full), foreign_keys, busy_timeout (ms)."""
