@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from meshwright.api import health
+from meshwright.api import health, releases
 from meshwright.api.answers import ErrorLayer
 from meshwright.api.appmesh import AppMesh
 from meshwright.api.authentication import Authentication
@@ -27,6 +27,7 @@ def build(services: Services) -> Starlette:
     """The whole API on one port: the App Mesh API, our own endpoints, health."""
     routes: list[BaseRoute] = [
         *health.routes(services),
+        *releases.routes(services),
         Mount("/", app=AppMesh(services)),
     ]
     layers = [

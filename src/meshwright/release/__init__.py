@@ -7,15 +7,20 @@ from meshwright.release.content import content_of, digest_of, last_good, restore
 from meshwright.release.drifting import Author, Difference, drift
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
+from meshwright.release.refusal import InvalidReleaseError
+from meshwright.release.requests import ApplyRequest, RollbackRequest
 
 __all__ = [
     "NEXT",
+    "ApplyRequest",
     "Author",
     "Build",
     "Change",
     "Difference",
+    "InvalidReleaseError",
     "Item",
     "Release",
+    "RollbackRequest",
     "Status",
     "content_of",
     "digest_of",

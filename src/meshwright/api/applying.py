@@ -1,0 +1,203 @@
+"""A release from request to commit: plan on the newest revision, judge, perform, commit; all or nothing.
+
+The one rule: whatever was decided was decided on the very revision that the commit follows; when another writer
+is faster, everything is decided anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from meshwright import constraints, operations, release, rules
+from meshwright.diagnostics import Severity
+from meshwright.errors import RefusedError, RevisionConflictError, StalePlanError
+from meshwright.graph import Relation, resolve
+from meshwright.model.state import State
+from meshwright.operations import DEFAULT_QUOTAS, Stamp
+from meshwright.plan import diff, stale
+from meshwright.release import Build, Change, InvalidReleaseError, Release, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meshwright.api.services import Services
+    from meshwright.plan import Plan
+    from meshwright.release import Item
+
+ATTEMPTS = 10
+"""How often a release is decided anew when another process commits first."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a request: the release that now holds, and whether it is new."""
+
+    changed: bool
+    release: Release | None
+    """None for an empty stack that never had a release."""
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be released, by whom, from which build."""
+
+    mesh: str
+    stack: str
+    principal: str
+    kind: Literal["apply", "rollback"] = "apply"
+    restores: int | None = None
+    build: Build | None = None
+    tool_version: str = ""
+
+
+async def commit(services: Services, intent: Intent, planned: Callable[[State], Plan]) -> Outcome:
+    """Release what `planned` answers for the newest state.
+
+    Nothing to change and nothing new in the content makes no new release: a repeated request is answered with the
+    release that it made the first time.
+
+    Raises:
+        RefusedError: the plan is stale, in conflict, or leads to an invalid mesh; nothing was changed.
+        RevisionConflictError: other writers were faster every time.
+    """
+    async with services.turn:
+        for _ in range(ATTEMPTS):
+            head = services.store.head()
+            newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
+            made = await asyncio.to_thread(_made, services, intent, planned, head.state, newest, head.revision + 1)
+            if made is None:
+                return Outcome(changed=False, release=newest)
+            new, after = made
+            puts, deletes = operations.changes(head.state, after)
+            try:
+                await services.commit(
+                    head.revision,
+                    puts=puts,
+                    deletes=deletes,
+                    principal=intent.principal,
+                    cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
+                    at=new.at,
+                    release=new,
+                )
+            except RevisionConflictError:
+                continue
+            return Outcome(changed=True, release=new)
+    raise RevisionConflictError(f"Other writers committed first {ATTEMPTS} times; nothing was changed. Apply again.")
+
+
+def from_content(content: tuple[Item, ...], mesh: str, stack: str) -> Callable[[State], Plan]:
+    """Plans that bring the whole stack to `content`.
+
+    Raises:
+        DecodeError: an item's spec does not fit its kind.
+    """
+    desired = release.restored(content)
+    return lambda observed: diff(observed, desired, stack, mesh)
+
+
+def from_plan(submitted: Plan) -> Callable[[State], Plan]:
+    """Plans that are exactly `submitted`, or stale."""
+
+    def planned(observed: State) -> Plan:
+        moved = stale(submitted, observed)
+        if moved:
+            listed = ", ".join(key.path for key in moved[:5])
+            more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+            raise StalePlanError(
+                f"The plan is stale: {listed}{more} changed since it was made. Nothing was changed; plan again."
+            )
+        # What the plan does is what the stack becomes; a plan that was edited by hand does not survive this.
+        wanted = release.restored(release.content_of(observed, submitted.mesh, submitted.stack))
+        kept = wanted.drop(*(one.key for one in submitted.changes if one.action == "delete"))
+        put = release.restored(
+            release.Item(key=one.key, spec=one.spec, tags=one.tags)
+            for one in submitted.changes
+            if one.action != "delete"
+        )
+        again = diff(observed, kept.put(*put), submitted.stack, submitted.mesh)
+        if again != submitted:
+            raise StalePlanError("The plan is not one that this server makes of its changes; plan again.")
+        return again
+
+    return planned
+
+
+def _made(
+    services: Services,
+    intent: Intent,
+    planned: Callable[[State], Plan],
+    state: State,
+    newest: Release | None,
+    revision: int,
+) -> tuple[Release, State] | None:
+    """The release and the state that it leads to; None when there is nothing to release."""
+    plan = planned(state)
+    after = release.perform(state, plan, lambda: _stamp(services), services.quotas or DEFAULT_QUOTAS)
+    _refuse_invalid(state, after, plan)
+    content = release.content_of(after, intent.mesh, intent.stack)
+    digest = release.digest_of(content)
+    if plan.empty and (newest.digest == digest if newest else not content):
+        return None
+    new = Release(
+        mesh=intent.mesh,
+        stack=intent.stack,
+        number=newest.number + 1 if newest else 1,
+        revision=revision,
+        parent=newest.number if newest else None,
+        digest=digest,
+        at=services.now(),
+        principal=intent.principal,
+        kind=intent.kind,
+        restores=intent.restores,
+        build=intent.build,
+        tool_version=intent.tool_version,
+        changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
+        content=content,
+        status=Status.APPLIED,
+    )
+    return new, after
+
+
+def _refuse_invalid(before: State, after: State, plan: Plan) -> None:
+    """Raise what is wrong with the mesh after the release, except what was wrong before and is not its business."""
+    old, new = (resolve(State(one for one in state if one.key.mesh == plan.mesh)) for state in (before, after))
+    ours = {one.key.path for one in plan.changes}
+    known = set(constraints.check(old, whole=True))
+    found = [one for one in constraints.check(new, whole=True) if one.subject in ours or one not in known]
+    found += [one for one in rules.audit(new) if one.subject in ours]
+    errors = tuple(one for one in found if one.severity is Severity.ERROR)
+    if errors:
+        count = f"{len(errors)} error{'s' * (len(errors) != 1)}"
+        raise InvalidReleaseError(f"The release is refused for {count}; nothing was changed.", errors)
+
+
+def refuse_missing(content: tuple[Item, ...], state: State, mesh: str, stack: str, title: str) -> None:
+    """Raise what an older release refers to and what is gone from the mesh since.
+
+    Raises:
+        RefusedError: naming every reference that leads nowhere.
+    """
+    others = State(one for one in state if one.key.mesh == mesh and one.stack != stack)
+    graph = resolve(others.put(*release.restored(content, stack)))
+    ours = {one.key for one in content}
+    lost = [
+        f"{edge.source} refers to {edge.target}{f' ({edge.path})' if edge.path else ''}"
+        for edge in graph.edges
+        if edge.source in ours and not edge.found and edge.relation is not Relation.BACKEND
+    ]
+    if lost:
+        raise RefusedError(
+            f"{title} cannot be restored, because what it refers to is gone: {'; '.join(lost)}. "
+            "Restore that first, in the stack that owned it. Nothing was changed."
+        )
+
+
+def _stamp(services: Services) -> Stamp:
+    return Stamp(
+        at=services.now(),
+        uid=services.uid(),
+        account=services.account,
+        region=services.region,
+        partition=services.partition,
+    )

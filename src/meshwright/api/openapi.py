@@ -1,0 +1,98 @@
+"""The OpenAPI document of our own endpoints, made from their table and their types.
+
+The one rule: it describes what is served and nothing else; a test asks for every path in it.
+Source: https://spec.openapis.org/oas/v3.1.0
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from meshwright.release import ApplyRequest, RollbackRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+    ("post_release", ApplyRequest),
+    ("post_rollback", RollbackRequest),
+)
+_QUERIES = (
+    ("get_releases", "limit", "At most so many releases, 1 to 1000."),
+    ("get_release_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
+    ("get_revision_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
+)
+_CREATES = frozenset(name for name, _ in _BODIES)
+
+
+class Described(NamedTuple):
+    """What the document says of one endpoint."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+
+
+def document(endpoints: Iterable[Described], version: str) -> dict[str, Any]:
+    """The whole document."""
+    bodies = dict(_BODIES)
+    references, components = msgspec.json.schema_components(
+        bodies.values(), schema_hook=None, ref_template="#/components/schemas/{name}"
+    )
+    schemas = dict(zip(bodies, references, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for one in endpoints:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, schemas.get(one.name))
+    components = _as_written(components)
+    components["Key"] = {"type": "string", "description": "An object's path, such as mesh/shop/virtualNode/cart."}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Meshwright",
+            "version": version,
+            "description": "Releases of App Mesh definitions. Every request is signed with AWS Signature Version 4 "
+            "for the service appmesh.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"sigv4": {"type": "apiKey", "name": "Authorization", "in": "header"}},
+        },
+        "security": [{"sigv4": []}],
+    }
+
+
+def _as_written(schema: Any) -> Any:
+    """`schema` with the member that holds an object's path under its name on the wire (`views.wire`)."""
+    if isinstance(schema, list):
+        return ["object" if one == "key" else _as_written(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {"object" if name == "key" else name: _as_written(one) for name, one in schema.items()}
+
+
+def _operation(one: Described, body: dict[str, Any] | None) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", one.path)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "number"}}
+        for endpoint, name, text in _QUERIES
+        if endpoint == one.name
+    ]
+    operation: dict[str, Any] = {
+        "operationId": one.name,
+        "summary": one.summary,
+        "parameters": parameters,
+        "responses": {"200": {"description": "OK"}, "4XX": {"description": "Refused; `message` says why."}},
+    }
+    if one.name in _CREATES:
+        operation["responses"]["201"] = {"description": "A new release was made."}
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return operation

@@ -1,0 +1,320 @@
+"""Our own endpoints under /meshwright/v1/: the state of a mesh, releases, propagation, drift, rollback, status.
+
+The one rule: the table `ENDPOINTS` is the whole of it; routes and the OpenAPI document are made from it alike.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from starlette.routing import Route
+
+from meshwright import release
+from meshwright.api import applying, openapi
+from meshwright.api.answers import answer
+from meshwright.api.rolling_back import roll_back
+from meshwright.errors import (
+    BadRequestException,
+    NotFoundException,
+    RefusedError,
+    RevisionConflictError,
+    StalePlanError,
+)
+from meshwright.release import ApplyRequest, Author, InvalidReleaseError, Release, RollbackRequest, Status
+from meshwright.views.wire import from_wire, to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias, TypeVar
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from meshwright.api.services import Services
+    from meshwright.control import Propagation
+    from meshwright.model.identity import Key
+
+    T = TypeVar("T")
+    Endpoint: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
+
+PREFIX = "/meshwright/v1"
+LONGEST_WAIT = 30.0
+"""Seconds that one request for a propagation may wait; a client that waits longer asks again."""
+OBSERVER = "control-plane"
+"""The principal of what the control plane notes on its own: that a release has propagated."""
+
+_STACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+async def get_status(services: Services, request: Request) -> Response:
+    """The server's version and revision, its stacks, and every connected proxy."""
+    del request
+    stacks = []
+    for mesh, stack in services.store.stacks():
+        newest = _observed(services, mesh, stack)
+        stacks.append({"mesh": mesh, "stack": stack, "release": _document(newest) if newest else None})
+    return answer(
+        {
+            "version": version("meshwright"),
+            "revision": services.store.head().revision,
+            "account": services.account,
+            "region": services.region,
+            "stacks": stacks,
+            "proxies": to_wire(services.control.statuses()),
+        }
+    )
+
+
+async def get_mesh(services: Services, request: Request) -> Response:
+    """The objects of a mesh with their metadata and stacks, at the newest revision; none for an unknown mesh."""
+    mesh, head = request.path_params["mesh"], services.store.head()
+    resources = [
+        {
+            "object": one.key.path,
+            "spec": one.spec,
+            "tags": {tag.key: tag.value for tag in one.tags},
+            "stack": one.stack,
+            "metadata": one.metadata,
+        }
+        for one in head.state
+        if one.key.mesh == mesh
+    ]
+    stacks = [stack for _, stack in services.store.stacks(mesh)]
+    return answer({"mesh": mesh, "revision": head.revision, "stacks": stacks, "resources": resources})
+
+
+async def post_release(services: Services, request: Request) -> Response:
+    """Apply the whole of a stack, or a plan, as one release; 201 for a new one, 200 where nothing changed."""
+    mesh, stack = _stack(request)
+    asked = await _body(request, ApplyRequest)
+    if asked.plan is not None and asked.resources is None:
+        if (asked.plan.mesh, asked.plan.stack) != (mesh, stack):
+            raise BadRequestException(
+                f"The plan is for stack {asked.plan.stack!r} in mesh {asked.plan.mesh!r}, "
+                f"not for {stack!r} in {mesh!r}."
+            )
+        planned = applying.from_plan(asked.plan)
+    elif asked.resources is not None and asked.plan is None:
+        planned = applying.from_content(asked.resources, mesh, stack)
+    else:
+        raise BadRequestException("Send exactly one of resources and plan.")
+    intent = applying.Intent(
+        mesh=mesh,
+        stack=stack,
+        principal=request.state.principal,
+        build=asked.build,
+        tool_version=asked.tool_version,
+    )
+    return _outcome(await applying.commit(services, intent, planned))
+
+
+async def get_releases(services: Services, request: Request) -> Response:
+    """A stack's releases, newest first, without their content; `limit` is 100 unless given, 1000 at most."""
+    mesh, stack = _stack(request)
+    _observed(services, mesh, stack)
+    limit = _number(request, "limit", 100, 1, 1000)
+    found = services.store.releases(mesh, stack, int(limit))
+    return answer({"mesh": mesh, "stack": stack, "releases": [_document(one) for one in found]})
+
+
+async def get_release(services: Services, request: Request) -> Response:
+    """One release with its content."""
+    one = _release(services, request)
+    return answer({**_document(one), "content": to_wire(one.content)})
+
+
+async def get_release_propagation(services: Services, request: Request) -> Response:
+    """How far a release has come; with `wait`, only when that is decided or after so many seconds (at most 30)."""
+    one = _release(services, request)
+    found = await _propagation(services, request, one.revision)
+    if found.state == "propagated":
+        one = _propagated(services, one)
+    return answer({**to_wire(found), "release": one.title, "status": one.status})
+
+
+async def get_revision_propagation(services: Services, request: Request) -> Response:
+    """How far a revision has come; `wait` as for a release."""
+    number = _in_path(request, "revision")
+    if number > services.store.head().revision:
+        raise NotFoundException(f"There is no revision {number} yet; the newest is {services.store.head().revision}.")
+    return answer(to_wire(await _propagation(services, request, number)))
+
+
+async def get_drift(services: Services, request: Request) -> Response:
+    """Where a stack runs otherwise than its last release left it, with who wrote it."""
+    mesh, stack = _stack(request)
+    newest = next(iter(services.store.releases(mesh, stack, 1)), None)
+    if newest is None:
+        raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release to compare with.")
+    head = services.store.head()
+
+    def author(key: Key) -> Author | None:
+        found = services.store.last_change(key)
+        if found is None:
+            return None
+        return Author(principal=found.principal, cause=found.cause, revision=found.number, at=found.at)
+
+    found = release.drift(
+        newest.content, head.state, mesh=mesh, stack=stack, principal=newest.principal, author=author
+    )
+    about = {"mesh": mesh, "stack": stack, "release": newest.title, "revision": head.revision}
+    return answer({**about, "differences": to_wire(found)})
+
+
+async def post_rollback(services: Services, request: Request) -> Response:
+    """Restore an older release's content as a new release; 200 where that is what runs already."""
+    mesh, stack = _stack(request)
+    asked = await _body(request, RollbackRequest)
+    _observed(services, mesh, stack)
+    return _outcome(await roll_back(services, mesh, stack, asked, request.state.principal))
+
+
+async def get_openapi(services: Services, request: Request) -> Response:
+    """This description."""
+    del services, request
+    described = [openapi.Described(one.method, PREFIX + one.path, one.name, one.summary) for one in ENDPOINTS]
+    return answer(openapi.document(described, version("meshwright")))
+
+
+class Row(NamedTuple):
+    """One endpoint."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+
+    @property
+    def name(self) -> str:
+        """Its operation id."""
+        return self.endpoint.__name__
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one sentence."""
+        return (self.endpoint.__doc__ or "").strip()
+
+
+_IN_STACK = "/meshes/{mesh}/stacks/{stack}"
+ENDPOINTS = (
+    Row("GET", "/status", get_status),
+    Row("GET", "/openapi.json", get_openapi),
+    Row("GET", "/revisions/{revision}/propagation", get_revision_propagation),
+    Row("GET", "/meshes/{mesh}", get_mesh),
+    Row("GET", f"{_IN_STACK}/releases", get_releases),
+    Row("POST", f"{_IN_STACK}/releases", post_release),
+    Row("GET", f"{_IN_STACK}/releases/{{number}}", get_release),
+    Row("GET", f"{_IN_STACK}/releases/{{number}}/propagation", get_release_propagation),
+    Row("GET", f"{_IN_STACK}/drift", get_drift),
+    Row("POST", f"{_IN_STACK}/rollbacks", post_rollback),
+)
+"""Every endpoint of ours."""
+
+
+def routes(services: Services) -> list[Route]:
+    """The endpoints as Starlette routes, below `PREFIX`."""
+    return [Route(PREFIX + one.path, _served(services, one.endpoint), methods=[one.method]) for one in ENDPOINTS]
+
+
+def _served(services: Services, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """`endpoint` with our refusals as answers; App Mesh's errors and failures are the outer layer's."""
+
+    async def serve(request: Request) -> Response:
+        request.scope["state"]["operation"] = endpoint.__name__
+        try:
+            return await endpoint(services, request)
+        except StalePlanError as error:
+            return _refused("StalePlanException", error, 409)
+        except RevisionConflictError as error:
+            return _refused("RevisionConflictException", error, 409)
+        except InvalidReleaseError as error:
+            return _refused("InvalidReleaseException", error, 422, diagnostics=to_wire(error.diagnostics))
+        except RefusedError as error:
+            return _refused("RefusedException", error, 422)
+
+    return serve
+
+
+def _refused(code: str, error: RefusedError, status: int, **more: object) -> Response:
+    response = answer({"message": str(error), **more}, status)
+    response.headers["x-amzn-ErrorType"] = code
+    return response
+
+
+def _outcome(outcome: applying.Outcome) -> Response:
+    document = _document(outcome.release) if outcome.release else None
+    return answer({"changed": outcome.changed, "release": document}, 201 if outcome.changed else 200)
+
+
+def _document(one: Release) -> dict[str, Any]:
+    """A release without its content."""
+    document: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=()))
+    del document["content"]
+    return {"title": one.title, **document}
+
+
+def _stack(request: Request) -> tuple[str, str]:
+    mesh, stack = request.path_params["mesh"], request.path_params["stack"]
+    if not _STACK.fullmatch(stack):
+        raise BadRequestException(
+            f"{stack!r} is not a stack's name; it takes up to 128 letters, digits, dots, hyphens and underscores."
+        )
+    return mesh, stack
+
+
+async def _body(request: Request, wanted: type[T]) -> T:
+    try:
+        return from_wire(wanted, msgspec.json.decode(await request.body()))
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadRequestException(f"The body is no {wanted.__name__}: {reason}.") from None
+
+
+def _in_path(request: Request, name: str) -> int:
+    text = request.path_params[name]
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise BadRequestException(f"{text!r} is not the number of a {name}.")
+    return int(text)
+
+
+def _number(request: Request, name: str, default: float, low: float, high: float) -> float:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
+        raise BadRequestException(f"{name} takes a number from {low:g} to {high:g}, found {text!r}.")
+    return float(text)
+
+
+def _release(services: Services, request: Request) -> Release:
+    mesh, stack = _stack(request)
+    number = _in_path(request, "number")
+    found = services.store.release(mesh, stack, number)
+    if found is None:
+        raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release {number}.")
+    return found
+
+
+async def _propagation(services: Services, request: Request, revision: int) -> Propagation:
+    seconds = _number(request, "wait", 0, 0, LONGEST_WAIT)
+    return await services.control.wait(revision, seconds) if seconds else services.control.propagation(revision)
+
+
+def _observed(services: Services, mesh: str, stack: str) -> Release | None:
+    """The stack's newest release, marked as propagated if every proxy has it by now."""
+    newest = next(iter(services.store.releases(mesh, stack, 1)), None)
+    if newest is None or newest.status is not Status.APPLIED:
+        return newest
+    done = services.control.propagation(newest.revision).state == "propagated"
+    return _propagated(services, newest) if done else newest
+
+
+def _propagated(services: Services, one: Release) -> Release:
+    """`one` with its propagation noted, if it is the stack's newest: proxies that took a newer one never had it."""
+    newest = next(iter(services.store.releases(one.mesh, one.stack, 1)), None)
+    if one.status is not Status.APPLIED or newest is None or newest.number != one.number:
+        return one
+    services.store.mark(one.mesh, one.stack, one.number, Status.PROPAGATED, principal=OBSERVER, at=services.now())
+    return msgspec.structs.replace(one, status=Status.PROPAGATED)

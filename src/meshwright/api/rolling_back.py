@@ -1,0 +1,87 @@
+"""Rollback: which release to restore, and that it can be restored today.
+
+The one rule: a rollback is a new release of this stack and no other, judged like any other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshwright import release
+from meshwright.api import applying
+from meshwright.errors import BadRequestException, NotFoundException, RefusedError
+from meshwright.release import NEXT, Status
+
+if TYPE_CHECKING:
+    from meshwright.api.services import Services
+    from meshwright.model.state import State
+    from meshwright.plan import Plan
+    from meshwright.release import Release, RollbackRequest
+
+LOOK_BACK = 1000
+"""How many releases are searched for a build's or the last good one."""
+
+
+async def roll_back(
+    services: Services, mesh: str, stack: str, request: RollbackRequest, principal: str
+) -> applying.Outcome:
+    """Restore an older release's content as a new release; later ones are marked as rolled back.
+
+    Raises:
+        BadRequestException: not exactly one target is named.
+        NotFoundException: there is no such release.
+        RefusedError: it cannot be restored today, or no release is known to be good.
+    """
+    target = _target(services, mesh, stack, request)
+
+    def planned(observed: State) -> Plan:
+        applying.refuse_missing(target.content, observed, mesh, stack, target.title)
+        return applying.from_content(target.content, mesh, stack)(observed)
+
+    intent = applying.Intent(
+        mesh=mesh,
+        stack=stack,
+        principal=principal,
+        kind="rollback",
+        restores=target.number,
+        build=request.build,
+        tool_version=request.tool_version,
+    )
+    outcome = await applying.commit(services, intent, planned)
+    if outcome.changed and outcome.release is not None:
+        for number in range(target.number + 1, outcome.release.number):
+            _mark(services, mesh, stack, number, principal)
+    return outcome
+
+
+def _target(services: Services, mesh: str, stack: str, request: RollbackRequest) -> Release:
+    if sum((request.to is not None, request.to_build is not None, request.last_good)) != 1:
+        raise BadRequestException("Name exactly one of to, to_build and last_good.")
+    if request.to is not None:
+        found = services.store.release(mesh, stack, request.to)
+        if found is None:
+            raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release {request.to}.")
+        return found
+    releases = services.store.releases(mesh, stack, LOOK_BACK)
+    if not releases:
+        raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release.")
+    if request.to_build is not None:
+        for one in releases:
+            if one.build is not None and one.build.build_number == request.to_build and one.kind == "apply":
+                return one
+        raise NotFoundException(f"No release of stack {stack!r} in mesh {mesh!r} is from build {request.to_build!r}.")
+    running = release.digest_of(release.content_of(services.store.head().state, mesh, stack))
+    good = release.last_good(releases, running)
+    if good is None:
+        raise RefusedError(
+            f"No release of stack {stack!r} in mesh {mesh!r} is known to be good, other than what runs: "
+            "none has propagated to its proxies and was not rolled back. Name one with --to; nothing was changed."
+        )
+    return good
+
+
+def _mark(services: Services, mesh: str, stack: str, number: int, principal: str) -> None:
+    """Mark one release that was taken back, unless it is marked already."""
+    one = services.store.release(mesh, stack, number)
+    if one is not None and Status.ROLLED_BACK in NEXT[one.status]:
+        services.store.mark(mesh, stack, number, Status.ROLLED_BACK, principal=principal, at=services.now())

@@ -1,0 +1,31 @@
+"""Names and messages made harmless for where they are shown.
+
+The one rule: text from definitions, commits and servers is never trusted: no control character reaches a terminal,
+and nothing in it is markup.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&])")
+
+
+def terminal(text: object) -> str:
+    r"""`text` on one line, control and direction-changing characters as `\x1b` or `\u202e`."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
+
+
+def markdown(text: object) -> str:
+    """`text` on one line of Markdown, every character meaning only itself."""
+    return _MARKUP.sub(r"\\\1", terminal(text))
+
+
+def code(text: object) -> str:
+    """`text` as a code span of Markdown that may also stand in a table."""
+    shown = terminal(text).replace("|", "\\|")
+    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if "`" in shown else ""
+    return f"{fence}{pad}{shown}{pad}{fence}" if shown else ""
