@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from serving import Serving, serving
 from settings import SHARED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # chttp2 prints every GOAWAY otherwise
 
@@ -35,3 +40,10 @@ def corpus() -> Path:
     if not folder.is_dir():
         pytest.skip("the corpus of real definitions is not beside the project")
     return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Serving]:
+    """The HTTP API over a real socket on an empty SQLite store; `serving.KEY` signs for the administrator."""
+    with serving(tmp_path) as running:
+        yield running

@@ -1,0 +1,150 @@
+"""The HTTP API over a real socket, on the SQLite store, in a thread of the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import boto3
+import uvicorn
+from botocore.config import Config
+
+from meshwright.api.app import Services, build
+from meshwright.control import Control
+from meshwright.snapshot.resources import Snapshot
+from meshwright.store import sqlite
+from meshwright.store.contract import AccessKey
+from meshwright.trust.sigv4 import Request, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.operations import Quotas
+    from meshwright.snapshot.resources import Placement
+    from meshwright.store.contract import Revision
+    from meshwright.store.sqlite import SqliteStore
+
+KEY = AccessKey(id="AKIATESTADMIN", secret="not-a-real-secret", principal="admin", created_at=0)
+
+
+def now() -> int:
+    """Milliseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def empty(graph: Graph, proxy: Key, placement: Placement) -> Snapshot:
+    """A snapshot of nothing: no proxy connects to these servers."""
+    del graph, placement
+    return Snapshot(proxy=proxy, resources={})
+
+
+class Answer(NamedTuple):
+    """What the server said to one request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """The error's name."""
+        return self.headers.get("x-amzn-errortype", "")
+
+    @property
+    def message(self) -> str:
+        """The error's words."""
+        text: str = json.loads(self.body)["message"]
+        return text
+
+
+class Serving:
+    """A running API: its address, its store, clients for it."""
+
+    def __init__(self, url: str, store: SqliteStore) -> None:
+        self.url = url
+        self.store = store
+
+    def client(self, key: AccessKey = KEY, **options: Any) -> Any:
+        """A stock boto3 client, with its own retries off so that each answer is seen."""
+        options = {
+            "region_name": "us-east-1",
+            "aws_access_key_id": key.id,
+            "aws_secret_access_key": key.secret,
+        } | options
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+        return boto3.session.Session().client("appmesh", endpoint_url=self.url, config=config, **options)
+
+    def ask(
+        self, method: str, target: str, body: bytes = b"", *, key: AccessKey | None = KEY, **headers: str
+    ) -> Answer:
+        """Send one request as it stands, signed by `key`, or by nobody; keywords are headers, `_` for `-`."""
+        host = urlsplit(self.url).netloc
+        sent = {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if key is not None:
+            request = Request.of(method, target, sent.items(), body)
+            sent |= sign(request, key.id, key.secret, "us-east-1", "appmesh", now())
+        return self.send(method, target, sent, body)
+
+    def send(self, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+        """Send one request with exactly these headers."""
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        try:
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.putheader("content-length", str(len(body)))
+            connection.endheaders(body)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read())
+        finally:
+            connection.close()
+
+
+def services(store: SqliteStore, quotas: Quotas | None = None) -> Services:
+    """What `meshwright.server` would assemble, without xDS."""
+    control = Control(empty, now)
+    control.publish(store.head())
+
+    async def commit(expected: int, **members: Any) -> Revision:
+        revision = await asyncio.to_thread(store.commit, expected, **members)
+        control.publish(store.head())
+        return revision
+
+    return Services(
+        store=store, commit=commit, control=control, now=now, uid=lambda: str(uuid.uuid4()), quotas=quotas
+    )
+
+
+@contextlib.contextmanager
+def serving(folder: Path, quotas: Quotas | None = None) -> Iterator[Serving]:
+    """The API on a free port until the block ends; `KEY` is the administrator's."""
+    store = sqlite.connect(folder / "meshwright.db")
+    store.add_key(KEY)
+    # Named as TCP, or asyncio leaves Nagle's algorithm on and every answer takes 40 ms.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(128)
+    config = uvicorn.Config(build(services(store, quotas)), log_config=None, access_log=False, lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+    thread.start()
+    try:
+        # The socket listens already: what comes before the server is ready waits in its queue.
+        yield Serving(f"http://127.0.0.1:{listening.getsockname()[1]}", store)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        listening.close()
+        store.close()
