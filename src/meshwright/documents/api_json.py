@@ -1,0 +1,156 @@
+"""The API's own dialect: what `aws appmesh create-…`, `update-…` take and `describe-…` answer, in JSON or YAML.
+
+The one rule: a name that the document leaves out comes from the settings, as the AWS CLI takes it from its options;
+what is still missing is named.
+
+Source: https://docs.aws.amazon.com/cli/latest/reference/appmesh/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshwright.documents.drafts import Draft, name_fields
+from meshwright.documents.findings import INCOMPLETE, UNSUPPORTED
+from meshwright.documents.positions import Items, Place, Table
+from meshwright.model import SPECS, DecodeError, Kind, decode
+from meshwright.model.decoding import fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from meshwright.documents.findings import Findings
+    from meshwright.documents.settings import LoadSettings
+
+_NAMES = frozenset(kind.name_field for kind in Kind)
+_MEMBERS = _NAMES | {"spec", "tags", "clientToken", "meshOwner", "metadata", "status"}
+_SPEC_FIELDS = frozenset(name for shape in SPECS.values() for name in fields_of(shape)) - {"priority", "logging"}
+
+
+def recognises(value: Any) -> bool:
+    """Whether `value` reads like a request of the API, an answer of it, or a list of them."""
+    if isinstance(value, Items):
+        return any(_is_one(one) for one in value)
+    return _is_one(value)
+
+
+def _is_one(value: Any) -> bool:
+    if not isinstance(value, Table) or "apiVersion" in value:
+        return False
+    if "kind" in value:
+        return isinstance(value["kind"], str) and value["kind"].startswith("meshwright/")
+    if _wrapped(value) is not None:
+        return True
+    spec = value.get("spec")
+    if "spec" not in value:
+        return "meshName" in value and set(value) <= _MEMBERS
+    if spec is not None and not isinstance(spec, Table):
+        return bool(_NAMES & set(value))
+    return bool(_NAMES & set(value) or (spec and _SPEC_FIELDS & set(spec)) or set(value) <= _MEMBERS)
+
+
+def _wrapped(value: Table) -> Table | None:
+    """The inside of `{"virtualNode": {…}}`, as describe answers."""
+    if len(value) == 1:
+        name, inside = next(iter(value.items()))
+        if name in set(Kind) and isinstance(inside, Table) and inside.keys() & {"spec", "metadata", *_NAMES}:
+            return inside
+    return None
+
+
+def drafts(
+    value: Any, place: Place, file: str, settings: LoadSettings, findings: Findings, *, lax: bool = False
+) -> Iterator[Draft]:
+    """The objects of one document; what is no object is reported."""
+    if isinstance(value, Items):
+        for one, where in zip(value, value.places, strict=True):
+            if _is_one(one):
+                yield from drafts(one, where, file, settings, findings, lax=lax)
+            else:
+                told = "this item of the list is no App Mesh definition"
+                findings.add(INCOMPLETE, file, where, told, "An item has names such as virtualNodeName, and a spec.")
+        return
+    if "kind" in value:
+        told = f"the kind {value['kind']!r} is not supported in this version"
+        findings.add(UNSUPPORTED, file, value.place_of("kind"), told, "Remove the document or update Meshwright.")
+        return
+    table = _wrapped(value) or value
+    kind = _kind(table, settings.parameters)
+    if kind is None:
+        _report_unnamed(table, place, file, findings)
+        return
+    yield Draft(kind=kind, wire=_completed(kind, table, settings), file=file, place=place, lax=lax)
+
+
+def declared_mesh(value: Any) -> Iterator[str]:
+    """The names of the meshes that a document creates."""
+    for one in value if isinstance(value, Items) else [value]:
+        table = (_wrapped(one) or one) if isinstance(one, Table) else None
+        if table is not None and _kind(table, {}) is Kind.MESH and isinstance(table.get("meshName"), str):
+            yield str(table["meshName"])
+
+
+def _kind(table: Table, parameters: Mapping[str, str]) -> Kind | None:
+    """The kind by the names in the document, else by the shape of its spec and the names in the parameters."""
+    for kind in (Kind.ROUTE, Kind.GATEWAY_ROUTE):
+        if kind.name_field in table:
+            return kind
+    fitting = _fitting(table.get("spec"))
+    for kind in Kind:
+        if kind is not Kind.MESH and kind.name_field in table:
+            return next((child for child in fitting if child.parent is kind and kind not in fitting), kind)
+    if Kind.MESH in fitting:
+        return Kind.MESH
+    named = [kind for kind in fitting if parameters.keys() >= {*name_fields(kind)} - {"meshName"}]
+    # routeName given beside virtualRouterName means a route, as on the CLI's command line.
+    named = [kind for kind in named if kind.parent] or named
+    if len(named) == 1:
+        return named[0]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _fitting(spec: Any) -> list[Kind]:
+    """The kinds whose spec `spec` could be: those that decode it, or where none does, that know its members."""
+    if spec is None:
+        return list(Kind)
+    if not isinstance(spec, Table):
+        return []
+    fitting = [kind for kind in Kind if _decodes(kind, spec)]
+    return fitting or [kind for kind in Kind if fields_of(SPECS[kind]).keys() >= spec.keys()]
+
+
+def _decodes(kind: Kind, spec: Table) -> bool:
+    try:
+        decode(SPECS[kind], spec, lax=True)
+    except DecodeError:
+        return False
+    return True
+
+
+def _completed(kind: Kind, table: Table, settings: LoadSettings) -> Table:
+    """`table` with the names that the settings know."""
+    absent = [name for name in name_fields(kind) if table.get(name) is None]
+    if not absent:
+        return table
+    wire = Table(table.place)
+    for name, value in table.items():
+        wire.put(name, value, table.places[name])
+    for name in absent:
+        value = settings.parameters.get(name) or (settings.mesh if name == "meshName" else None)
+        if value is not None:
+            wire.put(name, value, table.place)
+    return wire
+
+
+def _report_unnamed(table: Table, place: Place, file: str, findings: Findings) -> None:
+    spec = table.get("spec")
+    fitting = _fitting(spec)
+    told = "this definition names no object"
+    if spec and fitting:
+        told += f"; its spec could be that of a {' or a '.join(kind.type_name for kind in fitting)}"
+    names = dict.fromkeys(name for kind in fitting or Kind for name in name_fields(kind) if name != "meshName")
+    detail = (
+        f"Add one of {', '.join(names)}, or give it as --parameter virtualNodeName=NAME and the like, "
+        "as `aws appmesh` takes it from its options."
+    )
+    findings.add(INCOMPLETE, file, place, told, detail)

@@ -1,0 +1,112 @@
+"""Which files to read, and their text.
+
+The one rule: what the user named and cannot be read is an error; what a folder merely holds is a finding.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from meshwright.documents.positions import Fault
+from meshwright.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from meshwright.documents.positions import Place
+
+SUFFIXES = frozenset({".json", ".yaml", ".yml", ".template"})
+"""The endings of files that a folder is searched for."""
+
+MOST_BYTES = 32 * 1024 * 1024
+"""The size of the largest file that is read."""
+
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]"  # what YAML allows nowhere
+)
+
+
+def find(paths: Sequence[Path]) -> Mapping[Path, tuple[Path, ...]]:
+    """The files of each of `paths`: itself, or what a folder holds, recursively and in sorted order.
+
+    Hidden files and folders, and folders behind symbolic links, are passed over.
+
+    Raises:
+        UnreadableError: a path does not exist, is neither file nor folder, or may not be read.
+    """
+    return {path: tuple(_under(path)) for path in paths}
+
+
+def _under(path: Path) -> Iterator[Path]:
+    try:
+        if path.is_dir():
+            yield from _walk(path)
+        elif path.is_file():
+            yield path
+        elif path.exists():
+            raise UnreadableError(f"{path} is neither a file nor a folder; give definitions in files.")
+        else:
+            raise UnreadableError(f"{path} does not exist; give a file or folder of definitions.")
+    except (OSError, ValueError) as error:
+        raise UnreadableError(f"{path} cannot be read: {_reason(error)}.") from None
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for name in sorted(files):
+            path = folder / os.path.relpath(root, folder) / name if root != str(folder) else folder / name
+            if not name.startswith(".") and path.suffix in SUFFIXES and path.is_file():
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise UnreadableError(f"{error.filename} cannot be read: {_reason(error)}.")
+
+
+def read_text(path: Path) -> tuple[str, Fault | None]:
+    """The text of a file, or what keeps it from being text.
+
+    Raises:
+        UnreadableError: the file cannot be opened or read.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UnreadableError(f"{path} cannot be read: {_reason(error)}.") from None
+    if len(raw) > MOST_BYTES:
+        limit = MOST_BYTES // 1024**2
+        return "", Fault(
+            (1, 1), f"the file is larger than {limit} MB", "Split it, or keep it out of the definitions."
+        )
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "", Fault((1, 1), "the file is written in UTF-16", "Save it as UTF-8.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        told = f"the file is not UTF-8: byte 0x{raw[error.start]:02x} means nothing here"
+        before = raw[: error.start].decode("utf-8", "replace")
+        return "", Fault(_end(before), told, "Save it as UTF-8; a binary file is no definition.")
+    return text, control_fault(text)
+
+
+def control_fault(text: str) -> Fault | None:
+    """What is wrong when `text` holds a character that no definition may hold."""
+    match = _CONTROL.search(text)
+    if match is None:
+        return None
+    told = f"the file holds the control character U+{ord(match[0]):04X}"
+    return Fault(_end(text[: match.start()]), told, "Remove it; a binary file is no definition.")
+
+
+def _end(before: str) -> Place:
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return reason[:1].lower() + reason[1:]

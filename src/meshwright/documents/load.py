@@ -1,0 +1,170 @@
+"""From files and folders to a state, with every problem found and the place of every field.
+
+The one rule: the first problem stops nothing; what is good is loaded beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from meshwright.diagnostics import Diagnostic, Severity
+from meshwright.documents import api_json, cloudformation, kubernetes
+from meshwright.documents.drafts import Assembly
+from meshwright.documents.files import find, read_text
+from meshwright.documents.findings import EMPTY, Findings
+from meshwright.documents.json_positions import read_json
+from meshwright.documents.positions import Place
+from meshwright.documents.sources import Sources
+from meshwright.documents.substitution import Substitution
+from meshwright.documents.yaml_positions import read_yaml
+from meshwright.model import Key, Kind, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from meshwright.documents.drafts import Draft
+    from meshwright.documents.positions import Document, Fault, Parsed
+    from meshwright.documents.settings import LoadSettings
+
+_ABOUT_MESHES = re.compile(
+    r"app-?mesh|mesh_?name|virtual_?(?:node|service|router|gateway)|weightedTargets", re.IGNORECASE
+)
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What files hold."""
+
+    state: State
+    sources: Sources
+    diagnostics: tuple[Diagnostic, ...]
+    broken: tuple[Key, ...] = ()
+    """Objects that are defined with a fault and therefore missing from `state`; a reference to one leads nowhere."""
+
+
+def load(paths: Sequence[Path], settings: LoadSettings) -> Loaded:
+    """Read every App Mesh definition in `paths`, files or folders, in any dialect.
+
+    Raises:
+        UnreadableError: a path does not exist or cannot be read.
+    """
+    findings = Findings()
+    loading = _Loading(settings, findings)
+    counts: dict[str, int] = {}
+    for path, files in find(paths).items():
+        for one in files:
+            real = os.path.realpath(one)
+            if real not in counts:
+                counts[real] = loading.read(one, named=one == path)
+        if not any(counts[os.path.realpath(one)] for one in files):
+            told = f"{path} holds no App Mesh definitions"
+            detail = "Expected are requests of the API, CloudFormation templates or appmesh.k8s.aws/v1beta2 objects."
+            findings.add(EMPTY, str(path), (0, 0), told, detail, severity=Severity.WARNING)
+    return loading.result()
+
+
+class _Api(msgspec.Struct, frozen=True):
+    """A document in the API's dialect, kept until the meshes are known."""
+
+    value: Any
+    place: Place
+    file: str
+    lax: bool
+
+
+class _Loading:
+    """Documents by dialect, until all files are read: names and meshes may stand in any of them."""
+
+    def __init__(self, settings: LoadSettings, findings: Findings) -> None:
+        self._settings = settings
+        self._findings = findings
+        self._api: list[_Api] = []
+        self._templates: list[Draft] = []
+        self._manifests: list[kubernetes.Manifest] = []
+
+    def read(self, path: Path, *, named: bool) -> int:
+        """Read one file; how many definitions or findings it gave."""
+        file = path.as_posix()
+        text, unreadable = read_text(path)
+        if unreadable is not None:
+            return self._unreadable(file, unreadable, about_meshes=named)
+        parsed = _parsed(path, text)
+        variables = "${" in text or "{{" in text or (path.suffix == ".json" and "$" in text)
+        count = sum(self._document(one, file, variables=variables) for one in parsed.documents)
+        if parsed.fault is not None:
+            mentioned = bool(_ABOUT_MESHES.search(text))
+            count += self._unreadable(file, parsed.fault, about_meshes=named or mentioned)
+        return count
+
+    def _unreadable(self, file: str, fault: Fault, *, about_meshes: bool) -> int:
+        """A folder may hold files that are not meant for us; only what seems to be is reported."""
+        if about_meshes:
+            self._findings.add_faults(file, fault)
+        return int(about_meshes)
+
+    def _document(self, document: Document, file: str, *, variables: bool) -> int:
+        value, place = document.value, document.place
+        if cloudformation.recognises(value):
+            self._findings.add_faults(file, *document.faults)
+            found = list(cloudformation.drafts(value, file, self._settings, self._findings))
+            self._templates.extend(found)
+            return 1
+        ours = api_json.recognises(value)
+        theirs = kubernetes.recognises(value)
+        if ours or theirs:
+            self._findings.add_faults(file, *document.faults)
+        lax = False
+        if variables and (ours or theirs or _is_namespace(value)):
+            findings = self._findings if ours or theirs else Findings()
+            substitution = Substitution(self._settings.parameters, file, findings)
+            value = substitution.apply(value, place)
+            lax = substitution.loose
+        if ours:
+            self._api.append(_Api(value, place, file, lax))
+        else:
+            self._manifests.extend(kubernetes.manifests(value, place, file, lax=lax))
+        return int(ours or theirs)
+
+    def result(self) -> Loaded:
+        """Everything put together."""
+        assembly = Assembly(self._findings)
+        for draft in self._drafts():
+            assembly.take(draft)
+        return Loaded(
+            state=assembly.state,
+            sources=Sources(assembly.places),
+            diagnostics=self._findings.ordered(),
+            broken=assembly.broken,
+        )
+
+    def _drafts(self) -> Iterator[Draft]:
+        settings = msgspec.structs.replace(self._settings, mesh=self._settings.mesh or self._only_mesh())
+        yield from self._templates
+        for one in self._api:
+            yield from api_json.drafts(one.value, one.place, one.file, settings, self._findings, lax=one.lax)
+        yield from kubernetes.drafts(self._manifests, settings, self._findings)
+
+    def _only_mesh(self) -> str | None:
+        """The mesh that the files create, when it is one: what names no mesh can only mean that."""
+        names = {one.wire["meshName"] for one in self._templates if one.kind is Kind.MESH and "meshName" in one.wire}
+        for document in self._api:
+            names.update(api_json.declared_mesh(document.value))
+        for manifest in self._manifests:
+            names.update(kubernetes.declared_mesh(manifest))
+        only = next(iter(names)) if len(names) == 1 else None
+        return only if isinstance(only, str) else None
+
+
+def _parsed(path: Path, text: str) -> Parsed:
+    """JSON where the name or the first character says so, YAML elsewhere."""
+    start = text.lstrip()[:2]
+    is_json = path.suffix == ".json" or (path.suffix == ".template" and start[:1] == "{" and start != "{{")
+    return read_json(text) if is_json else read_yaml(text)
+
+
+def _is_namespace(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("kind") == "Namespace"

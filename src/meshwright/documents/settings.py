@@ -1,0 +1,221 @@
+"""`meshwright.yaml`: the stack, its definitions, its parameters and environments, as one frozen value.
+
+The one rule: strict. What is not understood is refused with its file and line, all of it at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from meshwright.diagnostics import Source
+from meshwright.documents.files import read_text
+from meshwright.documents.positions import Items, Place, Table, Unquoted
+from meshwright.documents.yaml_positions import read_yaml
+from meshwright.errors import UsageError
+
+FILE_NAME = "meshwright.yaml"
+
+
+class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What loading definitions needs beside the files."""
+
+    mesh: str | None = None
+    """The mesh of objects that name none."""
+    parameters: Mapping[str, str] = MappingProxyType({})
+    """Values for CloudFormation parameters, `${NAME}` in other files, and whatever only a deployment would know."""
+    account: str | None = None
+    region: str | None = None
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment: where its control plane is, which mesh it is, and the values that differ there."""
+
+    endpoint: str | None = None
+    mesh: str | None = None
+    account: str | None = None
+    region: str | None = None
+    parameters: Mapping[str, str] = MappingProxyType({})
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A project file with one of its environments chosen; the environment's values beat the file's."""
+
+    file: str | None = None
+    """The file as it was named, None when there is none."""
+    stack: str | None = None
+    definitions: tuple[Path, ...] = ()
+    """Files and folders, relative to the working directory like `file`."""
+    environment: str | None = None
+    endpoint: str | None = None
+    mesh: str | None = None
+    account: str | None = None
+    region: str | None = None
+    parameters: Mapping[str, str] = MappingProxyType({})
+    environments: Mapping[str, Environment] = MappingProxyType({})
+
+    def load_settings(self, parameters: Mapping[str, str] = MappingProxyType({})) -> LoadSettings:
+        """What `documents.load` needs; `parameters` (the command line's) beat the project's."""
+        merged = {**self.parameters, **parameters}
+        return LoadSettings(mesh=self.mesh, parameters=merged, account=self.account, region=self.region)
+
+
+def load_project(path: Path | None = None, environment: str | None = None) -> Project:
+    """The project in `path`, or in `meshwright.yaml` here when that exists, with `environment` chosen.
+
+    Without a file the project is empty.
+
+    Raises:
+        UnreadableError: the file cannot be read.
+        UsageError: it holds what a project file cannot hold, or has no such environment.
+    """
+    if path is None:
+        if not Path(FILE_NAME).is_file():
+            if environment is not None:
+                told = f"there is no {FILE_NAME} here that could define the environment {environment!r}"
+                raise UsageError(f"{told}; run where it is or give --config FILE.")
+            return Project()
+        path = Path(FILE_NAME)
+    table, faults = _table(path)
+    reader = _Reader(path, faults)
+    project = reader.project(table)
+    if reader.faults:
+        raise UsageError("\n".join(reader.faults))
+    return _chosen(project, environment)
+
+
+def _table(path: Path) -> tuple[Table, list[str]]:
+    text, unreadable = read_text(path)
+    if unreadable is not None:
+        return Table((1, 1)), [f"{_at(path, unreadable.place)}: {unreadable.summary}. {unreadable.detail}".rstrip()]
+    parsed = read_yaml(text)
+    found = [*(fault for one in parsed.documents for fault in one.faults), *([parsed.fault] if parsed.fault else [])]
+    faults = [f"{_at(path, one.place)}: {one.summary}. {one.detail}".rstrip() for one in found]
+    values = [one.value for one in parsed.documents if one.value is not None]
+    if len(values) > 1:
+        faults.append(
+            f"{_at(path, parsed.documents[1].place)}: a project file holds one document, found a second one."
+        )
+    value = values[0] if values else Table((1, 1))
+    if not isinstance(value, Table):
+        faults.append(f"{_at(path, (1, 1))}: a project file is a mapping with keys such as stack and definitions.")
+        value = Table((1, 1))
+    return value, faults
+
+
+def _chosen(project: Project, name: str | None) -> Project:
+    if name is None:
+        return project
+    if name not in project.environments:
+        near = difflib.get_close_matches(name, project.environments, n=1)
+        known = ", ".join(project.environments) or "none"
+        hint = f"Did you mean {near[0]!r}?" if near else f"It defines: {known}."
+        raise UsageError(f"{project.file} defines no environment {name!r}. {hint}")
+    one = project.environments[name]
+    return msgspec.structs.replace(
+        project,
+        environment=name,
+        endpoint=one.endpoint or project.endpoint,
+        mesh=one.mesh or project.mesh,
+        account=one.account or project.account,
+        region=one.region or project.region,
+        parameters=MappingProxyType({**project.parameters, **one.parameters}),
+    )
+
+
+def _at(path: Path, place: Place) -> str:
+    return str(Source(file=str(path), line=place[0], column=place[1]))
+
+
+class _Reader:
+    """Takes the file's tables apart and collects what is wrong with them."""
+
+    def __init__(self, path: Path, faults: list[str]) -> None:
+        self._path = path
+        self.faults = faults
+
+    def project(self, table: Table) -> Project:
+        readers: dict[str, Callable[[Any, Place, str], Any]] = {
+            "stack": self._text,
+            "mesh": self._text,
+            "endpoint": self._text,
+            "account": self._account,
+            "region": self._text,
+            "definitions": self._definitions,
+            "parameters": self._parameters,
+            "environments": self._environments,
+        }
+        return Project(file=str(self._path), **self._members(table, readers, ""))
+
+    def _members(
+        self, table: Table, readers: Mapping[str, Callable[[Any, Place, str], Any]], at: str
+    ) -> dict[str, Any]:
+        members = {}
+        for key, value in table.items():
+            name = f"{at}{key}"
+            if key in readers:
+                members[key] = readers[key](value, table.places[key], name)
+                continue
+            near = difflib.get_close_matches(key, readers, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(readers)}."
+            self._fault(table.places[key], f"unknown key {name!r}; {hint}")
+        return members
+
+    def _fault(self, place: Place, told: str) -> None:
+        self.faults.append(f"{_at(self._path, place)}: {told}")
+
+    def _text(self, value: Any, place: Place, name: str) -> str | None:
+        if isinstance(value, str) and value:
+            return str(value)
+        self._fault(place, f"{name} takes text, found {value!r}.")
+        return None
+
+    def _account(self, value: Any, place: Place, name: str) -> str | None:
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(text, str) and len(text) == 12 and text.isdigit():
+            return text
+        self._fault(place, f"{name} takes an account id of 12 digits, found {value!r}.")
+        return None
+
+    def _definitions(self, value: Any, place: Place, name: str) -> tuple[Path, ...]:
+        listed = value if isinstance(value, Items) else [value]
+        places: Sequence[Place] = value.places if isinstance(value, Items) else [place]
+        found = [self._text(one, where, name) for one, where in zip(listed, places, strict=True)]
+        return tuple(self._path.parent / one for one in found if one)
+
+    def _parameters(self, value: Any, place: Place, name: str) -> Mapping[str, str]:
+        if not isinstance(value, Table):
+            self._fault(place, f"{name} takes a mapping of names to values, found {value!r}.")
+            return MappingProxyType({})
+        parameters = {}
+        for key, one in value.items():
+            if isinstance(one, Unquoted) or not isinstance(one, str | int | float):
+                self._fault(value.places[key], f"{name}.{key} takes text or a number, found {one!r}; quote it.")
+            else:
+                parameters[key] = str(one).lower() if isinstance(one, bool) else str(one)
+        return MappingProxyType(parameters)
+
+    def _environments(self, value: Any, place: Place, name: str) -> Mapping[str, Environment]:
+        if not isinstance(value, Table):
+            self._fault(place, f"{name} takes a mapping of names to environments, found {value!r}.")
+            return MappingProxyType({})
+        readers: dict[str, Callable[[Any, Place, str], Any]] = {
+            "endpoint": self._text,
+            "mesh": self._text,
+            "account": self._account,
+            "region": self._text,
+            "parameters": self._parameters,
+        }
+        found = {}
+        for key, one in value.items():
+            if isinstance(one, Table) or one is None:
+                inside = one if isinstance(one, Table) else Table(value.places[key])
+                found[key] = Environment(**self._members(inside, readers, f"{name}.{key}."))
+            else:
+                self._fault(value.places[key], f"{name}.{key} takes a mapping, found {one!r}.")
+        return MappingProxyType(found)
