@@ -27,6 +27,14 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventu
 """
 
 
+class Clue(msgspec.Struct, frozen=True):
+    """A text from the definition of `origin`."""
+
+    text: str
+    origin: Key
+    regex: bool = False
+
+
 class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
     """One serialised Envoy message and the mesh objects that it was made from."""
 
@@ -38,12 +46,25 @@ class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
     """The deterministic serialisation: the `value` of its `google.protobuf.Any`."""
     origins: tuple[Key, ...]
     """The objects whose definitions shaped it, most specific first."""
+    clues: tuple[Clue, ...] = ()
+    """Texts of those definitions that Envoy judges by itself, for tracing a rejection (`blame.culprits`)."""
 
     @classmethod
-    def of(cls, type_url: str, name: str, body: bytes, origins: tuple[Key, ...]) -> EnvoyResource:
+    def of(
+        cls, type_url: str, name: str, body: bytes, origins: tuple[Key, ...], clues: tuple[Clue, ...] = ()
+    ) -> EnvoyResource:
         """The resource, with its version computed from `body`."""
         version = hashlib.sha256(body).hexdigest()[:16]
-        return cls(type_url=type_url, name=name, version=version, body=body, origins=origins)
+        return cls(type_url=type_url, name=name, version=version, body=body, origins=origins, clues=clues)
+
+
+class Unserved(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A part of the definitions that this proxy cannot serve, and therefore refuses instead of guessing."""
+
+    subject: Key
+    path: str
+    """The field, in wire names; "" for the whole object."""
+    reason: str
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +72,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     proxy: Key
     resources: Mapping[str, Mapping[str, EnvoyResource]]
+    unserved: tuple[Unserved, ...] = ()
+    """What is left out or made to refuse, and why; sorted."""
 
     def of(self, type_url: str) -> Mapping[str, EnvoyResource]:
         """The resources of one type by name."""

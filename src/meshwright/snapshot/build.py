@@ -1,0 +1,55 @@
+"""What one Envoy should hold: a graph, a proxy, the discovered endpoints and a placement in, a snapshot out.
+
+The one rule: the same input gives the same bytes, every resource that is referred to is there, and nothing is there
+that the proxy's definition does not lead to.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from meshwright.errors import UnknownProxyError
+from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
+from meshwright.snapshot.assembly import Assembly
+from meshwright.snapshot.gateways import add_gateway
+from meshwright.snapshot.nodes import add_node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.snapshot.resources import Endpoint, Placement, Snapshot
+
+
+def build(graph: Graph, proxy: Key, endpoints: Mapping[Key, tuple[Endpoint, ...]], placement: Placement) -> Snapshot:
+    """The snapshot of the virtual node or virtual gateway `proxy`.
+
+    `endpoints` holds the instances of nodes that Cloud Map discovers; a node without any gets an empty set. What is
+    missing is normal: a backend that names no known service leads nowhere, a service without routes answers 404.
+
+    Raises:
+        UnknownProxyError: `proxy` is no virtual node or virtual gateway of the graph.
+    """
+    resource = graph.state.get(proxy)
+    spec = resource.spec if resource else None
+    assembly = Assembly(graph, proxy, endpoints, placement)
+    match spec:
+        case VirtualNodeSpec():
+            add_node(assembly, spec)
+        case VirtualGatewaySpec():
+            add_gateway(assembly, spec)
+        case _:
+            raise UnknownProxyError(_unknown(graph, proxy))
+    return assembly.snapshot()
+
+
+def _unknown(graph: Graph, proxy: Key) -> str:
+    if proxy.kind not in {Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY}:
+        return f"{proxy.path!r} cannot have a proxy: only virtual nodes and virtual gateways do"
+    names = [one.key.name for one in graph.state.of(proxy.kind, proxy.mesh)]
+    near = difflib.get_close_matches(proxy.name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "create it, or correct the proxy's node id"
+    return f"{proxy.path!r} does not exist, so there is nothing for its proxy to do; {hint}"

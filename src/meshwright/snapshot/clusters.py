@@ -1,0 +1,186 @@
+"""Clusters: the application itself, the backends, the gateway's way to its own egress, original destinations.
+
+The one rule: health checks, outlier detection and discovery are the server's definitions, carried out by its clients;
+connection pools are the server's, carried out by itself.
+Sources: https://docs.aws.amazon.com/app-mesh/latest/userguide/virtual_nodes.html
+and https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from meshwright.model.listeners import VirtualNodeConnectionPool
+from meshwright.routing import discovery_name
+from meshwright.snapshot import names, tls
+from meshwright.snapshot.messages import message, packed
+from meshwright.snapshot.values import UNLIMITED, Wire, address, ads, count, duration, is_address
+
+if TYPE_CHECKING:
+    from meshwright.model.identity import Key
+    from meshwright.model.listeners import (
+        HealthCheckPolicy,
+        Listener,
+        OutlierDetection,
+        VirtualGatewayConnectionPool,
+    )
+    from meshwright.model.specs import ServiceDiscovery
+    from meshwright.routing import ClientTls, Target
+
+    Pool: TypeAlias = VirtualNodeConnectionPool | VirtualGatewayConnectionPool | None
+
+_CLUSTER = "envoy.config.cluster.v3.Cluster"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_MOST = 2**31 - 1
+"""App Mesh's "no limit" of a circuit breaker."""
+_APPLICATION_CONNECT = 250
+_BACKEND_CONNECT = 1_000
+
+_FAMILIES = {"IPv4_PREFERRED": "V4_PREFERRED", "IPv4_ONLY": "V4_ONLY", "IPv6_ONLY": "V6_ONLY"}
+"""DNS families by IP preference; AUTO otherwise."""
+
+
+def application(node: Key, listener: Listener, host: str) -> Any:
+    """The cluster of the application behind `listener`, at `host`."""
+    port, protocol = listener.port_mapping.port, listener.port_mapping.protocol
+    return _static(names.application(node, protocol, port), host, port, protocol, listener.connection_pool)
+
+
+def self_redirect(name: str, protocol: str, pool: VirtualGatewayConnectionPool | None, host: str, port: int) -> Any:
+    """The cluster that leads from a gateway's ingress to its own egress."""
+    return _static(name, host, port, protocol, pool)
+
+
+def backend(target: Target, discovery: ServiceDiscovery, preference: str | None, encryption: ClientTls | None) -> Any:
+    """The cluster of a node's listener, as a client sees it."""
+    listener, protocol = target.listener, target.protocol
+    name = names.backend(target.node, protocol, target.port)
+    members: Wire = {
+        "name": name,
+        "connect_timeout": duration(_BACKEND_CONNECT),
+        "circuit_breakers": _breakers(None),
+        **_protocol(protocol),
+        **_discovery(name, target.port, discovery, preference),
+    }
+    if encryption is not None:
+        host = discovery_name(discovery)
+        members["transport_socket"] = tls.upstream(encryption, protocol, "" if is_address(host) else host)
+    if listener.health_check is not None:
+        members["health_checks"] = _health_checks(listener.health_check, target, discovery_name(discovery))
+    if listener.outlier_detection is not None:
+        members["outlier_detection"] = _outlier(listener.outlier_detection)
+    return message(_CLUSTER)(**members)
+
+
+def refusing(target: Target) -> Any:
+    """A cluster without endpoints: every request gets 503, every connection is closed; nothing leaves the proxy."""
+    name = names.backend(target.node, target.protocol, target.port)
+    return message(_CLUSTER)(
+        name=name,
+        type="STATIC",
+        connect_timeout=duration(_BACKEND_CONNECT),
+        load_assignment={"cluster_name": name},
+    )
+
+
+def original_destination(name: str) -> Any:
+    """A cluster that connects to where the application wanted to go."""
+    return message(_CLUSTER)(
+        name=name,
+        type="ORIGINAL_DST",
+        lb_policy="CLUSTER_PROVIDED",
+        connect_timeout=duration(_BACKEND_CONNECT),
+        circuit_breakers=_breakers(None),
+    )
+
+
+def _static(name: str, host: str, port: int, protocol: str, pool: Pool) -> Any:
+    return message(_CLUSTER)(
+        name=name,
+        type="STATIC",
+        connect_timeout=duration(_APPLICATION_CONNECT),
+        circuit_breakers=_breakers(pool),
+        load_assignment=_assignment(name, host, port),
+        **_protocol(protocol),
+    )
+
+
+def _assignment(name: str, host: str, port: int) -> Wire:
+    endpoint = {"endpoint": {"address": address(host, port)}}
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
+
+
+def _protocol(protocol: str) -> Wire:
+    """HTTP/2 where the listener speaks it; HTTP/1.1 is Envoy's own default."""
+    if protocol not in {"http2", "grpc"}:
+        return {}
+    options = message(_HTTP_OPTIONS)(explicit_http_config={"http2_protocol_options": {}})
+    return {"typed_extension_protocol_options": {_HTTP_OPTIONS: packed(options)}}
+
+
+def _breakers(pool: Pool) -> Wire:
+    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), _MOST)
+    if pool is not None and pool.http is not None:
+        limits["max_connections"] = pool.http.max_connections
+        limits["max_pending_requests"] = pool.http.max_pending_requests or _MOST
+    elif pool is not None and (streams := pool.http2 or pool.grpc):
+        limits["max_requests"] = streams.max_requests
+    elif isinstance(pool, VirtualNodeConnectionPool) and pool.tcp is not None:
+        limits["max_connections"] = pool.tcp.max_connections
+    return {"thresholds": [{name: count(limit) for name, limit in limits.items()}]}
+
+
+def _discovery(name: str, port: int, discovery: ServiceDiscovery, preference: str | None) -> Wire:
+    if discovery.dns is None:
+        return {
+            "type": "EDS",
+            "eds_cluster_config": {"eds_config": ads()},
+            # Without this an instance that Cloud Map has dropped is kept for as long as it passes health checks.
+            "ignore_health_on_host_removal": True,
+        }
+    return {
+        "type": "STRICT_DNS" if discovery.dns.response_type == "ENDPOINTS" else "LOGICAL_DNS",
+        "dns_lookup_family": _FAMILIES.get(preference or "", "AUTO"),
+        "load_assignment": _assignment(name, absolute(discovery.dns.hostname), port),
+    }
+
+
+def absolute(hostname: str) -> str:
+    """`hostname` with the dot that keeps resolvers from trying search domains; not for addresses and bare words."""
+    if is_address(hostname) or "." not in hostname or hostname.endswith("."):
+        return hostname
+    return f"{hostname}."
+
+
+def _health_checks(check: HealthCheckPolicy, target: Target, host: str) -> list[Wire]:
+    members: Wire = {
+        "healthy_threshold": count(check.healthy_threshold),
+        "unhealthy_threshold": count(check.unhealthy_threshold),
+        "interval": duration(check.interval_millis),
+        "timeout": duration(check.timeout_millis),
+    }
+    if check.port not in {None, target.port}:
+        members["alt_port"] = count(check.port or target.port)
+    match check.protocol:
+        case "tcp":
+            members["tcp_health_check"] = {}
+        case "grpc":
+            if target.protocol not in {"http2", "grpc"}:
+                return []
+            members["grpc_health_check"] = {}
+        case protocol:
+            codec = {"codec_client_type": "HTTP2"} if protocol == "http2" else {}
+            path = {"host": f"{host}:{target.port}", "path": check.path or "/"}
+            members["http_health_check"] = codec | path
+    return [members]
+
+
+def _outlier(detection: OutlierDetection) -> Wire:
+    return {
+        "interval": duration(max(detection.interval.milliseconds, 1)),
+        "base_ejection_time": duration(max(detection.base_ejection_duration.milliseconds, 1)),
+        "max_ejection_percent": count(detection.max_ejection_percent),
+        "consecutive_5xx": count(min(detection.max_server_errors, UNLIMITED)),
+        # App Mesh ejects on consecutive errors only; Envoy would also compare success rates.
+        "enforcing_success_rate": count(0),
+    }

@@ -1,0 +1,156 @@
+"""What a proxy may call: the clusters of its backends, their virtual hosts, their TCP targets.
+
+The one rule: only what its backends lead to; what two backends cannot share is served to one and reported for the
+other, never silently mixed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.routing import ClientTls, Rule, ServicePort, Target, client_tls, rules
+from meshwright.snapshot import clusters, endpoints, names, routes, tls
+from meshwright.snapshot.resources import Clue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from meshwright.model.identity import Key
+    from meshwright.model.specs import ServiceDiscovery
+    from meshwright.snapshot.assembly import Assembly
+    from meshwright.snapshot.values import Wire
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """One port of a virtual service and what happens to requests on it."""
+
+    port: ServicePort
+    rules: tuple[Rule, ...]
+
+    @property
+    def service(self) -> Key:
+        """The virtual service."""
+        return self.port.service
+
+    @property
+    def origins(self) -> tuple[Key, ...]:
+        """What shaped it, most specific first."""
+        return (*(rule.origin for rule in self.rules), self.port.provider, self.service)
+
+
+def resolved(assembly: Assembly, ports: Iterable[ServicePort]) -> tuple[Backend, ...]:
+    """The backends behind `ports`; targets that lead nowhere are reported."""
+    found = tuple(Backend(port, rules(assembly.graph, port)) for port in ports)
+    for backend in found:
+        for rule in backend.rules:
+            for lost in rule.lost:
+                assembly.refuse(rule.origin, lost.path, lost.reason)
+            if not sum(target.weight for target in rule.targets):
+                assembly.refuse(rule.origin, "", "no target with a weight is left: requests get 503")
+    return found
+
+
+def add_clusters(assembly: Assembly, backends: Iterable[Backend]) -> None:
+    """Add the cluster of every target of `backends`, and the endpoints where Cloud Map discovers it."""
+    calls: dict[str, list[tuple[Target, Key]]] = {}
+    for backend in backends:
+        for rule in backend.rules:
+            for target in rule.targets:
+                name = names.backend(target.node, target.protocol, target.port)
+                calls.setdefault(name, []).append((target, backend.service))
+    for uses in calls.values():
+        target = uses[0][0]
+        _add_cluster(assembly, target, tuple(dict.fromkeys(service for _, service in uses)))
+
+
+def http_hosts(
+    assembly: Assembly, backends: Iterable[Backend], named: Iterable[tuple[str, Sequence[str]]]
+) -> list[Wire]:
+    """A virtual host for each backend, under the name and domains given beside it, sorted by name."""
+    taken: set[str] = set()
+    found = []
+    for backend, (name, domains) in zip(backends, named, strict=True):
+        free = [one for one in domains if "*" not in one and one.lower() not in taken]
+        if free:
+            taken.update(one.lower() for one in free)
+            found.append(routes.virtual_host(name, free, routes.service_routes(backend.rules)))
+        else:
+            assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
+    return sorted(found, key=lambda host: str(host["name"]))
+
+
+def add_route_configuration(assembly: Assembly, name: str, hosts: Sequence[Wire], backends: Sequence[Backend]) -> str:
+    """Add the route configuration of `backends`; its name."""
+    steps = [rule for backend in backends for rule in backend.rules]
+    origins = [
+        *(rule.origin for rule in steps),
+        *(backend.port.provider for backend in backends),
+        *(backend.service for backend in backends),
+        assembly.proxy,
+    ]
+    clues = [clue for rule in steps for clue in routes.clues(rule.origin, rule.match)]
+    return assembly.add(routes.configuration(name, hosts), origins, clues)
+
+
+def tcp_targets(rule: Rule) -> list[tuple[str, int]]:
+    """The clusters of a TCP rule with their weights; Envoy refuses weights of zero, which mean no traffic anyway."""
+    return [(names.backend(one.node, one.protocol, one.port), one.weight) for one in rule.targets if one.weight]
+
+
+def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> None:
+    discovery = _discovery(assembly, target.node)
+    encryption = _encryption(assembly, target, services)
+    origins = (target.node, assembly.proxy, assembly.mesh)
+    refused = encryption.refused if encryption else ""
+    if discovery is None:
+        refused = "it has no service discovery"
+    if refused or discovery is None:
+        assembly.refuse(
+            assembly.proxy,
+            "",
+            f"no connection is made to virtual node {target.node.name!r} on {target.port}: {refused}",
+        )
+        assembly.add(clusters.refusing(target), origins)
+        return
+    preference = assembly.preference(discovery)
+    clues = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else []
+    hostname = [Clue(discovery.dns.hostname, target.node)] if discovery.dns else []
+    assembly.add(clusters.backend(target, discovery, preference, encryption), origins, [*clues, *hostname])
+    if discovery.aws_cloud_map is not None:
+        found = assembly.endpoints.get(target.node, ())
+        only = _listener_count(assembly, target.node) == 1
+        assembly.add(endpoints.assignment(target, found, preference, only_listener=only), (target.node,))
+
+
+def _encryption(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> ClientTls | None:
+    """How to connect to `target`: its cluster is one, so the strictest of the backends' policies holds for all."""
+    found = [
+        client_tls(assembly.graph, assembly.proxy, service, target.node, target.listener) for service in services
+    ]
+    strictest = max(found, key=_strictness)
+    if any(one != strictest for one in found):
+        called = ", ".join(repr(service.name) for service in services)
+        reason = (
+            f"the backends {called} reach {target.node.name!r} by different client policies; the strictest is used"
+        )
+        assembly.refuse(assembly.proxy, "spec.backends", reason)
+    return strictest
+
+
+def _strictness(encryption: ClientTls | None) -> int:
+    if encryption is None:
+        return 0
+    return 3 if encryption.refused else 2 if encryption.trust else 1
+
+
+def _discovery(assembly: Assembly, node: Key) -> ServiceDiscovery | None:
+    spec = assembly.graph.state[node].spec
+    return spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
+
+
+def _listener_count(assembly: Assembly, node: Key) -> int:
+    spec = assembly.graph.state[node].spec
+    return len(spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else 0

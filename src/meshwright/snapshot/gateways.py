@@ -1,0 +1,189 @@
+"""A virtual gateway's Envoy: its routes in front, and its own egress behind.
+
+The one rule: a request goes through two steps, as in App Mesh: the gateway route rewrites it and sends it to the
+gateway's own egress, where the virtual service's rules, limits and retries apply as for any other client.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.graph import gateway_route_target, service_key
+from meshwright.model.gateway_routes import GatewayRouteSpec
+from meshwright.model.identity import Key
+from meshwright.routing import ServicePort, gateway_route_match, ordered_gateway_routes, service_ports, unservable
+from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
+from meshwright.snapshot.egress import Backend
+from meshwright.snapshot.listeners import Bind
+from meshwright.snapshot.resources import Clue, Loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshwright.model.listeners import VirtualGatewayListener
+    from meshwright.model.specs import VirtualGatewaySpec
+    from meshwright.snapshot.assembly import Assembly
+    from meshwright.snapshot.values import Wire
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """A gateway route and the backend that it leads to, None where it leads to no HTTP."""
+
+    key: Key
+    spec: GatewayRouteSpec
+    backend: Backend | None
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """What the gateway's two halves must agree on."""
+
+    steps: dict[int, tuple[_Step, ...]]
+    """The gateway routes in match order, by the gateway listener's port."""
+    authority: dict[ServicePort, str]
+    """The Host that stands for a backend at the egress."""
+    marked: bool
+    """Whether the egress selects by header, because a route leaves the Host alone."""
+
+
+def add_gateway(assembly: Assembly, spec: VirtualGatewaySpec) -> None:
+    """Add everything that the Envoy of the virtual gateway `assembly.proxy` holds."""
+    plan = _plan(assembly, spec)
+    backends = {step.backend.port: step.backend for steps in plan.steps.values() for step in steps if step.backend}
+    egress.add_clusters(assembly, backends.values())
+    _add_egress(assembly, tuple(backends.values()), plan)
+    for index, listener in enumerate(spec.listeners):
+        _add_ingress(assembly, spec, index, listener, plan)
+
+
+def _plan(assembly: Assembly, spec: VirtualGatewaySpec) -> _Plan:
+    known: dict[ServicePort, Backend] = {}
+    steps = {}
+    for listener in spec.listeners:
+        port = listener.port_mapping.port
+        steps[port] = tuple(
+            _Step(route.key, route.spec, _backend(assembly, route.key, route.spec, known))
+            for route in ordered_gateway_routes(assembly.graph, assembly.proxy, port)
+            if isinstance(route.spec, GatewayRouteSpec)
+        )
+    marked = any(routes.keeps_host(step.spec) for several in steps.values() for step in several)
+    return _Plan(steps, _authorities(assembly, known), marked)
+
+
+def _backend(
+    assembly: Assembly, key: Key, spec: GatewayRouteSpec, known: dict[ServicePort, Backend]
+) -> Backend | None:
+    member, target = gateway_route_target(spec)
+    service = service_key(key.mesh, target.virtual_service.virtual_service_name)
+    ports = [one for one in service_ports(assembly.graph, service) if one.protocol != "tcp"]
+    if target.port is not None:
+        if ports and target.port not in {one.port for one in ports}:
+            reason = f"virtual service {service.name!r} has no HTTP port {target.port}; requests get 404"
+            assembly.refuse(key, f"spec.{member}.action.target.port", reason)
+        ports = [one for one in ports if one.port == target.port]
+    if not ports:
+        return None
+    if ports[0] not in known:
+        known[ports[0]] = egress.resolved(assembly, ports[:1])[0]
+    return known[ports[0]]
+
+
+def _authorities(assembly: Assembly, known: dict[ServicePort, Backend]) -> dict[ServicePort, str]:
+    """On loopback each port has its egress listener; behind `iptables` one takes all ports, and the Host decides."""
+    seen: set[Key] = set()
+    found = {}
+    for port in known:
+        repeated = port.service in seen and not isinstance(assembly.placement, Loopback)
+        found[port] = f"{port.service.name}:{port.port}" if repeated else port.service.name
+        seen.add(port.service)
+    return found
+
+
+def _add_egress(assembly: Assembly, backends: Sequence[Backend], plan: _Plan) -> None:
+    by_port: defaultdict[int, list[Backend]] = defaultdict(list)
+    for backend in backends:
+        by_port[_egress_port(assembly, backend)].append(backend)
+    for port, several in sorted(by_port.items()):
+        authorities = [plan.authority[one.port] for one in several]
+        if plan.marked:
+            marked = [
+                route
+                for one, authority in zip(several, authorities, strict=True)
+                for route in routes.service_routes(one.rules, authority)
+            ]
+            hosts = [routes.marked_host(marked)]
+        else:
+            named = [(name, _domains(name, one)) for one, name in zip(several, authorities, strict=True)]
+            hosts = egress.http_hosts(assembly, several, named)
+        protocol = several[0].port.protocol if isinstance(assembly.placement, Loopback) else "http"
+        name = names.route_configuration("egress", protocol, port)
+        egress.add_route_configuration(assembly, name, hosts, several)
+        chain = {"filters": [listeners.http_filter("egress", name, ())]}
+        listener = listeners.direct("egress", port, _bind(assembly, "egress"), [chain])
+        assembly.add(listener, (assembly.proxy, assembly.mesh))
+
+
+def _domains(name: str, backend: Backend) -> list[str]:
+    plain = name == backend.service.name
+    return [name, f"{name}:{backend.port.port}"] if plain else [name]
+
+
+def _add_ingress(
+    assembly: Assembly, spec: VirtualGatewaySpec, index: int, listener: VirtualGatewayListener, plan: _Plan
+) -> None:
+    port, protocol = listener.port_mapping.port, listener.port_mapping.protocol
+    refused = unservable(listener.tls) if listener.tls else ""
+    if refused:
+        assembly.refuse(assembly.proxy, f"spec.listeners[{index}].tls.certificate.acm", refused)
+        if listener.tls and listener.tls.mode == "STRICT":
+            return
+    several = len(spec.listeners) > 1
+    name = _add_gateway_routes(assembly, listener, plan, several=several)
+    prefix = f"ingress.{protocol}.{port}" if several else "ingress"
+    inner = listeners.http_filter(prefix, name, listeners.access_logs(spec.logging))
+    chains = [listeners.plain(inner)] if refused else listeners.chains(inner, listener.tls, protocol)
+    texts = [*listeners.log_texts(spec.logging), *(tls.files(listener.tls) if listener.tls else ())]
+    assembly.add(
+        listeners.direct("ingress", port, _bind(assembly, "ingress"), chains),
+        (assembly.proxy, assembly.mesh),
+        [Clue(text, assembly.proxy) for text in texts],
+    )
+
+
+def _add_gateway_routes(assembly: Assembly, listener: VirtualGatewayListener, plan: _Plan, *, several: bool) -> str:
+    """Add the route configuration of a gateway's listener, and the clusters to its own egress; its name."""
+    port, protocol = listener.port_mapping.port, listener.port_mapping.protocol
+    written: list[Wire] = []
+    for step in plan.steps[port]:
+        if step.backend is None:
+            written.append(routes.lost_gateway_route(step.key.name, step.spec))
+            continue
+        target = _egress_port(assembly, step.backend)
+        cluster = names.self_redirect(assembly.proxy, protocol, target, port if several else None)
+        host = assembly.placement.egress if isinstance(assembly.placement, Loopback) else "127.0.0.1"
+        redirect = clusters.self_redirect(cluster, protocol, listener.connection_pool, host, target)
+        assembly.add(redirect, (assembly.proxy,))
+        authority, limits = plan.authority[step.backend.port], routes.roomiest(step.backend.rules)
+        written.append(routes.gateway_route(step.key.name, step.spec, cluster, authority, limits, marked=plan.marked))
+    steps = plan.steps[port]
+    origins = [
+        *(step.key for step in steps),
+        assembly.proxy,
+        *(key for step in steps if step.backend for key in step.backend.origins),
+    ]
+    clues = [clue for step in steps for clue in routes.clues(step.key, gateway_route_match(step.spec))]
+    hosts = [routes.virtual_host("self_redirect", ["*"], written)]
+    name = names.route_configuration("ingress", protocol, port)
+    return assembly.add(routes.configuration(name, hosts), origins, clues)
+
+
+def _egress_port(assembly: Assembly, backend: Backend) -> int:
+    return backend.port.port if isinstance(assembly.placement, Loopback) else names.EGRESS_PORT
+
+
+def _bind(assembly: Assembly, direction: str) -> Bind:
+    if isinstance(assembly.placement, Loopback):
+        return Bind(assembly.placement.ingress if direction == "ingress" else assembly.placement.egress)
+    return Bind("::", dual=True) if assembly.preference() else Bind("0.0.0.0")  # noqa: S104 - a gateway is reached from outside

@@ -1,0 +1,150 @@
+"""A virtual node's Envoy: in front of the application, and between it and its backends.
+
+The one rule: inbound is what the node's listeners define, outbound is what its backends define.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from meshwright.routing import listener_timeouts, service_ports, unservable
+from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
+from meshwright.snapshot.listeners import Bind
+from meshwright.snapshot.resources import Clue, Loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshwright.model.listeners import Listener
+    from meshwright.model.specs import VirtualNodeSpec
+    from meshwright.snapshot.assembly import Assembly
+    from meshwright.snapshot.egress import Backend
+    from meshwright.snapshot.values import Wire
+
+_AWS = ("*.amazonaws.com",)
+
+
+def add_node(assembly: Assembly, spec: VirtualNodeSpec) -> None:
+    """Add everything that the Envoy of the virtual node `assembly.proxy` holds."""
+    _add_ingress(assembly, spec)
+    _add_egress(assembly, spec)
+
+
+def _add_ingress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
+    inbound: dict[int, list[Wire]] = {}
+    clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
+    encrypted = []
+    for index, listener in enumerate(spec.listeners or ()):
+        port = listener.port_mapping.port
+        if chains := _inbound_chains(assembly, spec, index, listener):
+            inbound[port] = chains
+        if listener.tls is not None and listener.tls.mode != "DISABLED":
+            encrypted.append(port)
+            clues += [Clue(path, assembly.proxy) for path in tls.files(listener.tls)]
+    origins = (assembly.proxy, assembly.mesh)
+    if isinstance(assembly.placement, Loopback):
+        bind = Bind(assembly.placement.ingress)
+        for port, chains in inbound.items():
+            assembly.add(listeners.direct("ingress", port, bind, chains), origins, clues)
+    elif inbound:
+        bind = _bind(assembly, spec)
+        listener_ = listeners.redirected("ingress", names.INGRESS_PORT, bind, inbound, inspected=encrypted)
+        assembly.add(listener_, origins, clues)
+
+
+def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, listener: Listener) -> list[Wire]:
+    """The chains of one listener of the node, with the cluster and the routes that they lead to."""
+    port, protocol = listener.port_mapping.port, listener.port_mapping.protocol
+    refused = unservable(listener.tls) if listener.tls else ""
+    if refused:
+        assembly.refuse(assembly.proxy, f"spec.listeners[{index}].tls.certificate.acm", refused)
+        if listener.tls and listener.tls.mode == "STRICT":
+            return []
+    origins = (assembly.proxy, assembly.mesh)
+    cluster = assembly.add(clusters.application(assembly.proxy, listener, _application_host(assembly, spec)), origins)
+    prefix = "ingress" if len(spec.listeners or ()) == 1 else f"ingress.{protocol}.{port}"
+    logs, limits = listeners.access_logs(spec.logging), listener_timeouts(listener)
+    if protocol == "tcp":
+        inner = listeners.tcp_filter(prefix, [(cluster, 1)], limits.idle, logs)
+    else:
+        host = routes.to_application(assembly.proxy, cluster, limits)
+        name = names.route_configuration("ingress", protocol, port)
+        assembly.add(routes.configuration(name, [host]), (assembly.proxy,))
+        inner = listeners.http_filter(prefix, name, logs)
+    return [listeners.plain(inner)] if refused else listeners.chains(inner, listener.tls, protocol)
+
+
+def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
+    services = assembly.graph.entry_services(assembly.proxy)
+    backends = egress.resolved(
+        assembly, [port for service in services for port in service_ports(assembly.graph, service)]
+    )
+    egress.add_clusters(assembly, backends)
+    by_port: defaultdict[int, list[Backend]] = defaultdict(list)
+    for backend in backends:
+        by_port[backend.port.port].append(backend)
+    outbound = {}
+    for port, several in sorted(by_port.items()):
+        if chain := _outbound_chain(assembly, spec, port, several):
+            outbound[port] = [chain]
+    clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
+    origins = (assembly.proxy, *(key for one in backends if one.port.protocol == "tcp" for key in one.origins))
+    if isinstance(assembly.placement, Loopback):
+        bind = Bind(assembly.placement.egress)
+        for port, chains in outbound.items():
+            assembly.add(listeners.direct("egress", port, bind, chains), origins, clues)
+        return
+    amazonaws = assembly.add(clusters.original_destination(names.amazonaws(assembly.proxy.mesh)), (assembly.mesh,))
+    passed = listeners.for_names(listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()), _AWS)
+    outbound[443] = [passed, *outbound.get(443, ())]
+    otherwise = None
+    if _allows_all(assembly):
+        anywhere = assembly.add(clusters.original_destination(names.allow_all(assembly.proxy.mesh)), (assembly.mesh,))
+        otherwise = {"filters": [listeners.tcp_filter("egress", [(anywhere, 1)], 0, ())]}
+    listener = listeners.redirected(
+        "egress", names.EGRESS_PORT, _bind(assembly, spec), outbound, inspected=[443], otherwise=otherwise
+    )
+    assembly.add(listener, (*origins, assembly.mesh), clues)
+
+
+def _outbound_chain(assembly: Assembly, spec: VirtualNodeSpec, port: int, backends: Sequence[Backend]) -> Wire | None:
+    """The chain for connections to `port`: HTTP backends share it by Host, a TCP backend has it for itself."""
+    http = [one for one in backends if one.port.protocol != "tcp"]
+    tcp = [one for one in backends if one.port.protocol == "tcp"]
+    served, rest = (http, tcp) if http else (tcp[:1], tcp[1:])
+    for one in rest:
+        other = served[0].service.name
+        reason = f"on port {port} its connections cannot be told from those to {other!r}, which is served"
+        assembly.refuse(one.service, "", reason)
+    logs = listeners.access_logs(spec.logging)
+    if http:
+        return {"filters": [listeners.http_filter("egress", _add_routes(assembly, port, http), logs)]}
+    rule = next(iter(served[0].rules), None)
+    targets = egress.tcp_targets(rule) if rule else []
+    if rule is None or not targets:
+        return None
+    return {"filters": [listeners.tcp_filter("egress", targets, rule.timeouts.idle, logs)]}
+
+
+def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend]) -> str:
+    named = [(one.service.name, (one.service.name, f"{one.service.name}:{port}")) for one in backends]
+    hosts = egress.http_hosts(assembly, backends, named)
+    if _allows_all(assembly) and not isinstance(assembly.placement, Loopback):
+        hosts.append(routes.to_anywhere(names.allow_all(assembly.proxy.mesh)))
+    name = names.route_configuration("egress", backends[0].port.protocol, port)
+    return egress.add_route_configuration(assembly, name, hosts, backends)
+
+
+def _allows_all(assembly: Assembly) -> bool:
+    return assembly.egress_filter is not None and assembly.egress_filter.type == "ALLOW_ALL"
+
+
+def _application_host(assembly: Assembly, spec: VirtualNodeSpec) -> str:
+    if isinstance(assembly.placement, Loopback):
+        return assembly.placement.application
+    return "::1" if assembly.preference(spec.service_discovery) in {"IPv6_ONLY", "IPv6_PREFERRED"} else "127.0.0.1"
+
+
+def _bind(assembly: Assembly, spec: VirtualNodeSpec) -> Bind:
+    return Bind("::", dual=True) if assembly.preference(spec.service_discovery) else Bind("0.0.0.0")  # noqa: S104 - behind iptables

@@ -1,0 +1,169 @@
+"""Route configurations: virtual hosts of the backends, of the application itself, of a gateway's routes.
+
+The one rule: order, targets, limits and retries come decided from `routing`; here they are only written down.
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
+from meshwright.routing import Timeouts, longest
+from meshwright.snapshot import matching, names
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import Clue
+from meshwright.snapshot.values import Wire, count, duration, extension
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteRewrite, HttpGatewayRouteRewrite
+    from meshwright.model.identity import Key
+    from meshwright.routing import Retry, Rule
+
+_OTHER_HOSTS = 5
+"""How often a retry looks for an instance that was not tried yet."""
+_WEIGHTS = "weighted_clusters"
+
+
+def configuration(name: str, hosts: Sequence[Wire]) -> Any:
+    """A `RouteConfiguration`."""
+    return message("envoy.config.route.v3.RouteConfiguration")(name=name, virtual_hosts=list(hosts))
+
+
+def to_application(node: Key, cluster: str, timeouts: Timeouts) -> Wire:
+    """The virtual host of a node's own application: everything goes there, within the listener's limits."""
+    return {"name": node.name, "domains": ["*"], "routes": [_everything(cluster, timeouts)]}
+
+
+def to_anywhere(cluster: str) -> Wire:
+    """The virtual host that lets requests for no backend go where they wanted to."""
+    return {"name": "allow_all", "domains": ["*"], "routes": [_everything(cluster, Timeouts(0, 0))]}
+
+
+def service_routes(rules: Iterable[Rule], selector: str = "") -> list[Wire]:
+    """The routes of a virtual service; `selector` narrows them to requests marked for that service by a gateway."""
+    mark = [matching.header_is(names.VIRTUAL_SERVICE_HEADER, selector)] if selector else []
+    found = []
+    for rule in rules:
+        route: Wire = {"match": _match(rule, mark), "name": rule.origin.name, **_action(rule)}
+        found.append(route)
+    return found
+
+
+def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Wire]) -> Wire:
+    """The virtual host of one virtual service."""
+    return {"name": name, "domains": list(domains), "routes": list(routes)}
+
+
+def marked_host(routes: Sequence[Wire]) -> Wire:
+    """The virtual host of a gateway that leaves the Host of some requests alone: the mark decides and goes no further.
+
+    It is the only one then: beside virtual hosts by name, a Host from outside could choose another backend.
+    """
+    header = [names.VIRTUAL_SERVICE_HEADER]
+    return {
+        "name": "default_backend",
+        "domains": ["*"],
+        "routes": list(routes),
+        "request_headers_to_remove": header,
+        "response_headers_to_remove": header,
+    }
+
+
+def gateway_route(
+    name: str, spec: GatewayRouteSpec, cluster: str, host: str, limits: Timeouts | None, *, marked: bool
+) -> Wire:
+    """One gateway route: matched at the gateway, rewritten, sent on to the gateway's own egress.
+
+    `host` is the authority that stands for the target there; `limits` those of the target's roomiest rule, None
+    where it has none; `marked` adds the header that the egress of this gateway selects by.
+    """
+    route: Wire = {"name": name, "match": matching.gateway(spec)}
+    action: Wire = {"cluster": cluster, **matching.rewrite(spec)}
+    if limits is not None:
+        action |= _limits(limits)
+    if not keeps_host(spec):
+        action["host_rewrite_literal"] = host
+    if marked:
+        mark = {"header": {"key": names.VIRTUAL_SERVICE_HEADER, "value": host}}
+        route["request_headers_to_add"] = [mark | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    return {**route, "route": action}
+
+
+def lost_gateway_route(name: str, spec: GatewayRouteSpec) -> Wire:
+    """A gateway route to a service that answers no HTTP: 404, as from a service without routes."""
+    return {"name": name, "match": matching.gateway(spec), "direct_response": {"status": 404}}
+
+
+def keeps_host(spec: GatewayRouteSpec) -> bool:
+    """Whether a gateway route leaves the Host alone."""
+    rewrite = _rewrite_of(spec)
+    return bool(rewrite and rewrite.hostname and rewrite.hostname.default_target_hostname == "DISABLED")
+
+
+def roomiest(rules: Sequence[Rule]) -> Timeouts | None:
+    """The limits that none of `rules` exceeds; None without rules."""
+    if not rules:
+        return None
+    return Timeouts(longest(one.timeouts.request for one in rules), longest(one.timeouts.idle for one in rules))
+
+
+def clues(key: Key, match: matching.AnyMatch) -> list[Clue]:
+    """The expressions of a match that Envoy compiles."""
+    return [Clue(text=text, origin=key, regex=True) for text in matching.regexes(match)]
+
+
+def _rewrite_of(spec: GatewayRouteSpec) -> HttpGatewayRouteRewrite | GrpcGatewayRouteRewrite | None:
+    route = spec.grpc_route or spec.http2_route or spec.http_route
+    return route.action.rewrite if route else None
+
+
+def _everything(cluster: str, timeouts: Timeouts) -> Wire:
+    return {"match": {"prefix": "/"}, "route": {"cluster": cluster, **_limits(timeouts)}}
+
+
+def _match(rule: Rule, mark: Sequence[Wire]) -> Wire:
+    match rule.match:
+        case HttpRouteMatch() as http:
+            found = matching.http(http)
+        case GrpcRouteMatch() as grpc:
+            found = matching.grpc(grpc)
+        case _:
+            found = {"prefix": "/"}
+    return {**found, "headers": [*found.get("headers", ()), *mark]} if mark else found
+
+
+def _action(rule: Rule) -> Wire:
+    """Where a rule leads. Envoy refuses weights that are all zero; nothing gets traffic then, so nothing answers."""
+    if not sum(target.weight for target in rule.targets):
+        return {"direct_response": {"status": 503}}
+    clusters = [
+        {"name": names.backend(one.node, one.protocol, one.port), "weight": count(one.weight)} for one in rule.targets
+    ]
+    action: Wire = {_WEIGHTS: {"clusters": clusters}, **_limits(rule.timeouts)}
+    if rule.retry is not None:
+        action["retry_policy"] = _retry(rule.retry)
+    return {"route": action}
+
+
+def _limits(timeouts: Timeouts) -> Wire:
+    return {"timeout": duration(timeouts.request), "idle_timeout": duration(timeouts.idle)}
+
+
+def _retry(policy: Retry) -> Wire:
+    predicate = "envoy.retry_host_predicates.previous_hosts"
+    written: Wire = {
+        "retry_on": ",".join(policy.on),
+        "num_retries": count(policy.most),
+        "retry_host_predicate": [
+            extension(predicate, "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
+        ],
+        "host_selection_retry_max_attempts": _OTHER_HOSTS,
+    }
+    if policy.per_try:
+        written["per_try_timeout"] = duration(policy.per_try)
+    if policy.statuses:
+        written["retriable_status_codes"] = list(policy.statuses)
+    return written

@@ -1,0 +1,56 @@
+"""Small values of Envoy's vocabulary: durations, counts, addresses, references to other resources.
+
+The one rule: what a definition may say without bound is clamped here to what the wire can carry.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, TypeAlias
+
+from meshwright.snapshot.messages import message, packed
+
+Wire: TypeAlias = dict[str, Any]
+"""A nested message as its members; the message that takes it in checks names and types."""
+
+UNLIMITED = 2**32 - 1
+_LONGEST = 100 * 365 * 24 * 3600 * 1000
+"""A hundred years, in milliseconds: beyond any use, within what Envoy accepts."""
+
+
+def duration(milliseconds: int) -> Wire:
+    """A `google.protobuf.Duration`."""
+    milliseconds = min(milliseconds, _LONGEST)
+    return {"seconds": milliseconds // 1000, "nanos": milliseconds % 1000 * 1_000_000}
+
+
+def count(value: int) -> Wire:
+    """A `google.protobuf.UInt32Value`."""
+    return {"value": min(value, UNLIMITED)}
+
+
+def address(host: str, port: int, *, dual: bool = False) -> Wire:
+    """A TCP address; `dual` accepts IPv4 on an IPv6 wildcard."""
+    socket: Wire = {"address": host, "port_value": port}
+    if dual:
+        socket["ipv4_compat"] = True
+    return {"socket_address": socket}
+
+
+def ads() -> Wire:
+    """A config source: the stream that this came by."""
+    return {"ads": {}, "resource_api_version": "V3"}
+
+
+def extension(name: str, type_name: str, **members: Any) -> Wire:
+    """A named extension with its typed configuration."""
+    return {"name": name, "typed_config": packed(message(type_name)(**members))}
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address and needs no DNS."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
