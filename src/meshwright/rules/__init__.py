@@ -86,4 +86,4 @@ def find(text: str) -> Rule | None:
 
 def rendered(rule: Rule) -> str:
     """A rule's page as `docs/rules/` holds it and `meshwright rules CODE` prints it."""
-    return f"# {rule.title}\n\nSeverity: {rule.severity}\n\n{rule.page.strip()}\n"
+    return f"# {rule.title}\n\nSeverity: {rule.severity}\n\n{rule.page}\n"

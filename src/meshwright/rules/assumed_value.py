@@ -23,4 +23,4 @@ Write the value down.
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW016", name="assumed-value", severity=Severity.WARNING, page=__doc__)
+RULE = Rule(code="MW016", name="assumed-value", severity=Severity.WARNING, page=__doc__.strip())

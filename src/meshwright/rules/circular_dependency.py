@@ -136,4 +136,4 @@ def _way(graph: Graph, caller: Key, called: Key) -> tuple[str, str]:
     raise AssertionError("a call comes from a backend")
 
 
-RULE = Rule(code="MW301", name="circular-dependency", severity=Severity.WARNING, page=__doc__, search=search)
+RULE = Rule(code="MW301", name="circular-dependency", severity=Severity.WARNING, page=__doc__.strip(), search=search)

@@ -23,4 +23,4 @@ Remove one of them, or give only the folder that holds the current one.
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW013", name="duplicate-definition", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW013", name="duplicate-definition", severity=Severity.ERROR, page=__doc__.strip())

@@ -30,4 +30,4 @@ spec: {}
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW012", name="incomplete-definition", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW012", name="incomplete-definition", severity=Severity.ERROR, page=__doc__.strip())

@@ -68,4 +68,4 @@ def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
         )
 
 
-RULE = Rule(code="MW201", name="missing-routes", severity=Severity.ERROR, page=__doc__, search=search)
+RULE = Rule(code="MW201", name="missing-routes", severity=Severity.ERROR, page=__doc__.strip(), search=search)

@@ -24,4 +24,4 @@ meshwright validate mesh/
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW015", name="no-definitions", severity=Severity.WARNING, page=__doc__)
+RULE = Rule(code="MW015", name="no-definitions", severity=Severity.WARNING, page=__doc__.strip())

@@ -25,4 +25,4 @@ match: {path: {exact: /checkout}}
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW003", name="not-exactly-one", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW003", name="not-exactly-one", severity=Severity.ERROR, page=__doc__.strip())

@@ -125,4 +125,4 @@ def _finding(key: Key, spoken: str, place: Key, listens: str, path: str) -> Diag
     )
 
 
-RULE = Rule(code="MW209", name="protocol-mismatch", severity=Severity.ERROR, page=__doc__, search=search)
+RULE = Rule(code="MW209", name="protocol-mismatch", severity=Severity.ERROR, page=__doc__.strip(), search=search)

@@ -31,4 +31,4 @@ listeners:
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW005", name="refused-combination", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW005", name="refused-combination", severity=Severity.ERROR, page=__doc__.strip())

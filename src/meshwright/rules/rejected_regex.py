@@ -133,4 +133,4 @@ def _of_headers(headers: tuple[HttpRouteHeader, ...] | None, at: str) -> Iterato
             yield f"{at}[{index}].match.regex", header.match.regex
 
 
-RULE = Rule(code="MW210", name="rejected-regex", severity=Severity.ERROR, page=__doc__, search=search)
+RULE = Rule(code="MW210", name="rejected-regex", severity=Severity.ERROR, page=__doc__.strip(), search=search)

@@ -40,4 +40,4 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def summary(self) -> str:
         """The page's first line, without the title."""
-        return self.page.strip().splitlines()[0]
+        return self.page.splitlines()[0]

@@ -3,8 +3,8 @@
 ## What it finds
 
 Routes of a virtual router, and gateway routes of a virtual gateway, that stand behind a single earlier one whose
-match covers theirs: its path covers the path, and each of its other conditions (method, scheme, headers, metadata, query
-parameters, hostname, port) follows from theirs. Only what is certain is reported: a route that several others cover
+match covers theirs: its path covers the path, and each of its other conditions (method, scheme, headers, metadata,
+query parameters, hostname, port) follows from theirs. Only what is certain is reported: a route that several cover
 together, or an expression whose language is not obvious, is left alone.
 
 ## Why it matters
@@ -105,4 +105,4 @@ def _priority(route: Resource) -> int | None:
     return route.spec.priority if isinstance(route.spec, RouteSpec | GatewayRouteSpec) else None
 
 
-RULE = Rule(code="MW203", name="shadowed-route", severity=Severity.WARNING, page=__doc__, search=search)
+RULE = Rule(code="MW203", name="shadowed-route", severity=Severity.WARNING, page=__doc__.strip(), search=search)

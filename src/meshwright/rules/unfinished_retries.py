@@ -88,4 +88,4 @@ def _time(milliseconds: int) -> str:
     return f"{milliseconds} ms" if milliseconds % 1000 else f"{milliseconds // 1000} s"
 
 
-RULE = Rule(code="MW402", name="unfinished-retries", severity=Severity.WARNING, page=__doc__, search=search)
+RULE = Rule(code="MW402", name="unfinished-retries", severity=Severity.WARNING, page=__doc__.strip(), search=search)

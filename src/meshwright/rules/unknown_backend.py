@@ -59,4 +59,4 @@ def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
         )
 
 
-RULE = Rule(code="MW103", name="unknown-backend", severity=Severity.WARNING, page=__doc__, search=search)
+RULE = Rule(code="MW103", name="unknown-backend", severity=Severity.WARNING, page=__doc__.strip(), search=search)

@@ -28,4 +28,4 @@ listeners:
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW001", name="unknown-field", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW001", name="unknown-field", severity=Severity.ERROR, page=__doc__.strip())

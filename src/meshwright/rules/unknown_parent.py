@@ -28,4 +28,4 @@ routeName: all
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW104", name="unknown-parent", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW104", name="unknown-parent", severity=Severity.ERROR, page=__doc__.strip())

@@ -27,4 +27,4 @@ A virtual service without any provider is legal, and answers nothing.
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW102", name="unknown-provider", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW102", name="unknown-provider", severity=Severity.ERROR, page=__doc__.strip())

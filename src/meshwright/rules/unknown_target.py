@@ -28,4 +28,4 @@ action: {weightedTargets: [{virtualNode: cart-v2, weight: 10}]}
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW101", name="unknown-target", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW101", name="unknown-target", severity=Severity.ERROR, page=__doc__.strip())

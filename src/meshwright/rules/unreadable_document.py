@@ -29,4 +29,4 @@ spec:
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW010", name="unreadable-document", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW010", name="unreadable-document", severity=Severity.ERROR, page=__doc__.strip())

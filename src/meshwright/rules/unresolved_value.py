@@ -27,4 +27,4 @@ meshwright validate mesh.yaml --parameter MeshName=shop
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW011", name="unresolved-value", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW011", name="unresolved-value", severity=Severity.ERROR, page=__doc__.strip())

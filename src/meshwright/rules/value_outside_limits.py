@@ -25,4 +25,4 @@ healthCheck: {protocol: http, intervalMillis: 5000, timeoutMillis: 2000, healthy
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW002", name="value-outside-limits", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW002", name="value-outside-limits", severity=Severity.ERROR, page=__doc__.strip())

@@ -31,4 +31,4 @@ matches no request, or sends it to nobody.
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW105", name="wrong-port", severity=Severity.ERROR, page=__doc__)
+RULE = Rule(code="MW105", name="wrong-port", severity=Severity.ERROR, page=__doc__.strip())

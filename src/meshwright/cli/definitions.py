@@ -1,0 +1,72 @@
+"""What every command that reads definitions shares: its arguments, and loading.
+
+The one rule: paths and values on the command line beat the environment's, which beat the file's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from meshwright.documents.load import Loaded, load
+from meshwright.documents.settings import FILE_NAME, load_project
+from meshwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from meshwright.documents.settings import Project
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def definition_arguments(command: Command) -> Command:
+    """Add `PATH…`, `--parameter` and `--mesh` to a command."""
+    for add in (
+        click.option("--mesh", help="The mesh of definitions that name none."),
+        click.option(
+            "--parameter",
+            "parameters",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A value for a template's parameter or ${KEY}; may be repeated.",
+        ),  # fmt: skip
+        click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path)),
+    ):
+        command = add(command)
+    return command
+
+
+def project(options: Mapping[str, Any]) -> Project:
+    """The project file that the global options name.
+
+    Raises:
+        UsageError: it cannot mean anything.
+        UnreadableError: it cannot be read.
+    """
+    config = options.get("config")
+    return load_project(Path(config) if config else None, options.get("environment"))
+
+
+def loaded(chosen: Project, paths: Sequence[Path], parameters: Iterable[str] = (), mesh: str | None = None) -> Loaded:
+    """The definitions in `paths`, or in those of the project.
+
+    Raises:
+        UsageError: there is no path, or a parameter is not KEY=VALUE.
+        UnreadableError: a path cannot be read.
+    """
+    wanted = tuple(paths) or chosen.definitions
+    if not wanted:
+        raise UsageError(f"no definitions to read: name files or folders, or list them in {FILE_NAME} (definitions:)")
+    settings = chosen.load_settings(dict(_pair(one) for one in parameters))
+    return load(wanted, msgspec.structs.replace(settings, mesh=mesh) if mesh else settings)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise UsageError(f"--parameter {text!r} is not KEY=VALUE, such as EnvironmentName=staging")
+    return key, value

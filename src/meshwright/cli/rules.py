@@ -1,0 +1,49 @@
+"""`meshwright rules`: list what `validate` looks for, or explain one code."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+
+import click
+import msgspec
+
+from meshwright.errors import UsageError
+from meshwright.rules import RULES, find, rendered
+
+
+@click.command("rules")
+@click.argument("code", required=False, metavar="[CODE|NAME]")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="What to print.")  # fmt: skip
+def command(code: str | None, form: str) -> int:
+    """List the rules that validate applies, or explain one: `meshwright rules MW203`."""
+    wanted = RULES
+    if code is not None:
+        rule = find(code)
+        if rule is None:
+            known = [name for one in RULES for name in (one.code, one.name)]
+            near = difflib.get_close_matches(code, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else "'meshwright rules' lists them."
+            raise UsageError(f"there is no rule {code!r}. {hint}")
+        wanted = (rule,)
+    if form == "json":
+        listed = [
+            {
+                "code": one.code,
+                "name": one.name,
+                "severity": one.severity,
+                "summary": one.summary,
+                "page": one.page.strip(),
+            }
+            for one in wanted
+        ]
+        encoded = msgspec.json.encode({"version": 1, "rules": listed})
+        sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+    elif code is not None:
+        sys.stdout.write(rendered(wanted[0]))
+    else:
+        width = max(len(one.name) for one in wanted)
+        for one in wanted:
+            sys.stdout.write(f"{one.code}  {one.name:{width}}  {one.severity:7}  {one.summary}\n")
+    return 0

@@ -1,0 +1,52 @@
+"""The report of a check, as a value whose JSON is documented (`docs/json.md`) and stable.
+
+The one rule: text, SARIF and JUnit are rendered from this value and from nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.diagnostics import Diagnostic, Severity, ordered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was looked at and what was found."""
+
+    version: int = 1
+    """Raised when a member changes its meaning or goes; new members may come at any time."""
+    objects: tuple[str, ...]
+    """The objects that were read, as paths, in order."""
+    errors: int
+    warnings: int
+    infos: int
+    diagnostics: tuple[Diagnostic, ...]
+    """In reading order: file, line, severity."""
+
+
+def report(objects: Iterable[str], found: Iterable[Diagnostic]) -> Report:
+    """The report on `objects` (paths) with everything `found`, each finding once."""
+    diagnostics = ordered(found)
+    count = [one.severity for one in diagnostics].count
+    return Report(
+        objects=tuple(sorted(objects)),
+        errors=count(Severity.ERROR),
+        warnings=count(Severity.WARNING),
+        infos=count(Severity.INFO),
+        diagnostics=diagnostics,
+    )
+
+
+def as_json(value: msgspec.Struct) -> str:
+    """`value` as indented JSON, ending in a newline."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
+def counted(number: int, word: str) -> str:
+    """`1 error`, `2 errors`, `no errors`."""
+    return f"{number or 'no'} {word}{'' if number == 1 else 's'}"
