@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshwright.documents.drafts import Draft, name_fields
 from meshwright.documents.findings import INCOMPLETE, UNSUPPORTED
-from meshwright.documents.positions import Items, Place, Table
+from meshwright.documents.positions import UNKNOWN, Items, Place, Table, reach
 from meshwright.model import SPECS, DecodeError, Kind, decode
 from meshwright.model.decoding import fields_of
 
@@ -122,8 +122,8 @@ def _fitting(spec: Any) -> list[Kind]:
 def _decodes(kind: Kind, spec: Table) -> bool:
     try:
         decode(SPECS[kind], spec, lax=True)
-    except DecodeError:
-        return False
+    except DecodeError as error:
+        return all(reach(spec, one.path)[::2] == (UNKNOWN, True) for one in error.problems)
     return True
 
 

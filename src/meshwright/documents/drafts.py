@@ -123,7 +123,8 @@ class Assembly:
             if field == "meshName"
             else f"Add {field}, or give it as --parameter {field}=NAME as `aws appmesh` takes it from its options."
         )
-        self._findings.add(INCOMPLETE, draft.file, draft.place, told, detail, path=field)
+        if field != "meshName" or self._findings.first(draft.file, field):
+            self._findings.add(INCOMPLETE, draft.file, draft.place, told, detail, path=field)
 
     def _report(self, draft: Draft, key: Key | None, problems: list[tuple[Problem, Place]]) -> None:
         for one, place in problems:

@@ -42,6 +42,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []
+        self._once: set[tuple[str, str]] = set()
 
     def add(
         self,
@@ -67,6 +68,12 @@ class Findings:
                 source=Source(file=file, line=place[0], column=place[1]),
             )
         )
+
+    def first(self, file: str, remedy: str) -> bool:
+        """Whether `remedy` has not been asked for in this file yet; one finding is enough where one remedy serves."""
+        known = (file, remedy) in self._once
+        self._once.add((file, remedy))
+        return not known
 
     def add_faults(self, file: str, *faults: Fault) -> None:
         """Add what a parser found."""

@@ -94,8 +94,9 @@ class Resolver:
             self._depth -= 1
 
     def unknown(self, place: Place, summary: str, detail: str = "", *, rule: str = UNRESOLVED) -> Any:
-        """Report why a value is not known; the value that stands for it."""
-        self._findings.add(rule, self._file, place, summary, detail)
+        """Report why a value is not known, once in a template; the value that stands for it."""
+        if rule != UNRESOLVED or self._findings.first(self._file, summary):
+            self._findings.add(rule, self._file, place, summary, detail)
         return UNKNOWN
 
     def _items_value(self, node: Items) -> Items:

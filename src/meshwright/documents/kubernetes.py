@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 GROUP = "appmesh.k8s.aws/"
 VERSION = f"{GROUP}v1beta2"
+LEGACY = f"{GROUP}v1beta1"
 _KINDS: Mapping[str, Kind] = MappingProxyType({kind.type_name: kind for kind in Kind if kind is not Kind.ROUTE})
 _GROUP_KIND = "BackendGroup"
 
@@ -51,10 +52,10 @@ class Manifest(msgspec.Struct, frozen=True):
         return self._metadata.get("name")
 
     @property
-    def namespace(self) -> str:
-        """The object's namespace; `default` where it says nothing, as kubectl has it."""
+    def namespace(self) -> Any:
+        """The object's namespace or `UNKNOWN`; `default` where it says nothing, as kubectl has it."""
         namespace = self._metadata.get("namespace")
-        return str(namespace) if isinstance(namespace, str) else "default"
+        return UNKNOWN if namespace is UNKNOWN else str(namespace or "default")
 
     @property
     def labels(self) -> Mapping[str, Any]:
@@ -77,6 +78,11 @@ class Manifest(msgspec.Struct, frozen=True):
 def recognises(value: Any) -> bool:
     """Whether `value` is an object of the controller, or a list with one in it."""
     return any(_version(one).startswith(GROUP) for one, _ in _unlisted(value, (1, 1)))
+
+
+def is_legacy(value: Any) -> bool:
+    """Whether `value` is written in v1beta1, whose content is not looked at."""
+    return _version(value) == LEGACY
 
 
 def _version(value: Any) -> str:
@@ -112,7 +118,7 @@ def declared_mesh(manifest: Manifest) -> Iterator[str]:
 def drafts(found: Iterable[Manifest], settings: LoadSettings, findings: Findings) -> Iterator[Draft]:
     """The App Mesh objects of all manifests together, because names and meshes depend on each other."""
     found = list(found)
-    old = {one.file: one for one in reversed(found) if _version(one.value) == f"{GROUP}v1beta1"}
+    old = {one.file: one for one in reversed(found) if _version(one.value) == LEGACY}
     for one in old.values():
         told = f"{one.kind} {one.name!r} is written in v1beta1, the API of the controller before version 1.0"
         detail = "Convert the file to appmesh.k8s.aws/v1beta2: routers and routes are objects of their own there."
@@ -127,7 +133,7 @@ def _supported(one: Manifest, findings: Findings) -> bool:
             return True
         told, where = f"the kind {one.kind!r} is none of {VERSION}", one.value.place_of("kind")
         findings.add(UNSUPPORTED, one.file, where, told, f"Known are {', '.join([*_KINDS, _GROUP_KIND])}.")
-    elif version != f"{GROUP}v1beta1":
+    elif version != LEGACY:
         where = one.value.place_of("apiVersion")
         findings.add(UNSUPPORTED, one.file, where, f"the version {version} is not known", f"Write {VERSION}.")
     return False
@@ -140,6 +146,7 @@ class _Cluster:
         self._settings = settings
         self._findings = findings
         self._found = [one for one in found if one.kind != "Namespace" and self._named(one)]
+        self._unnamed = any(one.kind == "Mesh" and one.name is UNKNOWN for one in found)
         self._namespaces = {str(one.name): one.labels for one in found if one.kind == "Namespace"}
         self._meshes = [one for one in self._found if one.kind == "Mesh"]
         self._gateways = [one for one in self._found if one.kind == "VirtualGateway"]
@@ -214,17 +221,20 @@ class _Cluster:
         selecting = [mesh for mesh in self._meshes if labels is not None and _selects(mesh, labels)]
         chosen = selecting or self._meshes
         names = list(dict.fromkeys(_aws_name(mesh, Kind.MESH) for mesh in chosen))
-        if len(names) == 1:
+        if len(names) == 1 and names[0] is not None:
             return names[0]
         if self._settings.mesh is not None:
             return self._settings.mesh
+        if None in names or self._unnamed:
+            return UNKNOWN
         if not names:
             told = f"{one.kind} {one.name!r} is in no mesh that these files create"
             detail = "Load the Mesh with it, give --mesh, or name the mesh in meshwright.yaml."
         else:
             told = f"{one.kind} {one.name!r} could be in any of the meshes {', '.join(map(str, names))}"
             detail = f"Load the Namespace {one.namespace!r} with the labels that a namespaceSelector asks for."
-        self._findings.add(INCOMPLETE, one.file, one.place, told, detail)
+        if self._findings.first(one.file, f"mesh of {one.namespace}"):
+            self._findings.add(INCOMPLETE, one.file, one.place, told, detail)
         return UNKNOWN
 
     def _gateway(self, one: Manifest) -> Any:
@@ -242,11 +252,11 @@ class _Cluster:
         selecting = [any_ for any_ in by_label if labels is not None and _selects(any_, labels)]
         chosen = selecting or by_label or self._gateways
         names = list(dict.fromkeys(_aws_name(gateway, Kind.VIRTUAL_GATEWAY) for gateway in chosen))
-        if len(names) == 1:
+        if len(names) == 1 and names[0] is not None:
             return names[0]
         given = self._settings.parameters.get(Kind.VIRTUAL_GATEWAY.name_field)
-        if given is not None:
-            return given
+        if given is not None or None in names:
+            return given or UNKNOWN
         told = f"GatewayRoute {one.name!r} is at no gateway that these files create"
         if names:
             told = f"GatewayRoute {one.name!r} could be at any of the gateways {', '.join(map(str, names))}"
@@ -265,6 +275,8 @@ def _aws_name(one: Manifest, kind: Kind) -> str | None:
         return None
     if isinstance(given, str) and given:
         return str(given)
+    if one.namespace is UNKNOWN and kind is not Kind.MESH:
+        return None
     return default_name(kind.type_name, one.namespace, str(one.name))
 
 

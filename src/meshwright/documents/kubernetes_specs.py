@@ -74,14 +74,14 @@ class Names:
         self._names = names
         self._groups = groups
 
-    def of(self, kind: str, namespace: str, name: str) -> Any:
+    def of(self, kind: str, namespace: Any, name: str) -> Any:
         """The App Mesh name of an object; what the controller would make of it where it is not in the files."""
         if (kind, namespace, name) in self._names:
             found = self._names[kind, namespace, name]
             return UNKNOWN if found is None else found
         if kind == "Mesh":
             return next((one for (k, _, n), one in self._names.items() if (k, n) == (kind, name)), name)
-        return default_name(kind, namespace, name)
+        return UNKNOWN if namespace is UNKNOWN else default_name(kind, namespace, name)
 
     def services(self, namespace: str) -> list[str]:
         """The virtual services of a namespace."""
@@ -93,7 +93,7 @@ class Names:
         return self._groups.get((namespace, name))
 
 
-def rewritten(spec: Table, kind: Kind, namespace: str, names: Names) -> tuple[Table, list[tuple[Problem, Place]]]:
+def rewritten(spec: Table, kind: Kind, namespace: Any, names: Names) -> tuple[Table, list[tuple[Problem, Place]]]:
     """`spec` as the API takes it, with what is wrong with its references."""
     writer = _Writer(namespace, names)
     own = Table(spec.place)
@@ -111,7 +111,7 @@ def rewritten(spec: Table, kind: Kind, namespace: str, names: Names) -> tuple[Ta
 class _Writer:
     """Rewrites one spec; `namespace` is where references without one point."""
 
-    def __init__(self, namespace: str, names: Names) -> None:
+    def __init__(self, namespace: Any, names: Names) -> None:
         self._namespace = namespace
         self._names = names
         self.problems: list[tuple[Problem, Place]] = []
@@ -153,8 +153,8 @@ class _Writer:
                 return UNKNOWN
         if isinstance(value, Table) and isinstance(value.get("name"), str):
             namespace = value.get("namespace")
-            where = str(namespace) if isinstance(namespace, str) else self._namespace
-            return UNKNOWN if namespace is UNKNOWN else self._names.of(kind, where, str(value["name"]))
+            where = str(namespace) if isinstance(namespace, str) else namespace or self._namespace
+            return self._names.of(kind, where, str(value["name"]))
         if not isinstance(value, Table) or value.get("name") is not UNKNOWN:
             self._fault(path, "takes a name and, where it is another, a namespace", place)
         return UNKNOWN

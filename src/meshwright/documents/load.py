@@ -94,7 +94,10 @@ class _Loading:
             return self._unreadable(file, unreadable, about_meshes=named)
         parsed = _parsed(path, text)
         variables = "${" in text or "{{" in text or (path.suffix == ".json" and "$" in text)
-        count = sum(self._document(one, file, variables=variables) for one in parsed.documents)
+        substitution = Substitution(self._settings.parameters, file, self._findings) if variables else None
+        count = sum(self._document(one, file, substitution) for one in parsed.documents)
+        if substitution is not None and count:
+            substitution.report()
         if parsed.fault is not None:
             mentioned = bool(_ABOUT_MESHES.search(text))
             count += self._unreadable(file, parsed.fault, about_meshes=named or mentioned)
@@ -106,7 +109,7 @@ class _Loading:
             self._findings.add_faults(file, fault)
         return int(about_meshes)
 
-    def _document(self, document: Document, file: str, *, variables: bool) -> int:
+    def _document(self, document: Document, file: str, substitution: Substitution | None) -> int:
         value, place = document.value, document.place
         if cloudformation.recognises(value):
             self._findings.add_faults(file, *document.faults)
@@ -118,9 +121,9 @@ class _Loading:
         if ours or theirs:
             self._findings.add_faults(file, *document.faults)
         lax = False
-        if variables and (ours or theirs or _is_namespace(value)):
-            findings = self._findings if ours or theirs else Findings()
-            substitution = Substitution(self._settings.parameters, file, findings)
+        wanted = ours or _is_namespace(value) or (theirs and not kubernetes.is_legacy(value))
+        if substitution is not None and wanted:
+            substitution.loose = False
             value = substitution.apply(value, place)
             lax = substitution.loose
         if ours:

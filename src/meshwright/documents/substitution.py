@@ -32,6 +32,7 @@ class Substitution:
         self._findings = findings
         self.loose = False
         """Whether an unquoted variable was replaced, so that text may stand for a number."""
+        self._missing: dict[str, tuple[str, list[Place]]] = {}
 
     def apply(self, value: Any, place: Place) -> Any:
         """`value` with its variables replaced; `UNKNOWN` stands where one has no value."""
@@ -72,10 +73,18 @@ class Substitution:
         if name in self._parameters:
             self.loose = self.loose or loose
             return self._parameters[name]
-        told = f"the variable {written} has no value"
-        detail = f"Give it as --parameter {name}=VALUE or under parameters in meshwright.yaml."
-        self._findings.add(UNRESOLVED, self._file, place, told, detail)
+        self._missing.setdefault(name, (written, []))[1].append(place)
         return UNKNOWN
+
+    def report(self) -> None:
+        """Report each variable without a value, once, at its first place."""
+        for name, (written, places) in self._missing.items():
+            detail = f"Give it as --parameter {name}=VALUE or under parameters in meshwright.yaml."
+            lines = len(set(places))
+            if lines > 1:
+                detail += f" It stands on {lines} lines of this file."
+            told = f"the variable {written} has no value"
+            self._findings.add(UNRESOLVED, self._file, places[0], told, detail)
 
     def _strange(self, rest: str, text: str, place: Place) -> bool:
         """Whether an expression of a template language is left, which only that language can work out."""
