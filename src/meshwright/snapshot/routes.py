@@ -58,7 +58,7 @@ def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Wire]) -> W
 
 
 def marked_host(routes: Sequence[Wire]) -> Wire:
-    """The virtual host of a gateway that leaves the Host of some requests alone: the mark decides and goes no further.
+    """The virtual host of a gateway that leaves the Host of some requests alone: their mark decides.
 
     It is the only one then: beside virtual hosts by name, a Host from outside could choose another backend.
     """

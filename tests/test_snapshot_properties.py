@@ -1,0 +1,145 @@
+"""Every mesh that App Mesh accepts becomes snapshots: the same each time, whole, scoped, and taken by Envoy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from envoy_check import as_dict, refusal
+from meshwright.graph import resolve
+from meshwright.model import Key, Kind, State
+from meshwright.snapshot.build import build
+from meshwright.snapshot.resources import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    Endpoint,
+    Loopback,
+    Placement,
+    Redirect,
+    Snapshot,
+)
+from settings import examples
+from strategies import node_specs, proxies, resource, states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LOOPBACK = Loopback(application="127.1.0.1", ingress="127.1.0.2", egress="127.1.0.3")
+placements = st.sampled_from((Redirect(), LOOPBACK))
+
+
+def built(state: State, placement: Placement) -> dict[Key, Snapshot]:
+    """The snapshot of every proxy; each node has one instance in Cloud Map."""
+    graph = resolve(state)
+    instances = {key: (Endpoint(address="10.0.0.1", port=8080),) for key in proxies(state)}
+    return {key: build(graph, key, instances, placement) for key in proxies(state)}
+
+
+def members(value: Any, name: str) -> Iterator[Any]:
+    """Every value of a member called `name`, at any depth."""
+    if isinstance(value, list):
+        for one in value:
+            yield from members(one, name)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key == name:
+                yield one
+            yield from members(one, name)
+
+
+def clusters_named(value: Any) -> set[str]:
+    """The clusters that routes and TCP proxies refer to."""
+    single = {one for one in members(value, "cluster") if isinstance(one, str)}
+    weighted = {one["name"] for several in members(value, "weighted_clusters") for one in several["clusters"]}
+    return single | weighted
+
+
+@settings(max_examples=examples(30))
+@given(states(), placements)
+def test_the_same_input_gives_the_same_bytes(state: State, placement: Placement) -> None:
+    """Not even the order in which objects were put matters."""
+    again = State(reversed(list(state)))
+    assert built(state, placement) == built(again, placement)
+
+
+@settings(max_examples=examples(30))
+@given(states(), placements)
+def test_every_reference_leads_to_a_resource_and_nothing_else_is_sent(state: State, placement: Placement) -> None:
+    """Clusters, route configurations and endpoints: all that is named, and only that."""
+    for snapshot in built(state, placement).values():
+        clusters = {name: as_dict(one) for name, one in snapshot.of(CLUSTER).items()}
+        routes = [as_dict(one) for one in snapshot.of(ROUTE).values()]
+        listeners = [as_dict(one) for one in snapshot.of(LISTENER).values()]
+        assert clusters_named([routes, listeners]) <= set(clusters)
+        assert set(members(listeners, "route_config_name")) == set(snapshot.of(ROUTE))
+        by_eds = {name for name, one in clusters.items() if one.get("type") == "EDS"}
+        assert by_eds == set(snapshot.of(ENDPOINT))
+
+
+@settings(max_examples=examples(30))
+@given(states(), placements)
+def test_every_resource_names_existing_origins(state: State, placement: Placement) -> None:
+    """A rejection can always be traced to objects of the mesh."""
+    for snapshot in built(state, placement).values():
+        for named in snapshot.resources.values():
+            for one in named.values():
+                assert one.origins
+                assert set(one.origins) <= {known.key for known in state}
+                assert {clue.origin for clue in one.clues} <= set(one.origins)
+
+
+@settings(max_examples=examples(20))
+@given(states(), node_specs("stranger"), placements)
+def test_an_unrelated_node_changes_no_other_proxy(state: State, spec: dict[str, Any], placement: Placement) -> None:
+    """A node that nobody calls reaches nobody's Envoy."""
+    before = built(state, placement)
+    after = built(state.put(resource(Kind.VIRTUAL_NODE, "stranger", spec)), placement)
+    assert {key: after[key] for key in before} == before
+
+
+@settings(max_examples=examples(20))
+@given(states(), states(), placements, st.data())
+def test_a_changed_node_changes_only_itself_and_its_callers(
+    state: State, other: State, placement: Placement, data: st.DataObject
+) -> None:
+    """Whoever does not call a node does not hear of it."""
+    nodes = [one.key for one in state.of(Kind.VIRTUAL_NODE) if one.key in other]
+    assume(nodes)
+    changed = data.draw(st.sampled_from(nodes))
+    after_state = state.put(other[changed])
+    graph, later = resolve(state), resolve(after_state)
+    before, after = built(state, placement), built(after_state, placement)
+    for key in before:
+        if key != changed and changed not in {*graph.called_nodes(key), *later.called_nodes(key)}:
+            assert before[key].resources == after[key].resources
+
+
+@pytest.mark.envoy
+@settings(max_examples=examples(25))
+@given(states(), placements)
+def test_the_real_envoy_takes_every_snapshot(state: State, placement: Placement) -> None:
+    """Whatever App Mesh accepts, Envoy does too."""
+    assert refusal(list(built(state, placement).values())) == ""
+
+
+def versions(snapshots: Mapping[Key, Snapshot]) -> dict[Key, dict[str, str]]:
+    """Content versions by proxy and resource."""
+    return {
+        key: {
+            f"{url} {name}": one.version for url, named in snapshot.resources.items() for name, one in named.items()
+        }
+        for key, snapshot in snapshots.items()
+    }
+
+
+@settings(max_examples=examples(20))
+@given(states(), placements)
+def test_equal_versions_mean_equal_bytes(state: State, placement: Placement) -> None:
+    """A version stands for the content alone: tags and metadata do not reach it."""
+    tagged = State(type(one)(key=one.key, spec=one.spec, stack="other") for one in state)
+    assert versions(built(state, placement)) == versions(built(tagged, placement))
