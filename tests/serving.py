@@ -131,7 +131,8 @@ def services(store: SqliteStore, quotas: Quotas | None = None) -> Services:
 def serving(folder: Path, quotas: Quotas | None = None) -> Iterator[Serving]:
     """The API on a free port until the block ends; `KEY` is the administrator's."""
     store = sqlite.connect(folder / "meshwright.db")
-    store.add_key(KEY)
+    if store.key(KEY.id) is None:
+        store.add_key(KEY)
     # Named as TCP, or asyncio leaves Nagle's algorithm on and every answer takes 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))

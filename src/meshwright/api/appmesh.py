@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from meshwright.api.services import Services
     from meshwright.operations import Operation
 
-COMMIT_ATTEMPTS = 10
-"""How often a write is performed anew when another process commits first."""
+COMMIT_PATIENCE = 10_000
+"""For how many milliseconds a write is performed anew when another process commits first.
+
+Time and not attempts: SQLite lets a waiting writer sleep, so that a busy other process may win many times in a row.
+"""
 
 
 class AppMesh:
@@ -63,7 +66,8 @@ class AppMesh:
         """Perform on the newest revision and commit; perform anew when another writer was faster."""
         services = self._services
         async with services.turn:
-            for _ in range(COMMIT_ATTEMPTS):
+            began = services.now()
+            while services.now() - began < COMMIT_PATIENCE:
                 head, stamp = services.store.head(), self._stamp()
                 after, response = perform(head.state, request, stamp, services.quotas or DEFAULT_QUOTAS)
                 if response.key is None:
@@ -82,7 +86,8 @@ class AppMesh:
                     continue
                 return response
         raise ServiceUnavailableException(
-            f"Other writers committed first {COMMIT_ATTEMPTS} times; nothing was changed. Repeat the request."
+            f"Other writers kept committing first for {COMMIT_PATIENCE // 1000} s; nothing was changed. "
+            "Repeat the request."
         )
 
     def _stamp(self) -> Stamp:
