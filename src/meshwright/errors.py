@@ -9,6 +9,7 @@
     │   ├── RevisionConflictError       another writer committed first
     │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400
     ├── UnknownProxyError               no virtual node or gateway of that name exists
+    ├── FailedCheckError                exit code 1: a check of ours saw something else than it expected
     ├── StorageError                    the database cannot be opened, read or written
     └── ApiError                        one of App Mesh's ten errors, with its name and HTTP status
         ├── BadRequestException 400     ├── ForbiddenException 403      ├── NotFoundException 404
@@ -58,6 +59,12 @@ class RevisionConflictError(RefusedError):
 
 class UnknownProxyError(MeshwrightError):
     """A proxy stands for a virtual node or virtual gateway that does not exist."""
+
+
+class FailedCheckError(MeshwrightError):
+    """A check of ours saw something else than it expected."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class StorageError(MeshwrightError):

@@ -1,0 +1,37 @@
+"""`meshwright demo`: the whole story on this machine.
+
+The rule: the story goes to standard output, exit code 0 only when every check of every step held.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+
+@click.command("demo")
+@click.option("--keep", is_flag=True, help="Leave everything running afterwards and print the addresses.")
+@click.pass_obj
+def command(options: dict[str, Any], *, keep: bool) -> int:
+    """Tell the whole story on this machine: real Envoys, a build, a bad build, an intruder, a rollback.
+
+    Needs pip install 'meshwright[demo]'. Everything it starts is gone when it ends.
+    """
+    from meshwright.lab import interrupts  # noqa: PLC0415 - `demo --help` needs none of it
+    from meshwright.lab.stage import Teller  # noqa: PLC0415 - as above
+    from meshwright.lab.story.telling import tell  # noqa: PLC0415 - as above
+
+    del options
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    code = interrupts.run(tell(Teller(_line, colour=colour), keep=keep))
+    # With --keep, Ctrl-C is how it is meant to end.
+    return 0 if keep and code == 130 else code
+
+
+def _line(text: str) -> None:
+    """One line at once: the story is its own progress."""
+    click.echo(text)
+    sys.stdout.flush()

@@ -1,0 +1,120 @@
+"""A whole mesh on this machine from a state: control plane, DNS, an Envoy and a workload an instance.
+
+Everything is gone when the `async with` block is left, however it is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from meshwright.errors import MeshwrightError, UsageError
+from meshwright.lab.addresses import Block
+from meshwright.lab.control_plane import ControlPlane
+from meshwright.lab.fleet import Fleet
+from meshwright.model.decoding import encode
+from meshwright.release import ApplyRequest, Item
+from meshwright.remote import Client, find_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from meshwright.lab.exchange import Reply, Request
+    from meshwright.lab.workload import Workload
+    from meshwright.model.state import State
+
+STACK = "lab"
+"""The stack that a lab applies its state as, unless it is told another."""
+WAIT = 20.0
+"""Seconds that all Envoys together have to ack what was applied."""
+
+
+class Lab:
+    """A running mesh; an async context manager."""
+
+    def __init__(self, state: State, *, stack: str = STACK, instances: Mapping[str, int] | None = None) -> None:
+        """`state` is one mesh; `instances` says how many of a node to run where it is not one, by name.
+
+        Raises:
+            UsageError: `state` is not exactly one mesh.
+        """
+        if len(state.meshes) != 1:
+            raise UsageError(f"A lab runs one mesh; found {', '.join(state.meshes) or 'none'}")
+        self.mesh = state.meshes[0]
+        self.stack = stack
+        self._state = state
+        self._instances = instances or {}
+        self._exits = contextlib.AsyncExitStack()
+
+    control: ControlPlane
+    """The control plane, which may be killed and started again."""
+    fleet: Fleet
+    """The Envoys and workloads."""
+
+    async def __aenter__(self) -> Self:
+        """Start the control plane, apply the state as one release, start the Envoys, and wait for their acks.
+
+        Raises:
+            MeshwrightError: something did not start, was refused, or was rejected by an Envoy.
+        """
+        async with contextlib.AsyncExitStack() as exits:
+            folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="meshwright-lab-")))
+            block = exits.enter_context(Block())
+            self.control = await exits.enter_async_context(ControlPlane(block, folder))
+            number = await self.apply(self._state)
+            fleet = Fleet(self._state, xds=self.control.xds, block=block, folder=folder, instances=self._instances)
+            self.fleet = await exits.enter_async_context(fleet)
+            await self.propagated(number)
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.aclose()
+
+    def client(self) -> Client:
+        """A client of the control plane with the administrator's key."""
+        profile = {"AWS_SHARED_CREDENTIALS_FILE": str(self.control.credentials)}
+        return Client(self.control.url, find_credentials(profile, self.control.url))
+
+    async def apply(self, state: State) -> int:
+        """Make `state` the whole of the stack, as a release; its number. Instances stay as they were started.
+
+        Raises:
+            RefusedError: the control plane refuses it; nothing was changed.
+        """
+        resources = tuple(
+            Item(key=one.key, spec=encode(one.spec), tags={tag.key: tag.value for tag in one.tags}) for one in state
+        )
+        request = ApplyRequest(resources=resources)
+        applied = await asyncio.to_thread(self.client().apply, self.mesh, self.stack, request)
+        return int(applied["release"]["number"])
+
+    async def propagated(self, number: int) -> None:
+        """Return once every Envoy that release `number` concerns has acked it.
+
+        Raises:
+            MeshwrightError: one rejected it, or they took too long; with who and why.
+        """
+        found = await asyncio.to_thread(self.client().propagation, self.mesh, self.stack, number, WAIT)
+        if found["state"] != "propagated":
+            why = "; ".join(
+                f"{one['id']}: {rejection['message']}" for one in found["rejected"] for rejection in one["rejections"]
+            )
+            raise MeshwrightError(
+                f"Release {self.stack}#{number} is {found['state']} after {WAIT:g} s. "
+                f"Waiting for {', '.join(found['pending']) or 'nobody'}. {why}".rstrip()
+            )
+
+    async def request(self, request: Request, gateway: str | None = None) -> Reply:
+        """Send one request to a gateway's first listener, as a customer would."""
+        return await self.fleet.request(request, gateway)
+
+    def workloads(self, node: str) -> tuple[Workload, ...]:
+        """The workloads of a virtual node, one an instance; set their `fault` to make them misbehave."""
+        return self.fleet.workloads(node)
