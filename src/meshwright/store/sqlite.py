@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from meshwright.release import Release
     from meshwright.store.contract import Verification
 
+# CROSS JOIN: SQLite shall go by object, one search each, and never through the whole history.
 _STATE_AT = """
-    SELECT mesh, kind, parent, name, body FROM objects JOIN changes ON changes.object = objects.id
+    SELECT mesh, kind, parent, name, body FROM objects CROSS JOIN changes ON changes.object = objects.id
     WHERE changes.revision = (SELECT max(revision) FROM changes WHERE object = objects.id AND revision <= ?)
     AND body IS NOT NULL
 """
@@ -74,7 +75,6 @@ class SqliteStore:
         self._watch: sqlite3.Connection | None = database.watch()
         self._seen = -1
         self._head = Head(0, State())
-        self.head()
 
     def head(self) -> Head:
         """As `Store.head`."""

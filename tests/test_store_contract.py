@@ -1,0 +1,276 @@
+"""What every store promises, run on every store that there is."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from meshwright.audit import Leaf
+from meshwright.errors import RefusedError, RevisionConflictError, StorageError
+from meshwright.model import Key, Kind, State
+from meshwright.release import Status
+from meshwright.store.contract import AccessKey, Checkpoint, Head, Revision, Store
+from meshwright.store.sqlite import connect
+from settings import examples
+from stored import node, release
+from strategies import states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Opener = Callable[[], Store]
+
+
+@pytest.fixture
+def reopen(tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same store once more, as another process or a restart would."""
+    found: list[Store] = []
+
+    def opened() -> Store:
+        found.append(connect(tmp_path / "kept" / "meshwright.db"))
+        return found[-1]
+
+    yield opened
+    for store in found:
+        store.close()
+
+
+@pytest.fixture
+def store(reopen: Opener) -> Store:
+    """An empty store."""
+    return reopen()
+
+
+def put(store: Store, *names: str, version: int = 1) -> Revision:
+    """Commit these nodes on top of what is there."""
+    puts = tuple(node(name, version) for name in names)
+    return store.commit(store.head().revision, puts=puts, deletes=(), principal="p", cause="CreateVirtualNode", at=7)
+
+
+def test_an_empty_store_is_at_revision_0_and_sound(store: Store) -> None:
+    """Nothing is there, and the log says so."""
+    assert store.head() == Head(0, State())
+    assert store.state_at(0) == State()
+    assert (store.revisions(), store.keys(), store.stacks(), store.leaves()) == ((), (), (), ())
+    assert store.checkpoint() == Checkpoint(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+    assert store.verify().faults == ()
+
+
+def test_a_commit_becomes_the_next_revision_and_is_read_back_whole(store: Store, reopen: Opener) -> None:
+    """By this store, and by one opened after it."""
+    first = put(store, "a", "b")
+    assert (first.number, first.principal, first.cause, first.at) == (1, "p", "CreateVirtualNode", 7)
+    second = store.commit(
+        1, puts=(node("a", 2),), deletes=(node("b").key,), principal="q", cause="release shop#1", at=9
+    )
+    for one in (store, reopen()):
+        assert one.revisions() == (first, second)
+        assert one.head() == Head(2, State([node("a", 2)]))
+        assert one.state_at(1) == State([node("a"), node("b")])
+        assert one.last_change(node("b").key) == second
+        assert one.last_change(node("c").key) is None
+
+
+def test_revisions_are_paged_from_the_oldest(store: Store) -> None:
+    """`after` leaves out, `limit` bounds."""
+    made = [put(store, name) for name in "abcde"]
+    assert store.revisions(after=2, limit=2) == tuple(made[2:4])
+    assert store.revisions(after=5) == ()
+
+
+def test_a_commit_against_an_older_revision_is_refused_and_changes_nothing(store: Store) -> None:
+    """Compare-and-swap; the error says what to do."""
+    put(store, "a")
+    before = (store.head(), store.checkpoint())
+    for expected in (0, 2):
+        with pytest.raises(RevisionConflictError, match=r"revision 1 is the newest.*repeat"):
+            store.commit(expected, puts=(node("b"),), deletes=(), principal="p", cause="c", at=1)
+    assert (store.head(), store.checkpoint()) == before
+
+
+def test_a_commit_that_contradicts_itself_is_refused(store: Store) -> None:
+    """A key twice, or a release of another revision."""
+    with pytest.raises(ValueError, match="once"):
+        store.commit(0, puts=(node("a"),), deletes=(node("a").key,), principal="p", cause="c", at=1)
+    with pytest.raises(ValueError, match="revision 5"):
+        store.commit(0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 5))
+    assert store.head().revision == 0
+
+
+def test_a_revision_that_is_not_there_has_no_state(store: Store) -> None:
+    """Neither one to come nor a negative one."""
+    for number in (1, -1):
+        with pytest.raises(RefusedError, match=rf"no revision {number}; the newest is 0"):
+            store.state_at(number)
+
+
+@settings(
+    max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(history=st.lists(states(), min_size=1, max_size=4))
+def test_every_revision_of_any_history_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, history: list[State]
+) -> None:
+    """Whatever App Mesh accepts goes in and comes out, at each revision, before and after a restart."""
+    path = tmp_path_factory.mktemp("history") / "meshwright.db"
+    store = connect(path)
+    before = State()
+    for number, after in enumerate(history):
+        puts = tuple(one for one in after if before.get(one.key) != one)
+        deletes = tuple(one.key for one in before if one.key not in after)
+        store.commit(number, puts=puts, deletes=deletes, principal="p", cause="c", at=number)
+        assert store.head() == Head(number + 1, after)
+        before = after
+    for one in (store, connect(path)):
+        assert one.head() == Head(len(history), history[-1])
+        assert [one.state_at(number) for number in range(len(history) + 1)] == [State(), *history]
+        assert one.verify().faults == ()
+        one.close()
+
+
+def test_a_release_is_stored_with_its_revision_and_listed_newest_first(store: Store, reopen: Opener) -> None:
+    """Per stack and mesh, content and metadata unchanged."""
+    made = [release(1, 1), release(1, 2, stack="web"), release(2, 3), release(1, 4, mesh="other")]
+    for number, one in enumerate(made):
+        store.commit(number, puts=(), deletes=(), principal="build", cause=one.title, at=5, release=one)
+    for kept in (store, reopen()):
+        assert kept.releases("shop", "cart") == (made[2], made[0])
+        assert kept.releases("shop", "cart", limit=1) == (made[2],)
+        assert kept.release("shop", "web", 1) == made[1]
+        assert kept.release("shop", "web", 2) is None
+        assert kept.stacks() == (("other", "cart"), ("shop", "cart"), ("shop", "web"))
+        assert kept.stacks("shop") == (("shop", "cart"), ("shop", "web"))
+    leaf = msgspec.json.decode(store.leaves(after=2, limit=1)[0].text, type=Leaf)
+    assert (leaf.revision, leaf.release, leaf.principal) == (3, "shop/cart#2", "build")
+
+
+def test_a_release_number_is_given_once(store: Store) -> None:
+    """A second one is refused, its revision with it."""
+    store.commit(0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
+    with pytest.raises(StorageError, match="Nothing was changed"):
+        store.commit(1, puts=(node("a"),), deletes=(), principal="p", cause="c", at=1, release=release(1, 2))
+    assert store.head() == Head(1, State())
+    assert store.verify().faults == ()
+    put(store, "a")
+
+
+def test_a_status_moves_forward_only_each_move_with_a_leaf(store: Store) -> None:
+    """The same status again is nothing; a move that is not allowed, and an unknown release, are refused."""
+    store.commit(0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
+    for status in (Status.PROPAGATED, Status.PROPAGATED, Status.VERIFIED, Status.ROLLED_BACK):
+        store.mark("shop", "cart", 1, status, principal="server", at=2)
+        found = store.release("shop", "cart", 1)
+        assert found == msgspec.structs.replace(release(1, 1), status=status)
+        assert store.releases("shop", "cart") == (found,)
+    assert store.checkpoint().size == 4
+    with pytest.raises(RefusedError, match="'rolled back' and cannot become 'verified', only nothing else"):
+        store.mark("shop", "cart", 1, Status.VERIFIED, principal="server", at=2)
+    with pytest.raises(RefusedError, match="no release shop/cart#2"):
+        store.mark("shop", "cart", 2, Status.VERIFIED, principal="server", at=2)
+    assert store.checkpoint().size == 4
+    assert store.verify().faults == ()
+
+
+def test_a_key_of_another_process_is_seen_at_once(store: Store, reopen: Opener) -> None:
+    """`trust key create` beside a running server; secrets stay out of representations and of the log."""
+    keys = [AccessKey(id=f"AKIA{n}", secret=f"secret-{n}", principal=f"p{n}", created_at=n) for n in range(3)]
+    other = reopen()
+    for key in keys:
+        other.add_key(key)
+        assert store.key(key.id) == key
+    assert store.keys() == tuple(keys)
+    assert store.key("AKIA9") is None
+    with pytest.raises(RefusedError, match="'AKIA0' is there already"):
+        store.add_key(keys[0])
+    assert "secret-0" not in repr(keys[0])
+    assert not [entry for entry in store.leaves() if "secret-" in entry.text]
+    assert store.verify().faults == ()
+
+
+def test_a_setting_is_written_once(store: Store, reopen: Opener) -> None:
+    """The first value holds, for every process and after a restart."""
+    assert store.keep("account", "000000000000") == "000000000000"
+    assert reopen().keep("account", "111111111111") == "000000000000"
+    assert store.keep("region", "us-east-1") == "us-east-1"
+
+
+def test_another_process_s_commit_moves_the_head(store: Store, reopen: Opener) -> None:
+    """And a commit against what was the head is refused, then works on the new one."""
+    other = reopen()
+    put(store, "a")
+    assert other.head() == store.head()
+    put(other, "b")
+    with pytest.raises(RevisionConflictError):
+        store.commit(1, puts=(), deletes=(), principal="p", cause="c", at=1)
+    assert store.head() == other.head() == Head(2, State([node("a"), node("b")]))
+    assert put(store, "c").number == 3
+    assert other.head() == store.head()
+
+
+def test_writers_in_many_threads_lose_nothing(store: Store, reopen: Opener) -> None:
+    """Two stores, eight threads that repeat what was refused: every commit is there once, in one order."""
+    stores = [store, reopen()]
+    done: list[int] = []
+
+    def write(writer: int) -> None:
+        mine = stores[writer % 2]
+        for turn in range(5):
+            while True:
+                head = mine.head()
+                name = f"w{writer}-{turn}"
+                try:
+                    made = mine.commit(head.revision, puts=(node(name),), deletes=(), principal="p", cause=name, at=1)
+                except RevisionConflictError:
+                    continue
+                done.append(made.number)
+                assert mine.head().revision >= made.number
+                assert node(name).key in mine.head().state
+                break
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(done) == list(range(1, 41))
+    assert len(store.head().state) == 40
+    assert {one.cause for one in store.revisions()} == {f"w{w}-{t}" for w in range(8) for t in range(5)}
+    assert store.verify().faults == ()
+
+
+def test_the_log_proves_what_an_earlier_checkpoint_saw(store: Store) -> None:
+    """A checkpoint that was kept elsewhere is a beginning of the log, or it is said."""
+    put(store, "a")
+    earlier = store.checkpoint()
+    put(store, "b")
+    assert store.verify(earlier).faults == ()
+    assert store.verify().checkpoint == store.checkpoint()
+    assert store.leaves(after=1)[0].root == store.checkpoint().root
+    (fault,) = store.verify(Checkpoint(1, "0" * 64)).faults
+    assert "first 1 leaves are not those" in fault.message
+    (fault,) = store.verify(Checkpoint(3, "0" * 64)).faults
+    assert "has 3 leaves, the log only 2" in fault.message
+
+
+def test_a_delete_of_what_is_not_there_is_recorded_all_the_same(store: Store) -> None:
+    """The store keeps what it is told; whether it makes sense was judged before."""
+    made = store.commit(0, puts=(), deletes=(node("a").key,), principal="p", cause="c", at=1)
+    assert store.last_change(Key("shop", Kind.VIRTUAL_NODE, "a")) == made
+    assert store.head() == Head(1, State())
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    """Every call, and closing again is nothing."""
+    store.close()
+    store.close()
+    for call in (store.head, store.keys, store.revisions, store.checkpoint, lambda: put(store, "a")):
+        with pytest.raises(StorageError, match="was closed"):
+            call()
+    with pytest.raises(StorageError, match="was closed"):
+        store.add_key(AccessKey(id="a", secret="b", principal="c", created_at=1))

@@ -1,0 +1,277 @@
+"""The SQLite file: durable, private, append-only, ours alone, and usable again after a failure."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from meshwright.errors import StorageError
+from meshwright.model import State
+from meshwright.release import Status
+from meshwright.store import schema
+from meshwright.store.contract import AccessKey, Head
+from meshwright.store.sqlite import SqliteStore, connect
+from stored import node, release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a database may be made, its folder too."""
+    return tmp_path / "new" / "meshwright.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    """An empty store."""
+    with closing(connect(path)) as made:
+        yield made
+
+
+def commit(store: SqliteStore, number: int) -> None:
+    """Make revision `number`."""
+    store.commit(number - 1, puts=(node("n", number),), deletes=(), principal="p", cause="c", at=1)
+
+
+def raw(path: Path, *statements: str) -> None:
+    """Run SQL behind the store's back."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_what_is_acknowledged_is_on_disk(store: SqliteStore) -> None:
+    """The settings that durability rests on, as SQLite itself tells them."""
+    assert store.durability() == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 10_000,
+    }
+
+
+def test_the_files_are_their_owner_s_alone(store: SqliteStore, path: Path) -> None:
+    """They hold secrets: the folder, the database and what SQLite lays beside it."""
+    commit(store, 1)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()} == {
+        "meshwright.db": 0o600,
+        "meshwright.db-wal": 0o600,
+        "meshwright.db-shm": 0o600,
+    }
+
+
+def test_a_copy_that_lost_its_mode_is_made_private_again(store: SqliteStore, path: Path) -> None:
+    """As after a backup was put back."""
+    store.close()
+    path.chmod(0o644)
+    connect(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("statement", "table"),
+    [
+        ("UPDATE revisions SET principal = 'x'", "revisions"),
+        ("DELETE FROM revisions", "revisions"),
+        ("UPDATE changes SET body = NULL", "changes"),
+        ("DELETE FROM changes", "changes"),
+        ("UPDATE objects SET name = 'x'", "objects"),
+        ("UPDATE releases SET number = 9", "releases"),
+        ("DELETE FROM statuses", "statuses"),
+        ("UPDATE leaves SET entry = ''", "leaves"),
+        ("DELETE FROM leaves", "leaves"),
+        ("UPDATE access_keys SET principal = 'administrator'", "access_keys"),
+        ("UPDATE settings SET value = 'x'", "settings"),
+    ],
+)
+def test_what_was_recorded_cannot_be_rewritten(store: SqliteStore, path: Path, statement: str, table: str) -> None:
+    """Triggers refuse it, to whatever program."""
+    store.commit(0, puts=(node("n"),), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
+    store.mark("shop", "cart", 1, Status.PROPAGATED, principal="p", at=1)
+    store.add_key(AccessKey(id="a", secret="b", principal="c", created_at=1))
+    store.keep("account", "000000000000")
+    with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
+        raw(path, statement)
+
+
+def test_a_newer_schema_is_refused_and_left_alone(store: SqliteStore, path: Path) -> None:
+    """With both versions and what to do."""
+    store.close()
+    raw(path, "PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=r"version 99.*up to 1.*newer Meshwright"):
+        connect(path)
+    assert path.read_bytes() == before
+
+
+def test_another_program_s_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """With tables of its own, or marked as somebody's."""
+    for name, statement in (("tables.db", "CREATE TABLE t (x)"), ("marked.db", "PRAGMA application_id = 7")):
+        path = tmp_path / name
+        raw(path, statement)
+        path.chmod(0o644)
+        before = path.read_bytes()
+        with pytest.raises(StorageError, match="another program"):
+            connect(path)
+        assert path.read_bytes() == before
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
+    """A text, a folder, a folder that cannot be made, and nothing at all where nothing may be made."""
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database, but long enough to look like one to a careless reader\n" * 20)
+    with pytest.raises(StorageError, match=r"notes\.txt.*not a (SQLite )?database"):
+        connect(text)
+    with pytest.raises(StorageError, match="is a folder"):
+        connect(tmp_path)
+    with pytest.raises(StorageError, match="Not a directory"):
+        connect(text / "inside" / "meshwright.db")
+    with pytest.raises(StorageError, match="no database"):
+        connect(tmp_path / "absent.db", create=False)
+    assert not (tmp_path / "absent.db").exists()
+
+
+def test_a_start_that_was_cut_off_is_completed_by_the_next(path: Path) -> None:
+    """The file was made, and nothing in it."""
+    path.parent.mkdir()
+    path.touch(0o600)
+    with closing(connect(path)) as store:
+        commit(store, 1)
+        assert store.head().revision == 1
+
+
+def test_a_migration_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    """One that fails leaves the version before it."""
+    with closing(sqlite3.connect(tmp_path / "half.db", isolation_level=None)) as connection:
+        schema.migrate(connection)
+        before = connection.execute("SELECT * FROM sqlite_schema ORDER BY name").fetchall()
+        connection.execute("PRAGMA user_version = 0")
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            schema.migrate(connection)
+        assert not connection.in_transaction
+        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+        assert connection.execute("SELECT * FROM sqlite_schema ORDER BY name").fetchall() == before
+
+
+def test_many_may_open_a_new_database_at_once(path: Path) -> None:
+    """One of them makes it, all of them use it."""
+    found: list[SqliteStore] = []
+    gate = threading.Barrier(6)
+
+    def opened() -> None:
+        gate.wait()
+        found.append(connect(path))
+
+    threads = [threading.Thread(target=opened) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 6
+    commit(found[0], 1)
+    assert {one.head().revision for one in found} == {1}
+    for one in found:
+        one.close()
+
+
+def test_readers_do_not_wait_for_a_writer(store: SqliteStore, path: Path) -> None:
+    """Another process is in the middle of a write: what was committed is read at once."""
+    commit(store, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO settings VALUES ('a', 'b')")
+        assert store.head().revision == 1
+        assert store.state_at(1) == State([node("n")])
+        assert store.key("x") is None
+        assert store.verify().faults == ()
+        other.execute("ROLLBACK")
+
+
+def test_a_long_log_is_folded_into_the_database(path: Path) -> None:
+    """So that it does not grow without end; what was committed stays, readers or none."""
+    with closing(connect(path, fold_bytes=200_000)) as store:
+        sizes = []
+        for number in range(1, 80):
+            commit(store, number)
+            sizes.append(path.with_name("meshwright.db-wal").stat().st_size)
+        assert max(sizes) < 300_000
+        assert sizes.count(0) >= 2
+        assert store.head() == Head(79, State([node("n", 79)]))
+        assert store.state_at(40) == State([node("n", 40)])
+        assert store.verify().faults == ()
+
+
+def test_an_object_that_cannot_be_read_is_named(store: SqliteStore, path: Path) -> None:
+    """After an edit by hand, on the next start."""
+    commit(store, 1)
+    store.close()
+    raw(path, "DROP TRIGGER changes_keep_UPDATE", """UPDATE changes SET body = '{"spec": {"listener": []}}'""")
+    with (
+        pytest.raises(StorageError, match=r"mesh/shop/virtualNode/n.*unknown field"),
+        closing(connect(path)) as again,
+    ):
+        again.head()
+
+
+_DISK_FULL = """
+import resource, sys
+from meshwright.errors import StorageError
+from meshwright.store.sqlite import connect
+from stored import node
+
+store = connect(sys.argv[1], fold_bytes=int(sys.argv[2]))
+
+def commit(size=1):
+    head = store.head()
+    puts = tuple(node(f"n{number}", head.revision + 1) for number in range(size))
+    return store.commit(head.revision, puts=puts, deletes=(), principal="p", cause="c", at=1)
+
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+refused = 0
+for round in range(3):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000 * (round + 1), hard))
+    try:
+        while True:
+            head = store.head()
+            commit(20)
+    except StorageError as error:
+        assert "Nothing was changed" in str(error), error
+        refused += 1
+    assert store.head() == head, "half a commit in memory"
+    assert store.state_at(head.revision) == head.state
+    assert not store.verify().faults
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert commit().number == head.revision + 1
+assert refused == 3
+assert not store.verify().faults
+print(store.head().revision)
+store.close()
+"""
+
+
+@pytest.mark.parametrize("fold_bytes", [10**9, 100_000])
+def test_a_full_disk_refuses_the_commit_and_nothing_else(path: Path, tmp_path: Path, fold_bytes: int) -> None:
+    """The kernel lets no file grow, the log or what it is folded into: nothing is half there, and it works again."""
+    done = subprocess.run(
+        [sys.executable, "-c", _DISK_FULL, str(path), str(fold_bytes)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={"PYTHONPATH": str(__file__).rpartition("/")[0]},
+    )
+    assert done.returncode == 0, done.stderr
+    with closing(connect(path)) as store:
+        assert store.head().revision == int(done.stdout)
+        assert store.verify().faults == ()
