@@ -8,6 +8,7 @@ Source: https://docs.aws.amazon.com/cli/latest/reference/appmesh/
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from meshwright.documents.drafts import Draft, name_fields
@@ -86,7 +87,9 @@ def declared_mesh(value: Any) -> Iterator[str]:
     """The names of the meshes that a document creates."""
     for one in value if isinstance(value, Items) else [value]:
         table = (_wrapped(one) or one) if isinstance(one, Table) else None
-        if table is not None and _kind(table, {}) is Kind.MESH and isinstance(table.get("meshName"), str):
+        if table is None or table.keys() & _NAMES != {"meshName"} or not isinstance(table["meshName"], str):
+            continue
+        if _kind(table, {}) is Kind.MESH:
             yield str(table["meshName"])
 
 
@@ -95,10 +98,14 @@ def _kind(table: Table, parameters: Mapping[str, str]) -> Kind | None:
     for kind in (Kind.ROUTE, Kind.GATEWAY_ROUTE):
         if kind.name_field in table:
             return kind
-    fitting = _fitting(table.get("spec"))
+    spec = table.get("spec")
     for kind in Kind:
         if kind is not Kind.MESH and kind.name_field in table:
-            return next((child for child in fitting if child.parent is kind and kind not in fitting), kind)
+            # A route without its own name still has its router's; only its spec tells.
+            return next(
+                (one for one in Kind if one.parent is kind and _knows(one, spec) and not _knows(kind, spec)), kind
+            )
+    fitting = _fitting(spec)
     if Kind.MESH in fitting:
         return Kind.MESH
     named = [kind for kind in fitting if parameters.keys() >= {*name_fields(kind)} - {"meshName"}]
@@ -116,7 +123,16 @@ def _fitting(spec: Any) -> list[Kind]:
     if not isinstance(spec, Table):
         return []
     fitting = [kind for kind in Kind if _decodes(kind, spec)]
-    return fitting or [kind for kind in Kind if fields_of(SPECS[kind]).keys() >= spec.keys()]
+    return fitting or [kind for kind in Kind if _knows(kind, spec)]
+
+
+def _knows(kind: Kind, spec: Any) -> bool:
+    return isinstance(spec, Table) and _fields(kind) >= spec.keys()
+
+
+@functools.cache
+def _fields(kind: Kind) -> frozenset[str]:
+    return frozenset(fields_of(SPECS[kind]))
 
 
 def _decodes(kind: Kind, spec: Table) -> bool:
