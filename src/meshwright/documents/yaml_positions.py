@@ -84,11 +84,12 @@ def read_yaml(text: str) -> Parsed:
 def _syntax_fault(error: yaml.MarkedYAMLError, text: str) -> Fault:
     mark = error.problem_mark or error.context_mark
     place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    lines = text.splitlines()
-    shown = lines[place[0] - 1].strip() if place[0] <= len(lines) else ""
+    lines = text.split("\n", place[0])[: place[0]]
+    shown = lines[-1].strip()
     why = " ".join(part for part in (error.problem, error.context) if part)
     detail = f"The line reads {shown[:80]!r}." if shown else ""
-    if "{{" in shown or "{%" in shown:
+    # libyaml notices a line or two after the one that it could not read.
+    if any("{{" in line or "{%" in line for line in lines[-3:]):
         detail += " It looks like a template: render it first (helm template, kustomize build) and give the result."
     return Fault(place, f"this is not YAML: {why}", detail.strip())
 
