@@ -1,0 +1,65 @@
+"""`meshwright plan`: what applying definitions would change.
+
+The one rule: it changes nothing, and what it prints is what `apply --plan` does or refuses.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from meshwright.cli.definitions import definition_arguments
+from meshwright.cli.target import STACK, resolve
+from meshwright.cli.terminal import shows_colour
+from meshwright.cli.wanted import planned
+from meshwright.errors import UnreadableError
+from meshwright.views import plan as view
+
+
+@click.command("plan")
+@definition_arguments
+@STACK
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to FILE for apply --plan."
+)
+@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True,
+              help="What to print.")  # fmt: skip
+@click.option("--exit-code", is_flag=True, help="Exit 1 when there are changes.")
+@click.pass_obj
+def command(
+    options: dict[str, Any],
+    *,
+    paths: tuple[Path, ...],
+    parameters: tuple[str, ...],
+    mesh: str | None,
+    stack: str | None,
+    out: Path | None,
+    form: str,
+    exit_code: bool,
+) -> int:
+    """Show what applying the definitions in PATH would change, field by field.
+
+    Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
+    """
+    target = resolve(options, mesh=mesh, stack=stack)
+    plan, _ = planned(target, target.client(), paths, parameters)
+    if out is not None:
+        _written(out, view.as_json(plan))
+        target.say(f"The plan was written to {out}.")
+    rendered = {
+        "text": lambda: view.as_text(plan, colour=shows_colour(sys.stdout)),
+        "json": lambda: view.as_json(plan),
+        "markdown": lambda: view.as_markdown(plan),
+    }
+    click.echo(rendered[form](), nl=False)
+    return int(bool(plan.conflicts) or (exit_code and not plan.empty))
+
+
+def _written(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UnreadableError(f"The plan cannot be written to {path}: {error.strerror}.") from error

@@ -1,0 +1,138 @@
+"""Which control plane, mesh and stack a command is about, and what it may sign with.
+
+The one rule: flags beat `MESHWRIGHT_*` variables, which beat `meshwright.yaml`, which beats AWS's own settings.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from meshwright.cli.definitions import project
+from meshwright.documents.settings import FILE_NAME, Project
+from meshwright.errors import UsageError
+from meshwright.remote import Client, find_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DEFAULT_ENDPOINT = "http://127.0.0.1:9080"
+DEFAULT_REGION = "us-east-1"
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command is about; mesh and stack may be left to the definitions or not be needed."""
+
+    project: Project
+    endpoint: str
+    region: str
+    mesh: str | None
+    stack: str | None
+    quiet: bool = False
+
+    def client(self, environ: Mapping[str, str] = os.environ) -> Client:
+        """A client with the credentials that `environ` and this machine offer.
+
+        Raises:
+            UsageError: there are none, or the endpoint is no address.
+        """
+        folder = Path(environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
+        return Client(self.endpoint, find_credentials(environ, self.endpoint, folder), region=self.region)
+
+    def place(self) -> tuple[str, str]:
+        """Mesh and stack.
+
+        Raises:
+            UsageError: one of them is not known.
+        """
+        if self.mesh is None:
+            raise UsageError(
+                f"Which mesh? Name it with --mesh or MESHWRIGHT_MESH, or in {FILE_NAME} (mesh:).{self._hint()}"
+            )
+        return self.mesh, self.owner()
+
+    def owner(self) -> str:
+        """The stack.
+
+        Raises:
+            UsageError: it is not known.
+        """
+        if self.stack is None:
+            raise UsageError(f"Which stack? Name it with --stack or MESHWRIGHT_STACK, or in {FILE_NAME} (stack:).")
+        return self.stack
+
+    def say(self, text: str) -> None:
+        """Progress and prose: to standard error, unless told to be quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def _hint(self) -> str:
+        known = [] if self.project.environment else list(self.project.environments)
+        return f" Or choose an environment with --environment: {', '.join(known)}." if known else ""
+
+
+STACK = click.option("--stack", envvar="MESHWRIGHT_STACK", help=f"The stack [default: {FILE_NAME}'s].")
+"""The option for commands that take a mesh for their definitions already."""
+_MESH = click.option("--mesh", envvar="MESHWRIGHT_MESH", help=f"The mesh [default: {FILE_NAME}'s].")
+
+
+def targeted(command: Command) -> Command:
+    """Add `--stack` and `--mesh` to a command without definitions."""
+    return STACK(_MESH(command))
+
+
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one documented JSON value on standard output.",
+)
+"""The option for commands that print text or JSON."""
+
+
+def resolve(
+    options: Mapping[str, Any],
+    *,
+    mesh: str | None = None,
+    stack: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Target:
+    """The target that the global `options` and the command's own name.
+
+    Raises:
+        UsageError: the configuration cannot mean anything.
+    """
+    chosen = project(options)
+    return Target(
+        project=chosen,
+        endpoint=options.get("endpoint")
+        or chosen.endpoint
+        or environ.get("AWS_ENDPOINT_URL_APP_MESH")
+        or DEFAULT_ENDPOINT,
+        region=chosen.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
+        mesh=mesh or environ.get("MESHWRIGHT_MESH") or chosen.mesh,
+        stack=stack or environ.get("MESHWRIGHT_STACK") or chosen.stack,
+        quiet=bool(options.get("quiet")),
+    )
+
+
+def release_number(text: str, stack: str) -> int:
+    """The number in `12`, `#12` or `shop#12`.
+
+    Raises:
+        UsageError: `text` is none of them, or is of another stack.
+    """
+    name, _, number = text.rpartition("#")
+    if not number.isdecimal() or len(number) > 15:
+        raise UsageError(f"{text!r} is no release; write its number, such as 12 or {stack}#12.")
+    if name not in {"", stack}:
+        raise UsageError(f"{text!r} is a release of stack {name!r}, but the command is about {stack!r}; use --stack.")
+    return int(number)

@@ -1,0 +1,36 @@
+"""`meshwright wait`: until every proxy that a release concerns has it.
+
+The one rule: an ack is acceptance by the proxy, not proof of traffic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshwright.cli.target import FORMAT, release_number, resolve, targeted
+from meshwright.cli.waiting import arrived, exit_code
+from meshwright.views import releases as view
+
+
+@click.command("wait")
+@click.argument("release")
+@targeted
+@click.option("--timeout", type=click.FloatRange(min=0, max=86_400), default=60, show_default=True, metavar="SECONDS",
+              help="How long to wait.")  # fmt: skip
+@FORMAT
+@click.pass_obj
+def command(
+    options: dict[str, Any], *, release: str, mesh: str | None, stack: str | None, timeout: float, form: str
+) -> int:
+    """Wait until every connected proxy that RELEASE (12 or shop#12) concerns has it.
+
+    Exit codes: 0 it has arrived, or no proxy is connected; 1 late or rejected; 2 could not be done.
+    """
+    target = resolve(options, mesh=mesh, stack=stack)
+    where, owner = target.place()
+    number = release_number(release, owner)
+    found = arrived(target, target.client(), {"mesh": where, "stack": owner, "number": number}, timeout)
+    click.echo(view.as_json(found) if form == "json" else view.propagation_text(found), nl=False)
+    return exit_code(target, found, timeout)

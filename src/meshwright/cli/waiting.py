@@ -1,0 +1,76 @@
+"""Waiting until every proxy that a release concerns has it; shared by `wait`, `apply` and `rollback`.
+
+The one rule: late or rejected is exit code 1 and says which proxy and which object; nobody connected is no failure.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meshwright.views import releases as view
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshwright.cli.target import Target
+    from meshwright.remote import Client
+
+TURN = 10.0
+"""Seconds between two lines of progress: CI services end a job that is silent for long."""
+WAIT = click.option(
+    "--wait",
+    type=click.FloatRange(min=0, max=86_400),
+    metavar="SECONDS",
+    help="Wait so long until every proxy that the release concerns has it.",
+)
+"""The option of commands that make a release."""
+
+
+def finished(target: Target, client: Client, outcome: Mapping[str, Any], wait: float | None, form: str) -> int:
+    """Print what came of an apply or a rollback, wait if told to, and answer with the exit code."""
+    one = outcome["release"]
+    if form == "text":
+        click.echo(view.outcome_text(outcome), nl=False)
+    if wait is None or one is None:
+        if form == "json":
+            click.echo(view.as_json(outcome), nl=False)
+        return 0
+    found = arrived(target, client, one, wait)
+    click.echo(view.as_json({**outcome, "propagation": found}) if form == "json" else view.propagation_text(found),
+               nl=False)  # fmt: skip
+    return exit_code(target, found, wait)
+
+
+def arrived(target: Target, client: Client, one: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The propagation of a release once it is decided, or after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        turn = max(0.0, min(TURN, left))
+        found = client.propagation(one["mesh"], one["stack"], one["number"], turn)
+        if found["state"] != "pending" or left <= turn:
+            return found
+        target.say(
+            f"Waiting for {len(found['pending'])} of {len(found['concerned'])} proxies, "
+            f"{max(0, deadline - time.monotonic()):.0f} s left: {', '.join(found['pending'][:3])}"
+            f"{' …' if len(found['pending']) > 3 else ''}"
+        )
+
+
+def exit_code(target: Target, found: Mapping[str, Any], seconds: float) -> int:
+    """0 where the release has arrived or nobody is connected, else 1; says so on standard error."""
+    match found["state"]:
+        case "no-proxies":
+            sys.stderr.write("Warning: no proxy is connected, so none has taken the release.\n")
+            return 0
+        case "pending":
+            target.say(f"Gave up after {seconds:g} s; the release stays applied.")
+            return 1
+        case "rejected":
+            target.say("A proxy rejected the configuration; it keeps what it had. Fix it, or roll back.")
+            return 1
+    return 0

@@ -1,0 +1,85 @@
+"""From definitions to a plan: read, judge, compare with what runs; refuse what cannot work before anything is sent.
+
+The one rule: a definition with an error is refused with its file and line, and nothing was changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from meshwright import constraints, rules
+from meshwright.cli.definitions import loaded
+from meshwright.cli.terminal import shows_colour
+from meshwright.cli.validate import judged
+from meshwright.diagnostics import Severity
+from meshwright.errors import RefusedError, UsageError
+from meshwright.graph import resolve
+from meshwright.model.state import State
+from meshwright.plan import diff
+from meshwright.views import text
+from meshwright.views.diagnostics import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from meshwright.cli.target import Target
+    from meshwright.diagnostics import Diagnostic
+    from meshwright.documents.load import Loaded
+    from meshwright.plan import Plan
+    from meshwright.remote import Client
+
+
+def planned(
+    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...]
+) -> tuple[Plan, State]:
+    """The plan from what runs to the definitions, and these.
+
+    Raises:
+        RefusedError: a definition has an error, or would with what runs.
+        UsageError: mesh or stack cannot be told.
+    """
+    read = loaded(target.project, paths, parameters, target.mesh)
+    stack, found = target.owner(), judged(read)
+    _refuse(read, found)
+    _remark(target, found)
+    mesh = _mesh(target, read.state)
+    observed = client.read(mesh).state
+    _refuse(read, _judged_in_place(read, observed, stack))
+    return diff(observed, read.state, stack, mesh), read.state
+
+
+def _judged_in_place(read: Loaded, observed: State, stack: str) -> Iterable[Diagnostic]:
+    """What is wrong with the definitions once they stand among what runs of other stacks."""
+    whole = resolve(State(one for one in observed if one.stack != stack).put(*read.state))
+    found = (*constraints.check(whole, whole=True), *rules.audit(whole, whole=True))
+    return read.sources.attach(one for one in found if one.subject in read.sources)
+
+
+def _refuse(read: Loaded, found: Iterable[Diagnostic]) -> None:
+    errors = [one for one in found if one.severity is Severity.ERROR]
+    if errors:
+        told = report((one.key.path for one in read.state), errors)
+        click.echo(text.render(told, colour=shows_colour(sys.stderr)), err=True, nl=False)
+        raise RefusedError("The definitions have errors; nothing was changed.")
+
+
+def _remark(target: Target, found: Iterable[Diagnostic]) -> None:
+    number = sum(1 for one in found if one.severity is Severity.WARNING)
+    if number:
+        target.say(f"{number} warning{'s' * (number != 1)}; `meshwright validate` shows them.")
+
+
+def _mesh(target: Target, state: State) -> str:
+    """The mesh that is meant: the configured one, else the only one that the definitions speak of."""
+    if target.mesh is not None:
+        return target.mesh
+    if len(state.meshes) > 1:
+        raise UsageError(
+            f"The definitions speak of {len(state.meshes)} meshes ({', '.join(state.meshes)}); a release is about "
+            "one. Name it with --mesh."
+        )
+    return state.meshes[0] if state.meshes else target.place()[0]

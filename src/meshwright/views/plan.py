@@ -1,0 +1,91 @@
+"""A plan for people: as text for a terminal, as Markdown for a pull request; its JSON is the plan itself.
+
+The one rule: every change is shown, field by field, in wire names; nothing in a name or value is markup.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from meshwright.views.escaping import code, markdown, terminal
+from meshwright.views.wire import to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.plan import Change, Field, Plan
+
+_SIGNS = {"create": "+", "update": "~", "delete": "-"}
+_COLOURS = {"create": "32", "update": "33", "delete": "31"}
+_LONGEST = 160
+
+
+def as_json(plan: Plan) -> str:
+    """The plan as indented JSON, as `--out` writes it; ends in a newline."""
+    return msgspec.json.format(msgspec.json.encode(to_wire(plan)), indent=2).decode() + "\n"
+
+
+def as_text(plan: Plan, *, colour: bool) -> str:
+    """The plan for a terminal; ends in a newline."""
+    lines = [_headline(plan, terminal)]
+    for change in plan.changes:
+        sign = f"{_SIGNS[change.action]} {terminal(change.key)}"
+        lines.append("  " + (f"\x1b[{_COLOURS[change.action]}m{sign}\x1b[0m" if colour else sign))
+        lines += [f"      {terminal(one.path)}: {_moved(one)}" for one in change.fields]
+        if change.action == "create":
+            lines.append(f"      {_value(change.spec)}")
+    lines += [f"  On the way, {terminal(text)}" for text in _detours(plan)]
+    lines += [f"  Conflict: {terminal(one.reason)}." for one in plan.conflicts]
+    return "\n".join(lines) + "\n"
+
+
+def as_markdown(plan: Plan) -> str:
+    """The plan for a pull request's comment; ends in a newline."""
+    lines = [f"### {_headline(plan, markdown)}", ""]
+    if plan.changes:
+        lines += ["| | object | field | now | then |", "|---|---|---|---|---|"]
+        for change in plan.changes:
+            lines += _rows(change)
+        lines.append("")
+    lines += [f"- On the way, {markdown(text)}" for text in _detours(plan)]
+    lines += [f"- **Conflict:** {markdown(one.reason)}\\." for one in plan.conflicts]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _headline(plan: Plan, escaped: Any) -> str:
+    where = f"stack {escaped(plan.stack)} in mesh {escaped(plan.mesh)}"
+    if plan.empty and not plan.conflicts:
+        return f"No changes for {where}."
+    counts = ", ".join(f"{plan.count(action)} to {action}" for action in _SIGNS)
+    held = f", {len(plan.conflicts)} in conflict" if plan.conflicts else ""
+    return f"Plan for {where}: {counts}{held}."
+
+
+def _rows(change: Change) -> Iterator[str]:
+    sign, name = f"`{_SIGNS[change.action]}`", code(change.key)
+    if not change.fields:
+        then = code(_value(change.spec)) if change.action == "create" else ""
+        yield f"| {sign} | {name} | | | {then} |"
+    for one in change.fields:
+        yield f"| {sign} | {name} | {code(one.path)} | {code(_value(one.old))} | {code(_value(one.new))} |"
+
+
+def _moved(field: Field) -> str:
+    return f"{_value(field.old)} → {_value(field.new)}"
+
+
+def _value(value: object) -> str:
+    """A JSON value on one line; `(none)` for an absent one, the middle left out of a long one."""
+    if value is None:
+        return "(none)"
+    text = terminal(msgspec.json.encode(value).decode())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]} … {text[-17:]}"
+
+
+def _detours(plan: Plan) -> Iterator[str]:
+    """What a change of listeners makes necessary beside the changes themselves."""
+    for step in plan.steps:
+        if step.action == "create" and step.reason:
+            yield f"{step.key} is deleted and created again, unseen from outside: {step.reason}."
