@@ -19,6 +19,7 @@ from botocore.config import Config
 
 from meshwright.api.app import Services, build
 from meshwright.control import Control
+from meshwright.operations import UNLIMITED
 from meshwright.snapshot.resources import Snapshot
 from meshwright.store import sqlite
 from meshwright.store.contract import AccessKey
@@ -112,7 +113,7 @@ class Serving:
             connection.close()
 
 
-def services(store: SqliteStore, quotas: Quotas | None = None) -> Services:
+def services(store: SqliteStore, quotas: Quotas | None = UNLIMITED) -> Services:
     """What `meshwright.server` would assemble, without xDS."""
     control = Control(empty, now)
     control.publish(store.head())
@@ -128,7 +129,7 @@ def services(store: SqliteStore, quotas: Quotas | None = None) -> Services:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, quotas: Quotas | None = None) -> Iterator[Serving]:
+def serving(folder: Path, quotas: Quotas | None = UNLIMITED) -> Iterator[Serving]:
     """The API on a free port until the block ends; `KEY` is the administrator's."""
     store = sqlite.connect(folder / "meshwright.db")
     if store.key(KEY.id) is None:

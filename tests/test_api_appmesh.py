@@ -278,6 +278,15 @@ def test_writers_of_two_servers_on_one_store_lose_nothing(tmp_path: Path) -> Non
         assert state == other.store.head().state
 
 
+def test_quotas_hold_where_they_are_given(tmp_path: Path) -> None:
+    """App Mesh's defaults allow 15 meshes an account."""
+    with serving(tmp_path, quotas=None) as server:
+        client = server.client()
+        for number in range(15):
+            client.create_mesh(meshName=f"m{number}")
+        assert refused(client.create_mesh, meshName="one-more")[:2] == ("LimitExceededException", 400)
+
+
 def test_a_database_that_fails_is_a_503_that_tells_nothing_of_the_inside(server: Serving) -> None:
     """And the server says that it is not ready."""
     server.client().create_mesh(meshName="m")

@@ -9,6 +9,8 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
+from meshwright.operations import UNLIMITED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -57,7 +59,7 @@ class Services:
     account: str = "000000000000"
     region: str = "us-east-1"
     partition: str = "aws"
-    quotas: Quotas | None = None
-    """None for App Mesh's documented defaults."""
+    quotas: Quotas | None = UNLIMITED
+    """None for App Mesh's documented defaults. No limit otherwise, as long as no operator could raise one."""
     turn: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     """Held from reading the head to committing, so that writers of one process queue instead of colliding."""
