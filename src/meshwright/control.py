@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from meshwright.errors import MeshwrightError, RefusedError
+from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import Graph, Relation, resolve
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
+from meshwright.snapshot.blame import culprits
 from meshwright.snapshot.resources import Loopback, Placement, Snapshot
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Delivery:
         return Rejection(
             type_url=name[0],
             resources=(name[1],),
-            origins=resource.origins if resource else (),
+            origins=culprits(resource, message) if resource else (),
             message=message,
             revision=self._behind.get(name, self._control.revision),
             at=self._control.now(),
@@ -245,11 +246,11 @@ class Control:
         The newest stream of an id takes its place: the older one is pushed None, which means that it is to end.
 
         Raises:
-            RefusedError: its virtual node or gateway does not exist.
+            UnknownProxyError: its virtual node or gateway does not exist.
             MeshwrightError: its snapshot cannot be built.
         """
         if proxy.node not in self._state:
-            raise RefusedError(
+            raise UnknownProxyError(
                 f"there is no {proxy.node.kind.type_name} {proxy.node.path!r} here: create it first, or correct the "
                 "node id (an ARN, or a path such as mesh/NAME/virtualNode/NAME) in the Envoy's bootstrap"
             )

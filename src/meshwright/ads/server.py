@@ -15,7 +15,7 @@ import grpc.aio
 
 from meshwright.ads.stream import Nacked, Stream
 from meshwright.ads.wire import Encoder, decode, identify
-from meshwright.errors import MeshwrightError, RefusedError, UsageError
+from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,7 +103,7 @@ class AdsServer:
         try:
             request, node = decode(first, delta=delta)
             delivery = self._control.connect(identify(node, context.peer()), session.push)
-        except (UsageError, RefusedError) as error:
+        except (UsageError, UnknownProxyError) as error:
             _log.warning("refused %s: %s", context.peer(), error)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except MeshwrightError as error:

@@ -220,8 +220,10 @@ class Stream:
         """Whether a type that this one may refer to has to be taken first."""
         if subscription.type_url in _WARMING:
             return False
-        earlier = self._earlier(subscription.type_url)
-        return any(one.flight is not None and one.flight.resources for one in earlier)
+        return any(
+            one.flight is not None and (one.flight.resources or one.unsent(self._snapshot.of(one.type_url)))
+            for one in self._earlier(subscription.type_url)
+        )
 
     def _earlier(self, type_url: str) -> list[Subscription]:
         types = PUSH_ORDER[: PUSH_ORDER.index(type_url)] if type_url in PUSH_ORDER else PUSH_ORDER
