@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from meshwright.errors import MeshwrightError
 from meshwright.lab.addresses import Block
 from meshwright.lab.exchange import Fault, Request
 from meshwright.lab.topology import Backend, Port, Role
@@ -130,6 +131,20 @@ async def test_health_checks_are_answered_without_asking_the_backends(place: Loo
         assert workload.received == 0
     finally:
         await workload.stop()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_taken_port_is_named(protocol: str, place: Loopback) -> None:
+    """Who could not listen where; the one that came first goes on."""
+    first, second = Workload(role(protocol), 1, place), Workload(role(protocol), 2, place)
+    await first.start()
+    try:
+        with pytest.raises(MeshwrightError, match=f"cart-2 cannot listen on {place.application}:7070"):
+            await second.start()
+        await second.stop()
+        assert (await call(protocol, place.application, 7070, WHO)).instance == "cart-1"
+    finally:
+        await first.stop()
 
 
 def test_two_labs_never_share_addresses() -> None:

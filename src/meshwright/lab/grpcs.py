@@ -5,13 +5,13 @@ Messages are bytes throughout, so that no generated code is needed and no proxy 
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import msgspec
 
-from meshwright.errors import MeshwrightError
 from meshwright.lab.exchange import Answer, HangUpError, Reply, Request, plain
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class Server:
         """Listen, on a free port when `port` is 0; the port.
 
         Raises:
-            MeshwrightError: the port is taken.
+            OSError: the port is taken.
         """
         # Without SO_REUSEPORT a port that is taken is an error, and not shared in silence.
         self._server = grpc.aio.server(handlers=[_Anything(self._answer)], options=[("grpc.so_reuseport", 0)])
         try:
             bound = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise MeshwrightError(f"A gRPC workload cannot listen on {host}:{port}: {error}") from error
+            raise OSError(errno.EADDRINUSE, str(error)) from error
         await self._server.start()
         return bound
 

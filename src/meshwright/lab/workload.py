@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from meshwright.errors import MeshwrightError
 from meshwright.lab import grpcs, http1, http2, tcp
 from meshwright.lab.exchange import Fault, HangUpError, Reply, Request
 
@@ -77,11 +78,15 @@ class Workload:
         """Listen on every port of the node.
 
         Raises:
-            OSError: a port is taken.
+            MeshwrightError: a port is taken.
         """
         for port in self._ports:
             server = SERVERS[port.protocol](self.answer)
-            await server.start(self._place.application, port.number)
+            try:
+                await server.start(self._place.application, port.number)
+            except OSError as error:
+                where = f"{self._place.application}:{port.number}"
+                raise MeshwrightError(f"{self.instance} cannot listen on {where}: {error.strerror}") from error
             self._servers.append(server)
 
     async def stop(self) -> None:

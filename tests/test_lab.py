@@ -1,0 +1,219 @@
+"""Labs on real Envoys: the whole shop serves, faults are survived, and nothing is left behind, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from meshwright.documents.load import load
+from meshwright.documents.settings import load_project
+from meshwright.errors import MeshwrightError, UsageError
+from meshwright.graph import resolve
+from meshwright.lab.exchange import Fault, Request
+from meshwright.lab.lab import Lab
+from meshwright.lab.topology import roles
+from meshwright.model.identity import Key, Kind
+from processes import alive, descendants, is_envoy, until
+
+if TYPE_CHECKING:
+    from meshwright.model.state import State
+
+pytestmark = pytest.mark.envoy
+
+SHOP = Path(__file__).parent.parent / "examples" / "shop"
+HOME = Request(authority="shop.example", path="/home?a=b", headers={"x-customer": "ada"})
+TWO = {"payment-v1": 2}
+
+
+@pytest.fixture
+def shop() -> State:
+    """The shop's definitions."""
+    project = load_project(SHOP / "meshwright.yaml")
+    return load(project.definitions, project.load_settings()).state
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of our own for temporary folders, so that what is left of them can be seen."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def left(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return [one.name for one in folder.iterdir()]
+
+
+async def test_the_shop_serves_every_protocol_through_real_envoys(shop: State) -> None:
+    """One request at the gateway reaches every node, over HTTP, HTTP/2, gRPC and TCP, by discovery through DNS."""
+    async with Lab(shop, stack="shop") as lab:
+        seen: dict[str, str] = {}
+        for _ in range(40):
+            reply = await lab.request(HOME)
+            assert reply.ok, [one for one in reply.walk() if one.status != 200]
+            assert reply.path == HOME.path
+            seen |= {one.node: one.protocol for one in reply.walk()}
+        assert seen == {
+            "web": "http",
+            "cart": "http",
+            "catalog": "http2",
+            "orders": "http",
+            "inventory": "grpc",
+            "payment-v1": "http",
+            "payment-v2": "http",
+            "ledger": "tcp",
+        }
+        assert {"payment-v1.shop.internal", "ledger.shop.internal"} <= set(lab.fleet.names.asked)
+        found = set()
+        for one in lab.fleet.instances:
+            _, text = await one.administration("/config_dump?resource=dynamic_active_clusters")
+            clusters = [item["cluster"] for item in json.loads(text).get("configs", [])]
+            found |= {item.get("type") for item in clusters if item["name"].startswith("cds_egress_")}
+        assert found == {"STRICT_DNS", "LOGICAL_DNS"}
+
+
+async def test_headers_choose_a_version_and_gateways_rewrite(shop: State) -> None:
+    """What the definitions say holds on the wire: the testers' route, and the prefix that partners' requests lose."""
+    async with Lab(shop, stack="shop") as lab:
+        tester = Request(authority="shop.example", headers={"x-payment-version": "v2"})
+        for _ in range(10):
+            reply = await lab.request(tester)
+            assert "payment-v1" not in {one.node for one in reply.walk()}
+        partner = await lab.request(Request(authority="shop.example", path="/orders/42"))
+        assert (partner.node, partner.path) == ("orders", "/42")
+
+
+async def test_a_slow_or_broken_instance_is_survived_by_the_other(shop: State) -> None:
+    """Timeout and retries, with real discovery of both instances."""
+    async with Lab(shop, stack="shop", instances=TWO) as lab:
+        bad, good = lab.workloads("payment-v1")
+        for fault in (Fault(delay=2.0), Fault(status=503), Fault(hang_up=True)):
+            bad.fault, before = fault, bad.received
+            replies = await asyncio.gather(*(lab.request(HOME) for _ in range(20)))
+            assert all(reply.ok for reply in replies)
+            assert bad.received > before
+            assert bad.instance not in {one.instance for reply in replies for one in reply.walk()}
+            assert good.received
+        bad.fault = Fault()
+        replies = [await lab.request(HOME) for _ in range(30)]
+        assert bad.instance in {one.instance for reply in replies for one in reply.walk()}
+
+
+async def test_envoys_serve_while_the_control_plane_is_dead_and_find_it_again(shop: State) -> None:
+    """A crash costs no request; the restarted server goes on from its disk and sees every proxy."""
+    async with Lab(shop, stack="shop") as lab:
+        await lab.control.kill()
+        assert not alive(lab.control.pid)
+        for _ in range(10):
+            assert (await lab.request(HOME)).ok
+        await lab.control.start()
+        wanted = len(lab.fleet.instances)
+        for _ in range(200):
+            if len((await asyncio.to_thread(lab.client().status))["proxies"]) == wanted:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail(f"not all of {wanted} Envoys came back")
+        await lab.propagated(1)
+        assert (await lab.request(HOME)).ok
+
+
+async def test_a_lab_leaves_nothing_behind(shop: State, temporary: Path) -> None:
+    """After success, and after an exception inside."""
+    pids: list[int] = []
+
+    async def look(*, fail: bool) -> None:
+        async with Lab(shop, stack="shop") as lab:
+            pids.extend(one.envoy.pid for one in lab.fleet.instances if one.envoy is not None)
+            pids.append(lab.control.pid)
+            assert all(alive(pid) for pid in pids[-10:])
+            assert left(temporary)
+            if fail:
+                raise ZeroDivisionError
+
+    await look(fail=False)
+    assert not any(alive(pid) for pid in pids)
+    with pytest.raises(ZeroDivisionError):
+        await look(fail=True)
+    assert len(pids) == 20
+    assert not any(alive(pid) for pid in pids)
+    assert not descendants(os.getpid())
+    assert not left(temporary)
+
+
+async def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(
+    shop: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because a Unix socket's path may not be so long; the error holds the end of Envoy's log."""
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    with pytest.raises(MeshwrightError, match=r"(?s)The Envoy of .* ended with status 1.*exceeds maximum"):
+        async with Lab(shop, stack="shop"):
+            pytest.fail("it started")
+    assert not descendants(os.getpid())
+    assert not left(deep)
+
+
+def test_unknown_instances_are_refused(shop: State) -> None:
+    """A typo must not run one instance in silence."""
+    with pytest.raises(UsageError, match="paymnt"):
+        roles(resolve(shop), {"paymnt": 2})
+    with pytest.raises(UsageError, match="0 instances"):
+        roles(resolve(shop), {"cart": 0})
+
+
+def test_a_lab_runs_one_mesh(shop: State) -> None:
+    """Two meshes have no common control plane stack."""
+    other = Key.of_mesh("other")
+    with pytest.raises(UsageError, match="other, shop"):
+        Lab(shop.put(type(next(iter(shop)))(key=other, spec=next(iter(shop.of(Kind.MESH))).spec)))
+
+
+KEPT = """
+import asyncio, sys
+from pathlib import Path
+from meshwright.documents.load import load
+from meshwright.documents.settings import load_project
+from meshwright.lab import interrupts
+from meshwright.lab.lab import Lab
+
+async def keep():
+    project = load_project(Path(sys.argv[1]))
+    async with Lab(load(project.definitions, project.load_settings()).state):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+    return 0
+
+sys.exit(interrupts.run(keep()))
+"""
+
+
+@pytest.mark.parametrize("ready", [False, True], ids=["starting", "running"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_survives_a_signal(number: signal.Signals, ready: bool, tmp_path: Path) -> None:
+    """Asked to end, a lab cleans up after itself; killed, the kernel ends its processes."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", KEPT, str(SHOP / "meshwright.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as lab:
+        if ready:
+            assert lab.stdout is not None
+            assert lab.stdout.readline() == b"ready\n"
+        until(lambda: any(is_envoy(pid) for pid in descendants(lab.pid)))
+        started = descendants(lab.pid)
+        lab.send_signal(number)
+        _, err = lab.communicate(timeout=30)
+    if number is signal.SIGKILL:
+        until(lambda: not any(alive(pid) for pid in started))
+        return
+    assert lab.returncode == 128 + number, err.decode()
+    assert not any(alive(pid) for pid in started)
+    assert not list(tmp_path.iterdir())
