@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
+import time
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import boto3
 import msgspec
 import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
@@ -30,7 +34,7 @@ from meshwright.trust.sigv4 import (
 from settings import SHARED, examples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FOLDER = SHARED / "vectors" / "sigv4"
@@ -418,6 +422,59 @@ def test_a_query_spelled_otherwise_keeps_its_signature(signed: str, sent: str) -
     """Order, upper case in an escape and the sign after an empty parameter mean nothing."""
     request = msgspec.structs.replace(_signed(target=f"/?{signed}"), query=sent.encode())
     assert verify(request, *_here()) == KEY
+
+
+@pytest.fixture
+def received() -> Iterator[tuple[str, list[Request]]]:
+    """The address of a server that answers every request with an empty object, and what it received."""
+    requests: list[Request] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            requests.append(Request.of(self.command, self.path, self.headers.items(), body))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_GET = do_PUT = do_DELETE = answer  # noqa: N815 - the names that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", requests
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("token", [None, "a session token/+="])
+def test_what_boto3_sends_is_accepted(received: tuple[str, list[Request]], token: str | None) -> None:
+    """Over real HTTP: ARNs in the query, names that need escaping in the path, bodies."""
+    endpoint, requests = received
+    client = boto3.client(
+        SERVICE,
+        region_name=REGION,
+        endpoint_url=endpoint,
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+        aws_session_token=token,
+    )
+    arn = "arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualService/cart.shop.local"
+    client.list_tags_for_resource(resourceArn=arn, limit=5)
+    client.describe_virtual_service(meshName="a b~ü", virtualServiceName="x/y?z=+%2F&..")
+    client.create_mesh(meshName="shop", tags=[{"key": "ü", "value": ""}])
+    client.untag_resource(resourceArn=arn, tagKeys=["a", "b"])
+    client.delete_mesh(meshName=".hidden")
+    client.close()
+    assert [one.method for one in requests] == ["GET", "GET", "PUT", "PUT", "DELETE"]
+    assert b"resourceArn=arn%3Aaws" in requests[0].query
+    secret = AccessKeySecret(secret=SECRET, token=token)
+    for request in requests:
+        assert verify(request, {KEY: secret}.get, REGION, SERVICE, time.time_ns() // 1_000_000) == KEY
 
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
