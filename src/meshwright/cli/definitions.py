@@ -33,7 +33,7 @@ def definition_arguments(command: Command) -> Command:
             multiple=True,
             metavar="KEY=VALUE",
             help="A value for a template's parameter or ${KEY}; may be repeated.",
-        ),  # fmt: skip
+        ),
         click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path)),
     ):
         command = add(command)

@@ -104,7 +104,8 @@ def _told(graph: Graph, resource: Resource, fault: Fault, world: World) -> Itera
         if fault.missing in world.unread:
             return
         if world.has_all(graph, fault.missing.mesh):
-            detail = " ".join(filter(None, (near_name(graph, fault.missing), detail)))
+            part = "" if world.whole else "With the mesh itself among them, the files are taken for the whole of it."
+            detail = " ".join(filter(None, (near_name(graph, fault.missing), detail, part)))
         elif fault.missing.kind is Kind.MESH:
             return
         else:

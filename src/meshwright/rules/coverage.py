@@ -75,7 +75,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
             (other.grpc or not self.grpc)
             and self.method in {None, other.method}
             and self.scheme in {None, other.scheme}
-            and self.hostname in {None, other.hostname}
+            and _hosts_cover(self.hostname, other.hostname)
             and self.paths.cover(other.paths)
             and all(any(_implies(given, wanted) for given in other.headers) for wanted in self.headers)
             and all(any(_same_query(given, wanted) for given in other.query) for wanted in self.query)
@@ -128,6 +128,13 @@ def _hostname(hostname: GatewayRouteHostnameMatch | None) -> str | None:
     if hostname is None:
         return None
     return f"={hostname.exact}".lower() if hostname.exact is not None else f"*{hostname.suffix}".lower()
+
+
+def _hosts_cover(wide: str | None, narrow: str | None) -> bool:
+    """Whether every Host that fits `narrow` fits `wide`."""
+    if wide is None or wide == narrow:
+        return True
+    return narrow is not None and wide.startswith("*") and narrow[1:].endswith(wide[1:])
 
 
 def _implies(given: HttpRouteHeader, wanted: HttpRouteHeader) -> bool:

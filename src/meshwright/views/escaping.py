@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&])")
 
 
 def terminal(text: object) -> str:
     r"""`text` on one line, control and direction-changing characters as `\x1b` or `\u202e`."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
+
+
+def xml(text: object) -> str:
+    """`text` on one line without what XML 1.0 cannot hold; what is markup in XML is the caller's to escape."""
+    return _NO_XML.sub("\ufffd", terminal(text))
 
 
 def markdown(text: object) -> str:

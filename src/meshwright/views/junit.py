@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from meshwright.views.escaping import terminal
+from meshwright.views.escaping import xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,14 +71,8 @@ def _line(one: Diagnostic) -> str:
 
 
 def _plain(text: str) -> str:
-    return escape(_xml(text))
+    return escape(xml(text))
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_xml(text))
-
-
-def _xml(text: str) -> str:
-    """`text` without what XML 1.0 cannot hold."""
-    shown = terminal(text)
-    return "".join(one if one not in "\ufffe\uffff" and not "\ud800" <= one <= "\udfff" else "�" for one in shown)
+    return quoteattr(xml(text))
