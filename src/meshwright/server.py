@@ -217,6 +217,9 @@ def _listening(address: Address) -> Iterator[socket.socket]:
             "address with --listen."
         ) from error
     with listening:
+        # Accepted sockets inherit it. asyncio leaves Nagle's algorithm on for sockets made so, and each answer, sent
+        # in two writes, would wait 40 ms for the client's delayed ack; uvloop turns it off by itself.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listening
 
 

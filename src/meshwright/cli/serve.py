@@ -164,6 +164,10 @@ def _log_to_stderr() -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""What every record carries; the rest is what the call gave as `extra`."""
+
+
 class _Logfmt(logging.Formatter):
     """One line a record, `key=value` with quotes where needed, whatever was logged; times in UTC."""
 
@@ -174,6 +178,9 @@ class _Logfmt(logging.Formatter):
             "from": record.name.removeprefix("meshwright."),
             "message": record.getMessage(),
         }
+        own = {name: str(value) for name, value in vars(record).items() if name not in _STANDARD and value != ""}
+        if record.name.startswith("meshwright"):
+            fields |= own
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return " ".join(f"{name}={self._quoted(value)}" for name, value in fields.items())
