@@ -101,7 +101,7 @@ class _Writer:
         """Say that a resource is called by its logical id."""
         told = f"{name} has no {field}; it is called {name!r} by its logical id"
         detail = "CloudFormation would make up a name; give one so that both say the same."
-        self._findings.add(ASSUMED, self.file, place, told, detail, severity=Severity.INFO)
+        self._findings.add(ASSUMED, self.file, place, told, detail, severity=Severity.WARNING)
 
     def request(self, kind: Kind, properties: Any, place: Place) -> Table:
         """The properties of a resource as the API's request."""
@@ -151,7 +151,7 @@ class _Writer:
         if isinstance(value, Arn) and path.rpartition(".")[2] in _NAMING:
             told = f"{path}: Ref gives an ARN in CloudFormation; it is read as the name {value.key.name!r}"
             detail = f"Write Fn::GetAtt with {value.key.kind.type_name}Name."
-            self._findings.add(ASSUMED, self.file, place, told, detail, severity=Severity.INFO, path=path)
+            self._findings.add(ASSUMED, self.file, place, told, detail, severity=Severity.WARNING, path=path)
             return value.key.name
         wants_text = info is None or isinstance(info, inspect.StrType)
         if wants_text and isinstance(value, bool):

@@ -14,7 +14,7 @@ import msgspec
 
 from meshwright.diagnostics import Source
 from meshwright.documents.findings import DUPLICATE, INCOMPLETE
-from meshwright.documents.positions import UNKNOWN, Place, Table, reach
+from meshwright.documents.positions import UNKNOWN, Items, Place, Table, reach
 from meshwright.model import SPECS, DecodeError, Key, Kind, Problem, Resource, State, decode
 from meshwright.model.scalars import ResourceName
 from meshwright.model.specs import TagRef
@@ -107,7 +107,8 @@ class Assembly:
                 self._missing(draft, field)
             elif value is not UNKNOWN and not isinstance(value, str):
                 told = f"{field} takes text, found {value!r}"
-                self._findings.add("MW001", draft.file, draft.wire.place_of(field), told, "Quote it.", path=field)
+                detail = "" if isinstance(value, Table | Items) else "Quote it."
+                self._findings.add("MW001", draft.file, draft.wire.place_of(field), told, detail, path=field)
         names = [str(value) for value in values if isinstance(value, str)]
         if len(names) != len(fields):
             return None

@@ -1,12 +1,14 @@
 """Which files to read, and their text.
 
-The one rule: what the user named and cannot be read is an error; what a folder merely holds is a finding.
+The one rule: what cannot be opened is an error, because nobody knows what it holds; what cannot be understood is a
+finding.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshwright.documents.positions import Fault
@@ -14,7 +16,6 @@ from meshwright.errors import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from meshwright.documents.positions import Place
 
@@ -24,6 +25,7 @@ SUFFIXES = frozenset({".json", ".yaml", ".yml", ".template"})
 MOST_BYTES = 32 * 1024 * 1024
 """The size of the largest file that is read."""
 
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]"  # what YAML allows nowhere
 )
@@ -58,7 +60,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for root, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for name in sorted(files):
-            path = folder / os.path.relpath(root, folder) / name if root != str(folder) else folder / name
+            path = Path(root, name)
             if not name.startswith(".") and path.suffix in SUFFIXES and path.is_file():
                 yield path
 
@@ -68,7 +70,7 @@ def _refuse(error: OSError) -> None:
 
 
 def read_text(path: Path) -> tuple[str, Fault | None]:
-    """The text of a file, or what keeps it from being text.
+    """The text of a file, and what keeps it from being read as text, if anything does.
 
     Raises:
         UnreadableError: the file cannot be opened or read.
@@ -78,20 +80,26 @@ def read_text(path: Path) -> tuple[str, Fault | None]:
             raw = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         raise UnreadableError(f"{path} cannot be read: {_reason(error)}.") from None
+    fault = _raw_fault(raw)
+    if fault is not None:
+        return raw.decode("utf-16" if raw.startswith(_UTF16) else "latin-1", "replace"), fault
+    text = raw.decode("utf-8-sig")
+    return text, control_fault(text)
+
+
+def _raw_fault(raw: bytes) -> Fault | None:
     if len(raw) > MOST_BYTES:
-        limit = MOST_BYTES // 1024**2
-        return "", Fault(
-            (1, 1), f"the file is larger than {limit} MB", "Split it, or keep it out of the definitions."
-        )
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "", Fault((1, 1), "the file is written in UTF-16", "Save it as UTF-8.")
+        told = f"the file is larger than {MOST_BYTES // 1024**2} MB"
+        return Fault((1, 1), told, "Split it, or keep it out of the definitions.")
+    if raw.startswith(_UTF16):
+        return Fault((1, 1), "the file is written in UTF-16", "Save it as UTF-8.")
     try:
-        text = raw.decode("utf-8-sig")
+        raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         told = f"the file is not UTF-8: byte 0x{raw[error.start]:02x} means nothing here"
         before = raw[: error.start].decode("utf-8", "replace")
-        return "", Fault(_end(before), told, "Save it as UTF-8; a binary file is no definition.")
-    return text, control_fault(text)
+        return Fault(_end(before), told, "Save it as UTF-8; a binary file is no definition.")
+    return None
 
 
 def control_fault(text: str) -> Fault | None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshwright.diagnostics import Severity
 from meshwright.documents.drafts import Draft
-from meshwright.documents.findings import INCOMPLETE, UNSUPPORTED
+from meshwright.documents.findings import ASSUMED, INCOMPLETE, UNSUPPORTED
 from meshwright.documents.kubernetes_specs import SPECIAL, Names, default_name, rewritten
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table
 from meshwright.documents.selectors import selects
@@ -56,6 +57,11 @@ class Manifest(msgspec.Struct, frozen=True):
         """The object's namespace or `UNKNOWN`; `default` where it says nothing, as kubectl has it."""
         namespace = self._metadata.get("namespace")
         return UNKNOWN if namespace is UNKNOWN else str(namespace or "default")
+
+    @property
+    def namespaced(self) -> bool:
+        """Whether the object itself says its namespace."""
+        return bool(self._metadata.get("namespace"))
 
     @property
     def labels(self) -> Mapping[str, Any]:
@@ -181,6 +187,7 @@ class _Cluster:
         wire = Table(one.place)
         at = one.value.place_of("metadata")
         if kind is not Kind.MESH:
+            self._assume_namespace(one, at)
             wire.put("meshName", self._mesh(one), at)
         if kind is Kind.GATEWAY_ROUTE:
             wire.put(Kind.VIRTUAL_GATEWAY.name_field, self._gateway(one), at)
@@ -189,6 +196,13 @@ class _Cluster:
         spec, problems = rewritten(one.spec, kind, one.namespace, self._names)
         wire.put("spec", spec, one.value.place_of("spec"))
         return self._drafted(kind, wire, one, one.place, tuple(problems))
+
+    def _assume_namespace(self, one: Manifest, at: Place) -> None:
+        if one.namespaced or not self._findings.first(one.file, "namespace"):
+            return
+        told = f"{one.kind} {one.name!r} names no namespace; it is taken to be in 'default'"
+        detail = "Without one, kubectl's own setting decides; write metadata.namespace."
+        self._findings.add(ASSUMED, one.file, at, told, detail, severity=Severity.WARNING)
 
     def _drafted(self, kind: Kind, wire: Table, one: Manifest, place: Place, problems: Any = ()) -> Draft:
         return Draft(kind=kind, wire=wire, file=one.file, place=place, lax=one.lax, hints=SPECIAL, problems=problems)

@@ -91,7 +91,7 @@ class _Loading:
         file = path.as_posix()
         text, unreadable = read_text(path)
         if unreadable is not None:
-            return self._unreadable(file, unreadable, about_meshes=named)
+            return self._unreadable(file, unreadable, text, named=named)
         parsed = _parsed(path, text)
         variables = "${" in text or "{{" in text or (path.suffix == ".json" and "$" in text)
         substitution = Substitution(self._settings.parameters, file, self._findings) if variables else None
@@ -99,15 +99,15 @@ class _Loading:
         if substitution is not None and count:
             substitution.report()
         if parsed.fault is not None:
-            mentioned = bool(_ABOUT_MESHES.search(text))
-            count += self._unreadable(file, parsed.fault, about_meshes=named or mentioned)
+            count += self._unreadable(file, parsed.fault, text, named=named)
         return count
 
-    def _unreadable(self, file: str, fault: Fault, *, about_meshes: bool) -> int:
+    def _unreadable(self, file: str, fault: Fault, text: str, *, named: bool) -> int:
         """A folder may hold files that are not meant for us; only what seems to be is reported."""
-        if about_meshes:
+        reported = named or _ABOUT_MESHES.search(text) is not None
+        if reported:
             self._findings.add_faults(file, fault)
-        return int(about_meshes)
+        return int(reported)
 
     def _document(self, document: Document, file: str, substitution: Substitution | None) -> int:
         value, place = document.value, document.place

@@ -21,6 +21,7 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 _VARIABLE = re.compile(rf"(\$?)\$\{{({_NAME})\}}|\{{\{{\s*\.?({_NAME})\s*\}}\}}")
 _BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)\Z")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\$\{[^}]*\}", re.DOTALL)
+_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 
 class Substitution:
@@ -31,7 +32,7 @@ class Substitution:
         self._file = file
         self._findings = findings
         self.loose = False
-        """Whether an unquoted variable was replaced, so that text may stand for a number."""
+        """Whether a variable was replaced, so that text may stand for a number: `{port: "${PORT}"}` needs its quotes."""
         self._missing: dict[str, tuple[str, list[Place]]] = {}
 
     def apply(self, value: Any, place: Place) -> Any:
@@ -62,16 +63,16 @@ class Substitution:
             if match[1]:
                 parts.append(match[0][1:])
                 continue
-            value = self._given(match[2] or match[3], match[0], place, loose=isinstance(text, Unquoted))
+            value = self._given(match[2] or match[3], match[0], place)
             missing = missing or value is UNKNOWN
             parts.append("" if value is UNKNOWN else value)
         if missing or self._strange(_VARIABLE.sub("", text), text, place):
             return UNKNOWN
         return "".join([*parts, text[end:]])
 
-    def _given(self, name: str, written: str, place: Place, *, loose: bool = True) -> Any:
+    def _given(self, name: str, written: str, place: Place) -> Any:
         if name in self._parameters:
-            self.loose = self.loose or loose
+            self.loose = True
             return self._parameters[name]
         self._missing.setdefault(name, (written, []))[1].append(place)
         return UNKNOWN
@@ -88,7 +89,7 @@ class Substitution:
 
     def _strange(self, rest: str, text: str, place: Place) -> bool:
         """Whether an expression of a template language is left, which only that language can work out."""
-        match = _EXPRESSION.search(rest) if isinstance(text, Unquoted) else None
+        match = (_EXPRESSION if isinstance(text, Unquoted) else _BRACES).search(rest)
         if match is None:
             return False
         told = f"{match[0][:60]!r} is an expression of a template"

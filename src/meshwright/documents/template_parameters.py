@@ -62,9 +62,10 @@ class TemplateParameters:
         listed = type_name == "CommaDelimitedList" or type_name.startswith("List<")
         parts = [one.strip() for one in value.split(",")] if listed else [value]
         faults = [fault for one in parts for fault in _faults(declared, type_name, one)]
+        shown = "given" if _text(declared.get("NoEcho")) == "true" else repr(value[:80])
         for fault in faults:
             where = self._declared.places[name]
-            self._findings.add(UNRESOLVED, self._file, where, f"the parameter {name} is {value!r}: {fault}")
+            self._findings.add(UNRESOLVED, self._file, where, f"the parameter {name} is {shown}, but {fault}")
         if faults:
             return UNKNOWN
         return _items(parts, place) if listed else value

@@ -27,4 +27,4 @@ kind: VirtualNode
 from meshwright.diagnostics import Severity
 from meshwright.rules.rule import Rule
 
-RULE = Rule(code="MW014", name="unsupported-definition", severity=Severity.WARNING, page=__doc__.strip())
+RULE = Rule(code="MW014", name="unsupported-definition", severity=Severity.ERROR, page=__doc__.strip())
