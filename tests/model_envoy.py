@@ -44,10 +44,12 @@ class ModelEnvoy:
         self._nonces: dict[str, str] = {}
         self._versions: dict[str, str] = {}
         self._held: Request | None = None
-        self._refused_once: set[tuple[str, str, str]] = set()
+        self._reconnected = False
+        self._refused_once: set[tuple[str, str]] = set()
 
     def connect(self, stream: Stream | None = None) -> None:
         """Open the stream, or another one with what was had before."""
+        self._reconnected = stream is not None
         self.stream = stream or self.stream
         self.inbox.clear()
         self.outbox.clear()
@@ -76,7 +78,7 @@ class ModelEnvoy:
         whole = response.type_url in REFERRED
         bad = [one for one in response.resources if one.version.endswith("!")]
         good = [one for one in response.resources if one not in bad]
-        self._refused_once.update((one.type_url, one.name, one.version) for one in response.resources if bad)
+        self._refused_once.update((one.type_url, one.name) for one in response.resources if bad)
         if response.type_url == ENDPOINT:
             # Envoy stops waiting for endpoints also when it cannot use them.
             self.warming -= {one.name for one in response.resources}.union(response.removed)
@@ -94,12 +96,17 @@ class ModelEnvoy:
         raise AssertionError("the two never stop talking")
 
     def _give_up(self) -> bool:
-        """The time for the first endpoints is over: state of the world cannot say that there are none."""
-        if self.delta or self._held is None:
+        """The time for the first endpoints is over (15 s in Envoy), where nobody could know that it waits for them.
+
+        State of the world cannot say that there are none; and on a new stream Envoy says that it has the endpoints
+        without saying that a cluster of its still waits for them.
+        """
+        if not self.warming or (self.delta and not self._reconnected):
             return False
         self.warming.clear()
-        self.outbox.append(self._held)
-        self._held = None
+        if self._held is not None:
+            self.outbox.append(self._held)
+            self._held = None
         return True
 
     def reconnect_versions(self, url: str) -> dict[str, str]:
@@ -184,5 +191,5 @@ class ModelEnvoy:
         for one in response.resources:
             known = self.config[url].get(one.name)
             again = known is not None and known.version == one.version
-            mended = (url, one.name, one.version) in self._refused_once
+            mended = (url, one.name) in self._refused_once  # what a refusal left it with is not certain
             assert not again or url == ENDPOINT or mended, f"{one.name} was sent although it was there"

@@ -1,0 +1,70 @@
+"""A control loop and an ADS server for tests, with snapshots made by hand instead of from definitions."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from ads_client import AdsClient
+from handmade import NODE, snapshot
+from meshwright.ads.server import AdsServer
+from meshwright.control import Control
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.model.state import Resource, State
+from meshwright.store.contract import Head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.snapshot.resources import EnvoyResource, Placement, Snapshot
+
+
+class Stage:
+    """Publish resources by hand; every publication is a revision that touches `NODE`."""
+
+    def __init__(self, *nodes: Key) -> None:
+        self.nodes = nodes or (NODE,)
+        self.offered: tuple[EnvoyResource, ...] = ()
+        self.control = Control(self.build, lambda: time.time_ns() // 1_000_000)
+        self.server = AdsServer(self.control)
+        self.port = 0
+        self.builds = 0
+
+    def build(self, _graph: Graph, node: Key, _placement: Placement) -> Snapshot:
+        """What was published last."""
+        self.builds += 1
+        return snapshot(*self.offered, node=node)
+
+    def publish(self, *resources: EnvoyResource) -> int:
+        """Offer exactly `resources`; the revision."""
+        self.offered = resources
+        number = self.control.revision + 1
+        nodes = [Resource(key=node, spec=VirtualNodeSpec(), stack=str(number)) for node in self.nodes]
+        self.control.publish(Head(number, State(nodes)))
+        return number
+
+    def client(self, *, delta: bool, node: Key = NODE, instance: str = "one") -> AdsClient:
+        """A client that says it is `instance` of `node`."""
+        said = {"id": node.path, "metadata": {"meshwright": {"instance": instance}}}
+        return AdsClient(f"127.0.0.1:{self.port}", said, delta=delta)
+
+    async def restart(self) -> None:
+        """Another server on the same port."""
+        await self.server.stop()
+        self.server = AdsServer(self.control)
+        await self.server.start("127.0.0.1", self.port)
+
+
+@contextlib.asynccontextmanager
+async def staged(*resources: EnvoyResource) -> AsyncIterator[Stage]:
+    """A server that offers `resources`, stopped on leaving."""
+    stage = Stage()
+    stage.publish(*resources)
+    stage.port = await stage.server.start("127.0.0.1", 0)
+    try:
+        yield stage
+    finally:
+        await stage.server.stop()

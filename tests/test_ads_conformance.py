@@ -1,0 +1,303 @@
+"""The scenarios of the xDS conformance harness, and more, against the server over real gRPC.
+
+The tables are those of ii/xds-test-harness (Apache-2.0, https://github.com/ii/xds-test-harness: subscribing.feature,
+unsubcribing.feature, delta.feature), for the aggregated variants; the code is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from handmade import cluster, plain
+from meshwright.snapshot.messages import unpacked
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource
+from stage import Stage, staged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ads_client import AdsClient
+
+TYPES = {"CDS": CLUSTER, "LDS": LISTENER, "RDS": ROUTE, "EDS": ENDPOINT}
+
+
+def made(service: str, names: str, version: str = "1", **newer: str) -> list[EnvoyResource]:
+    """Resources with the letters of `names`, all of one version but those in `newer`."""
+    return [plain(TYPES[service], name, newer.get(name, version)) for name in names]
+
+
+def told(response: Any) -> dict[str, str]:
+    """Name to version of what a response of either protocol holds."""
+    if hasattr(response, "removed_resources"):
+        assert all(one.resource.value == f"{one.name} {one.version}".encode() for one in response.resources)
+        return {one.name: one.version for one in response.resources}
+    return dict(one.value.decode().split() for one in response.resources)
+
+
+@contextlib.asynccontextmanager
+async def quiet(stage: Stage, *, delta: bool) -> AsyncIterator[AdsClient]:
+    """A client of `stage`; at the end the server must have nothing more to say."""
+    async with stage.client(delta=delta) as client:
+        yield client
+        assert await client.silence(), "the service responded more than necessary"
+
+
+@pytest.mark.parametrize("service", ["CDS", "LDS"])
+async def test_a_wildcard_gets_everything_in_one_response(service: str) -> None:
+    """State of the world, row 1."""
+    async with staged(*made(service, "ABC")) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service])
+        response = await client.hear()
+        assert told(response) == {"A": "1", "B": "1", "C": "1"}
+        await client.ack(response)
+
+
+@pytest.mark.parametrize("service", ["CDS", "LDS"])
+async def test_a_wildcard_gets_updates(service: str) -> None:
+    """State of the world, row 2: the whole set, with the change."""
+    async with staged(*made(service, "ABC")) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service])
+        await client.ack(await client.hear())
+        stage.publish(*made(service, "ABC", A="2"))
+        response = await client.hear()
+        assert told(response) == {"A": "2", "B": "1", "C": "1"}
+        await client.ack(response)
+
+
+@pytest.mark.parametrize("service", ["CDS", "LDS"])
+async def test_a_wildcard_gets_what_is_added(service: str) -> None:
+    """State of the world, row 3."""
+    async with staged(*made(service, "ABC")) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service])
+        await client.ack(await client.hear())
+        stage.publish(*made(service, "ABCD"))
+        response = await client.hear()
+        assert told(response) == dict.fromkeys("ABCD", "1")
+        await client.ack(response)
+
+
+@pytest.mark.parametrize(
+    ("service", "offered", "wanted"),
+    [("CDS", "ABCD", "BD"), ("LDS", "GBLD", "LG"), ("RDS", "AB", "AB"), ("EDS", "AB", "AB")],
+)
+async def test_a_named_subscription_gets_only_what_it_names(service: str, offered: str, wanted: str) -> None:
+    """State of the world, row 4."""
+    async with staged(*made(service, offered)) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service], resource_names=list(wanted))
+        response = await client.hear()
+        assert told(response) == dict.fromkeys(wanted, "1")
+        await client.ack(response, resource_names=list(wanted))
+
+
+@pytest.mark.parametrize(
+    ("service", "offered", "wanted", "changed", "expected"),
+    [
+        ("CDS", "ABCD", "BD", "B", {"B": "2", "D": "1"}),
+        ("LDS", "GBLD", "LG", "G", {"G": "2", "L": "1"}),
+        ("RDS", "ABCD", "BD", "B", {"B": "2"}),
+        ("EDS", "ABCD", "BD", "B", {"B": "2"}),
+    ],
+)
+async def test_an_update_is_the_set_for_clusters_and_listeners_and_the_change_for_others(
+    service: str, offered: str, wanted: str, changed: str, expected: dict[str, str]
+) -> None:
+    """State of the world, rows 5 and 6."""
+    async with staged(*made(service, offered)) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service], resource_names=list(wanted))
+        await client.ack(await client.hear(), resource_names=list(wanted))
+        stage.publish(*made(service, offered, **{changed: "2"}))
+        response = await client.hear()
+        assert told(response) == expected
+        await client.ack(response, resource_names=list(wanted))
+
+
+@pytest.mark.parametrize(
+    ("service", "offered", "wanted", "new", "expected"),
+    [
+        ("CDS", "ABCD", "AZ", "Z", {"A": "1", "Z": "2"}),
+        ("LDS", "GBLD", "BDX", "X", {"B": "1", "D": "1", "X": "2"}),
+        ("RDS", "ABCD", "AZ", "Z", {"Z": "2"}),
+        ("EDS", "ABCD", "AZ", "Z", {"Z": "2"}),
+    ],
+)
+async def test_what_does_not_exist_is_sent_when_it_does(
+    service: str, offered: str, wanted: str, new: str, expected: dict[str, str]
+) -> None:
+    """State of the world, rows 7 and 8."""
+    async with staged(*made(service, offered)) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service], resource_names=list(wanted))
+        response = await client.hear()
+        assert set(told(response)) == set(wanted) & set(offered)
+        await client.ack(response, resource_names=list(wanted))
+        stage.publish(*made(service, offered), *made(service, new, "2"))
+        response = await client.hear()
+        assert told(response) == expected
+        await client.ack(response, resource_names=list(wanted))
+
+
+@pytest.mark.parametrize(("service", "other"), [("CDS", "LDS"), ("RDS", "EDS")])
+@pytest.mark.parametrize("delta", [True, False])
+async def test_several_types_share_one_stream(service: str, other: str, delta: bool) -> None:
+    """Row 9, and the incremental counterpart."""
+    field = "resource_names_subscribe" if delta else "resource_names"
+    offered = [*made(service, "ABC"), *made(other, "ABC")]
+    async with staged(*offered) as stage, quiet(stage, delta=delta) as client:
+        for one in (service, other):
+            await client.say(TYPES[one], **{field: ["B"]})
+            response = await client.hear()
+            assert (response.type_url, told(response)) == (TYPES[one], {"B": "1"})
+            await client.ack(response, **({} if delta else {field: ["B"]}))
+        stage.publish(*made(service, "ABC", B="2"), *made(other, "ABC"))
+        response = await client.hear()
+        assert (response.type_url, told(response)) == (TYPES[service], {"B": "2"})
+        await client.ack(response, **({} if delta else {field: ["B"]}))
+
+
+@pytest.mark.parametrize(
+    ("service", "offered", "wanted", "kept", "changed"),
+    [("CDS", "FABCD", "CAB", "AC", "AC"), ("LDS", "GBLD", "BD", "B", "B"), ("RDS", "GBLD", "BD", "B", "B"),
+     ("EDS", "GBLD", "BD", "B", "B")],
+)  # fmt: skip
+async def test_unsubscribing_from_some_gets_only_the_rest(
+    service: str, offered: str, wanted: str, kept: str, changed: str
+) -> None:
+    """State of the world, unsubscribing, rows 1 and 2."""
+    async with staged(*made(service, offered)) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service], resource_names=list(wanted))
+        response = await client.hear()
+        await client.ack(response, resource_names=list(wanted))
+        await client.ack(response, resource_names=list(kept))
+        await client.say(TYPES["RDS" if service != "RDS" else "EDS"], resource_names=["none"])
+        stage.publish(*made(service, offered, **dict.fromkeys(changed, "2")))
+        response = await client.hear()
+        assert told(response) == dict.fromkeys(changed, "2")
+        await client.ack(response, resource_names=list(kept))
+
+
+@pytest.mark.parametrize("service", TYPES)
+async def test_unsubscribing_from_all_is_no_wildcard(service: str) -> None:
+    """State of the world, unsubscribing, row 3."""
+    async with staged(*made(service, "ABCD")) as stage, quiet(stage, delta=False) as client:
+        await client.say(TYPES[service], resource_names=["A", "B"])
+        response = await client.hear()
+        await client.ack(response, resource_names=["A", "B"])
+        await client.ack(response, resource_names=[])
+        # An answer to a later request proves that the server has seen the one before it.
+        other = "CDS" if service != "CDS" else "LDS"
+        await client.say(TYPES[other])
+        await client.ack(await client.hear())
+        stage.publish(*made(service, "ABCD", "2"))
+
+
+@pytest.mark.parametrize("service", TYPES)
+async def test_delta_subscribing_one_after_the_other(service: str) -> None:
+    """Incremental, row 1."""
+    async with staged(*made(service, "DEF")) as stage, quiet(stage, delta=True) as client:
+        for name in "DE":
+            await client.say(TYPES[service], resource_names_subscribe=[name])
+            response = await client.hear()
+            assert told(response) == {name: "1"}
+            await client.ack(response)
+
+
+@pytest.mark.parametrize("service", TYPES)
+async def test_delta_sends_only_what_changed(service: str) -> None:
+    """Incremental, row 2."""
+    async with staged(*made(service, "ABC")) as stage, quiet(stage, delta=True) as client:
+        await client.say(TYPES[service], resource_names_subscribe=["A", "B", "C"])
+        first = await client.hear()
+        await client.ack(first)
+        stage.publish(*made(service, "ABC", A="2"))
+        second = await client.hear()
+        assert told(second) == {"A": "2"}
+        assert first.nonce != second.nonce
+        await client.ack(second)
+
+
+@pytest.mark.parametrize("service", TYPES)
+async def test_delta_says_what_does_not_exist_and_sends_it_when_it_does(service: str) -> None:
+    """Incremental, row 3."""
+    async with staged(*made(service, "A")) as stage, quiet(stage, delta=True) as client:
+        await client.say(TYPES[service], resource_names_subscribe=["A", "B"])
+        response = await client.hear()
+        assert (told(response), list(response.removed_resources)) == ({"A": "1"}, ["B"])
+        await client.ack(response)
+        stage.publish(*made(service, "AB"))
+        response = await client.hear()
+        assert told(response) == {"B": "1"}
+        await client.ack(response)
+
+
+@pytest.mark.parametrize("service", TYPES)
+async def test_delta_says_what_was_removed(service: str) -> None:
+    """Incremental, row 4."""
+    async with staged(*made(service, "AB")) as stage, quiet(stage, delta=True) as client:
+        await client.say(TYPES[service], resource_names_subscribe=["A", "B"])
+        await client.ack(await client.hear())
+        stage.publish(*made(service, "A"))
+        response = await client.hear()
+        assert (told(response), list(response.removed_resources)) == ({}, ["B"])
+        await client.ack(response)
+        stage.publish(*made(service, "AB", B="2"))
+        response = await client.hear()
+        assert told(response) == {"B": "2"}
+        await client.ack(response)
+
+
+@pytest.mark.parametrize("service", TYPES)
+async def test_delta_unsubscribing_ends_the_updates(service: str) -> None:
+    """Incremental, row 5."""
+    async with staged(*made(service, "AB")) as stage, quiet(stage, delta=True) as client:
+        await client.say(TYPES[service], resource_names_subscribe=["A", "B"])
+        await client.ack(await client.hear())
+        for number, name in enumerate("BA", 2):
+            await client.say(TYPES[service], resource_names_unsubscribe=[name])
+            # The answer to a later request proves that the server has seen the one before it.
+            await client.say(TYPES[service], resource_names_subscribe=[f"absent {name}"])
+            response = await client.hear()
+            assert (told(response), list(response.removed_resources)) == ({}, [f"absent {name}"])
+            await client.ack(response)
+            stage.publish(*made(service, "AB", A="1" if name == "B" else "3", B=str(number)))
+
+
+async def test_a_response_larger_than_four_megabytes_arrives() -> None:
+    """GRPC's usual limit is on what a client accepts, not on us."""
+    big = [EnvoyResource(type_url=CLUSTER, name=f"c{n}", version="1", body=b"x" * 1_000_000, origins=())
+           for n in range(6)]  # fmt: skip
+    async with staged(*big) as stage, stage.client(delta=True) as client:
+        await client.say(CLUSTER)
+        assert len((await client.hear()).resources) == 6
+
+
+async def test_the_node_is_only_needed_on_the_first_message() -> None:
+    """Envoy leaves it out afterwards (`set_node_on_first_message_only`)."""
+    async with staged(*made("CDS", "A"), *made("LDS", "B")) as stage, stage.client(delta=True) as client:
+        await client.say(CLUSTER)
+        await client.ack(await client.hear())
+        await client.say(LISTENER)
+        assert told(await client.hear()) == {"B": "1"}
+
+
+async def test_two_servers_give_the_same_versions_so_a_client_may_change_over() -> None:
+    """Versions come from content alone, in both protocols."""
+    async with staged(*made("CDS", "AB")) as one, staged(*made("CDS", "AB")) as two:
+        async with one.client(delta=False) as client:
+            await client.say(CLUSTER)
+            version = (await client.hear()).version_info
+        async with quiet(two, delta=False) as client:
+            await client.say(CLUSTER, version_info=version)
+        async with quiet(two, delta=True) as client:
+            await client.say(CLUSTER, initial_resource_versions={"A": "1", "B": "1"})
+
+
+async def test_real_messages_survive_the_joining_of_bytes() -> None:
+    """What is joined by hand is what protobuf reads."""
+    async with staged(cluster("a")) as stage:
+        for delta in (True, False):
+            async with stage.client(delta=delta) as client:
+                await client.say(CLUSTER)
+                (found,) = (await client.hear()).resources
+                assert unpacked(found.resource if delta else found).name == "a"
