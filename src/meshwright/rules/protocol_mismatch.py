@@ -111,6 +111,9 @@ def _finding(key: Key, spoken: str, place: Key, listens: str, path: str) -> Diag
     translated = frozenset({spoken, listens}) in _TRANSLATED
     what = "Gateway route" if key.kind is Kind.GATEWAY_ROUTE else "Route"
     name = f"{_WORDS[place.kind]} {place.name}"
+    cure = f"Use {listens}Route, or let {name} listen with {spoken}."
+    if listens == "tcp" and key.kind is Kind.GATEWAY_ROUTE:
+        cure = f"A virtual gateway takes no plain TCP; let {name} listen with {spoken}."
     return Diagnostic(
         rule=RULE.code,
         severity=Severity.WARNING if translated else Severity.ERROR,
@@ -118,7 +121,7 @@ def _finding(key: Key, spoken: str, place: Key, listens: str, path: str) -> Diag
         detail=(
             f"Envoy translates, and App Mesh asks for one protocol all the way: use {listens} for both."
             if translated
-            else f"Requests cannot get through. Make it a {listens}Route, or let {name} listen with {spoken}."
+            else f"Requests cannot get through. {cure}"
         ),
         subject=key.path,
         path=path,

@@ -78,7 +78,7 @@ def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
                     yield Diagnostic(
                         rule=RULE.code,
                         severity=severity,
-                        summary=f"Regular expression {expression!r} {fault}",
+                        summary=f"Regular expression '{expression}' {fault}",
                         detail=detail,
                         subject=resource.key.path,
                         path=path,
