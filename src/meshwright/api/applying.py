@@ -18,14 +18,13 @@ from meshwright.graph import Relation, resolve
 from meshwright.model.state import State
 from meshwright.operations import DEFAULT_QUOTAS, Stamp
 from meshwright.plan import diff, stale
-from meshwright.release import Build, Change, InvalidReleaseError, Release, Status
+from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshwright.api.services import Services
     from meshwright.plan import Plan
-    from meshwright.release import Item
 
 ATTEMPTS = 10
 """How often a release is decided anew when another process commits first."""
@@ -90,14 +89,21 @@ def from_content(content: tuple[Item, ...], mesh: str, stack: str) -> Callable[[
     """Plans that bring the whole stack to `content`.
 
     Raises:
-        DecodeError: an item's spec does not fit its kind.
+        InvalidReleaseError: an item's spec does not fit its kind.
     """
-    desired = release.restored(content)
+    desired = release.checked(content)
     return lambda observed: diff(observed, desired, stack, mesh)
 
 
 def from_plan(submitted: Plan) -> Callable[[State], Plan]:
-    """Plans that are exactly `submitted`, or stale."""
+    """Plans that are exactly `submitted`, or stale.
+
+    Raises:
+        InvalidReleaseError: a spec does not fit its kind.
+    """
+    put = release.checked(
+        Item(key=one.key, spec=one.spec, tags=one.tags) for one in submitted.changes if one.action != "delete"
+    )
 
     def planned(observed: State) -> Plan:
         moved = stale(submitted, observed)
@@ -110,11 +116,6 @@ def from_plan(submitted: Plan) -> Callable[[State], Plan]:
         # What the plan does is what the stack becomes; a plan that was edited by hand does not survive this.
         wanted = release.restored(release.content_of(observed, submitted.mesh, submitted.stack))
         kept = wanted.drop(*(one.key for one in submitted.changes if one.action == "delete"))
-        put = release.restored(
-            release.Item(key=one.key, spec=one.spec, tags=one.tags)
-            for one in submitted.changes
-            if one.action != "delete"
-        )
         again = diff(observed, kept.put(*put), submitted.stack, submitted.mesh)
         if again != submitted:
             raise StalePlanError("The plan is not one that this server makes of its changes; plan again.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.model.decoding import decode, encode
+from meshwright.model.decoding import DecodeError, Problem, decode, encode
 from meshwright.model.specs import TagRef
 from meshwright.model.state import SPECS, Resource
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
 
 _ABSENT = object()
+_TAGS = tuple[TagRef, ...]
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +41,22 @@ def decoded(key: Key, spec: Mapping[str, Any], tags: Mapping[str, str], stack: s
     """The object that `contents` took apart.
 
     Raises:
-        DecodeError: `spec` does not fit the kind; paths begin with `spec`.
+        DecodeError: `spec` does not fit the kind, or a tag the limits; paths begin with `spec` or `tags`.
     """
-    refs = tuple(TagRef(key=name, value=value) for name, value in tags.items())
+    listed = [{"key": name, "value": value} for name, value in tags.items()]
+    try:
+        refs = decode(_TAGS, listed, at="tags")
+    except DecodeError as error:
+        raise DecodeError((*_problems(key, spec), *error.problems)) from None
     return Resource(key=key, spec=decode(SPECS[key.kind], spec, at="spec"), tags=refs, stack=stack)
+
+
+def _problems(key: Key, spec: Mapping[str, Any]) -> tuple[Problem, ...]:
+    try:
+        decode(SPECS[key.kind], spec, at="spec")
+    except DecodeError as error:
+        return error.problems
+    return ()
 
 
 def differences(old: Resource, new: Resource) -> tuple[Field, ...]:

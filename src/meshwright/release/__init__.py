@@ -3,7 +3,7 @@
 The one rule: a rollback is no mechanism of its own, but a new release with an older one's content.
 """
 
-from meshwright.release.content import content_of, digest_of, last_good, restored, reverted
+from meshwright.release.content import checked, content_of, digest_of, last_good, restored, reverted
 from meshwright.release.drifting import Author, Difference, drift
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
@@ -22,6 +22,7 @@ __all__ = [
     "Release",
     "RollbackRequest",
     "Status",
+    "checked",
     "content_of",
     "digest_of",
     "drift",

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshwright.diagnostics import Diagnostic, Severity
+from meshwright.model.decoding import DecodeError
 from meshwright.model.state import Resource, State, digest
 from meshwright.plan import contents, decoded
 from meshwright.release.records import Item, Release, Status
+from meshwright.release.refusal import InvalidReleaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +26,33 @@ def content_of(state: State, mesh: str, stack: str) -> tuple[Item, ...]:
 def digest_of(content: Sequence[Item]) -> str:
     """The digest of a release's content."""
     return digest([(one.key.path, one.spec, one.tags) for one in content])
+
+
+def checked(content: Iterable[Item]) -> State:
+    """The objects of content that somebody sent.
+
+    Raises:
+        InvalidReleaseError: with every fault of every object.
+    """
+    state, found = State(), list[Diagnostic]()
+    for one in content:
+        if one.key in state:
+            text = f"{one.key} is defined more than once"
+            found.append(_error("MW013", one, "", text))
+            continue
+        try:
+            state = state.put(decoded(one.key, one.spec, one.tags))
+        except DecodeError as error:
+            found += [_error(fault.rule, one, fault.path, fault.message, fault.hint) for fault in error.problems]
+    if found:
+        raise InvalidReleaseError(f"{len(found)} fault(s) in what was sent; nothing was changed.", tuple(found))
+    return state
+
+
+def _error(rule: str, one: Item, path: str, summary: str, detail: str = "") -> Diagnostic:
+    return Diagnostic(
+        rule=rule, severity=Severity.ERROR, summary=summary, detail=detail, subject=one.key.path, path=path
+    )
 
 
 def restored(content: Iterable[Item], stack: str = "") -> State:
