@@ -32,7 +32,7 @@ class Substitution:
         self._file = file
         self._findings = findings
         self.loose = False
-        """Whether a variable was replaced, so that text may stand for a number: `{port: "${PORT}"}` needs its quotes."""
+        """Whether a variable was replaced: text may stand for a number then, as in `{port: "${PORT}"}`."""
         self._missing: dict[str, tuple[str, list[Place]]] = {}
 
     def apply(self, value: Any, place: Place) -> Any:
