@@ -24,11 +24,12 @@ def command(options: dict[str, Any], *, keep: bool) -> int:
     from meshwright.lab.stage import Teller  # noqa: PLC0415 - as above
     from meshwright.lab.story.telling import tell  # noqa: PLC0415 - as above
 
-    del options
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    code = interrupts.run(tell(Teller(_line, colour=colour), keep=keep))
-    # With --keep, Ctrl-C is how it is meant to end.
-    return 0 if keep and code == 130 else code
+    teller = Teller(_line, colour=colour, quiet=bool(options["quiet"]))
+    code = interrupts.run(tell(teller, keep=keep))
+    if code > 128:
+        click.echo("Interrupted; everything was stopped.", err=True)
+    return code
 
 
 def _line(text: str) -> None:

@@ -30,22 +30,20 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """A command that has ended."""
 
     code: int
+    text: str
+    """All that it said, in the order said; of one that was not shown, what it printed and then what it reported."""
     out: str
-    err: str
-
-    @property
-    def text(self) -> str:
-        """All that it said."""
-        return self.out + self.err
+    """What one that was not shown printed on standard output."""
 
 
 class Teller:
     """Writes the story, line by line."""
 
-    def __init__(self, write: Callable[[str], None], *, colour: bool) -> None:
-        """`write` takes one line without its end."""
+    def __init__(self, write: Callable[[str], None], *, colour: bool = False, quiet: bool = False) -> None:
+        """`write` takes one line without its end; `quiet` keeps the steps and the checks only."""
         self._write = write
         self._colour = colour
+        self._quiet = quiet
         self._steps = 0
 
     def step(self, title: str) -> None:
@@ -56,12 +54,19 @@ class Teller:
 
     def say(self, text: str, indent: str = "   ") -> None:
         """Prose or output, each of its lines indented."""
-        for line in text.rstrip().splitlines():
+        for line in () if self._quiet else text.rstrip().splitlines():
             self._write(f"{indent}{line}".rstrip())
 
     def typed(self, command: str) -> None:
         """A command, as the user would type it."""
-        self._write(self._painted(f"   $ {command}", "36"))
+        if not self._quiet:
+            self._write(self._painted(f"   $ {command}", "36"))
+
+    def end(self, text: str) -> None:
+        """Close the story; what is asked for is told even to those who want it quiet."""
+        self._write("")
+        for line in text.splitlines():
+            self._write(line)
 
     def check(self, claim: str, *, held: bool, expected: str, seen: str) -> None:
         """Tick off `claim`.
@@ -93,27 +98,38 @@ class Principal:
         }
         self._environment = {**inherited, **settings, "NO_COLOR": "1"}
 
-    async def types(self, *arguments: str, show: bool = True) -> Done:
-        """Run `meshwright ARGUMENTS`; with `show`, the command and all it says are part of the story.
+    async def types(self, *arguments: str, show: bool = True, lines: int | None = None) -> Done:
+        """Run `meshwright ARGUMENTS`; with `show`, the command and the first `lines` it says are part of the story.
 
         Raises:
             MeshwrightError: it did not end in time.
         """
         if show:
             self._teller.typed(shlex.join(("meshwright", *arguments)))
-        done = await self._run(arguments)
+        done = await self._run(("meshwright.cli", *arguments), apart=not show)
         if show:
-            self._teller.say(done.text, indent="     ")
+            said = done.text.splitlines()
+            more = len(said) - (lines or len(said))
+            kept = [*said[:lines], f"… and {more} more lines"] if more > 0 else said
+            self._teller.say("\n".join(kept), indent="     ")
         return done
 
-    async def _run(self, arguments: tuple[str, ...]) -> Done:
+    async def runs(self, module: str, *arguments: str) -> Done:
+        """Run `python -m MODULE ARGUMENTS`, which is no part of the story.
+
+        Raises:
+            MeshwrightError: it did not end in time.
+        """
+        return await self._run((module, *arguments), apart=True)
+
+    async def _run(self, arguments: tuple[str, ...], *, apart: bool) -> Done:
         process = await asyncio.create_subprocess_exec(
-            *guarded((sys.executable, "-m", "meshwright.cli", *arguments)),
+            *guarded((sys.executable, "-m", *arguments)),
             cwd=self._folder,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE if apart else asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
         try:
@@ -124,10 +140,11 @@ class Principal:
                 process.kill()
             await process.wait()
             if isinstance(error, TimeoutError):
-                told = shlex.join(("meshwright", *arguments))
+                told = shlex.join(arguments)
                 raise MeshwrightError(f"'{told}' did not end within {_TIMEOUT:g} s") from None
             raise
-        return Done(code=process.returncode or 0, out=out.decode(), err=err.decode())
+        printed, reported = out.decode(errors="replace"), (err or b"").decode(errors="replace")
+        return Done(code=process.returncode or 0, text=printed + reported, out=printed)
 
 
 class Stopwatch:

@@ -1,16 +1,17 @@
-"""What the running system says about itself, beside what its commands print: Envoys' own clocks, releases as JSON.
+"""What the running system says about itself, beside what its commands print: the API's answers, Envoys' own clocks.
 
 The story's checks are held against this, so that a command that merely prints the right words does not pass.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.errors import MeshwrightError
+from meshwright.lab.story.scene import MESH, STACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,29 +19,21 @@ if TYPE_CHECKING:
     from meshwright.lab.story.scene import Scene
 
 
-async def asked(scene: Scene, *arguments: str) -> Any:
-    """What a command prints with `--format json`, whatever its exit code.
-
-    Raises:
-        MeshwrightError: that is not JSON.
-    """
-    done = await scene.operator.types(*arguments, "--format", "json", show=False)
-    try:
-        return msgspec.json.decode(done.out)
-    except msgspec.DecodeError:
-        told = " ".join(arguments)
-        raise MeshwrightError(f"'meshwright {told} --format json' printed no JSON: {done.text.strip()}") from None
-
-
 async def releases(scene: Scene) -> list[dict[str, Any]]:
     """The stack's releases, newest first."""
-    found: list[dict[str, Any]] = (await asked(scene, "history"))["releases"]
-    return found
+    found = await asyncio.to_thread(scene.client().releases, MESH, STACK)
+    listed: list[dict[str, Any]] = found["releases"]
+    return listed
+
+
+async def status(scene: Scene) -> dict[str, Any]:
+    """The control plane's revision, stacks and proxies."""
+    return await asyncio.to_thread(scene.client().status)
 
 
 async def revision(scene: Scene) -> int:
     """The control plane's newest revision."""
-    return int((await asked(scene, "status"))["revision"])
+    return int((await status(scene))["revision"])
 
 
 async def taken(scene: Scene, since: int) -> dict[str, int]:

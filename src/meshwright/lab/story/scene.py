@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import os
 import shutil
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +20,7 @@ import meshwright
 from meshwright.errors import MeshwrightError, UnreadableError
 from meshwright.lab.exchange import Reply, Request
 from meshwright.lab.stage import Principal
+from meshwright.remote import Client, find_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
 GATEWAY_HOST = "shop.example"
 """What customers call the shop; the gateway's routes match any host."""
 REGION = "us-east-1"
+MESH, STACK = "shop", "shop"
 AT_ONCE = 8
 """Requests under way at the same time."""
 
-_BUILD = {
+BUILD = {
     "CI": "true",
     "TRAVIS": "true",
     "TRAVIS_REPO_SLUG": "shop/mesh",
@@ -100,8 +104,17 @@ class Scene:
     def running(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    async def key(self, name: str) -> Path:
-        """A credentials file with a new key of the principal `name`, made as an operator makes it."""
+    def client(self) -> Client:
+        """The API with the administrator's key, for looking only."""
+        profile = {"AWS_SHARED_CREDENTIALS_FILE": str(self.control.credentials)}
+        return Client(self.control.url, find_credentials(profile, self.control.url), region=REGION)
+
+    async def hire(self, name: str, more: Mapping[str, str] = MappingProxyType({})) -> Principal:
+        """A principal `name` with a new key, made as an operator makes it; `more` are environment variables.
+
+        Raises:
+            MeshwrightError: the key was not made.
+        """
         self.teller.typed(f"meshwright trust key create {name} >> {name}.credentials")
         done = await self.operator.types("trust", "key", "create", name, show=False)
         if done.code:
@@ -109,17 +122,17 @@ class Scene:
         path = self._folder / f"{name}.credentials"
         path.touch(mode=0o600)
         path.write_text(done.out)
-        return path
-
-    async def hire_build(self) -> None:
-        """From now on `build` types with a key of the build's own, in a job of Travis CI."""
-        self.build = self._principal(await self.key("build"), {"AWS_PROFILE": "build", **_BUILD})
+        return self._principal(path, {"AWS_PROFILE": name, **more})
 
     def _principal(self, credentials: Path, more: Mapping[str, str]) -> Principal:
         settings = {
             "MESHWRIGHT_ENDPOINT": self.control.url,
+            "AWS_ENDPOINT_URL_APP_MESH": self.control.url,
             "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
+            "AWS_CONFIG_FILE": os.devnull,
             "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "NO_PROXY": "*",
             **more,
         }
         return Principal(self.teller, self.tree, settings)
@@ -136,10 +149,11 @@ class Scene:
             raise MeshwrightError(f"{path} holds {old!r} {text.count(old)} times; the story needs it once")
         path.write_text(text.replace(old, new))
         self.teller.typed(f"edit definitions/{file}")
-        removed = [line for line in old.splitlines() if line not in new.splitlines()]
-        added = [line for line in new.splitlines() if line not in old.splitlines()]
-        self.teller.say("\n".join([*(f"- {one.strip()}" for one in removed), *(f"+ {one.strip()}" for one in added)]),
-                        indent="     ")  # fmt: skip
+        for sign, text, others in (("-", old, new), ("+", new, old)):
+            changed = [
+                line.strip().removeprefix("- ") for line in text.splitlines() if line not in others.splitlines()
+            ]
+            self.teller.say("\n".join(f"{sign} {line}" for line in changed), indent="     ")
 
     def revert(self, file: str, text: str) -> None:
         """Put a definition file back as it was."""

@@ -1,19 +1,19 @@
-"""Somebody with the AWS SDK and a key: boto3 as it comes, pointed at the control plane.
+"""Somebody with the AWS SDK and a key: `python -m meshwright.lab.story.sdk MESH ROUTER ROUTE NODE=WEIGHT…`.
 
-It is what the story's intruder uses, because it is what changes meshes behind a pipeline's back in real life.
+Stock boto3, told where to go and who it is by AWS's own environment variables and nothing else: this is how meshes
+are changed behind a pipeline's back in real life.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from meshwright.remote import Credentials
 
 
 def need() -> None:
@@ -23,27 +23,22 @@ def need() -> None:
         UsageError: it is not.
     """
     if importlib.util.find_spec("boto3") is None:
-        raise UsageError("The demo plays an intruder with the AWS SDK, and boto3 is not installed. "
-                         "Run pip install 'meshwright[demo]'.")  # fmt: skip
+        told = "The demo plays an intruder with the AWS SDK, and boto3 is not installed here."
+        raise UsageError(f"{told} Run pip install 'meshwright[demo]'.")
 
 
-def shift(
-    endpoint: str, region: str, key: Credentials, where: tuple[str, str, str], weights: Mapping[str, int]
-) -> None:
-    """Give an HTTP route's targets other weights: describe it, change the spec, update it.
-
-    `where` is the mesh, the router and the route; blocks until it is done.
-    """
+def shift(mesh: str, router: str, route: str, weights: Mapping[str, int]) -> None:
+    """Give the targets of an HTTP route other weights: describe it, change the spec, update it."""
     import boto3  # noqa: PLC0415 - slow to import, and an extra
 
-    client: Any = boto3.session.Session(
-        aws_access_key_id=key.key_id, aws_secret_access_key=key.secret, region_name=region
-    ).client("appmesh", endpoint_url=endpoint)
-    try:
-        names = dict(zip(("meshName", "virtualRouterName", "routeName"), where, strict=True))
-        spec = client.describe_route(**names)["route"]["spec"]
-        for target in spec["httpRoute"]["action"]["weightedTargets"]:
-            target["weight"] = weights[target["virtualNode"]]
-        client.update_route(**names, spec=spec)
-    finally:
-        client.close()
+    client: Any = boto3.client("appmesh")
+    names = {"meshName": mesh, "virtualRouterName": router, "routeName": route}
+    spec = client.describe_route(**names)["route"]["spec"]
+    for target in spec["httpRoute"]["action"]["weightedTargets"]:
+        target["weight"] = weights[target["virtualNode"]]
+    client.update_route(**names, spec=spec)
+
+
+if __name__ == "__main__":
+    _mesh, _router, _route, *_pairs = sys.argv[1:]
+    shift(_mesh, _router, _route, {node: int(weight) for node, _, weight in (pair.partition("=") for pair in _pairs)})

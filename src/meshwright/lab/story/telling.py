@@ -47,12 +47,14 @@ async def tell(teller: Teller, *, keep: bool) -> int:
             for step in (steps.send, steps.build, steps.slow_down, steps.bad_build, steps.intrude, steps.roll_back):
                 await step(scene)
         except FailedCheckError as error:
-            teller.say(f"\nThe story ends here: {error}", indent="")
+            teller.end(f"The story ends here: {error}")
             return FailedCheckError.exit_code
-        teller.say(f"\nThe whole story, in {watch.seconds:.0f} s: every check held.", indent="")
+        teller.end(f"The whole story, in {watch.seconds:.0f} s: every check held.")
         if keep:
             _addresses(scene)
-            await asyncio.Event().wait()
+            # Being cancelled is how this is meant to end.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
     return 0
 
 
@@ -63,7 +65,7 @@ async def _begin(teller: Teller, exits: contextlib.AsyncExitStack, block: Block,
     control = await exits.enter_async_context(ControlPlane(block, folder))
     teller.say(f"The control plane serves {control.url}, xDS on {control.xds}; ready in {watch.seconds:.1f} s.")
     scene = Scene(teller, control, folder)
-    applied = await scene.operator.types("apply", "definitions")
+    applied = await scene.operator.types("apply", "definitions", lines=6)
     seen = f"exit code {applied.code}"
     teller.check("the shop is applied, as one release", held=applied.code == 0, expected="exit code 0", seen=seen)
     state = _shop(scene)
@@ -80,9 +82,9 @@ async def _begin(teller: Teller, exits: contextlib.AsyncExitStack, block: Block,
     waited = await scene.operator.types("wait", "1")
     seen = f"exit code {waited.code}"
     teller.check("every Envoy has acked release shop#1", held=waited.code == 0, expected="exit code 0", seen=seen)
-    status = await evidence.asked(scene, "status")
-    synced = [one for one in status["proxies"] if one["state"] == "synced"]
-    seen = f"{len(synced)} of {len(status['proxies'])}"
+    proxies = (await evidence.status(scene))["proxies"]
+    synced = [one for one in proxies if one["state"] == "synced"]
+    seen = f"{len(synced)} of {len(proxies)}"
     teller.check(
         "the control plane sees all of them in step", held=len(synced) == count, expected=str(count), seen=seen
     )
@@ -103,8 +105,8 @@ def _addresses(scene: Scene) -> None:
         "It keeps running until Ctrl-C. Look around:",
         f"  export MESHWRIGHT_ENDPOINT={scene.control.url} AWS_SHARED_CREDENTIALS_FILE={scene.control.credentials}",
         f"  curl -H 'Host: {GATEWAY_HOST}' {door}",
-        f"  meshwright status        (definitions: {scene.tree})",
+        f"  cd {scene.tree} && meshwright status",
         *(f"  curl --unix-socket {one.admin} http://admin/clusters    # Envoy of {one.name}"
           for one in scene.running.instances),
     )  # fmt: skip
-    scene.teller.say("\n".join(lines), indent="")
+    scene.teller.end("\n".join(lines))
