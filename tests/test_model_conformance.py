@@ -60,6 +60,9 @@ STRICTER_UNIONS = {
 }
 """Members of which the service takes exactly one, though the published shape is no union (facts §1.3)."""
 
+BOUNDS = {"integer": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
+"""What the published number types hold."""
+
 ROOTS: list[type[Shape]] = [*SPECS.values(), TagRef]
 
 
@@ -110,8 +113,12 @@ class Walk:
                 self._same(at, "its kind", "string", shape["type"])
                 self._same(at, "limits", limits, theirs)
             case inspect.IntType():
-                self._same(at, "its kind", True, shape["type"] in {"integer", "long"})
-                self._same(at, "limits", (ours.ge, ours.le), (shape.get("min"), shape.get("max")))
+                self._same(at, "its kind", True, shape["type"] in BOUNDS)
+                if shape["type"] not in BOUNDS:
+                    return
+                # Where the published shape names no limit, its type is one.
+                least, most = BOUNDS[shape["type"]]
+                self._same(at, "limits", (ours.ge, ours.le), (shape.get("min", least), shape.get("max", most)))
             case inspect.BoolType():
                 self._same(at, "its kind", "boolean", shape["type"])
             case _:

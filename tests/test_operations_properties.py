@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshwright.errors import ApiError
 from meshwright.graph import Relation, resolve
+from meshwright.model import state as model_state
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.operations import OPERATIONS, UNLIMITED, Stamp, changes, decode_request, operation, perform
 from meshwright.operations.table import Verb
 from settings import examples
+from shapes import JUNK, broken
 
 Wire = dict[str, Any]
 NAMES = st.sampled_from(("a", "b"))
@@ -169,3 +172,39 @@ def test_no_sequence_of_writes_leaves_a_strict_reference_dangling(
             assert was is None or was == (uid, version) or (uid, version) == (was[0], was[1] + 1)
         dangling = [edge for edge in resolve(state).edges if not edge.found and edge.relation is not Relation.BACKEND]
         assert dangling == []
+
+
+def started() -> State:
+    """The state after `START`."""
+    state = State()
+    for number, (name, path, body) in enumerate(START):
+        stamp = Stamp(at=number, uid=f"uid-{number}")
+        state, _ = perform(state, decode_request(OPERATIONS[name], path, {}, body), stamp, UNLIMITED)
+    return state
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_whatever_is_sent_is_done_or_refused_by_a_declared_error(kind: Kind) -> None:
+    """Valid, broken and senseless bodies: nothing else ever comes out, and what was done can be described."""
+    start = started()
+    path = {"meshName": "m", "virtualRouterName": "a", "virtualGatewayName": "a"} | {kind.name_field: "a"}
+
+    @settings(max_examples=examples(50))
+    @given(broken(model_state.SPECS[kind]), JUNK, JUNK, st.sampled_from((Verb.CREATE, Verb.UPDATE)))
+    def holds(spec: Any, name: Any, tags: Any, verb: Verb) -> None:
+        row = operation(verb, kind)
+        body = {"spec": spec} | ({kind.name_field: name, "tags": tags} if verb is Verb.CREATE else {})
+        refused: ApiError | None = None
+        after = start
+        try:
+            after, response = perform(start, decode_request(row, path, {}, body), Stamp(at=1, uid="u"), UNLIMITED)
+        except ApiError as error:
+            refused = error
+        if refused is not None:
+            assert type(refused) in row.errors
+            return
+        assert response.key is not None
+        assert after[response.key] == response.resource
+        assert response.body["status"] == {"status": "ACTIVE"}
+
+    holds()

@@ -11,6 +11,7 @@ from meshwright.model.scalars import (
     HealthCheckIntervalMillis,
     HealthCheckThreshold,
     HealthCheckTimeoutMillis,
+    MaxServerErrors,
     PercentInt,
     PortNumber,
     PortProtocol,
@@ -140,7 +141,7 @@ class OutlierDetection(Shape, frozen=True, kw_only=True):
     base_ejection_duration: Duration
     interval: Duration
     max_ejection_percent: PercentInt
-    max_server_errors: AtLeastOne
+    max_server_errors: MaxServerErrors
 
 
 class Listener(Shape, frozen=True, kw_only=True):

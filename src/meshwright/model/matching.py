@@ -10,14 +10,14 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from meshwright.model.scalars import HeaderMatch, HeaderName, HttpPath, MatchedHostname, Shape
+from meshwright.model.scalars import HeaderMatch, HeaderName, HttpPath, Long, MatchedHostname, Shape
 
 
 class MatchRange(Shape, frozen=True, kw_only=True):
     """A half-open range of integers: `start` is inside, `end` is not."""
 
-    end: int
-    start: int
+    end: Long
+    start: Long
 
 
 class HeaderMatchMethod(Shape, frozen=True, kw_only=True):
