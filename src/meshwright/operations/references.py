@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshwright.constraints.references import match_port
 from meshwright.errors import BadRequestException, ResourceInUseException
 from meshwright.graph import Graph, Relation, gateway_route_target, resolve, route_action, service_key
 from meshwright.model.gateway_routes import GatewayRouteSpec
@@ -76,7 +77,7 @@ def refuse_moved_listeners(before: Resource, after: Resource, routes: tuple[Reso
     kept = {listener.port_mapping for listener in after.spec.listeners or ()}
     for listener in before.spec.listeners or ():
         mapping = listener.port_mapping
-        bound = [one.key.name for one in routes if _matched_port(one) in {None, mapping.port}]
+        bound = [one.key.name for one in routes if match_port(one) in {None, mapping.port}]
         if mapping not in kept and bound:
             raise BadRequestException(
                 f"The listener on port {mapping.port} with protocol {mapping.protocol} of VirtualRouter with name "
@@ -145,13 +146,3 @@ def _leads_to_service(route: Resource, service: Key) -> bool:
         return False
     _, target = gateway_route_target(route.spec)
     return service_key(route.key.mesh, target.virtual_service.virtual_service_name) == service
-
-
-def _matched_port(route: Resource) -> int | None:
-    spec = route.spec
-    member = (
-        spec.http_route or spec.http2_route or spec.grpc_route or spec.tcp_route
-        if isinstance(spec, RouteSpec)
-        else None
-    )
-    return member.match.port if member is not None and member.match is not None else None
