@@ -245,8 +245,9 @@ def test_every_code_has_a_name_and_a_meaning() -> None:
 WORDS = """
 Resources Type AWS::AppMesh::VirtualNode AWS::AppMesh::Route Properties MeshName Spec Ref Fn::Sub Fn::GetAtt Fn::Join
 Fn::If Conditions Parameters Mappings A B A.Name ${A} ${A.VirtualNodeName} AWS::NoValue VirtualNodeName apiVersion
-appmesh.k8s.aws/v1beta2 kind List items Mesh VirtualNode VirtualRouter GatewayRoute metadata name namespace spec routes
-listeners backends backendGroups virtualServiceRef namespaceSelector matchLabels virtualNodeName virtualRouterName
+appmesh.k8s.aws/v1beta2 kind List items Mesh VirtualNode VirtualRouter GatewayRoute metadata name namespace spec
+routes listeners backends backendGroups virtualServiceRef namespaceSelector matchLabels virtualNodeName
+virtualRouterName
 routeName meshName tags virtualService awsName
 """
 PIECES = st.sampled_from(WORDS.split())

@@ -50,23 +50,23 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def name(self) -> Any:
         """The object's name in Kubernetes; None or `UNKNOWN` where there is none."""
-        return self._metadata.get("name")
+        return self.metadata.get("name")
 
     @property
     def namespace(self) -> Any:
         """The object's namespace or `UNKNOWN`; `default` where it says nothing, as kubectl has it."""
-        namespace = self._metadata.get("namespace")
+        namespace = self.metadata.get("namespace")
         return UNKNOWN if namespace is UNKNOWN else str(namespace or "default")
 
     @property
     def namespaced(self) -> bool:
         """Whether the object itself says its namespace."""
-        return bool(self._metadata.get("namespace"))
+        return bool(self.metadata.get("namespace"))
 
     @property
     def labels(self) -> Mapping[str, Any]:
         """The object's labels."""
-        labels = self._metadata.get("labels")
+        labels = self.metadata.get("labels")
         return labels if isinstance(labels, Table) else {}
 
     @property
@@ -76,7 +76,8 @@ class Manifest(msgspec.Struct, frozen=True):
         return spec if isinstance(spec, Table) else Table(self.value.place_of("spec"))
 
     @property
-    def _metadata(self) -> Table:
+    def metadata(self) -> Table:
+        """The object's metadata, empty where there is none."""
         metadata = self.value.get("metadata")
         return metadata if isinstance(metadata, Table) else Table(self.place)
 
@@ -170,6 +171,12 @@ class _Cluster:
         if one.name is None:
             told = f"this {one.kind} has no metadata.name"
             self._findings.add(INCOMPLETE, one.file, one.place, told, "Add metadata with a name.")
+        for field in ("name", "namespace"):
+            value, place = one.metadata.get(field), one.metadata.place_of(field)
+            if value is not None and value is not UNKNOWN and not isinstance(value, str):
+                told = f"metadata.{field} takes text, found {value!r}"
+                self._findings.add("MW001", one.file, place, told, "Quote it.")
+                return False
         return isinstance(one.name, str)
 
     def drafts(self) -> Iterator[Draft]:
@@ -192,7 +199,9 @@ class _Cluster:
         if kind is Kind.GATEWAY_ROUTE:
             wire.put(Kind.VIRTUAL_GATEWAY.name_field, self._gateway(one), at)
         named = one.spec.places.get("awsName", at)
-        wire.put(kind.name_field, _aws_name(one, kind) or UNKNOWN, named)
+        given = one.spec.get("awsName")
+        strange = given is not None and not isinstance(given, str)
+        wire.put(kind.name_field, given if strange else _aws_name(one, kind) or UNKNOWN, named)
         spec, problems = rewritten(one.spec, kind, one.namespace, self._names)
         wire.put("spec", spec, one.value.place_of("spec"))
         return self._drafted(kind, wire, one, one.place, tuple(problems))
