@@ -92,12 +92,16 @@ async def fetch(host: str, port: int, path: str = "/", authority: str = "test") 
     """Status and body of one HTTP/1.1 GET; status 0 when nothing listens or the connection breaks."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return 0, ""
+    try:
         writer.write(f"GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.read()
     except (OSError, asyncio.IncompleteReadError):
         return 0, ""
-    writer.close()
+    finally:
+        writer.close()
     if b"transfer-encoding: chunked" in head.lower():
         body = _unchunked(body)
     return int(head.split()[1]), body.decode()
@@ -116,20 +120,26 @@ def _unchunked(body: bytes) -> bytes:
 @contextlib.asynccontextmanager
 async def upstream(word: str) -> AsyncIterator[int]:
     """An HTTP server that answers everything with `word`; the port."""
+    open_: set[asyncio.StreamWriter] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_.add(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(word)}\r\n\r\n{word}".encode())
                 await writer.drain()
         writer.close()
+        open_.discard(writer)
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in list(open_):
+            writer.close()
+        await until(lambda: not open_, "connections end")
 
 
 __all__ = ["Envoy", "Loopback", "envoy", "fetch", "until", "upstream"]

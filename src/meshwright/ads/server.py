@@ -145,7 +145,7 @@ class _Session:
         """Serve until either side ends the stream."""
         stream = Stream(delivery.snapshot, delta=self._delta)
         self._take(stream, delivery, first)
-        reader = asyncio.create_task(self._read(stream, delivery))
+        reader = asyncio.create_task(self._read(stream, delivery, {first.type_url}))
         try:
             while not self._ended:
                 if self._snapshot is not None:
@@ -163,8 +163,7 @@ class _Session:
         if self._failure is not None:
             await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(self._failure))
 
-    async def _read(self, stream: Stream, delivery: Delivery) -> None:
-        types: set[str] = set()
+    async def _read(self, stream: Stream, delivery: Delivery, types: set[str]) -> None:
         try:
             while (body := await self._context.read()) is not _EOF:
                 request, _node = decode(body, delta=self._delta)

@@ -1,0 +1,285 @@
+"""The ADS server against real Envoys, hostile clients and its own restart."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from ads_client import AdsClient
+from envoys import envoy, fetch, until, upstream
+from handmade import NODE, cluster, endpoints, listener, plain, route
+from meshwright.ads.server import AdsServer
+from meshwright.control import Delivery
+from meshwright.errors import UsageError
+from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, Loopback, Redirect
+from settings import examples
+from stage import Stage, staged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshwright.snapshot.resources import EnvoyResource
+
+PORT = 8080
+
+
+def address(request: pytest.FixtureRequest) -> str:
+    """An address of 127/8 for this test alone, so that tests may run at the same time."""
+    digits = hash(request.node.nodeid) % (1 << 22)
+    return f"127.{64 + (digits >> 16)}.{digits >> 8 & 255}.{digits & 255 | 1}"
+
+
+def shop(host: str, one: int, two: int, routes: EnvoyResource) -> tuple[EnvoyResource, ...]:
+    """Two clusters and a listener with `routes`."""
+    made = (cluster("a"), cluster("b"), endpoints("a", one), endpoints("b", two))
+    return (*made, listener("web", host, PORT, "r"), routes)
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("delta", [True, False])
+async def test_a_real_envoy_serves_flips_refuses_and_recovers(
+    tmp_path: Path, request: pytest.FixtureRequest, delta: bool
+) -> None:
+    """The whole life of a route on one Envoy: taken, changed, refused with last good serving, mended."""
+    host = address(request)
+
+    async def said() -> str:
+        return (await fetch(host, PORT))[1]
+
+    async def serves_one() -> bool:
+        return await said() == "one"
+
+    async with (
+        upstream("one") as one,
+        upstream("two") as two,
+        staged(*shop(host, one, two, route("r", "a"))) as stage,
+        envoy(tmp_path, NODE, stage.port, delta=delta) as running,
+    ):
+        await until(serves_one, str(running.log))
+        assert (await stage.control.wait(1, 10)).state == "propagated"
+        flipped = stage.publish(*shop(host, one, two, route("r", "b")))
+        assert (await stage.control.wait(flipped, 10)).state == "propagated"
+        assert await said() == "two"
+
+        refused = stage.publish(*shop(host, one, two, route("r", "a", regex="[bad")))
+        found = await stage.control.wait(refused, 10)
+        assert found.state == "rejected"
+        (rejection,) = found.rejected[0].rejections
+        assert (rejection.type_url, rejection.resources) == (ROUTE, ("r",))
+        assert (rejection.message, rejection.revision) == ("missing ]: [bad", refused)
+        assert [key.path for key in rejection.origins] == ["mesh/shop/virtualRouter/web/route/a"]
+        assert await said() == "two"
+
+        mended = stage.publish(*shop(host, one, two, route("r", "a")))
+        assert (await stage.control.wait(mended, 10)).state == "propagated"
+        assert await said() == "one"
+        (status,) = stage.control.statuses()
+        assert (status.state, status.acked_revision, status.rejections) == ("synced", mended, ())
+        assert status.envoy_version.count(".") == 2
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("delta", [True, False])
+async def test_clusters_change_and_move_without_a_failed_request(
+    tmp_path: Path, request: pytest.FixtureRequest, delta: bool
+) -> None:
+    """Make before break on a real Envoy: a cluster is changed, then replaced, under requests."""
+    host = address(request)
+    answers: list[tuple[int, str]] = []
+
+    async def ask() -> None:
+        while True:
+            answers.append(await fetch(host, PORT))
+
+    async with (
+        upstream("one") as one,
+        upstream("two") as two,
+        staged(*shop(host, one, two, route("r", "a"))) as stage,
+        envoy(tmp_path, NODE, stage.port, delta=delta) as running,
+    ):
+        await until(lambda: _status(host), str(running.log))
+        asking = asyncio.create_task(ask())
+        web = listener("web", host, PORT, "r")
+        for number in range(8):
+            name = f"c{number}"
+            port = one if number % 2 else two
+            revision = stage.publish(cluster(name, 1 + number), endpoints(name, port), web, route("r", name))
+            assert (await stage.control.wait(revision, 10)).state == "propagated"
+            revision = stage.publish(cluster(name, 2.5), endpoints(name, port), web, route("r", name))
+            assert (await stage.control.wait(revision, 10)).state == "propagated"
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        clusters = (await running.ask("/clusters")).splitlines()
+    assert len(answers) > 8
+    assert {status for status, _ in answers} == {200}
+    assert {word for _, word in answers} == {"one", "two"}
+    assert {line.partition("::")[0] for line in clusters} == {"c7", "meshwright_xds"}
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("delta", [True, False])
+async def test_a_restart_of_the_server_loses_no_request_and_sends_nothing_again(
+    tmp_path: Path, request: pytest.FixtureRequest, delta: bool
+) -> None:
+    """Envoy keeps serving, comes back, and is told only what is new."""
+    host = address(request)
+    async with (
+        upstream("one") as one,
+        upstream("two") as two,
+        staged(*shop(host, one, two, route("r", "a"))) as stage,
+        envoy(tmp_path, NODE, stage.port, delta=delta) as running,
+    ):
+        await until(lambda: _status(host), str(running.log))
+        await stage.control.wait(1, 10)
+        taken = await _successes(running)
+        await stage.server.stop()
+        assert stage.control.statuses() == ()
+        assert [await _status(host) for _ in range(5)] == [True] * 5
+        stage.server = AdsServer(stage.control)
+        await stage.server.start("127.0.0.1", stage.port)
+        await until(lambda: stage.server.streams == 1)
+        assert (await stage.control.wait(1, 10)).state == "propagated"
+        assert await _status(host)
+        assert await _successes(running) == taken
+
+        revision = stage.publish(*shop(host, one, two, route("r", "b")))
+        assert (await stage.control.wait(revision, 10)).state == "propagated"
+        assert (await fetch(host, PORT))[1] == "two"
+        now = await _successes(running)
+        assert {name for name in now if now[name] != taken[name]} == {"http.web.rds.r.update_success"}
+
+
+async def _status(host: str) -> bool:
+    return (await fetch(host, PORT))[0] == 200
+
+
+async def _successes(running: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for prefix in ("cluster_manager.cds", "listener_manager.lds", "cluster.[ab]", "http.web.rds.r"):
+        stats = await running.stats(prefix)
+        found |= {name: value for name, value in stats.items() if name.endswith("update_success")}
+    return found
+
+
+REFUSALS = [
+    ({}, "no node id"),
+    ({"id": "web"}, "'web' names no App Mesh resource"),
+    ({"id": "mesh/shop/virtualRouter/web"}, "is a VirtualRouter"),
+    ({"id": "mesh/shop/virtualNode/wbe"}, "there is no VirtualNode 'mesh/shop/virtualNode/wbe'"),
+    ({"id": NODE.path, "metadata": {"meshwright": "x"}}, "must be an object"),
+    ({"id": NODE.path, "metadata": {"meshwright": {"placement": {"ingress": "127.0.0.2"}}}}, "exactly the addresses"),
+    ({"id": NODE.path, "metadata": {"meshwright": {"placement": dict.fromkeys(("application", "ingress", "egress"),
+      "10.0.0.1")}}}, "'10.0.0.1'; loopback placement listens only on addresses of 127.0.0.0/8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("node", "words"), REFUSALS)
+async def test_an_envoy_that_cannot_be_served_is_told_why(node: dict[str, Any], words: str) -> None:
+    """Status 3, as App Mesh answered, with a message that names the thing."""
+    async with staged() as stage, AdsClient(f"127.0.0.1:{stage.port}", node, delta=True) as client:
+        await client.say(CLUSTER)
+        assert await client.call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert words in await client.call.details()
+        assert stage.control.statuses() == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (NODE.path, Redirect()),
+        ("arn:aws:appmesh:us-east-1:123456789012:mesh/shop@210987654321/virtualNode/web", Redirect()),
+        (NODE.path, Loopback(application="127.0.1.1", ingress="127.0.1.2", egress="127.0.1.3")),
+    ],
+)
+async def test_an_envoy_is_known_by_its_arn_or_path_and_its_placement(said: str, expected: Any) -> None:
+    """Both forms of `node.id`, and both placements."""
+    ours: dict[str, Any] = {"instance": "task-1"}
+    if isinstance(expected, Loopback):
+        ours["placement"] = {name: getattr(expected, name) for name in ("application", "ingress", "egress")}
+    node = {"id": said, "metadata": {"meshwright": ours}}
+    async with staged(plain(CLUSTER, "a")) as stage, AdsClient(f"127.0.0.1:{stage.port}", node, delta=True) as client:
+        await client.say(CLUSTER)
+        await client.hear()
+        (status,) = stage.control.statuses()
+        assert (status.id, status.node) == (f"{NODE.path}@task-1", NODE)
+        assert status.placement == ("loopback" if isinstance(expected, Loopback) else "redirect")
+
+
+async def test_bytes_that_are_no_message_end_the_stream_with_a_reason() -> None:
+    """Nothing of a hostile stream is guessed at."""
+    async with staged() as stage, grpc.aio.insecure_channel(f"127.0.0.1:{stage.port}") as channel:
+        method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+        open_stream: Any = channel.stream_stream(method, request_serializer=None, response_deserializer=None)
+        call = open_stream()
+        await call.write(b"\xff\xff\xff")
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "3 bytes that are not a DeltaDiscoveryRequest" in await call.details()
+
+
+async def test_a_flood_of_types_ends_the_stream() -> None:
+    """What a stream may cost is bounded."""
+    async with staged() as stage, stage.client(delta=True) as client:
+        for number in range(33):
+            await client.say(f"type.googleapis.com/t{number}")
+        assert await client.call.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_slow_reader_holds_one_response_and_then_gets_the_newest() -> None:
+    """However often the mesh changes meanwhile."""
+    async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=True) as client:
+        await client.say(CLUSTER)
+        first = await client.hear()
+        for number in range(2, 102):
+            stage.publish(plain(CLUSTER, "a", str(number)))
+        await client.ack(first)
+        newest = await client.hear()
+        assert [one.version for one in newest.resources] == ["101"]
+        await client.ack(newest)
+        assert (await stage.control.wait(101, 5)).state == "propagated"
+
+
+async def test_a_newer_stream_of_the_same_instance_takes_the_place_of_the_older() -> None:
+    """A half-dead connection does not keep a release waiting."""
+    async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=True) as old, stage.client(delta=True) as new:
+        await old.say(CLUSTER)
+        await old.hear()
+        await new.say(CLUSTER)
+        await new.ack(await new.hear())
+        assert await old.call.code() == grpc.StatusCode.OK
+        assert (await stage.control.wait(1, 5)).acked == (f"{NODE.path}@one",)
+        assert len(stage.control.statuses()) == 1
+
+
+async def test_a_client_that_comes_and_goes_leaves_nothing_behind() -> None:
+    """Streams, deliveries and snapshots end with the connection."""
+    async with staged(plain(CLUSTER, "a"), plain(LISTENER, "b")) as stage:
+        for number in range(examples(50)):
+            async with stage.client(delta=bool(number % 2), instance=str(number)) as client:
+                await client.say(CLUSTER)
+                await client.hear()
+        await until(lambda: stage.server.streams == 0)
+        assert stage.control.statuses() == ()
+        gc.collect()
+        assert [one for one in gc.get_objects() if isinstance(one, Delivery)] == []
+
+
+async def test_stopping_ends_the_streams_in_good_order() -> None:
+    """Status OK, which Envoy takes as a sign to connect again."""
+    async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=True) as client:
+        await client.say(CLUSTER)
+        await client.hear()
+        await stage.server.stop(grace=5)
+        assert await client.call.code() == grpc.StatusCode.OK
+
+
+async def test_a_port_in_use_is_one_clear_message() -> None:
+    """Two servers never share a port by accident."""
+    async with staged() as stage:
+        other = AdsServer(Stage().control)
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{stage.port} for xDS"):
+            await other.start("127.0.0.1", stage.port)
+        await other.stop()
