@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.settings import LoadSettings, load_project
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.graph import resolve
 from meshwright.lab.exchange import Fault, Request
 from meshwright.lab.lab import Lab
 from meshwright.lab.topology import roles
 from meshwright.model.identity import Key, Kind
-from processes import alive, descendants, is_envoy, until
+from processes import alive, descendants, free_port, is_envoy, until
 
 if TYPE_CHECKING:
     from meshwright.model.state import State
@@ -116,12 +116,7 @@ async def test_envoys_serve_while_the_control_plane_is_dead_and_find_it_again(sh
             assert (await lab.request(HOME)).ok
         await lab.control.start()
         wanted = len(lab.fleet.instances)
-        for _ in range(200):
-            if len((await asyncio.to_thread(lab.client().status))["proxies"]) == wanted:
-                break
-            await asyncio.sleep(0.1)
-        else:
-            pytest.fail(f"not all of {wanted} Envoys came back")
+        await proxies(lab, wanted, "synced")
         await lab.propagated(1)
         assert (await lab.request(HOME)).ok
 
@@ -163,6 +158,23 @@ async def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(
     assert not left(deep)
 
 
+async def test_the_color_app_serves_from_its_template(corpus: Path) -> None:
+    """App Mesh's own first example, health checks and all, as it was written."""
+    template = corpus / "cfn/examples/apps/colorapp/servicemesh/appmesh-colorapp.yaml"
+    parameters = {"EnvironmentName": "demo", "ServicesDomain": "demo.local", "AppMeshMeshName": "color"}
+    loaded = load([template], LoadSettings(parameters=parameters))
+    async with Lab(loaded.state) as lab:
+        nodes = {one.key.name for one in loaded.state.of(Kind.VIRTUAL_NODE)}
+        assert {"colorgateway-vn", "colorteller-red-vn", "tcpecho-vn"} <= nodes
+        seen: set[str] = set()
+        for _ in range(60):
+            reply = await lab.request(Request(authority="colorgateway.demo.local", path="/color"), "colorgateway-vn")
+            assert reply.ok, [one for one in reply.walk() if one.status != 200]
+            seen |= {one.node for one in reply.walk()}
+        # The black one is defined and no route leads to it.
+        assert seen == nodes - {"colorteller-black-vn"}
+
+
 def test_unknown_instances_are_refused(shop: State) -> None:
     """A typo must not run one instance in silence."""
     with pytest.raises(UsageError, match="paymnt"):
@@ -182,7 +194,7 @@ KEPT = """
 import asyncio, sys
 from pathlib import Path
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.settings import LoadSettings, load_project
 from meshwright.lab import interrupts
 from meshwright.lab.lab import Lab
 
@@ -217,3 +229,41 @@ def test_no_process_survives_a_signal(number: signal.Signals, ready: bool, tmp_p
     assert lab.returncode == 128 + number, err.decode()
     assert not any(alive(pid) for pid in started)
     assert not list(tmp_path.iterdir())
+
+
+async def test_the_proxy_command_joins_a_running_mesh(shop: State) -> None:
+    """`meshwright proxy` is another Envoy of its node: the control plane sees it take everything, and go again."""
+    async with Lab(shop, stack="shop") as lab:
+        place = lab.fleet.entrance("cart").place
+        # Beside the lab's own cart: the next three addresses of its block are nobody's.
+        first, _, last = place.application.rpartition(".")
+        spare = [f"{first}.{int(last) + 100 + number}" for number in range(3)]
+        resolver = lab.fleet.resolver
+        arguments = [
+            *("proxy", "arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/cart", "--instance", "guest"),
+            *("--xds", str(lab.control.xds), "--resolver", str(resolver), "--admin-port", str(free_port())),
+            *("--application", spare[0], "--ingress", spare[1], "--egress", spare[2], "--concurrency", "1"),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "meshwright.cli", *arguments, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            await proxies(lab, 10, "synced")
+            process.terminate()
+            _, err = await asyncio.wait_for(process.communicate(), 20)
+            assert process.returncode == 0, err.decode()
+            await proxies(lab, 9, "synced")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def proxies(lab: Lab, count: int, state: str) -> None:
+    """Wait until the control plane sees exactly `count` proxies, all in `state`."""
+    for _ in range(200):
+        seen = (await asyncio.to_thread(lab.client().status))["proxies"]
+        if len(seen) == count and {one["state"] for one in seen} == {state}:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"expected {count} proxies, {state}; saw {[(one['id'], one['state']) for one in seen]}")

@@ -17,6 +17,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from meshwright.lab.sockets import Server
 from meshwright.proxy.bootstrap import Address
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class NameServer:
     def __init__(self) -> None:
         self._records: dict[str, tuple[str, ...]] = {}
         self._turn = itertools.count()
-        self._tcp: asyncio.Server | None = None
+        self._tcp: Server | None = None
         self._udp: asyncio.DatagramTransport | None = None
         self.asked: dict[str, int] = {}
         """How often each name was asked for, present or not."""
@@ -48,7 +49,8 @@ class NameServer:
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, 0))
         port: int = self._udp.get_extra_info("sockname")[1]
-        self._tcp = await asyncio.start_server(self._serve, host, port)
+        self._tcp = Server(self._serve, asyncio.IncompleteReadError)
+        await self._tcp.start(host, port)
         return Address(host, port)
 
     async def stop(self) -> None:
@@ -56,8 +58,7 @@ class NameServer:
         if self._udp is not None:
             self._udp.close()
         if self._tcp is not None:
-            self._tcp.close()
-            await self._tcp.wait_closed()
+            await self._tcp.stop()
 
     def answer(self, wire: bytes, limit: int | None = None) -> bytes | None:
         """The answer to one query, at most `limit` bytes long; None for what is no query."""
@@ -73,7 +74,8 @@ class NameServer:
             self._fill(reply, query.question[0])
         else:
             reply.set_rcode(dns.rcode.FORMERR)
-        full = reply.to_wire()
+        # dnspython would deal the addresses out by chance; taking turns is fairer, and the same every time.
+        full = reply.to_wire(want_shuffle=False)
         if limit is None or len(full) <= max(limit, query.payload):
             return full
         # Too long for UDP: an empty answer marked as cut tells the client to come again over TCP.
@@ -95,18 +97,13 @@ class NameServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One TCP connection: each message after its length in two bytes (RFC 7766)."""
-        try:
-            while True:
-                length = int.from_bytes(await reader.readexactly(2), "big")
-                reply = self.answer(await reader.readexactly(length))
-                if reply is None:
-                    return
-                writer.write(len(reply).to_bytes(2, "big") + reply)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
+        while True:
+            length = int.from_bytes(await reader.readexactly(2), "big")
+            reply = self.answer(await reader.readexactly(length))
+            if reply is None:
+                return
+            writer.write(len(reply).to_bytes(2, "big") + reply)
+            await writer.drain()
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -113,6 +113,9 @@ class Fleet:
         self._folder = folder
         self._exits = contextlib.AsyncExitStack()
 
+    resolver: Address
+    """Where the DNS server for the discovery names answers."""
+
     async def __aenter__(self) -> Self:
         """Start everything at once, and wait until every Envoy is ready.
 
@@ -120,8 +123,8 @@ class Fleet:
             MeshwrightError: an Envoy ended or did not become ready in time; with the end of its log.
         """
         async with contextlib.AsyncExitStack() as exits:
-            resolver = await self.names.start(self._block.name_server)
             exits.push_async_callback(self.names.stop)
+            self.resolver = await self.names.start(self._block.name_server)
             self.instances = tuple(self._placed())
             self.names.publish(self._records())
             children: list[Child] = []
@@ -130,7 +133,7 @@ class Fleet:
                 if one.workload is not None:
                     await one.workload.start()
             for one in self.instances:
-                children.append(await one.start(self._xds, resolver))  # noqa: PERF401 - one that fails must not hide those started
+                children.append(await one.start(self._xds, self.resolver))  # noqa: PERF401 - one that fails must not hide those started
             await self._all_ready()
             self._exits = exits.pop_all()
         return self
@@ -153,22 +156,24 @@ class Fleet:
             raise UsageError(f"no workload of a virtual node {node!r} runs here")
         return found
 
-    def gateway(self, name: str | None = None) -> Instance:
-        """The first instance of a virtual gateway, of the only one when `name` is None.
+    def entrance(self, name: str | None = None) -> Instance:
+        """The first instance of the virtual gateway or node `name`; of the only gateway when that is None.
 
         Raises:
-            UsageError: there is none, or several to choose from.
+            UsageError: there is none, or there are several to choose from.
         """
-        every = [one for one in self.instances if one.role.key.kind is Kind.VIRTUAL_GATEWAY]
-        found = [one for one in every if name in {None, one.role.key.name}]
-        if not found or len({one.role.key.name for one in found}) > 1:
-            known = ", ".join(sorted({one.role.key.name for one in every})) or "none"
-            raise UsageError(f"no virtual gateway {name or 'chosen'}; known here: {known}")
-        return found[0]
+        gateways = {one.role.key.name for one in self.instances if one.role.key.kind is Kind.VIRTUAL_GATEWAY}
+        if name is None and len(gateways) == 1:
+            name = next(iter(gateways))
+        for one in self.instances:
+            if one.role.key.name == name and one.role.ports:
+                return one
+        known = ", ".join(sorted({one.role.key.name for one in self.instances if one.role.ports}))
+        raise UsageError(f"no entrance {name!r} to the mesh; choose one of {known}")
 
-    async def request(self, request: Request, gateway: str | None = None) -> Reply:
-        """Send one request to a gateway's first listener, as a customer would."""
-        entrance = self.gateway(gateway)
+    async def request(self, request: Request, at: str | None = None) -> Reply:
+        """Send one request from outside the mesh to the first listener of `entrance(at)`."""
+        entrance = self.entrance(at)
         port = entrance.role.ports[0]
         return await call(port.protocol, entrance.place.ingress, port.number, request)
 

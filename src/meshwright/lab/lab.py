@@ -16,6 +16,9 @@ from meshwright.lab.addresses import Block
 from meshwright.lab.control_plane import ControlPlane
 from meshwright.lab.fleet import Fleet
 from meshwright.model.decoding import encode
+from meshwright.model.identity import Key
+from meshwright.model.specs import MeshSpec
+from meshwright.model.state import Resource
 from meshwright.release import ApplyRequest, Item
 from meshwright.remote import Client, find_credentials
 
@@ -39,6 +42,8 @@ class Lab:
     def __init__(self, state: State, *, stack: str = STACK, instances: Mapping[str, int] | None = None) -> None:
         """`state` is one mesh; `instances` says how many of a node to run where it is not one, by name.
 
+        A mesh that the definitions leave to another stack is added, without any settings.
+
         Raises:
             UsageError: `state` is not exactly one mesh.
         """
@@ -46,7 +51,8 @@ class Lab:
             raise UsageError(f"A lab runs one mesh; found {', '.join(state.meshes) or 'none'}")
         self.mesh = state.meshes[0]
         self.stack = stack
-        self._state = state
+        mesh = Key.of_mesh(self.mesh)
+        self._state = state if mesh in state else state.put(Resource(key=mesh, spec=MeshSpec()))
         self._instances = instances or {}
         self._exits = contextlib.AsyncExitStack()
 
@@ -111,9 +117,9 @@ class Lab:
                 f"Waiting for {', '.join(found['pending']) or 'nobody'}. {why}".rstrip()
             )
 
-    async def request(self, request: Request, gateway: str | None = None) -> Reply:
-        """Send one request to a gateway's first listener, as a customer would."""
-        return await self.fleet.request(request, gateway)
+    async def request(self, request: Request, at: str | None = None) -> Reply:
+        """Send one request from outside the mesh to the gateway or node `at`, or else to the only gateway."""
+        return await self.fleet.request(request, at)
 
     def workloads(self, node: str) -> tuple[Workload, ...]:
         """The workloads of a virtual node, one an instance; set their `fault` to make them misbehave."""

@@ -24,6 +24,7 @@ class Server:
         self._converse = converse
         self._expected: tuple[type[Exception], ...] = (ConnectionError, HangUpError, *expected)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, on a free port when `port` is 0; the port.
@@ -36,10 +37,12 @@ class Server:
 
     async def stop(self) -> None:
         """Close the listener and every connection."""
-        self._server.close()
-        for task in self._tasks:
+        if self._server is not None:
+            self._server.close()
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: one that asyncio makes would be reported as an error when `stop` cancels it.

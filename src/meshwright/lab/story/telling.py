@@ -99,7 +99,7 @@ def _shop(scene: Scene) -> State:
 
 
 def _addresses(scene: Scene) -> None:
-    entrance = scene.running.gateway()
+    entrance = scene.running.entrance()
     door = f"http://{entrance.place.ingress}:{entrance.role.ports[0].number}/"
     lines = (
         "It keeps running until Ctrl-C. Look around:",
