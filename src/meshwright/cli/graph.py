@@ -31,7 +31,9 @@ def command(
     mesh: str | None,
     form: str,
 ) -> int:
-    """Print the dependency graph of definitions: who calls whom, by which route, in what shares.
+    """Print the dependency graph of definitions.
+
+    It shows who calls whom, by which route, in what shares.
 
     Exit codes: 0 the graph is whole, 1 some definitions have errors and are left out, 2 a path cannot be read.
     """

@@ -17,7 +17,10 @@ from meshwright.rules import RULES, find, rendered
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
               help="What to print.")  # fmt: skip
 def command(code: str | None, form: str) -> int:
-    """List the rules that validate applies, or explain one: `meshwright rules MW203`."""
+    """List the rules that validate applies, or explain one.
+
+    `meshwright rules MW203` prints the rule's page.
+    """
     wanted = RULES
     if code is not None:
         rule = find(code)

@@ -43,7 +43,7 @@ def command(
     fail_on: str,
     whole: bool | None,
 ) -> int:
-    """Check definitions: fields, limits, references, rules.
+    """Check definitions: fields, limits, references, rules. Exit 1 when something is found.
 
     PATH is a file or a folder of App Mesh API JSON or YAML, CloudFormation templates or Kubernetes manifests; without
     one, the definitions of meshwright.yaml are checked. `meshwright rules CODE` explains a finding.

@@ -31,15 +31,26 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def report(objects: Iterable[str], found: Iterable[Diagnostic]) -> Report:
     """The report on `objects` (paths) with everything `found`, each finding once."""
-    diagnostics = ordered(found)
+    diagnostics = ordered(_encodable(one) for one in found)
     count = [one.severity for one in diagnostics].count
     return Report(
-        objects=tuple(sorted(objects)),
+        objects=tuple(sorted(map(_utf8, objects))),
         errors=count(Severity.ERROR),
         warnings=count(Severity.WARNING),
         infos=count(Severity.INFO),
         diagnostics=diagnostics,
     )
+
+
+def _encodable(one: Diagnostic) -> Diagnostic:
+    """`one` without half characters, which a file's name or a JSON escape may hold and no output can."""
+    texts = {name: _utf8(getattr(one, name)) for name in ("summary", "detail", "subject", "path")}
+    place = one.source and msgspec.structs.replace(one.source, file=_utf8(one.source.file))
+    return msgspec.structs.replace(one, **texts, source=place)
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def as_json(value: msgspec.Struct) -> str:

@@ -76,4 +76,4 @@ def _physical(source: Source) -> dict[str, Any]:
 def _fingerprint(one: Diagnostic) -> str:
     """The same for the same finding wherever it moves in its file."""
     parts = (one.rule, one.subject, one.path, one.summary)
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,192 @@
+"""`meshwright validate` and `rules` as a user runs them: output, exit codes, one clear message for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+from meshwright.rules import RULES
+from settings import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE = """meshName: m
+virtualNodeName: cart
+spec:
+  listeners: [{portMapping: {port: 8080, protocol: http}}]
+  serviceDiscovery: {dns: {hostname: cart.local}}
+"""
+MESH = "meshName: m\nspec: {}\n---\n"
+LOST = """---
+meshName: m
+virtualServiceName: cart.local
+spec: {provider: {virtualNode: {virtualNodeName: crat}}}
+"""
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own; there must never be a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "meshwright.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=cwd,
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "internal error" not in done.stderr
+    return done
+
+
+def written(folder: Path, text: str, name: str = "mesh.yaml") -> Path:
+    """A file of definitions."""
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_correct_definitions_exit_0(tmp_path: Path) -> None:
+    """And say how much was looked at."""
+    done = run("validate", written(tmp_path, NODE))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 object: nothing found.\n", "")
+    assert run("--quiet", "validate", tmp_path).stdout == ""
+
+
+def test_an_error_exits_1_with_file_and_line(tmp_path: Path) -> None:
+    """The whole mesh is in the files, so the name is wrong."""
+    path = written(tmp_path, MESH + NODE + LOST)
+    done = run("validate", path)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == f"{path}:12: error MW102 VirtualNode with name crat is missing"
+    assert "Did you mean 'cart'?" in done.stdout
+    assert done.stdout.splitlines()[-1] == "3 objects: 1 error, no warnings."
+
+
+def test_a_part_of_a_mesh_may_refer_to_what_lies_elsewhere(tmp_path: Path) -> None:
+    """Without the mesh it is a warning, `--whole` and `--part` decide, `--fail-on` judges."""
+    part, whole = written(tmp_path, NODE + LOST, "part.yaml"), written(tmp_path, MESH + NODE + LOST, "whole.yaml")
+    assert run("validate", part).returncode == 0
+    assert run("validate", part, "--fail-on", "warning").returncode == 1
+    assert run("validate", part, "--whole").returncode == 1
+    assert run("validate", whole, "--part").returncode == 0
+
+
+def test_every_format_is_alone_on_standard_output(tmp_path: Path) -> None:
+    """With the same finding and the same exit code."""
+    path = written(tmp_path, MESH + NODE + LOST)
+    done = {form: run("validate", path, "--format", form) for form in ("json", "sarif", "junit")}
+    assert {one.returncode for one in done.values()} == {1}
+    assert json.loads(done["json"].stdout)["diagnostics"][0]["source"] == {
+        "file": str(path),
+        "line": 12,
+        "column": 33,
+    }
+    (result,) = json.loads(done["sarif"].stdout)["runs"][0]["results"]
+    assert result["ruleId"] == "MW102"
+    (suite,) = ET.fromstring(done["junit"].stdout)  # noqa: S314 - our own output
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+
+
+def test_a_reference_to_a_broken_object_is_no_second_finding(tmp_path: Path) -> None:
+    """The node is there; it only cannot be read."""
+    broken = NODE.replace("8080", "eighty")
+    done = run("validate", written(tmp_path, MESH + broken + LOST.replace("crat", "cart")), "--format", "json")
+    assert [one["rule"] for one in json.loads(done.stdout)["diagnostics"]] == ["MW001"]
+
+
+BAD = {
+    "broken YAML": ("a.yaml", "meshName: [m\n", 1, "MW010"),
+    "broken JSON": ("a.json", '{"meshName": "m",}', 1, "MW010"),
+    "wrong type": ("a.yaml", NODE.replace("8080", "many"), 1, "expected a whole number, found a string 'many'"),
+    "unknown field": ("a.yaml", NODE.replace("protocol:", "protocoll:"), 1, "Did you mean 'protocol'?"),
+    "out of range": ("a.yaml", NODE.replace("8080", "99999"), 1, "99999 is too large"),
+    "nothing in it": ("a.yaml", "", 0, "holds no App Mesh definitions"),
+    "10 MB of JSON nesting": ("a.json", "[" * 10_000_000, 1, "nest deeper than"),
+    "10 MB of YAML nesting": ("a.yaml", "[" * 10_000_000, 1, "nest deeper than"),
+    "a control character": ("a.yaml", NODE.replace("cart", "ca\x1brt"), 1, "control character U+001B"),
+    "an escape in a name": (
+        "a.yaml",
+        NODE.replace("Name: cart", 'Name: "a\\e[31m"'),
+        1,
+        r"'a\x1b[31m' is not a valid name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "code", "words"), BAD.values(), ids=BAD)
+def test_bad_input_gets_one_clear_message(tmp_path: Path, name: str, text: str, code: int, words: str) -> None:
+    """File, line and what to do; no traceback, no escape sequence."""
+    path = written(tmp_path, text, name)
+    done = run("validate", path)
+    assert done.returncode == code
+    assert words in done.stdout
+    assert "\x1b" not in done.stdout
+    assert len([line for line in done.stdout.splitlines() if line.startswith(str(path))]) in {1, 2}
+
+
+def test_what_cannot_be_done_exits_2(tmp_path: Path) -> None:
+    """A path that is not there, no path, a directory for a file, a parameter that is none."""
+    written(tmp_path, NODE)
+    for arguments, words in (
+        (("validate", "nowhere.yaml"), "nowhere.yaml does not exist"),
+        (("validate",), "no definitions to read"),
+        (("--config", ".", "validate"), "directory"),
+        (("validate", ".", "--parameter", "x"), "is not KEY=VALUE"),
+        (("validate", ".", "--format", "xml"), "is not one of"),
+        (("rules", "MW999"), "there is no rule 'MW999'"),
+    ):
+        done = run(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, ""), arguments
+        assert words in done.stderr
+
+
+def test_a_folder_named_like_a_file_is_a_folder(tmp_path: Path) -> None:
+    """Its files are read."""
+    folder = tmp_path / "mesh.yaml"
+    folder.mkdir()
+    written(folder, NODE)
+    assert run("validate", folder).stdout == "1 object: nothing found.\n"
+
+
+def test_the_project_file_says_what_to_read(tmp_path: Path) -> None:
+    """Definitions, mesh and parameters come from it; the command line beats it."""
+    written(tmp_path, NODE.replace("meshName: m\n", "").replace("cart.local", '"${HOST}"'), "defs.yaml")
+    written(
+        tmp_path,
+        "stack: cart\nmesh: shop\ndefinitions: [defs.yaml]\nparameters: {HOST: h.local}\n",
+        "meshwright.yaml",
+    )
+    done = run("validate", "--format", "json", cwd=tmp_path)
+    assert json.loads(done.stdout)["objects"] == ["mesh/shop/virtualNode/cart"]
+    done = run("validate", "--format", "json", "--mesh", "other", "--parameter", "HOST=h", cwd=tmp_path)
+    assert json.loads(done.stdout)["objects"] == ["mesh/other/virtualNode/cart"]
+
+
+def test_rules_lists_and_explains() -> None:
+    """Every code in the list; a page by code or name; JSON for tools."""
+    listed = run("rules").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [rule.code for rule in RULES]
+    page = (ROOT / "docs" / "rules" / "MW203.md").read_text(encoding="utf-8")
+    assert run("rules", "mw203").stdout == run("rules", "shadowed-route").stdout == page
+    told = json.loads(run("rules", "--format", "json").stdout)
+    assert {one["code"] for one in told["rules"]} == {rule.code for rule in RULES}
+    assert "Did you mean 'MW203'?" in run("rules", "MW2O3").stderr
+
+
+def test_validating_imports_no_network_and_no_web_framework(tmp_path: Path) -> None:
+    """What keeps the start-up short, without a clock."""
+    heavy = {"grpc", "google.protobuf", "starlette", "uvicorn", "rich", "boto3", "sqlite3", "http.client", "dns"}
+    code = (
+        "import sys; from meshwright.cli import cli\n"
+        f"cli.main(['validate', {str(written(tmp_path, NODE))!r}], standalone_mode=False)\n"
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
