@@ -49,7 +49,8 @@ def resolved(assembly: Assembly, ports: Iterable[ServicePort]) -> tuple[Backend,
             for lost in rule.lost:
                 assembly.refuse(rule.origin, lost.path, lost.reason)
             if not sum(target.weight for target in rule.targets):
-                assembly.refuse(rule.origin, "", "no target with a weight is left: requests get 503")
+                answer = "connections are closed" if rule.protocol == "tcp" else "requests get 503"
+                assembly.refuse(rule.origin, "", f"no target with a weight is left: {answer}")
     return found
 
 

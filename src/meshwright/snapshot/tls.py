@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshwright.snapshot.names import SDS_CLUSTER
-from meshwright.snapshot.values import Wire, extension
+from meshwright.snapshot.values import Wire, extension, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ def _certificate(certificate: ListenerTlsCertificate | ClientTlsCertificate) -> 
 
 
 def _validation(trust: ListenerTlsValidationContextTrust | TlsValidationContextTrust, names: Iterable[str]) -> Wire:
-    matchers = [{"san_type": "URI" if "://" in name else "DNS", "matcher": {"exact": name}} for name in names]
+    matchers = [{"san_type": _san_type(name), "matcher": {"exact": name}} for name in names]
     # An empty list must stay absent: with SDS, Envoy once refused it.
     checks: Wire = {"match_typed_subject_alt_names": matchers} if matchers else {}
     if trust.file is not None:
@@ -79,6 +79,12 @@ def _validation(trust: ListenerTlsValidationContextTrust | TlsValidationContextT
             }
         }
     raise AssertionError("a trust that cannot be served must have been refused before")
+
+
+def _san_type(name: str) -> str:
+    if "://" in name:
+        return "URI"
+    return "IP_ADDRESS" if is_address(name) else "DNS"
 
 
 def _secret(name: str) -> Wire:
