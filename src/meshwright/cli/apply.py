@@ -46,7 +46,9 @@ def command(
     wait: float | None,
     form: str,
 ) -> int:
-    """Apply the definitions in PATH, or the plan in FILE, as one release of this stack.
+    """Apply definitions as one release of this stack.
+
+    PATH is a file or a folder; without one, and without --plan, the definitions of meshwright.yaml are applied.
 
     Exit codes: 0 applied (with --wait: and arrived), 1 refused, stale, rejected by a proxy or late, 2 could not be
     done.

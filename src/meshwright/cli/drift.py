@@ -18,7 +18,7 @@ from meshwright.views import releases as view
 @FORMAT
 @click.pass_obj
 def command(options: dict[str, Any], *, mesh: str | None, stack: str | None, form: str) -> int:
-    """Show where the running state differs from this stack's last release: object, field, author.
+    """Show where the running state differs from the stack's last release.
 
     `drift` is somebody else's write, `unreleased` one by the principal of the last release.
 

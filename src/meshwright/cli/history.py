@@ -19,7 +19,9 @@ from meshwright.views import releases as view
 @FORMAT
 @click.pass_obj
 def command(options: dict[str, Any], *, mesh: str | None, stack: str | None, limit: int, form: str) -> int:
-    """List this stack's releases, newest first.
+    """List this stack's releases.
+
+    Newest first.
 
     Exit codes: 0 listed, 2 could not be done.
     """

@@ -40,7 +40,9 @@ def command(
     form: str,
     exit_code: bool,
 ) -> int:
-    """Show what applying the definitions in PATH would change, field by field.
+    """Show what applying definitions would change.
+
+    PATH is a file or a folder; without one, the definitions of meshwright.yaml are planned.
 
     Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
     """

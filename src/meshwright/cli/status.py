@@ -17,7 +17,7 @@ from meshwright.views import releases as view
 @FORMAT
 @click.pass_obj
 def command(options: dict[str, Any], *, form: str) -> int:
-    """Show the server, its stacks, the connected proxies and what each has taken.
+    """Show the server, the connected proxies and what each has taken.
 
     Exit codes: 0 told, 2 could not be done.
     """

@@ -24,7 +24,9 @@ from meshwright.views import releases as view
 def command(
     options: dict[str, Any], *, release: str, mesh: str | None, stack: str | None, timeout: float, form: str
 ) -> int:
-    """Wait until every connected proxy that RELEASE (12 or shop#12) concerns has it.
+    """Wait until every proxy that a release concerns has it.
+
+    RELEASE is a number or a title: 12 or shop#12.
 
     Exit codes: 0 it has arrived, or no proxy is connected; 1 late or rejected; 2 could not be done.
     """

@@ -1,0 +1,353 @@
+"""plan, apply, status, wait, history, drift, rollback: real files, the real server, exit codes and output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from meshwright.cli import main
+from meshwright.release import Status
+from serving import KEY
+from test_releases import INTRUDER, update_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serving import Serving
+
+DEFINITIONS = """
+meshName: m
+spec: {}
+---
+virtualNodeName: a
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}], serviceDiscovery: {dns: {hostname: a}}}
+---
+virtualNodeName: b
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}], serviceDiscovery: {dns: {hostname: b}}}
+---
+virtualRouterName: r
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}]}
+---
+virtualRouterName: r
+routeName: x
+spec:
+  httpRoute:
+    match: {prefix: /}
+    action:
+      weightedTargets:
+        - {virtualNode: a, weight: 90}
+        - {virtualNode: b, weight: 10}
+"""
+
+PROJECT = """
+stack: shop
+mesh: m
+definitions: [mesh.yaml]
+environments:
+  elsewhere: {mesh: other}
+"""
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON value."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(
+    server: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Run the command line in a project of its own against a server of its own."""
+    for name in ("TRAVIS", "GITHUB_ACTIONS", "GITLAB_CI", "MESHWRIGHT_MESH", "MESHWRIGHT_STACK", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MESHWRIGHT_ENDPOINT", server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    (project / "mesh.yaml").write_text(DEFINITIONS)
+    (project / "meshwright.yaml").write_text(PROJECT)
+
+    def command(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["meshwright", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return Done(int(left.value.code or 0), out, err)
+
+    return command
+
+
+def shift(weight: int) -> None:
+    """Write another weight into the project's route."""
+    file = Path("mesh.yaml")
+    file.write_text(file.read_text().replace("weight: 90", f"weight: {weight}"))
+
+
+def test_a_plan_shows_what_apply_then_does(run: Callable[..., Done], server: Serving) -> None:
+    """And changes nothing by itself."""
+    planned = run("plan")
+    assert planned.code == 0
+    assert planned.out.startswith("Plan for stack shop in mesh m: 5 to create, 0 to update, 0 to delete.\n")
+    assert "  + mesh/m/virtualRouter/r/route/x\n" in planned.out
+    assert server.store.head().revision == 0
+    done = run("apply")
+    assert done.code == 0
+    assert done.out.startswith("Released shop#1 (revision 1): 5 created, 0 updated, 0 deleted.\n")
+    assert run("plan").out == "No changes for stack shop in mesh m.\n"
+
+
+def test_a_plan_exits_1_for_changes_only_when_asked_to(run: Callable[..., Done]) -> None:
+    """So that a pull request's job may fail or not."""
+    assert (run("plan").code, run("plan", "--exit-code").code) == (0, 1)
+    run("apply")
+    assert run("plan", "--exit-code").code == 0
+
+
+def test_a_plan_is_printed_as_json_and_markdown_alone_on_standard_output(run: Callable[..., Done]) -> None:
+    """Field by field, with wire paths."""
+    run("apply")
+    shift(50)
+    change = run("plan", "--format", "json").json["changes"][0]
+    assert (change["action"], change["object"]) == ("update", "mesh/m/virtualRouter/r/route/x")
+    assert change["fields"] == [
+        {"path": "spec.httpRoute.action.weightedTargets[0].weight", "old": 90, "new": 50},
+    ]
+    row = (
+        "| `~` | `mesh/m/virtualRouter/r/route/x` | `spec.httpRoute.action.weightedTargets[0].weight` | `90` | `50` |"
+    )
+    assert row in run("plan", "--format", "markdown").out.splitlines()
+    assert "90 → 50" in run("plan").out
+
+
+def test_a_plan_file_is_applied_and_refused_once_it_is_stale(run: Callable[..., Done], server: Serving) -> None:
+    """Applying it a second time finds the world changed by the first."""
+    run("apply")
+    shift(50)
+    assert run("plan", "--out", "plan.json").err == "The plan was written to plan.json.\n"
+    assert run("apply", "--plan", "plan.json").code == 0
+    again = run("apply", "--plan", "plan.json")
+    assert again.code == 1
+    assert again.err.splitlines()[-1].startswith("Error: The plan is stale: mesh/m/virtualRouter/r/route/x changed")
+    assert server.store.head().revision == 2
+
+
+def test_a_bad_definition_is_refused_with_file_and_line_before_the_server_is_asked(
+    run: Callable[..., Done], server: Serving
+) -> None:
+    """A missing node, and an expression that Envoy would reject."""
+    file = Path("mesh.yaml")
+    file.write_text(
+        DEFINITIONS.replace("virtualNode: b", "virtualNode: ghost").replace("prefix: /", "path: {regex: '('}")
+    )
+    done = run("--endpoint", "http://127.0.0.1:1", "apply")
+    assert done.code == 1
+    assert "mesh.yaml:18: error MW210" in done.err
+    assert "mesh.yaml:22: error " in done.err
+    assert "ghost" in done.err
+    assert done.err.splitlines()[-1] == "Error: The definitions have errors; nothing was changed."
+    assert done.out == ""
+    assert server.store.head().revision == 0
+
+
+def test_a_name_that_no_running_stack_defines_is_refused_with_file_and_line(run: Callable[..., Done]) -> None:
+    """The files alone cannot tell; with what runs they can."""
+    lone = DEFINITIONS.split("---")[4].replace("virtualRouterName", "meshName: m\nvirtualRouterName")
+    Path("lone.yaml").write_text(lone)
+    done = run("plan", "lone.yaml")
+    assert done.code == 1
+    assert "lone.yaml:" in done.err
+    assert "VirtualRouter with name r is missing" in done.err
+
+
+def test_nothing_to_apply_is_said_and_makes_no_release(run: Callable[..., Done]) -> None:
+    """Exit code 0: the build may run again."""
+    run("apply")
+    done = run("apply")
+    assert (done.code, done.out) == (0, "No changes: shop#1 (revision 1) is what runs.\n")
+    assert run("apply", "--format", "json").json["changed"] is False
+
+
+def test_apply_carries_the_builds_metadata(run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the job's environment claims it."""
+    monkeypatch.setenv("TRAVIS", "true")
+    monkeypatch.setenv("TRAVIS_BUILD_NUMBER", "42")
+    monkeypatch.setenv("TRAVIS_PULL_REQUEST", "false")
+    build = run("apply", "--format", "json").json["release"]["build"]
+    assert build == {"ci": "travis", "build_number": "42"}
+    assert "#42" in run("history").out
+
+
+def test_waiting_without_a_proxy_is_a_warning(run: Callable[..., Done]) -> None:
+    """Not a failure: there may be none yet."""
+    done = run("apply", "--wait", "5")
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "Warning: no proxy is connected, so none has taken the release."
+    assert run("wait", "1").code == 0
+    assert run("wait", "shop#1", "--format", "json").json["state"] == "no-proxies"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("wait", "seven"), "'seven' is no release"),
+        (("wait", "other#7"), "a release of stack 'other'"),
+        (("rollback",), "exactly one of --to RELEASE, --to-build N and --last-good"),
+        (("rollback", "--to", "1", "--last-good"), "exactly one of"),
+        (("apply", "mesh.yaml", "--plan", "x"), "not both"),
+        (("apply", "--plan", "nothing.json"), "nothing.json cannot be read"),
+        (("apply", "--plan", "mesh.yaml"), "is no plan"),
+        (("--environment", "nowhere", "plan"), "no environment 'nowhere'"),
+        (("--endpoint", "nonsense", "status"), "'nonsense' is not of the form"),
+        (("--config", "none.yaml", "plan"), "none.yaml"),
+        (("plan", "--parameter", "x"), "KEY=VALUE"),
+        (("plan", "nothing-here"), "nothing-here"),
+        (("plan", "--out", "no/such/folder/plan.json"), "cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_one_message_and_exit_code_2(
+    run: Callable[..., Done], arguments: tuple[str, ...], said: str
+) -> None:
+    """Naming the thing; no traceback."""
+    done = run(*arguments)
+    assert done.code == 2, done
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_release_that_is_not_there_is_exit_code_1(run: Callable[..., Done]) -> None:
+    """The server was reached, and refused."""
+    for arguments in (("wait", "9"), ("rollback", "--to", "9"), ("drift",), ("rollback", "--last-good")):
+        done = run(*arguments)
+        assert (done.code, "has no release" in done.err) == (1, True), done
+
+
+def test_an_unreachable_server_is_one_line_and_exit_code_2(run: Callable[..., Done]) -> None:
+    """For every command that asks it."""
+    for arguments in (
+        ("status",),
+        ("plan",),
+        ("apply",),
+        ("history",),
+        ("drift",),
+        ("wait", "1"),
+        ("rollback", "--to", "1"),
+    ):
+        done = run("--quiet", "--endpoint", "http://127.0.0.1:1", *arguments)
+        assert (done.code, done.out) == (2, ""), done
+        assert done.err.startswith("Error: Cannot reach the control plane at http://127.0.0.1:1: ")
+        assert done.err.count("\n") == 1
+
+
+def test_drift_is_exit_code_1_and_rollback_repairs_it(run: Callable[..., Done], server: Serving) -> None:
+    """The story of an intruder, as the command line tells it."""
+    run("apply")
+    shift(50)
+    run("apply")
+    for number in (1, 2):
+        server.store.mark("m", "shop", number, Status.PROPAGATED, principal="test", at=1)
+    assert (run("drift").code, run("drift").out) == (0, "No drift: shop in mesh m runs as shop#2 left it.\n")
+    update_weight(server, INTRUDER, a=0, b=100)
+    found = run("drift")
+    assert found.code == 1
+    assert "drift: mesh/m/virtualRouter/r/route/x is changed, by intruder with UpdateRoute at " in found.out
+    assert "spec.httpRoute.action.weightedTargets[0].weight: 50 → 0" in found.out
+    assert run("drift", "--format", "json").json["differences"][0]["author"]["principal"] == "intruder"
+    done = run("rollback", "--last-good", "--wait", "1")
+    assert done.code == 0
+    assert done.out.startswith("Released shop#3 (revision 4), restoring shop#2: 0 created, 1 updated, 0 deleted.\n")
+    assert run("drift").code == 0
+    lines = run("history").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["RELEASE", "shop#3", "shop#2", "shop#1"]
+    assert "rollback to #2" in lines[1]
+
+
+def test_history_and_status_are_json_when_asked(run: Callable[..., Done]) -> None:
+    """The same values as the endpoints'."""
+    run("apply")
+    assert [one["title"] for one in run("history", "--format", "json").json["releases"]] == ["shop#1"]
+    status = run("status", "--format", "json").json
+    assert (status["revision"], status["proxies"], status["stacks"][0]["release"]["title"]) == (1, [], "shop#1")
+    assert "No proxy is connected." in run("status").out
+
+
+def test_flags_beat_the_environment_which_beats_the_file(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For mesh, stack and endpoint."""
+    assert "stack shop in mesh m" in run("plan").out
+    monkeypatch.setenv("MESHWRIGHT_STACK", "from-environment")
+    assert "stack from-environment in mesh m" in run("plan").out
+    assert "stack from-flag in mesh m" in run("plan", "--stack", "from-flag").out
+    monkeypatch.setenv("MESHWRIGHT_MESH", "m2")
+    assert run("--environment", "elsewhere", "history", "--mesh", "m3", "--format", "json").json["mesh"] == "m3"
+    assert run("--environment", "elsewhere", "history", "--format", "json").json["mesh"] == "m2"
+    monkeypatch.delenv("MESHWRIGHT_MESH")
+    assert run("--environment", "elsewhere", "history", "--format", "json").json["mesh"] == "other"
+
+
+def test_without_a_mesh_the_message_offers_the_environments(run: Callable[..., Done]) -> None:
+    """As the project file names them."""
+    Path("meshwright.yaml").write_text(PROJECT.replace("mesh: m\n", ""))
+    done = run("history")
+    assert done.code == 2
+    assert "--environment: elsewhere" in done.err
+    assert run("plan", "mesh.yaml").code == 0
+
+
+def test_a_hostile_name_reaches_the_terminal_escaped(run: Callable[..., Done]) -> None:
+    """Also one that the server repeats."""
+    done = run("history", "--mesh", "\x1b[31mred\u202e")
+    assert done.code == 0
+    assert "\x1b" not in done.out
+    assert "\u202e" not in done.out
+
+
+def test_quiet_leaves_only_results(run: Callable[..., Done]) -> None:
+    """Progress is what goes."""
+    assert run("--quiet", "apply").err == ""
+
+
+def test_the_installed_command_exits_with_the_same_codes(server: Serving, tmp_path: Path) -> None:
+    """Once as a process of its own, with credentials from a file."""
+    (tmp_path / "credentials").write_text(
+        f"[default]\naws_access_key_id = {KEY.id}\naws_secret_access_key = {KEY.secret}\n"
+    )
+    (tmp_path / "mesh.yaml").write_text(DEFINITIONS)
+    command = [
+        sys.executable,
+        "-m",
+        "meshwright.cli",
+        "--endpoint",
+        server.url,
+        "plan",
+        "--exit-code",
+        "--stack",
+        "s",
+    ]
+    done = subprocess.run(
+        [*command, "mesh.yaml"],
+        cwd=tmp_path,
+        env={"AWS_SHARED_CREDENTIALS_FILE": "credentials", "HOME": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "\x1b" not in done.stdout
+    assert done.stdout.startswith("Plan for stack s in mesh m: 5 to create")
