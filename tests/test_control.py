@@ -1,0 +1,330 @@
+"""The control loop: who is pushed to, who has taken what, and how far a revision has come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handmade import NODE, plain, snapshot
+from meshwright.control import Control, Delivery, Propagation, Proxy
+from meshwright.errors import MeshwrightError, UnknownProxyError
+from meshwright.graph import resolve
+from meshwright.model.identity import Key, Kind
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.model.state import Resource, State
+from meshwright.snapshot.build import build
+from meshwright.snapshot.resources import CLUSTER, ROUTE, EnvoyResource, Loopback, Redirect, Snapshot
+from meshwright.store.contract import Head
+from settings import examples
+from strategies import proxies, states
+
+if TYPE_CHECKING:
+    from meshwright.graph import Graph
+    from meshwright.snapshot.resources import Placement
+
+LOOPBACK = Loopback(application="127.0.1.1", ingress="127.0.1.2", egress="127.0.1.3")
+OTHER = Key("shop", Kind.VIRTUAL_NODE, "other")
+
+
+class Board:
+    """A control loop whose snapshots are set by hand, one set of resources a node."""
+
+    def __init__(self) -> None:
+        self.offered: dict[Key, tuple[EnvoyResource, ...]] = {}
+        self.builds: list[Key] = []
+        self.broken: set[Key] = set()
+        self.resources: dict[Key, Resource] = {}
+        self.time = 0
+        self.control = Control(self._build, self._now)
+
+    def publish(self, **offered: tuple[EnvoyResource, ...]) -> int:
+        """Offer these by node name, and no other node; the revision. An unchanged node is the same object."""
+        before = self.offered
+        self.offered = {Key("shop", Kind.VIRTUAL_NODE, name): some for name, some in offered.items()}
+        number = self.control.revision + 1
+        for node, some in self.offered.items():
+            if before.get(node) != some or node in self.broken:
+                self.resources[node] = Resource(key=node, spec=VirtualNodeSpec(), stack=str(number))
+        state = State(one for node, one in self.resources.items() if node in self.offered)
+        self.control.publish(Head(number, state))
+        return number
+
+    def connect(self, node: Key = NODE, instance: str = "1") -> tuple[Delivery, list[Snapshot | None]]:
+        """A proxy of `node`, and what is pushed to it from now on."""
+        pushed: list[Snapshot | None] = []
+        proxy = Proxy(id=f"{node.path}@{instance}", node=node, placement=Redirect())
+        return self.control.connect(proxy, pushed.append), pushed
+
+    def _build(self, _graph: Graph, node: Key, _placement: Placement) -> Snapshot:
+        self.builds.append(node)
+        if node in self.broken:
+            raise ZeroDivisionError("a bug")
+        return snapshot(*self.offered[node], node=node)
+
+    def _now(self) -> int:
+        self.time += 1
+        return self.time
+
+
+def took(delivery: Delivery, *missing: tuple[str, str], **refused: str) -> None:
+    """The proxy has everything but `missing`; it refused the routes in `refused` with these words."""
+    outstanding: dict[str, frozenset[str]] = {}
+    for url, name in [*missing, *((ROUTE, name) for name in refused)]:
+        outstanding[url] = outstanding.get(url, frozenset()) | {name}
+    delivery.report(outstanding, {ROUTE: refused} if refused else {})
+
+
+def a(version: str = "1") -> EnvoyResource:
+    """A cluster."""
+    return plain(CLUSTER, "a", version)
+
+
+def r(version: str = "1") -> EnvoyResource:
+    """A route configuration."""
+    return plain(ROUTE, "r", version)
+
+
+def test_a_change_is_pushed_to_those_it_concerns_and_built_for_nobody_else() -> None:
+    """Instances of a node share one build; an unaffected proxy has the revision all the same."""
+    board = Board()
+    board.publish(web=(a(),), other=(a(),))
+    (one, to_one), (two, to_two), (aside, to_aside) = board.connect(), board.connect(NODE, "2"), board.connect(OTHER)
+    for delivery in (one, two, aside):
+        took(delivery)
+    board.builds.clear()
+    revision = board.publish(web=(a("2"),), other=(a(),))
+    assert board.builds == [NODE]
+    assert (len(to_one), len(to_two), len(to_aside)) == (1, 1, 0)
+    assert board.control.propagation(revision).pending == (one.proxy.id, two.proxy.id)
+    assert [status.acked_revision for status in board.control.statuses()] == [2, 1, 1]
+    took(one)
+    took(two)
+    found = board.control.propagation(revision)
+    assert found == Propagation(
+        revision=2, state="propagated", concerned=(one.proxy.id, two.proxy.id), acked=(one.proxy.id, two.proxy.id)
+    )
+
+
+def test_a_revision_that_changes_no_snapshot_is_propagated_at_once() -> None:
+    """Nobody is concerned."""
+    board = Board()
+    board.publish(web=(a(),), other=())
+    took(board.connect()[0])
+    revision = board.publish(web=(a(),), other=(a(),))
+    assert board.control.propagation(revision) == Propagation(revision=revision, state="propagated")
+
+
+def test_an_older_head_is_ignored() -> None:
+    """Commits may be published out of order."""
+    board = Board()
+    board.publish(web=(a(),))
+    board.publish(web=(a("2"),))
+    board.control.publish(Head(1, State()))
+    assert board.control.revision == 2
+    assert board.connect()[0].snapshot.of(CLUSTER)["a"].version == "2"
+
+
+def test_a_proxy_of_nobody_is_refused_by_name() -> None:
+    """The message says what to do."""
+    with pytest.raises(UnknownProxyError, match="there is no VirtualNode 'mesh/shop/virtualNode/web' here"):
+        Board().connect()
+
+
+def test_a_newer_revision_stands_for_the_older_ones() -> None:
+    """A proxy that goes straight to the newest has propagated what was in between."""
+    board = Board()
+    board.publish(web=(a(),))
+    delivery, _ = board.connect()
+    took(delivery)
+    older = board.publish(web=(a("2"),))
+    newer = board.publish(web=(a("3"),))
+    assert board.control.propagation(older).state == "pending"
+    took(delivery)
+    assert {board.control.propagation(one).state for one in (older, newer)} == {"propagated"}
+
+
+def test_a_rejection_is_told_with_its_origin_and_blames_no_other_revision() -> None:
+    """What another release changed on the same proxy is judged by itself."""
+    board = Board()
+    board.publish(web=(a(), r()))
+    delivery, _ = board.connect()
+    took(delivery)
+    bad = board.publish(web=(a(), r("2")))
+    took(delivery, r="no good")
+    good = board.publish(web=(a("2"), r("2")))
+    took(delivery, r="no good")
+    assert board.control.propagation(bad).state == "rejected"
+    assert board.control.propagation(good).state == "propagated"
+    (status,) = board.control.statuses()
+    assert (status.state, status.acked_revision, status.target_revision) == ("rejected", bad - 1, good)
+    (rejection,) = status.rejections
+    assert (rejection.resources, rejection.message, rejection.revision) == (("r",), "no good", bad)
+    seen = rejection.at
+    took(delivery, r="no good")
+    assert board.control.statuses()[0].rejections[0].at == seen
+
+
+def test_a_rejection_ends_with_the_version_that_was_rejected() -> None:
+    """A mended release is pending, not rejected, until the proxy has spoken."""
+    board = Board()
+    board.publish(web=(r(),))
+    delivery, _ = board.connect()
+    took(delivery)
+    board.publish(web=(r("2"),))
+    took(delivery, r="no good")
+    mended = board.publish(web=(r("3"),))
+    assert board.control.propagation(mended).state == "pending"
+
+
+def test_a_proxy_that_connects_later_counts_with_what_it_runs() -> None:
+    """It is concerned by every earlier revision, until it has everything."""
+    board = Board()
+    revision = board.publish(web=(a(),))
+    assert board.control.propagation(revision).state == "no-proxies"
+    delivery, _ = board.connect()
+    assert board.control.propagation(revision).state == "pending"
+    took(delivery)
+    assert board.control.propagation(revision).state == "propagated"
+
+
+def test_a_bug_in_one_snapshot_stops_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, told as a rejection of the proxy, and over when the snapshot can be built."""
+    board = Board()
+    board.publish(web=(a(),), other=(a(),))
+    (one, to_one), (two, to_two) = board.connect(), board.connect(OTHER)
+    took(one)
+    took(two)
+    board.broken = {NODE}
+    revision = board.publish(web=(a("2"),), other=(a("2"),))
+    assert (len(to_one), len(to_two)) == (0, 1)
+    took(two)
+    assert "snapshot of mesh/shop/virtualNode/web cannot be built" in caplog.text
+    found = board.control.propagation(revision)
+    assert (found.state, found.acked) == ("rejected", (two.proxy.id,))
+    assert found.rejected[0].rejections[0].message == "ZeroDivisionError: a bug"
+    with pytest.raises(MeshwrightError, match="cannot be built now"):
+        board.control.connect(Proxy(id="loop", node=NODE, placement=LOOPBACK), lambda _: None)
+    board.broken = set()
+    mended = board.publish(web=(a("3"),), other=(a("2"),))
+    took(one)
+    assert board.control.propagation(mended).state == "propagated"
+    assert board.control.statuses()[1].state == "synced"
+
+
+def test_a_proxy_whose_node_is_deleted_keeps_what_it_has() -> None:
+    """Its status says so; when the node comes back it is served again."""
+    board = Board()
+    board.publish(web=(a(),))
+    delivery, pushed = board.connect()
+    took(delivery)
+    board.publish()
+    (status,) = board.control.statuses()
+    assert (status.gone, status.state, pushed) == (True, "synced", [])
+    board.publish(web=(a("2"),))
+    assert [one.of(CLUSTER)["a"].version for one in pushed if one] == ["2"]
+    assert not board.control.statuses()[0].gone
+
+
+def test_the_newest_connection_of_an_id_takes_the_place_of_the_older() -> None:
+    """The older one is told to end, and its end changes nothing."""
+    board = Board()
+    board.publish(web=(a(),))
+    old, to_old = board.connect()
+    new, to_new = board.connect()
+    assert (to_old, to_new) == ([None], [])
+    old.close()
+    assert [one.id for one in board.control.statuses()] == [new.proxy.id]
+    new.close()
+    assert board.control.statuses() == ()
+
+
+async def test_waiting_ends_with_the_last_ack() -> None:
+    """Event-driven, whoever comes last."""
+    board = Board()
+    board.publish(web=(a(),))
+    (one, _), (two, _) = board.connect(), board.connect(NODE, "2")
+    took(one)
+    took(two)
+    revision = board.publish(web=(a("2"),))
+    waiting = asyncio.create_task(board.control.wait(revision, 10))
+    await asyncio.sleep(0)
+    took(two)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    took(one)
+    assert (await waiting).state == "propagated"
+
+
+async def test_waiting_ends_with_the_first_rejection() -> None:
+    """A bad release is told at once, not after the timeout."""
+    board = Board()
+    board.publish(web=(r(),))
+    (one, _), (two, _) = board.connect(), board.connect(NODE, "2")
+    revision = board.publish(web=(r("2"),))
+    waiting = asyncio.create_task(board.control.wait(revision, 10))
+    await asyncio.sleep(0)
+    took(one, r="no good")
+    found = await waiting
+    assert (found.state, found.pending, [status.id for status in found.rejected]) == (
+        "rejected",
+        (two.proxy.id,),
+        [one.proxy.id],
+    )
+
+
+async def test_waiting_ends_when_the_last_pending_proxy_disconnects() -> None:
+    """It counts again when it comes back."""
+    board = Board()
+    board.publish(web=(a(),))
+    (one, _), (two, _) = board.connect(), board.connect(NODE, "2")
+    took(one)
+    waiting = asyncio.create_task(board.control.wait(1, 10))
+    await asyncio.sleep(0)
+    two.close()
+    assert (await waiting).acked == (one.proxy.id,)
+
+
+async def test_waiting_in_vain_ends_in_time_and_says_for_whom() -> None:
+    """The answer is a value, not an exception."""
+    board = Board()
+    board.publish(web=(a(),))
+    delivery, _ = board.connect()
+    found = await board.control.wait(1, 0.02)
+    assert (found.state, found.pending) == ("pending", (delivery.proxy.id,))
+
+
+async def test_waiting_without_proxies_says_so_at_once() -> None:
+    """A release without proxies stays applied."""
+    board = Board()
+    board.publish(web=(a(),))
+    assert (await board.control.wait(1, 10)).state == "no-proxies"
+
+
+@settings(max_examples=examples(25))
+@given(data=st.data())
+def test_every_proxy_always_has_the_snapshot_of_the_newest_state(data: st.DataObject) -> None:
+    """Skipping the builds that a change does not concern is never seen."""
+    before = data.draw(states())
+    other = data.draw(states())
+    picked = data.draw(st.lists(st.sampled_from(list(other)), unique_by=lambda one: one.key)) if len(other) else []
+    dropped = data.draw(st.lists(st.sampled_from(list(before)))) if len(before) else []
+    after = before.drop(*(one.key for one in dropped)).put(*picked)
+
+    def made(graph: Graph, node: Key, placement: Placement) -> Snapshot:
+        return build(graph, node, {}, placement)
+
+    control = Control(made, lambda: 0)
+    control.publish(Head(1, before))
+    pushed: list[Snapshot | None] = []
+    deliveries = [
+        control.connect(Proxy(id=node.path, node=node, placement=Redirect()), pushed.append)
+        for node in proxies(before)
+    ]
+    control.publish(Head(2, after))
+    for delivery in deliveries:
+        if delivery.proxy.node in after:
+            assert delivery.snapshot == made(resolve(after), delivery.proxy.node, Redirect())
