@@ -302,3 +302,11 @@ def test_any_bytes_are_loaded_or_reported(tmp_path: Path, raw: bytes, ending: st
     except MeshwrightError:
         return
     assert loaded.diagnostics or len(loaded.state)
+
+
+@pytest.mark.parametrize("piece", ["{{", "${", "$${", "{{ a", "${a", "!"])
+def test_a_text_full_of_half_variables_is_read_in_linear_time(tmp_path: Path, piece: str) -> None:
+    """A megabyte of openings without an end."""
+    text = json.dumps({"meshName": "shop", "virtualNodeName": piece * (1_000_000 // len(piece)), "spec": {}})
+    loaded = load([write(tmp_path / "a.json", text)], LoadSettings())
+    assert [(one.rule, one.path) for one in loaded.diagnostics] == [("MW002", "virtualNodeName")]

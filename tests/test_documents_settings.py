@@ -88,10 +88,10 @@ def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
         "1: unknown key 'stak'; did you mean 'stack'?",
         "2: mesh takes text, found 7.",
         "3: definitions takes text, found 1.",
-        "4: parameters takes a mapping of names to values, found [1].",
+        "4: parameters takes a mapping of names to values, found a list.",
         "5: account takes an account id of 12 digits, found 12.",
         "7: unknown key 'environments.a.endpont'; did you mean 'endpoint'?",
-        "7: environments.a.parameters.P takes text or a number, found [1]; quote it.",
+        "7: environments.a.parameters.P takes text or a number, found a list; quote it.",
         "7: environments.a.parameters.Q takes text or a number, found '$R'; quote it.",
         "8: environments.b takes a mapping, found 1.",
     ]

@@ -19,8 +19,9 @@ from msgspec import inspect
 from meshwright.diagnostics import Severity
 from meshwright.documents.drafts import Draft, name_fields
 from meshwright.documents.findings import ASSUMED, UNSUPPORTED
-from meshwright.documents.intrinsics import KINDS, NOTHING, PREFIX, Arn, Resolver
+from meshwright.documents.intrinsics import Resolver
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table
+from meshwright.documents.template_resources import KINDS, NOTHING, PREFIX, Arn
 from meshwright.model import SPECS, Kind, Problem
 from meshwright.model.decoding import fields_of
 from meshwright.model.specs import TagRef

@@ -14,7 +14,7 @@ import msgspec
 
 from meshwright.diagnostics import Source
 from meshwright.documents.findings import DUPLICATE, INCOMPLETE
-from meshwright.documents.positions import UNKNOWN, Items, Place, Table, reach
+from meshwright.documents.positions import UNKNOWN, Items, Place, Table, described, reach
 from meshwright.model import SPECS, DecodeError, Key, Kind, Problem, Resource, State, decode
 from meshwright.model.scalars import ResourceName
 from meshwright.model.specs import TagRef
@@ -106,7 +106,7 @@ class Assembly:
             if value is None:
                 self._missing(draft, field)
             elif value is not UNKNOWN and not isinstance(value, str):
-                told = f"{field} takes text, found {value!r}"
+                told = f"{field} takes text, found {described(value)}"
                 detail = "" if isinstance(value, Table | Items) else "Quote it."
                 self._findings.add("MW001", draft.file, draft.wire.place_of(field), told, detail, path=field)
         names = [str(value) for value in values if isinstance(value, str)]

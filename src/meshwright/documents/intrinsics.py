@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.documents.findings import UNRESOLVED, UNSUPPORTED
 from meshwright.documents.positions import NOWHERE, UNKNOWN, Items, Place, Table
 from meshwright.documents.template_parameters import TemplateParameters
-from meshwright.model import Key, Kind
+from meshwright.documents.template_resources import NOTHING, TemplateResources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,42 +24,12 @@ if TYPE_CHECKING:
     from meshwright.documents.findings import Findings
     from meshwright.documents.settings import LoadSettings
 
-PREFIX = "AWS::AppMesh::"
-KINDS: Mapping[str, Kind] = MappingProxyType({f"{PREFIX}{kind.type_name}": kind for kind in Kind})
-
 _DEEPEST = 120
 """How many values may stand inside and behind each other while one is worked out."""
 _LONGEST = 65_536
 """The longest text that a function may make."""
 
-_NAMED_BY: Mapping[str, str] = MappingProxyType(
-    {
-        "AWS::Route53::RecordSet": "Name",
-        "AWS::ECS::Cluster": "ClusterName",
-        "AWS::Logs::LogGroup": "LogGroupName",
-        "AWS::SSM::Parameter": "Name",
-    }
-)
-"""Types whose `Ref` is a property that the template itself gives."""
-_ATTRIBUTES: Mapping[tuple[str, str], str] = MappingProxyType({("AWS::ServiceDiscovery::Service", "Name"): "Name"})
-"""Attributes that are a property that the template itself gives."""
-
-_SUBSTITUTED = re.compile(r"\$\{(!?)([^}]*)\}")
-
-
-class Nothing:
-    """The value of `AWS::NoValue`: the member that holds it does not exist."""
-
-
-NOTHING = Nothing()
-
-
-class Arn(str):
-    """The ARN of an object of the template, as `Ref` gives it; `key` is the object."""
-
-    __slots__ = ("key",)
-
-    key: Key
+_SUBSTITUTED = re.compile(r"\$\{(!?)([^${}]*)\}")
 
 
 class Resolver:
@@ -71,12 +41,11 @@ class Resolver:
         """The mesh of resources that name none."""
         self._file = file
         self._findings = findings
-        self._resources = _table(template, "Resources")
+        self._resources = TemplateResources(_table(template, "Resources"), settings, self.value, self.unknown)
         self._mappings = _table(template, "Mappings")
         self._conditions = _table(template, "Conditions")
         self._parameters = TemplateParameters(_table(template, "Parameters"), settings.parameters, file, findings)
         self._judged: dict[str, Any] = {}
-        self._named: dict[tuple[str, str], Any] = {}
         self._depth = 0
 
     def value(self, node: Any, place: Place = NOWHERE) -> Any:
@@ -160,7 +129,7 @@ class Resolver:
         if name in self._parameters:
             return self._parameters.value(name, place)
         if name in self._resources:
-            return self._resource(name, "", place)
+            return self._resources.attribute(name, "", place)
         if name in self._settings.parameters:
             return self._settings.parameters[name]
         near = self._parameters.near(name, [*self._resources])
@@ -203,63 +172,7 @@ class Resolver:
             near = self._parameters.near(resource, [*self._resources])
             detail = f"Did you mean {near!r}?" if near else ""
             return self.unknown(place, f"{resource} is no resource of this template", detail)
-        return self._resource(resource, attribute, place)
-
-    def _resource(self, name: str, attribute: str, place: Place) -> Any:
-        """An attribute of a resource, or with "" what `Ref` gives."""
-        given = self._settings.parameters.get(f"{name}.{attribute}" if attribute else name)
-        if given is not None:
-            return given
-        node = self._resources[name]
-        kind_name = node.get("Type") if isinstance(node, Table) else None
-        kind = KINDS.get(kind_name) if isinstance(kind_name, str) else None
-        if kind is not None and (attribute in {"", "Arn"}):
-            return self._arn(kind, name, place)
-        field = _wire_field(kind, attribute) if kind else _ATTRIBUTES.get((str(kind_name), attribute))
-        if not attribute:
-            field = _NAMED_BY.get(str(kind_name))
-        if field is not None:
-            return self.property_of(name, field, place)
-        what = f"{name}.{attribute}" if attribute else name
-        told = f"{what} ({kind_name}) is only known once it is deployed"
-        return self.unknown(place, told, f"Give its value as --parameter {what}=VALUE.")
-
-    def property_of(self, name: str, field: str, place: Place) -> Any:
-        """A property of a resource, worked out once; an App Mesh resource without a name has its logical id."""
-        if (name, field) in self._named:
-            value = self._named[name, field]
-            if value is not None:
-                return value
-            return self.unknown(place, f"{name}.{field} is made from itself", "References may not run in a circle.")
-        self._named[name, field] = None
-        node = self._resources[name]
-        properties = node.get("Properties") if isinstance(node, Table) else None
-        value = NOTHING
-        if isinstance(properties, Table) and field in properties:
-            value = self.value(properties[field], properties.places[field])
-        if value is NOTHING:
-            value = self._default(name, field, place)
-        self._named[name, field] = value
-        return value
-
-    def _default(self, name: str, field: str, place: Place) -> Any:
-        kind = KINDS.get(self._resources[name].get("Type"))
-        if field == "MeshName" and kind is not Kind.MESH and self._settings.mesh:
-            return self._settings.mesh
-        if kind is not None and field == f"{kind.type_name}Name":
-            return name
-        return self.unknown(place, f"{name} has no {field}", "The value is needed here; add it to the resource.")
-
-    def _arn(self, kind: Kind, name: str, place: Place) -> Any:
-        fields = ["MeshName", *([f"{kind.parent.type_name}Name"] if kind.parent else []), f"{kind.type_name}Name"]
-        values = [self.property_of(name, field, place) for field in dict.fromkeys(fields)]
-        if not all(isinstance(one, str) for one in values):
-            return UNKNOWN
-        key = Key(values[0], kind, values[-1], values[1] if kind.parent else "")
-        region, account = self._settings.region or "us-east-1", self._settings.account or "000000000000"
-        arn = Arn(key.arn(region=region, account=account))
-        arn.key = key
-        return arn
+        return self._resources.attribute(resource, attribute, place)
 
     def sub(self, argument: Any, place: Place) -> Any:
         """`Fn::Sub`: text with `${Name}`, `${Resource.Attribute}` and `${!Literal}`."""
@@ -439,14 +352,6 @@ _FUNCTIONS: Mapping[str, Callable[[Resolver, Any, Place], Any]] = MappingProxyTy
 def _table(template: Table, name: str) -> Table:
     found = template.get(name)
     return found if isinstance(found, Table) else Table(template.place)
-
-
-def _wire_field(kind: Kind, attribute: str) -> str | None:
-    """The property that an attribute of an App Mesh resource repeats, None for one that only the server knows."""
-    fields = {"MeshName", "MeshOwner", f"{kind.type_name}Name"}
-    if kind.parent:
-        fields.add(f"{kind.parent.type_name}Name")
-    return attribute if attribute in fields else None
 
 
 def _same(value: Any) -> Any:

@@ -17,7 +17,7 @@ from meshwright.diagnostics import Severity
 from meshwright.documents.drafts import Draft
 from meshwright.documents.findings import ASSUMED, INCOMPLETE, UNSUPPORTED
 from meshwright.documents.kubernetes_specs import SPECIAL, Names, default_name, rewritten
-from meshwright.documents.positions import UNKNOWN, Items, Place, Table
+from meshwright.documents.positions import UNKNOWN, Items, Place, Table, described
 from meshwright.documents.selectors import selects
 from meshwright.model import Kind
 
@@ -138,7 +138,7 @@ def _supported(one: Manifest, findings: Findings) -> bool:
     if version in {VERSION, "v1"}:
         if one.kind in {*_KINDS, _GROUP_KIND, "Namespace"}:
             return True
-        told, where = f"the kind {one.kind!r} is none of {VERSION}", one.value.place_of("kind")
+        told, where = f"the kind {described(one.kind)} is none of {VERSION}", one.value.place_of("kind")
         findings.add(UNSUPPORTED, one.file, where, told, f"Known are {', '.join([*_KINDS, _GROUP_KIND])}.")
     elif version != LEGACY:
         where = one.value.place_of("apiVersion")
@@ -174,7 +174,7 @@ class _Cluster:
         for field in ("name", "namespace"):
             value, place = one.metadata.get(field), one.metadata.place_of(field)
             if value is not None and value is not UNKNOWN and not isinstance(value, str):
-                told = f"metadata.{field} takes text, found {value!r}"
+                told = f"metadata.{field} takes text, found {described(value)}"
                 self._findings.add("MW001", one.file, place, told, "Quote it.")
                 return False
         return isinstance(one.name, str)
@@ -223,7 +223,7 @@ class _Cluster:
             return
         for route, place in zip(routes, routes.places, strict=True):
             if not isinstance(route, Table):
-                told = f"a route is a mapping with a name and one protocol, found {route!r}"
+                told = f"a route is a mapping with a name and one protocol, found {described(route)}"
                 self._findings.add("MW001", one.file, place, told)
                 continue
             wire = Table(place)

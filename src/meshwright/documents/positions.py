@@ -73,6 +73,14 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
+def described(value: Any) -> str:
+    """A value for a message: short, whatever it is."""
+    if isinstance(value, Table | Items):
+        return "a mapping" if isinstance(value, Table) else "a list"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 class Fault(msgspec.Struct, frozen=True):
     """Something wrong with a text: where, what, and what to do."""
 

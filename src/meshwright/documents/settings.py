@@ -15,7 +15,7 @@ import msgspec
 
 from meshwright.diagnostics import Source
 from meshwright.documents.files import read_text
-from meshwright.documents.positions import Items, Place, Table, Unquoted
+from meshwright.documents.positions import Items, Place, Table, Unquoted, described
 from meshwright.documents.yaml_positions import read_yaml
 from meshwright.errors import UsageError
 
@@ -172,14 +172,14 @@ class _Reader:
     def _text(self, value: Any, place: Place, name: str) -> str | None:
         if isinstance(value, str) and value:
             return str(value)
-        self._fault(place, f"{name} takes text, found {value!r}.")
+        self._fault(place, f"{name} takes text, found {described(value)}.")
         return None
 
     def _account(self, value: Any, place: Place, name: str) -> str | None:
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if isinstance(text, str) and len(text) == 12 and text.isdigit():
             return text
-        self._fault(place, f"{name} takes an account id of 12 digits, found {value!r}.")
+        self._fault(place, f"{name} takes an account id of 12 digits, found {described(value)}.")
         return None
 
     def _definitions(self, value: Any, place: Place, name: str) -> tuple[Path, ...]:
@@ -190,19 +190,21 @@ class _Reader:
 
     def _parameters(self, value: Any, place: Place, name: str) -> Mapping[str, str]:
         if not isinstance(value, Table):
-            self._fault(place, f"{name} takes a mapping of names to values, found {value!r}.")
+            self._fault(place, f"{name} takes a mapping of names to values, found {described(value)}.")
             return MappingProxyType({})
         parameters = {}
         for key, one in value.items():
             if isinstance(one, Unquoted) or not isinstance(one, str | int | float):
-                self._fault(value.places[key], f"{name}.{key} takes text or a number, found {one!r}; quote it.")
+                self._fault(
+                    value.places[key], f"{name}.{key} takes text or a number, found {described(one)}; quote it."
+                )
             else:
                 parameters[key] = str(one).lower() if isinstance(one, bool) else str(one)
         return MappingProxyType(parameters)
 
     def _environments(self, value: Any, place: Place, name: str) -> Mapping[str, Environment]:
         if not isinstance(value, Table):
-            self._fault(place, f"{name} takes a mapping of names to environments, found {value!r}.")
+            self._fault(place, f"{name} takes a mapping of names to environments, found {described(value)}.")
             return MappingProxyType({})
         readers: dict[str, Callable[[Any, Place, str], Any]] = {
             "endpoint": self._text,
@@ -217,5 +219,5 @@ class _Reader:
                 inside = one if isinstance(one, Table) else Table(value.places[key])
                 found[key] = Environment(**self._members(inside, readers, f"{name}.{key}."))
             else:
-                self._fault(value.places[key], f"{name}.{key} takes a mapping, found {one!r}.")
+                self._fault(value.places[key], f"{name}.{key} takes a mapping, found {described(one)}.")
         return MappingProxyType(found)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 _VARIABLE = re.compile(rf"(\$?)\$\{{({_NAME})\}}|\{{\{{\s*\.?({_NAME})\s*\}}\}}")
 _BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)\Z")
-_EXPRESSION = re.compile(r"\{\{.*?\}\}|\$\{[^}]*\}", re.DOTALL)
-_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_EXPRESSION = re.compile(r"\{\{[^{}]*\}\}|\$\{[^{}]*\}")
+_BRACES = re.compile(r"\{\{[^{}]*\}\}")
 
 
 class Substitution:
