@@ -17,10 +17,13 @@ from meshwright.documents.load import load
 from meshwright.documents.settings import LoadSettings, load_project
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.graph import resolve
+from meshwright.lab.addresses import Block
 from meshwright.lab.exchange import Fault, Request
+from meshwright.lab.fleet import Fleet
 from meshwright.lab.lab import Lab
 from meshwright.lab.topology import roles
 from meshwright.model.identity import Key, Kind
+from meshwright.proxy.bootstrap import Address
 from processes import alive, descendants, free_port, is_envoy, until
 
 if TYPE_CHECKING:
@@ -158,6 +161,20 @@ async def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(
     assert not left(deep)
 
 
+async def test_envoys_without_a_control_plane_are_given_up(shop: State, tmp_path: Path) -> None:
+    """They wait for their configuration for ever; the lab does not, and says who waited."""
+    with Block() as block:
+        nowhere = Address(block.control_plane, 18000)
+        fleet = Fleet(shop, xds=nowhere, block=block, folder=tmp_path, within=1.5)
+        with pytest.raises(
+            MeshwrightError,
+            match=r"(?s)not ready within 1.5 s: entrance-1, cart-1.* did not reach the control plane at 127",
+        ):
+            async with fleet:
+                pytest.fail("they started")
+    assert not descendants(os.getpid())
+
+
 async def test_the_color_app_serves_from_its_template(corpus: Path) -> None:
     """App Mesh's own first example, health checks and all, as it was written."""
     template = corpus / "cfn/examples/apps/colorapp/servicemesh/appmesh-colorapp.yaml"
@@ -196,6 +213,7 @@ from pathlib import Path
 from meshwright.documents.load import load
 from meshwright.documents.settings import LoadSettings, load_project
 from meshwright.lab import interrupts
+from meshwright.lab.fleet import Fleet
 from meshwright.lab.lab import Lab
 
 async def keep():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from meshwright.snapshot.resources import Loopback
 
 START = 30.0
-"""Seconds that all Envoys together have to become ready."""
+"""Seconds that all Envoys together have to become ready, unless told otherwise."""
 _POLL = 0.02
 """Seconds between two looks at an Envoy that is starting; its administration has no way to be waited for."""
 
@@ -78,6 +78,14 @@ class Instance:
             writer.close()
         return status, body.decode(errors="replace")
 
+    async def look(self, path: str) -> str | None:
+        """What the administration interface says with status 200; None when it says anything else or nothing."""
+        try:
+            status, text = await self.administration(path)
+        except OSError:
+            return None
+        return text if status == 200 else None
+
     async def ready(self) -> None:
         """Return once Envoy has all of its first configuration and serves.
 
@@ -88,9 +96,8 @@ class Instance:
             raise MeshwrightError(f"The Envoy of {self.name} was never started")
         while True:
             self.envoy.check()
-            with contextlib.suppress(OSError):
-                if (await self.administration("/ready"))[0] == 200:
-                    return
+            if await self.look("/ready") is not None:
+                return
             await asyncio.sleep(_POLL)
 
 
@@ -98,9 +105,18 @@ class Fleet:
     """Every proxy and workload of a state, as an async context manager: running inside it, gone after it."""
 
     def __init__(
-        self, state: State, *, xds: Address, block: Block, folder: Path, instances: Mapping[str, int] | None = None
+        self,
+        state: State,
+        *,
+        xds: Address,
+        block: Block,
+        folder: Path,
+        instances: Mapping[str, int] | None = None,
+        within: float = START,
     ) -> None:
         """`instances` says how many of a node or gateway to run where it is more than one, by name.
+
+        `within` so many seconds all Envoys together must be ready.
 
         Raises:
             UsageError: `instances` names no node, or asks for less than one.
@@ -111,6 +127,7 @@ class Fleet:
         self._xds = xds
         self._block = block
         self._folder = folder
+        self._within = within
         self._exits = contextlib.AsyncExitStack()
 
     resolver: Address
@@ -197,23 +214,24 @@ class Fleet:
 
     async def _all_ready(self) -> None:
         try:
-            async with asyncio.timeout(START):
+            async with asyncio.timeout(self._within):
                 await asyncio.gather(*(one.ready() for one in self.instances))
         except TimeoutError:
             raise MeshwrightError(await self._late()) from None
 
     async def _late(self) -> str:
-        """Which Envoys are not ready, and the log of the first of them."""
-        late = []
-        for one in self.instances:
-            status = 0
-            with contextlib.suppress(OSError):
-                status, _ = await one.administration("/ready")
-            if status != 200 and one.envoy is not None:
-                late.append((one.name, one.envoy.tail()))
-        names = ", ".join(name for name, _ in late) or "none any more"
-        tail = late[0][1] if late else ""
-        return f"Envoys not ready within {START:g} s: {names}. Did the control plane send their configuration?{tail}"
+        """Which Envoys are not ready, and what is known of the first of them."""
+        late = [one for one in self.instances if await one.look("/ready") is None]
+        if not late:
+            return f"Envoys became ready, but not within {self._within:g} s"
+        connected = await late[0].look("/stats?filter=^control_plane.connected_state$") or ""
+        reached = "reached" if connected.strip().endswith("1") else "did not reach"
+        names = ", ".join(one.name for one in late)
+        tail = late[0].envoy.tail() if late[0].envoy is not None else ""
+        return (
+            f"Envoys not ready within {self._within:g} s: {names}. "
+            f"{late[0].name} {reached} the control plane at {self._xds}.{tail}"
+        )
 
     async def _end(self, children: list[Child]) -> None:
         """Proxies first, so that none of them sees its workload vanish."""

@@ -49,10 +49,10 @@ async def build(scene: Scene) -> None:
         "        - {virtualNode: payment-v1, weight: 90}\n        - {virtualNode: payment-v2, weight: 10}",
         "        - {virtualNode: payment-v1, weight: 50}\n        - {virtualNode: payment-v2, weight: 50}",
     )
-    clean(scene, await scene.build.types("validate", "definitions"), "the definitions are valid")
-    planned = await scene.build.types("plan", "definitions")
+    clean(scene, await scene.build.types("validate"), "the definitions are valid")
+    planned = await scene.build.types("plan")
     says(scene, planned, "the plan is to change the route", ROUTE.path)
-    clean(scene, await scene.build.types("apply", "definitions", *WAIT), "applied, and every Envoy concerned has it")
+    clean(scene, await scene.build.types("apply", *WAIT), "applied, and every Envoy concerned has it")
     newest = (await evidence.releases(scene))[0]
     equal(scene, "it is a release of the build", ("shop#2", "build", "42"), signed(newest))
     taken = await evidence.taken(scene, newest["at"])
@@ -108,9 +108,9 @@ async def bad_build(scene: Scene) -> None:
         text = scene.text(file)
         scene.edit(file, old, new)
         line = scene.text(file).partition(new)[0].count("\n") + 1
-        done = await scene.build.types("validate", "definitions")
+        done = await scene.build.types("validate")
         refused(scene, done, f"validate refuses it, at definitions/{file}:{line}", f"{file}:{line}", words)
-        done = await scene.build.types("apply", "definitions", *WAIT)
+        done = await scene.build.types("apply", *WAIT)
         refused(scene, done, "apply refuses it too", words)
         scene.revert(file, text)
     equal(scene, "the control plane is at the revision it was at", before, await evidence.revision(scene))

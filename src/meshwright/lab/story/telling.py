@@ -65,7 +65,7 @@ async def _begin(teller: Teller, exits: contextlib.AsyncExitStack, block: Block,
     control = await exits.enter_async_context(ControlPlane(block, folder))
     teller.say(f"The control plane serves {control.url}, xDS on {control.xds}; ready in {watch.seconds:.1f} s.")
     scene = Scene(teller, control, folder)
-    applied = await scene.operator.types("apply", "definitions", lines=6)
+    applied = await scene.operator.types("apply", lines=6)
     seen = f"exit code {applied.code}"
     teller.check("the shop is applied, as one release", held=applied.code == 0, expected="exit code 0", seen=seen)
     state = _shop(scene)
@@ -88,7 +88,7 @@ async def _begin(teller: Teller, exits: contextlib.AsyncExitStack, block: Block,
     teller.check(
         "the control plane sees all of them in step", held=len(synced) == count, expected=str(count), seen=seen
     )
-    drawn = await scene.operator.types("graph", "definitions")
+    drawn = await scene.operator.types("graph")
     teller.check("that is who depends on whom", held=drawn.code == 0, expected="exit code 0", seen=drawn.text)
     return scene
 
