@@ -166,12 +166,21 @@ def test_a_bad_definition_is_refused_with_file_and_line_before_the_server_is_ask
 
 def test_a_name_that_no_running_stack_defines_is_refused_with_file_and_line(run: Callable[..., Done]) -> None:
     """The files alone cannot tell; with what runs they can."""
-    lone = DEFINITIONS.split("---")[4].replace("virtualRouterName", "meshName: m\nvirtualRouterName")
-    Path("lone.yaml").write_text(lone)
+    Path("mesh-only.yaml").write_text(DEFINITIONS.split("---")[0])
+    assert run("apply", "mesh-only.yaml", "--stack", "base").code == 0
+    Path("lone.yaml").write_text(DEFINITIONS.split("---")[4])
     done = run("plan", "lone.yaml")
     assert done.code == 1
     assert "lone.yaml:" in done.err
     assert "VirtualRouter with name r is missing" in done.err
+
+
+def test_a_mesh_that_nobody_defines_is_one_message(run: Callable[..., Done]) -> None:
+    """Not one for each object in it."""
+    Path("node.yaml").write_text(DEFINITIONS.split("---")[1])
+    done = run("plan", "node.yaml")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert done.err.startswith("Error: Mesh 'm' does not exist at http://127.0.0.1:")
 
 
 def test_nothing_to_apply_is_said_and_makes_no_release(run: Callable[..., Done]) -> None:

@@ -15,6 +15,7 @@ from meshwright.model.state import Metadata, State
 from meshwright.operations import Stamp
 from meshwright.plan import Plan, diff, differences
 from settings import examples
+from strategies import states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,16 @@ def test_performing_a_plan_step_by_step_never_fails_and_arrives(before: State, a
     arrived = release.perform(running(before), plan, stamps())
     assert unequal(arrived, after) == []
     assert {one.stack for one in arrived} == {STACK}
+    assert diff(arrived, after, STACK, MESH).empty
+
+
+@settings(max_examples=examples(30))
+@given(states(), states())
+def test_the_same_holds_for_meshes_with_every_kind_of_field(before: State, after: State) -> None:
+    """Less often the same objects, but with health checks, TLS, retries, matches, rewrites."""
+    plan = diff(running(before), after, STACK, MESH)
+    arrived = release.perform(running(before), plan, stamps())
+    assert unequal(arrived, after) == []
     assert diff(arrived, after, STACK, MESH).empty
 
 

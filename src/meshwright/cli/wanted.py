@@ -17,6 +17,7 @@ from meshwright.cli.validate import judged
 from meshwright.diagnostics import Severity
 from meshwright.errors import RefusedError, UsageError
 from meshwright.graph import resolve
+from meshwright.model.identity import Key
 from meshwright.model.state import State
 from meshwright.plan import diff
 from meshwright.views import text
@@ -48,6 +49,7 @@ def planned(
     _remark(target, found)
     mesh = _mesh(target, read.state)
     observed = client.read(mesh).state
+    _refuse_missing_mesh(mesh, observed, read.state, client.endpoint)
     _refuse(read, _judged_in_place(read, observed, stack))
     return diff(observed, read.state, stack, mesh), read.state
 
@@ -57,6 +59,16 @@ def _judged_in_place(read: Loaded, observed: State, stack: str) -> Iterable[Diag
     whole = resolve(State(one for one in observed if one.stack != stack).put(*read.state))
     found = (*constraints.check(whole, whole=True), *rules.audit(whole, whole=True))
     return read.sources.attach(one for one in found if one.subject in read.sources)
+
+
+def _refuse_missing_mesh(mesh: str, observed: State, wanted: State, endpoint: str) -> None:
+    """Raise once what every object of the mesh would say of itself."""
+    key = Key.of_mesh(mesh)
+    if len(wanted) and key not in observed and key not in wanted:
+        raise RefusedError(
+            f"Mesh {mesh!r} does not exist at {endpoint}, and no definition makes it. Add one (meshName: {mesh}) to "
+            "this stack or to the one that shall own the mesh, or correct the name. Nothing was changed."
+        )
 
 
 def _refuse(read: Loaded, found: Iterable[Diagnostic]) -> None:
