@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--whole/--part", default=None,
               help="Whether the files hold the whole mesh, or one service's part of it, so that names may be defined "
                    "elsewhere [default: the whole when the mesh itself is among them].")  # fmt: skip
+@click.option("--envoy", is_flag=True, help="Let the real Envoy judge what each proxy would be sent.")
 @click.pass_obj
 def command(
     options: dict[str, Any],
@@ -42,6 +43,7 @@ def command(
     form: str,
     fail_on: str,
     whole: bool | None,
+    envoy: bool,
 ) -> int:
     """Check definitions: fields, limits, references, rules. Exit 1 when something is found.
 
@@ -51,7 +53,10 @@ def command(
     Exit codes: 0 nothing as grave as --fail-on, 1 findings, 2 a path or meshwright.yaml cannot be read.
     """
     read = loaded(project(options), paths, parameters, mesh)
-    told = report((one.key.path for one in read.state), judged(read, whole))
+    found = judged(read, whole)
+    if envoy:
+        found = (*found, *_by_envoy(read, found))
+    told = report((one.key.path for one in read.state), found)
     sys.stdout.write(_rendered(told, form, Severity(fail_on), quiet=bool(options.get("quiet"))))
     gravest = worst(told.diagnostics)
     return int(gravest is not None and gravest.rank <= Severity(fail_on).rank)
@@ -63,6 +68,15 @@ def judged(read: Loaded, whole: bool | None = None) -> tuple[Diagnostic, ...]:
     unread = frozenset(read.broken)
     found = (*constraints.check(graph, whole=whole, unread=unread), *rules.audit(graph, whole=whole, unread=unread))
     return (*read.diagnostics, *read.sources.attach(found))
+
+
+def _by_envoy(read: Loaded, found: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
+    if worst(found) is Severity.ERROR:
+        click.echo("Envoy was not asked: correct the errors first.", err=True)
+        return ()
+    from meshwright.proxy import check  # noqa: PLC0415 - protobuf would triple the start-up time
+
+    return read.sources.attach(check.check(resolve(read.state)))
 
 
 def _rendered(told: Report, form: str, fail_on: Severity, *, quiet: bool) -> str:

@@ -20,6 +20,7 @@ from meshwright.rules import (
     not_exactly_one,
     protocol_mismatch,
     refused_combination,
+    rejected_by_envoy,
     rejected_regex,
     shadowed_route,
     unfinished_retries,
@@ -66,6 +67,7 @@ RULES: tuple[Rule, ...] = (
     rejected_regex.RULE,
     circular_dependency.RULE,
     unfinished_retries.RULE,
+    rejected_by_envoy.RULE,
 )
 """Every code that a diagnostic may carry, in order."""
 

@@ -1,0 +1,153 @@
+"""Ask the real Envoy whether it would take what the definitions come to, without running it.
+
+The one rule: Envoy gets the very resources that the stream would carry. Only what lies on another machine's disk is
+taken out: TLS contexts, whose files are the proxy's own, and the paths of access logs.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshwright.diagnostics import Diagnostic, Severity
+from meshwright.errors import MeshwrightError
+from meshwright.model.identity import Kind
+from meshwright.proxy.run import envoy_path, write
+from meshwright.rules.rejected_regex import PROGRAM_SIZE
+from meshwright.snapshot import messages
+from meshwright.snapshot.blame import culprits
+from meshwright.snapshot.build import build
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Redirect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.snapshot.resources import EnvoyResource, Snapshot
+
+SECONDS = 60
+"""How long one Envoy may take to judge one proxy's configuration; it needs less than one."""
+
+
+def check(graph: Graph) -> Iterator[Diagnostic]:
+    """What Envoy refuses of the configuration of each virtual node and virtual gateway, one finding a proxy.
+
+    Raises:
+        UsageError: there is no Envoy here.
+        MeshwrightError: Envoy did not answer in time.
+    """
+    for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE):
+        for resource in graph.state.of(kind):
+            snapshot = build(graph, resource.key, {}, Redirect())
+            words = refusal(snapshot)
+            if words:
+                yield _finding(snapshot, words)
+
+
+def refusal(snapshot: Snapshot) -> str:
+    """Envoy's words about `snapshot`; "" when it takes it.
+
+    Raises:
+        UsageError: there is no Envoy here.
+        MeshwrightError: Envoy did not answer in time.
+    """
+    with tempfile.TemporaryDirectory(prefix="meshwright-check-") as folder:
+        config = write(document(snapshot), Path(folder))
+        arguments = [str(envoy_path()), "--mode", "validate", "--log-level", "critical", "-c", str(config)]
+        try:
+            done = subprocess.run(  # noqa: S603 - our own arguments
+                arguments, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise MeshwrightError(
+                f"Envoy did not judge the configuration of {snapshot.proxy} within {SECONDS} s."
+            ) from None
+    return "" if done.returncode == 0 else _words(done.stdout + done.stderr, str(config)) or "it gave no reason"
+
+
+def document(snapshot: Snapshot) -> dict[str, Any]:
+    """A bootstrap that holds `snapshot` statically."""
+    routes = {name: _as_dict(one) for name, one in snapshot.of(ROUTE).items()}
+    endpoints = {name: _as_dict(one) for name, one in snapshot.of(ENDPOINT).items()}
+    clusters = [_static(_as_dict(one), endpoints) for one in snapshot.of(CLUSTER).values()]
+    listeners = [_inlined(_as_dict(one), routes) for one in snapshot.of(LISTENER).values()]
+    runtime = {"name": "limits", "static_layer": {"re2.max_program_size.error_level": PROGRAM_SIZE}}
+    whole = {
+        "node": {"id": snapshot.proxy.path, "cluster": snapshot.proxy.path},
+        "static_resources": {"clusters": clusters, "listeners": listeners},
+        "layered_runtime": {"layers": [runtime]},
+    }
+    _take_out_files(whole)
+    return whole
+
+
+def _finding(snapshot: Snapshot, words: str) -> Diagnostic:
+    blamed = _blamed(snapshot, words)
+    names = ", ".join(key.path for key in blamed)
+    return Diagnostic(
+        rule="MW901",
+        severity=Severity.ERROR,
+        summary=f"Envoy rejects the configuration of {snapshot.proxy}: {words}",
+        detail=f"It comes from {names}. A running proxy would keep its old configuration.",
+        subject=blamed[0].path,
+        path="spec",
+    )
+
+
+def _blamed(snapshot: Snapshot, words: str) -> tuple[Key, ...]:
+    """The objects whose own text shows the fault, else the proxy's."""
+    shown = [
+        key
+        for resources in snapshot.resources.values()
+        for one in resources.values()
+        for key in culprits(one, words)
+        if culprits(one, words) != one.origins
+    ]
+    return tuple(dict.fromkeys(shown)) or (snapshot.proxy,)
+
+
+def _words(output: str, config: str) -> str:
+    """The reason in Envoy's log, without time, thread and file."""
+    lines = [line for line in output.splitlines() if "error initializing" in line or "critical" in line]
+    last = lines[-1] if lines else output.strip().rpartition("\n")[2]
+    last = re.sub(r"^(\[[^\]]*\])+ ?(\[[^\]]*\] ?)*", "", last)
+    return last.replace(f"error initializing configuration '{config}': ", "").strip()
+
+
+def _as_dict(resource: EnvoyResource) -> dict[str, Any]:
+    name = resource.type_url.rpartition("/")[2]
+    return messages.as_dict(messages.message(name).FromString(resource.body))
+
+
+def _static(cluster: dict[str, Any], endpoints: dict[str, Any]) -> dict[str, Any]:
+    if cluster.get("type") != "EDS":
+        return cluster
+    kept = {name: value for name, value in cluster.items() if name not in {"eds_cluster_config", "type"}}
+    return {**kept, "type": "STATIC", "load_assignment": endpoints[cluster["name"]]}
+
+
+def _inlined(listener: dict[str, Any], routes: dict[str, Any]) -> dict[str, Any]:
+    chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})]
+    for one in (member for chain in chains for member in chain.get("filters", ())):
+        rds = one["typed_config"].pop("rds", None)
+        if rds is not None:
+            one["typed_config"]["route_config"] = routes[rds["route_config_name"]]
+    return listener
+
+
+def _take_out_files(value: Any) -> None:
+    """Remove TLS contexts and send access logs nowhere, in place."""
+    if isinstance(value, list):
+        for one in value:
+            _take_out_files(one)
+    elif isinstance(value, dict):
+        value.pop("transport_socket", None)
+        value.pop("transport_socket_matches", None)
+        if str(value.get("@type", "")).endswith(".FileAccessLog"):
+            value["path"] = "/dev/null"
+        for one in value.values():
+            _take_out_files(one)
