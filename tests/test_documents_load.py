@@ -92,11 +92,20 @@ def test_a_file_without_permission_is_an_error(tmp_path: Path) -> None:
         load([tmp_path], LoadSettings())
 
 
-def test_a_folder_named_like_a_file_is_read_as_a_folder(tmp_path: Path) -> None:
-    """And warned about where it holds nothing."""
-    (tmp_path / "mesh.yaml").mkdir()
-    loaded = load([tmp_path / "mesh.yaml"], LoadSettings())
-    assert [(one.rule, one.severity) for one in loaded.diagnostics] == [("MW015", Severity.WARNING)]
+def test_a_folder_named_like_a_file_is_an_error_unless_it_holds_definitions(tmp_path: Path) -> None:
+    """A file was meant; a folder with definitions is read all the same."""
+    folder = tmp_path / "mesh.yaml"
+    folder.mkdir()
+    with pytest.raises(UnreadableError, match="is a folder, though it is named like a file"):
+        load([folder], LoadSettings())
+    write(folder / "node.yaml", NODE.format("web"))
+    assert names(load([folder], LoadSettings())) == ["web"]
+
+
+def test_a_folder_without_definitions_is_warned_about(tmp_path: Path) -> None:
+    """A check of nothing always succeeds."""
+    found = load([tmp_path], LoadSettings()).diagnostics
+    assert [(one.rule, one.severity) for one in found] == [("MW015", Severity.WARNING)]
 
 
 def test_a_named_file_without_definitions_is_warned_about_and_one_in_a_folder_is_not(tmp_path: Path) -> None:

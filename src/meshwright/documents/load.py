@@ -14,13 +14,14 @@ import msgspec
 from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.documents import api_json, cloudformation, kubernetes
 from meshwright.documents.drafts import Assembly
-from meshwright.documents.files import find, read_text
+from meshwright.documents.files import SUFFIXES, find, read_text
 from meshwright.documents.findings import EMPTY, Findings
 from meshwright.documents.json_positions import read_json
 from meshwright.documents.positions import Place
 from meshwright.documents.sources import Sources
 from meshwright.documents.substitution import Substitution
 from meshwright.documents.yaml_positions import read_yaml
+from meshwright.errors import UnreadableError
 from meshwright.model import Key, Kind, State
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def load(paths: Sequence[Path], settings: LoadSettings) -> Loaded:
     """Read every App Mesh definition in `paths`, files or folders, in any dialect.
 
     Raises:
-        UnreadableError: a path does not exist or cannot be read.
+        UnreadableError: a path does not exist, cannot be read, or is an empty folder named like a file.
     """
     findings = Findings()
     loading = _Loading(settings, findings)
@@ -61,6 +62,9 @@ def load(paths: Sequence[Path], settings: LoadSettings) -> Loaded:
             if real not in counts:
                 counts[real] = loading.read(one, named=one == path)
         if not any(counts[os.path.realpath(one)] for one in files):
+            if path.suffix in SUFFIXES and path not in files:
+                told = f"{path} is a folder, though it is named like a file, and holds no App Mesh definitions"
+                raise UnreadableError(f"{told}; give the file or the folder that has them.")
             told = f"{path} holds no App Mesh definitions"
             detail = "Expected are requests of the API, CloudFormation templates or appmesh.k8s.aws/v1beta2 objects."
             findings.add(EMPTY, str(path), (0, 0), told, detail, severity=Severity.WARNING)
@@ -121,11 +125,13 @@ class _Loading:
         if ours or theirs:
             self._findings.add_faults(file, *document.faults)
         lax = False
-        wanted = ours or _is_namespace(value) or (theirs and not kubernetes.is_legacy(value))
-        if substitution is not None and wanted:
+        if substitution is not None and (ours or (theirs and not kubernetes.is_legacy(value))):
             substitution.loose = False
             value = substitution.apply(value, place)
             lax = substitution.loose
+        elif substitution is not None and _is_namespace(value):
+            # What is missing here is missing in the objects of the namespace too, and reported there.
+            value = Substitution(self._settings.parameters, file, Findings()).apply(value, place)
         if ours:
             self._api.append(_Api(value, place, file, lax))
         else:
