@@ -1,0 +1,89 @@
+"""A rejection leads to the object at fault; a missing proxy is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from envoy_check import refusal
+from meshwright.errors import UnknownProxyError
+from meshwright.graph import resolve
+from meshwright.model import Key, Kind, State
+from meshwright.snapshot.blame import culprits
+from meshwright.snapshot.build import build
+from meshwright.snapshot.resources import LISTENER, ROUTE, Redirect, Snapshot
+from strategies import MESH, Wire, resource
+
+WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
+
+
+def built(match: Wire, logging: Wire | None = None) -> Snapshot:
+    """The snapshot of a node whose backend has two routes, the second with `match`."""
+    action = {"weightedTargets": [{"virtualNode": "n", "weight": 1}]}
+    backends = [{"virtualService": {"virtualServiceName": "s.local"}}]
+    listeners = [{"portMapping": {"port": 80, "protocol": "http"}}]
+    provider = {"provider": {"virtualRouter": {"virtualRouterName": "r"}}}
+    discovery = {"dns": {"hostname": "n.local"}}
+    state = State(
+        [
+            resource(Kind.VIRTUAL_NODE, "web", {"backends": backends, **({"logging": logging} if logging else {})}),
+            resource(Kind.VIRTUAL_NODE, "n", {"listeners": listeners, "serviceDiscovery": discovery}),
+            resource(Kind.VIRTUAL_SERVICE, "s.local", provider),
+            resource(Kind.VIRTUAL_ROUTER, "r", {"listeners": listeners}),
+            resource(Kind.ROUTE, "good", {"httpRoute": {"match": {"prefix": "/"}, "action": action}}, "r"),
+            resource(Kind.ROUTE, "bad", {"httpRoute": {"match": match, "action": action}}, "r"),
+        ]
+    )
+    return build(resolve(state), WEB, {}, Redirect())
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("regex", ["(", "*a", "a(?=b)", r"(a)\1", "[z-a]", "x{2000}"])
+@pytest.mark.parametrize("where", ["path", "header"])
+def test_a_bad_regex_leads_to_its_route(regex: str, where: str) -> None:
+    """Whatever of the expression Envoy quotes."""
+    header = {"prefix": "/", "headers": [{"name": "x", "match": {"regex": regex}}]}
+    snapshot = built({"path": {"regex": regex}} if where == "path" else header)
+    said = refusal([snapshot])
+    assert said
+    assert culprits(snapshot.of(ROUTE)["rds_egress_http_80"], said) == (Key(MESH, Kind.ROUTE, "bad", "r"),)
+
+
+@pytest.mark.envoy
+def test_a_bad_log_format_leads_to_the_node() -> None:
+    """And not to the mesh or the routes."""
+    log = {"accessLog": {"file": {"path": "/dev/stdout", "format": {"text": "%REQ(%"}}}}
+    snapshot = built({"prefix": "/x"}, log)
+    said = refusal([snapshot])
+    assert said
+    assert culprits(snapshot.of(LISTENER)["lds_egress_0.0.0.0_15001"], said) == (WEB,)
+
+
+@pytest.mark.envoy
+def test_a_fault_at_a_place_leads_to_the_route_at_that_place() -> None:
+    """Envoy counts virtual hosts and routes where it refuses a value."""
+    snapshot = built({"prefix": "/", "headers": [{"name": "line\nbreak"}]})
+    said = refusal([snapshot])
+    assert "VirtualHosts[0]" in said
+    assert culprits(snapshot.of(ROUTE)["rds_egress_http_80"], said) == (Key(MESH, Kind.ROUTE, "bad", "r"),)
+
+
+def test_without_a_trace_all_that_shaped_it_are_named() -> None:
+    """Most specific first."""
+    found = built({"prefix": "/x"}).of(ROUTE)["rds_egress_http_80"]
+    assert culprits(found, "something went wrong") == found.origins
+    assert found.origins[0].kind is Kind.ROUTE
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (Key(MESH, Kind.VIRTUAL_NODE, "wib"), r"'mesh/m/virtualNode/wib' does not exist.*did you mean 'web'\?"),
+        (Key("other", Kind.VIRTUAL_NODE, "web"), "'mesh/other/virtualNode/web' does not exist.*create it"),
+        (Key(MESH, Kind.VIRTUAL_SERVICE, "s.local"), "only virtual nodes and virtual gateways"),
+    ],
+)
+def test_a_proxy_that_stands_for_nothing_is_refused(key: Key, said: str) -> None:
+    """The message names it and what to do."""
+    graph = resolve(State([resource(Kind.VIRTUAL_NODE, "web", {}), resource(Kind.VIRTUAL_SERVICE, "s.local", {})]))
+    with pytest.raises(UnknownProxyError, match=said):
+        build(graph, key, {}, Redirect())
