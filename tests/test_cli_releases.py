@@ -166,7 +166,7 @@ def test_a_bad_definition_is_refused_with_file_and_line_before_the_server_is_ask
 
 def test_a_name_that_no_running_stack_defines_is_refused_with_file_and_line(run: Callable[..., Done]) -> None:
     """The files alone cannot tell; with what runs they can."""
-    Path("mesh-only.yaml").write_text(DEFINITIONS.split("---")[0])
+    Path("mesh-only.yaml").write_text(DEFINITIONS.split("---", maxsplit=1)[0])
     assert run("apply", "mesh-only.yaml", "--stack", "base").code == 0
     Path("lone.yaml").write_text(DEFINITIONS.split("---")[4])
     done = run("plan", "lone.yaml")
