@@ -137,7 +137,8 @@ def rule(graph: Graph) -> routing.Rule:
 )
 def test_absent_limits_are_app_meshs_and_zero_is_none(timeout: Wire | None, expected: routing.Timeouts) -> None:
     """15 s for a request and 300 s without traffic, on a route and on a node's listener alike."""
-    graph = mesh({"t": http({"prefix": "/"}, **({"timeout": timeout} if timeout else {}))})
+    rest: dict[str, Any] = {"timeout": timeout} if timeout else {}
+    graph = mesh({"t": http({"prefix": "/"}, **rest)})
     assert rule(graph).timeouts == expected
     listener: Wire = {"portMapping": {"port": 8080, "protocol": "http"}}
     if timeout:
