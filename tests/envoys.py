@@ -118,7 +118,7 @@ def _unchunked(body: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def upstream(word: str) -> AsyncIterator[int]:
+async def upstream(word: str, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """An HTTP server that answers everything with `word`; the port."""
     open_: set[asyncio.StreamWriter] = set()
 
@@ -132,7 +132,7 @@ async def upstream(word: str) -> AsyncIterator[int]:
         writer.close()
         open_.discard(writer)
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, host, port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -1,0 +1,252 @@
+"""`meshwright serve` as a process: it starts, says where it is, resumes, stops in good order, and refuses clearly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import grpc.aio
+import pytest
+
+from ads_client import AdsClient
+from envoys import envoy, fetch, until, upstream
+from meshwright.model.identity import Key, Kind
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.model.state import Resource
+from meshwright.snapshot.resources import CLUSTER, Loopback
+from meshwright.store import sqlite
+from meshwright.trust.credentials import parse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+WEB = Key("shop", Kind.VIRTUAL_NODE, "web")
+
+
+class Served:
+    """A running `meshwright serve`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, line: dict[str, Any]) -> None:
+        self.process = process
+        self.api = str(line["api"])
+        self.xds = int(str(line["xds"]).rpartition(":")[2])
+        self.credentials = Path(line["credentials"])
+        self.revision = int(line["revision"])
+
+    def appmesh(self) -> Any:
+        """A stock client with the administrator's key."""
+        keys = parse(self.credentials.read_text())["default"]
+        session = boto3.session.Session(
+            aws_access_key_id=keys.key_id, aws_secret_access_key=keys.secret, region_name="us-east-1"
+        )
+        return session.client("appmesh", endpoint_url=self.api)
+
+    async def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Stop it; its exit code and all that it wrote to standard error."""
+        self.process.send_signal(number)
+        _, err = await asyncio.wait_for(self.process.communicate(), 10)
+        assert self.process.returncode is not None
+        return self.process.returncode, err.decode()
+
+
+def arguments(folder: Path, xds: int = 0, *more: str) -> list[str]:
+    """A `serve` on free ports."""
+    listen = ["--listen", "127.0.0.1:0", "--xds", f"127.0.0.1:{xds}"]
+    return ["-m", "meshwright.cli", "serve", *listen, "--data-dir", str(folder), "--format", "json", *more]
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path, xds: int = 0) -> AsyncIterator[Served]:
+    """A server that is ready; killed on leaving if it still runs."""
+    process = await _start(arguments(folder, xds))
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        assert line, (await process.communicate())[1].decode()
+        yield Served(process, json.loads(line))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def _start(command: list[str]) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    settings = {**os.environ, "GRPC_VERBOSITY": "NONE"}
+    return await asyncio.create_subprocess_exec(sys.executable, *command, stdout=pipe, stderr=pipe, env=settings)
+
+
+async def refused(command: list[str]) -> str:
+    """The one message of a start that fails with exit code 2."""
+    process = await _start(command)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, out) == (2, b"")
+    (line,) = err.decode().splitlines()
+    return line
+
+
+def create_web(appmesh: Any, timeout: int = 5) -> None:
+    """A mesh with one node that answers HTTP on port 8080."""
+    appmesh.create_mesh(meshName="shop")
+    appmesh.create_virtual_node(meshName="shop", virtualNodeName="web", spec=web(timeout))
+
+
+def web(timeout: int) -> dict[str, Any]:
+    """The node's spec, with a request timeout in seconds."""
+    listener = {
+        "portMapping": {"port": 8080, "protocol": "http"},
+        "timeout": {"http": {"perRequest": {"unit": "s", "value": timeout}}},
+    }
+    return {"listeners": [listener], "serviceDiscovery": {"dns": {"hostname": "web.shop.local"}}}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_starts_says_where_it_is_and_stops_in_good_order(tmp_path: Path, number: int) -> None:
+    """The first start makes the administrator's key; no secret is logged."""
+    async with served(tmp_path / "data") as server:
+        port = int(server.api.rpartition(":")[2])
+        assert (await fetch("127.0.0.1", port, "/healthz"))[0] == 200
+        assert (await fetch("127.0.0.1", port, "/readyz"))[0] == 200
+        assert server.credentials.stat().st_mode & 0o777 == 0o600
+        assert (await asyncio.to_thread(server.appmesh().list_meshes))["meshes"] == []
+        code, said = await server.end(number)
+    assert code == 0
+    assert f"written to {server.credentials}" in said
+    assert said.endswith("Stopped.\n")
+    assert parse(server.credentials.read_text())["default"].secret not in said
+
+
+async def test_it_stops_while_envoys_are_connected(tmp_path: Path) -> None:
+    """Within seconds, with a good ending of their streams."""
+    async with served(tmp_path / "data") as server:
+        await asyncio.to_thread(create_web, server.appmesh())
+        async with AdsClient(f"127.0.0.1:{server.xds}", {"id": WEB.path}, delta=True) as client:
+            await client.say(CLUSTER)
+            await client.hear()
+            assert (await server.end())[0] == 0
+            assert (await client.call.code()).value[0] == 0
+
+
+async def test_it_resumes_from_disk_with_the_same_key(tmp_path: Path) -> None:
+    """What was acknowledged is there after a kill."""
+    async with served(tmp_path / "data") as server:
+        await asyncio.to_thread(create_web, server.appmesh())
+        await server.end(signal.SIGKILL)
+    async with served(tmp_path / "data") as server:
+        assert server.revision == 2
+        found = await asyncio.to_thread(
+            server.appmesh().describe_virtual_node, meshName="shop", virtualNodeName="web"
+        )
+        assert found["virtualNode"]["spec"] == web(5)
+        assert "written to" not in (await server.end())[1]
+
+
+@pytest.mark.envoy
+async def test_a_killed_server_costs_no_request_and_a_new_one_sends_nothing_again(tmp_path: Path) -> None:
+    """Definitions over the API, a real Envoy in loopback placement, kill -9, restart, a change."""
+    place = Loopback(application="127.37.1.1", ingress="127.37.1.2", egress="127.37.1.3")
+
+    async def serves() -> bool:
+        return await fetch(place.ingress, 8080) == (200, "here")
+
+    async with upstream("here", place.application, 8080), served(tmp_path / "data") as first:
+        await asyncio.to_thread(create_web, first.appmesh())
+        async with envoy(tmp_path, WEB, first.xds, placement=place) as running:
+            await until(serves, str(running.log))
+            await until(lambda: _settled(running))
+            taken = await _successes(running)
+            await first.end(signal.SIGKILL)
+            assert [await serves() for _ in range(5)] == [True] * 5
+            async with served(tmp_path / "data", first.xds) as second:
+                await until(lambda: _connected(running))
+                assert await serves()
+                assert await _successes(running) == taken
+                await asyncio.to_thread(
+                    second.appmesh().update_virtual_node, meshName="shop", virtualNodeName="web", spec=web(9)
+                )
+                await until(lambda: _changed(running, taken))
+                assert await serves()
+                assert (await second.end())[0] == 0
+
+
+async def _successes(running: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for prefix in ("cluster_manager.cds", "listener_manager.lds", "http.*rds"):
+        stats = await running.stats(prefix)
+        found |= {name: value for name, value in stats.items() if name.endswith("update_success")}
+    return found
+
+
+async def _settled(running: Any) -> bool:
+    before = await _successes(running)
+    await asyncio.sleep(0.05)
+    return before == await _successes(running)
+
+
+async def _connected(running: Any) -> bool:
+    return bool((await running.stats("control_plane.connected_state")).get("control_plane.connected_state"))
+
+
+async def _changed(running: Any, taken: dict[str, int]) -> bool:
+    return await _successes(running) != taken
+
+
+async def test_it_hears_of_commits_by_other_processes(tmp_path: Path) -> None:
+    """By looking once a second: the store is the truth."""
+    async with served(tmp_path / "data") as server:
+        await asyncio.to_thread(create_web, server.appmesh())
+        store = sqlite.connect(tmp_path / "data" / "meshwright.db")
+        key = Key("shop", Kind.VIRTUAL_NODE, "late")
+        put = Resource(key=key, spec=VirtualNodeSpec())
+        store.commit(2, puts=(put,), deletes=(), principal="somebody", cause="test", at=1)
+        store.close()
+
+        async def known() -> bool:
+            async with AdsClient(f"127.0.0.1:{server.xds}", {"id": key.path}, delta=True) as client:
+                await client.say(CLUSTER)
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    return bool((await client.hear()).nonce)
+                return False
+
+        await until(known)
+
+
+async def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    """Two would not hear of each other's proxies."""
+    async with served(tmp_path / "data"):
+        assert "in use by another 'meshwright serve'" in await refused(arguments(tmp_path / "data"))
+
+
+@pytest.mark.parametrize("option", ["--listen", "--xds"])
+async def test_a_port_in_use_is_one_clear_message(tmp_path: Path, option: str) -> None:
+    """Exit code 2, the address and the option to choose another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = await refused(arguments(tmp_path / "data", 0, option, where))
+    assert where in said
+    assert option in said
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--listen", "0.0.0.0:0"], "--listen 0.0.0.0:0 can be reached from other machines"),
+        (["--xds", "[::]:0"], "--insecure-listen-beyond-loopback"),
+        (["--xds", "nonsense"], "--xds 'nonsense' is no address; write HOST:PORT"),
+        (["--account", "12"], "--account '12' is no AWS account"),
+        (["--database", "postgres://db"], "--database 'postgres://db' cannot be used"),
+        (["--data-dir", __file__], "Cannot make the data directory"),
+        (["--database", f"sqlite:///{__file__}"], "not a SQLite database"),
+    ],
+)
+async def test_what_cannot_be_served_is_one_clear_message(tmp_path: Path, more: list[str], words: str) -> None:
+    """Exit code 2, the value, and what to do; nothing is left listening."""
+    assert words in await refused(arguments(tmp_path / "data", 0, *more))
