@@ -22,7 +22,8 @@ from meshwright.lab.exchange import Fault, Request
 from meshwright.lab.fleet import Fleet
 from meshwright.lab.lab import Lab
 from meshwright.lab.topology import roles
-from meshwright.model.identity import Key, Kind
+from meshwright.model import Key, Kind, Resource, decode
+from meshwright.model.specs import VirtualNodeSpec
 from meshwright.proxy.bootstrap import Address
 from processes import alive, descendants, free_port, is_envoy, until
 
@@ -192,6 +193,39 @@ async def test_the_color_app_serves_from_its_template(corpus: Path) -> None:
         assert seen == nodes - {"colorteller-black-vn"}
 
 
+@pytest.mark.parametrize(
+    ("folder", "entrance", "depth"),
+    [
+        ("blogs/eks-appmesh-connectivity/deployments/yaml/mesh/appmesh", "ingress-gw", 5),
+        ("walkthroughs/howto-k8s-multiple-listeners", "colors-gw_colors", 1),
+        ("examples/apps/djapp/2_meshed_application", "dj_prod", 3),
+    ],
+)
+async def test_kubernetes_walkthroughs_serve_as_they_were_written(
+    corpus: Path, folder: str, entrance: str, depth: int
+) -> None:
+    """A request at the entrance leads to as many answers as the walkthrough has services on the way."""
+    loaded = load([corpus / "k8s" / folder], LoadSettings(mesh="walk"))
+    async with Lab(loaded.state) as lab:
+        reply = await lab.request(Request(authority="app.example"), entrance)
+        assert reply.ok, [one for one in reply.walk() if one.status != 200]
+        assert sum(1 for _ in reply.walk()) == depth
+
+
+async def test_a_rejection_by_an_envoy_ends_the_start_with_its_words(shop: State) -> None:
+    """Here a certificate that is not there: the release is accepted, one Envoy is not content, and says why."""
+    key = Key("shop", Kind.VIRTUAL_NODE, "cart")
+    certificate = {"file": {"certificateChain": "/no/chain.pem", "privateKey": "/no/key.pem"}}
+    listener = {
+        "portMapping": {"port": 8080, "protocol": "http"},
+        "tls": {"mode": "STRICT", "certificate": certificate},
+    }
+    spec = {"listeners": [listener], "serviceDiscovery": {"dns": {"hostname": "cart.shop.internal"}}}
+    with pytest.raises(MeshwrightError, match=r"is rejected: .*cart.*/no/key.pem"):
+        async with Lab(shop.put(Resource(key=key, spec=decode(VirtualNodeSpec, spec))), stack="shop"):
+            pytest.fail("it started")
+
+
 def test_unknown_instances_are_refused(shop: State) -> None:
     """A typo must not run one instance in silence."""
     with pytest.raises(UsageError, match="paymnt"):
@@ -202,9 +236,9 @@ def test_unknown_instances_are_refused(shop: State) -> None:
 
 def test_a_lab_runs_one_mesh(shop: State) -> None:
     """Two meshes have no common control plane stack."""
-    other = Key.of_mesh("other")
+    other = Resource(key=Key.of_mesh("other"), spec=shop[Key.of_mesh("shop")].spec)
     with pytest.raises(UsageError, match="other, shop"):
-        Lab(shop.put(type(next(iter(shop)))(key=other, spec=next(iter(shop.of(Kind.MESH))).spec)))
+        Lab(shop.put(other))
 
 
 KEPT = """

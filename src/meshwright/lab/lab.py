@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.lab.addresses import Block
 from meshwright.lab.control_plane import ControlPlane
+from meshwright.lab.exchange import plain
 from meshwright.lab.fleet import Fleet
 from meshwright.model.decoding import encode
 from meshwright.model.identity import Key
@@ -109,13 +110,14 @@ class Lab:
         """
         found = await asyncio.to_thread(self.client().propagation, self.mesh, self.stack, number, WAIT)
         if found["state"] != "propagated":
-            why = "; ".join(
-                f"{one['id']}: {rejection['message']}" for one in found["rejected"] for rejection in one["rejections"]
-            )
-            raise MeshwrightError(
-                f"Release {self.stack}#{number} is {found['state']} after {WAIT:g} s. "
-                f"Waiting for {', '.join(found['pending']) or 'nobody'}. {why}".rstrip()
-            )
+            words = [
+                f"{one['id']}: {plain(rejection['message'])}"
+                for one in found["rejected"]
+                for rejection in one["rejections"]
+            ]
+            if not words:
+                words = [f"waited {WAIT:g} s for {', '.join(found['pending']) or 'any proxy to connect'}"]
+            raise MeshwrightError(f"Release {self.stack}#{number} is {found['state']}: {'; '.join(words)}")
 
     async def request(self, request: Request, at: str | None = None) -> Reply:
         """Send one request from outside the mesh to the gateway or node `at`, or else to the only gateway."""
