@@ -1,0 +1,208 @@
+"""One connected proxy: what it should hold and what of that it has not acked.
+
+The one rule: level-triggered. A proxy's standing is what it has not acked of the newest snapshot, never a sequence of
+events that must all be seen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from meshwright.control.standing import Proxy, ProxyStatus, Rejection
+from meshwright.snapshot.blame import culprits
+from meshwright.snapshot.resources import Loopback, Placement, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from meshwright.control.loop import Control
+    from meshwright.model.identity import Key
+
+    Push: TypeAlias = Callable[[Snapshot | None], None]
+
+Verdict: TypeAlias = Literal["unconcerned", "acked", "pending", "rejected"]
+_Name: TypeAlias = tuple[str, str]
+
+_HISTORY = 512
+"""Changes of a snapshot that are remembered by revision; an older one counts by what is outstanding now."""
+
+_BUILD: _Name = ("", "")
+"""Stands for the snapshot as a whole where it could not be built."""
+
+
+class Delivery:
+    """One connected proxy: what it should hold, and what of that it has not acked. Made by `Control.connect`."""
+
+    def __init__(self, control: Control, group: Group, proxy: Proxy, push: Push) -> None:
+        self.proxy = proxy
+        self._control = control
+        self._group = group
+        self._push = push
+        self._since = control.revision
+        self._connected_at = control.now()
+        self._behind: dict[_Name, int] = dict.fromkeys(_names(group.snapshot), self._since)
+        self._rejected: dict[_Name, Rejection] = {}
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the proxy should hold now."""
+        return self._group.snapshot
+
+    def report(self, outstanding: Mapping[str, frozenset[str]], refused: Mapping[str, Mapping[str, str]]) -> None:
+        """The proxy's standing: by type the names that it has not acked, and its words on those it refused."""
+        names = {(url, name) for url, some in outstanding.items() for name in some}
+        if self._group.failure:
+            names.add(_BUILD)
+        self._behind = {name: self._behind.get(name, self._control.revision) for name in names}
+        words = {(url, name): message for url, some in refused.items() for name, message in some.items()}
+        self._rejected = {name: self._rejection(name, message) for name, message in words.items()}
+        self._control.moved(self)
+
+    def offer(self, names: frozenset[_Name], revision: int, *, built: bool) -> None:
+        """The snapshot changed in `names` at `revision`."""
+        for name in names:
+            self._behind.setdefault(name, revision)
+            self._rejected.pop(name, None)
+        if built:
+            self._behind.pop(_BUILD, None)
+            self._push(self._group.snapshot)
+
+    def verdict(self, revision: int) -> Verdict:
+        """Where the proxy stands on one revision; one older than its connection counts by what it runs."""
+        if revision <= max(self._since, self._group.forgotten):
+            names = frozenset(self._behind)
+        else:
+            changed = self._group.changed(revision)
+            if changed is None:
+                return "unconcerned"
+            names = changed.intersection(self._behind)
+        late = {name for name in names if self._behind[name] <= max(revision, self._since)}
+        if not late:
+            return "acked"
+        failed = self._group.failure and _BUILD in late
+        return "rejected" if failed or late & set(self._rejected) else "pending"
+
+    def status(self) -> ProxyStatus:
+        """The proxy's standing as a value."""
+        target = self._control.revision
+        rejections = self._rejections()
+        return ProxyStatus(
+            id=self.proxy.id,
+            node=self.proxy.node,
+            placement="loopback" if isinstance(self.proxy.placement, Loopback) else "redirect",
+            envoy_version=self.proxy.envoy_version,
+            connected_at=self._connected_at,
+            target_revision=target,
+            acked_revision=min(self._behind.values(), default=target + 1) - 1,
+            state="rejected" if rejections else "pending" if self._behind else "synced",
+            rejections=rejections,
+            gone=self._group.gone,
+        )
+
+    def end(self) -> None:
+        """Another stream of the same proxy took this one's place."""
+        self._push(None)
+
+    def close(self) -> None:
+        """The proxy is gone; may be called twice."""
+        self._control.disconnect(self)
+
+    @property
+    def group(self) -> Group:
+        """The proxies that hold the same snapshot."""
+        return self._group
+
+    def _rejection(self, name: _Name, message: str) -> Rejection:
+        known = self._rejected.get(name)
+        if known is not None and known.message == message:
+            return known
+        resource = self._group.snapshot.of(name[0]).get(name[1])
+        return Rejection(
+            type_url=name[0],
+            resources=(name[1],),
+            origins=culprits(resource, message) if resource else (),
+            message=message,
+            revision=self._behind.get(name, self._control.revision),
+            at=self._control.now(),
+        )
+
+    def _rejections(self) -> tuple[Rejection, ...]:
+        """One for each message of each type, with all the resources that it speaks of."""
+        merged: dict[tuple[str, str], Rejection] = {}
+        for one in sorted(self._rejected.values(), key=lambda found: (found.type_url, found.resources)):
+            known = merged.get((one.type_url, one.message))
+            if known is not None:
+                merged[one.type_url, one.message] = msgspec.structs.replace(
+                    known,
+                    resources=known.resources + one.resources,
+                    origins=tuple(dict.fromkeys(known.origins + one.origins)),
+                    revision=min(known.revision, one.revision),
+                )
+            else:
+                merged[one.type_url, one.message] = one
+        failure = self._group.failure
+        return (*merged.values(), failure) if failure else tuple(merged.values())
+
+
+class Group:
+    """The proxies of one node in one placement: they share a snapshot."""
+
+    def __init__(self, node: Key, placement: Placement, within: frozenset[Key]) -> None:
+        self.node = node
+        self.placement = placement
+        self.reach = within
+        self.snapshot = Snapshot(proxy=node, resources={})
+        self.members: set[Delivery] = set()
+        self.gone = False
+        self.failure: Rejection | None = None
+        self.forgotten = 0
+        self._changes: deque[tuple[int, frozenset[_Name]]] = deque()
+
+    def renew(self, snapshot: Snapshot, within: frozenset[Key], revision: int) -> None:
+        """There is a new snapshot: offer it to every member if it differs."""
+        names = _difference(self.snapshot, snapshot)
+        mended = self.failure is not None
+        self.snapshot, self.reach = snapshot, within
+        self.gone, self.failure = False, None
+        if names or mended:
+            self._remember(revision, names)
+            for member in self.members:
+                member.offer(names, revision, built=True)
+
+    def fail(self, message: str, revision: int, at: int) -> None:
+        """The snapshot could not be built: members keep what they have, and say so."""
+        self.failure = Rejection(
+            type_url="", resources=(), origins=(self.node,), message=message, revision=revision, at=at
+        )
+        self._remember(revision, frozenset({_BUILD}))
+        for member in self.members:
+            member.offer(frozenset({_BUILD}), revision, built=False)
+
+    def changed(self, revision: int) -> frozenset[_Name] | None:
+        """What `revision` changed in the snapshot; None for nothing."""
+        for number, names in self._changes:
+            if number == revision:
+                return names
+        return None
+
+    def _remember(self, revision: int, names: frozenset[_Name]) -> None:
+        self._changes.append((revision, names))
+        if len(self._changes) > _HISTORY:
+            self.forgotten = self._changes.popleft()[0]
+
+
+def _names(snapshot: Snapshot) -> frozenset[_Name]:
+    return frozenset((url, name) for url, some in snapshot.resources.items() for name in some)
+
+
+def _difference(before: Snapshot, after: Snapshot) -> frozenset[_Name]:
+    names = _names(before) | _names(after)
+    return frozenset((url, name) for url, name in names if _version(before, url, name) != _version(after, url, name))
+
+
+def _version(snapshot: Snapshot, url: str, name: str) -> str | None:
+    resource = snapshot.of(url).get(name)
+    return resource.version if resource else None

@@ -1,0 +1,216 @@
+"""The control loop: from the newest revision to a snapshot for each group of proxies that it concerns.
+
+The one rule: level-triggered. Only the newest state counts, and a failure for one proxy stops no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, TypeAlias
+
+from meshwright.control.delivery import Delivery, Group
+from meshwright.control.standing import Propagation
+from meshwright.errors import MeshwrightError, UnknownProxyError
+from meshwright.graph import Graph, Relation, resolve
+from meshwright.model.identity import Key, Kind
+from meshwright.model.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from meshwright.control.delivery import Push
+    from meshwright.control.standing import Proxy, ProxyStatus
+    from meshwright.snapshot.resources import Placement, Snapshot
+    from meshwright.store.contract import Head
+
+    Builder: TypeAlias = Callable[[Graph, Key, Placement], Snapshot]
+    Clock: TypeAlias = Callable[[], int]
+
+_log = logging.getLogger(__name__)
+
+
+class Control:
+    """Connects proxies with the newest state. Not for use from more than one thread."""
+
+    def __init__(self, build: Builder, clock: Clock) -> None:
+        """`build` makes a proxy's snapshot, `clock` answers with milliseconds since the epoch, UTC."""
+        self._build = build
+        self._clock = clock
+        self._state = State()
+        self._graph = resolve(self._state)
+        self._groups: dict[tuple[Key, Placement], Group] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._waiters: set[_Waiter] = set()
+        self.revision = 0
+        self.running = False
+        """Whether a revision was ever published: until then no proxy can be served."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch, UTC."""
+        return self._clock()
+
+    def publish(self, head: Head) -> None:
+        """From now on `head` is the truth: push to every proxy whose snapshot it changes. An older one is ignored."""
+        if head.revision < self.revision:
+            return
+        self.running = True
+        changed = _changed(self._state, head.state)
+        self.revision, self._state = head.revision, head.state
+        if changed:
+            self._graph = resolve(head.state)
+            for group in list(self._groups.values()):
+                if not changed.isdisjoint(group.reach):
+                    self._turn(group)
+        for waiter in list(self._waiters):
+            waiter.wake()
+
+    def connect(self, proxy: Proxy, push: Push) -> Delivery:
+        """A proxy connected; `push` is called with each new snapshot.
+
+        The newest stream of an id takes its place: the older one is pushed None, which means that it is to end.
+
+        Raises:
+            UnknownProxyError: its virtual node or gateway does not exist.
+            MeshwrightError: its snapshot cannot be built.
+        """
+        if proxy.node not in self._state:
+            raise UnknownProxyError(
+                f"there is no {proxy.node.kind.type_name} {proxy.node.path!r} here: create it first, or correct the "
+                "node id (an ARN, or a path such as mesh/NAME/virtualNode/NAME) in the Envoy's bootstrap"
+            )
+        group = self._groups.get((proxy.node, proxy.placement))
+        if group is None:
+            group = Group(proxy.node, proxy.placement, reach(self._graph, proxy.node))
+            self._turn(group)
+            if group.failure:
+                raise MeshwrightError(
+                    f"the configuration of {proxy.node.path!r} cannot be built now; the log says why"
+                )
+            self._groups[proxy.node, proxy.placement] = group
+        delivery = Delivery(self, group, proxy, push)
+        older = self._deliveries.get(proxy.id)
+        if older is not None:
+            self.disconnect(older)
+            older.end()
+        self._deliveries[proxy.id] = delivery
+        self._groups.setdefault((proxy.node, proxy.placement), group)
+        group.members.add(delivery)
+        self._waken()
+        return delivery
+
+    def disconnect(self, delivery: Delivery) -> None:
+        """The proxy of `delivery` is gone."""
+        group = delivery.group
+        group.members.discard(delivery)
+        if not group.members:
+            self._groups.pop((group.node, group.placement), None)
+        if self._deliveries.get(delivery.proxy.id) is delivery:
+            del self._deliveries[delivery.proxy.id]
+        self._waken()
+
+    def moved(self, delivery: Delivery) -> None:
+        """`delivery` has a new standing: whoever waits for the last one is woken."""
+        for waiter in self._waiters:
+            if delivery.proxy.id in waiter.pending:
+                verdict = delivery.verdict(waiter.revision)
+                if verdict != "pending":
+                    waiter.pending.discard(delivery.proxy.id)
+                if verdict == "rejected" or not waiter.pending:
+                    waiter.wake()
+
+    def statuses(self) -> tuple[ProxyStatus, ...]:
+        """Every connected proxy, by id."""
+        return tuple(self._deliveries[one].status() for one in sorted(self._deliveries))
+
+    def propagation(self, revision: int) -> Propagation:
+        """How far `revision` has come."""
+        if not self._deliveries:
+            return Propagation(revision=revision, state="no-proxies")
+        if revision > self.revision:
+            return Propagation(revision=revision, state="pending")
+        verdicts = {one: self._deliveries[one].verdict(revision) for one in sorted(self._deliveries)}
+        pending = tuple(one for one, verdict in verdicts.items() if verdict == "pending")
+        rejected = tuple(self._deliveries[one].status() for one, verdict in verdicts.items() if verdict == "rejected")
+        return Propagation(
+            revision=revision,
+            state="rejected" if rejected else "pending" if pending else "propagated",
+            concerned=tuple(one for one, verdict in verdicts.items() if verdict != "unconcerned"),
+            acked=tuple(one for one, verdict in verdicts.items() if verdict == "acked"),
+            pending=pending,
+            rejected=rejected,
+        )
+
+    async def wait(self, revision: int, timeout: float) -> Propagation:  # noqa: ASYNC109 - the caller gets an answer, not an exception
+        """Wait until every proxy that `revision` concerns has it, one rejects it, or `timeout` seconds are over."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            found = self.propagation(revision)
+            left = deadline - asyncio.get_running_loop().time()
+            if found.state != "pending" or left <= 0:
+                return found
+            waiter = _Waiter(revision, set(found.pending))
+            self._waiters.add(waiter)
+            try:
+                await asyncio.wait_for(waiter.woken.wait(), left)
+            except TimeoutError:
+                return self.propagation(revision)
+            finally:
+                self._waiters.discard(waiter)
+
+    def _waken(self) -> None:
+        for waiter in self._waiters:
+            waiter.wake()
+
+    def _turn(self, group: Group) -> None:
+        """One turn of the control loop: a new snapshot for one group of proxies; a failure stays with that group."""
+        try:
+            if group.node not in self._state:
+                # An Envoy cannot do anything useful without its node: it keeps what it has.
+                group.gone = True
+                return
+            snapshot = self._build(self._graph, group.node, group.placement)
+        except Exception as error:  # noqa: BLE001 - one turn of the control loop: others must go on
+            _log.exception("snapshot of %s cannot be built", group.node.path)
+            group.fail(f"{type(error).__name__}: {error}", self.revision, self.now())
+        else:
+            group.renew(snapshot, reach(self._graph, group.node), self.revision)
+
+
+class _Waiter:
+    """One call of `wait`."""
+
+    def __init__(self, revision: int, pending: set[str]) -> None:
+        self.revision = revision
+        self.pending = pending
+        self.woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self.woken.set()
+
+
+def reach(graph: Graph, node: Key) -> frozenset[Key]:
+    """Every object that may shape the snapshot of `node`, missing ones that it names included."""
+    todo = [node, *graph.entry_services(node)]
+    found = {Key.of_mesh(node.mesh), *todo}
+    while todo:
+        for key in _neighbours(graph, todo.pop()):
+            if key not in found:
+                found.add(key)
+                todo.append(key)
+    return frozenset(found)
+
+
+def _neighbours(graph: Graph, key: Key) -> Iterator[Key]:
+    # A called node's own backends are none of the caller's business: nodes are where the walk ends.
+    called = (Relation.PROVIDER, Relation.TARGET)
+    yield from (edge.target for edge in graph.outgoing(key, *called))
+    yield from (child.key for child in graph.children(key) if key.kind is not Kind.MESH)
+
+
+def _changed(before: State, after: State) -> frozenset[Key]:
+    """The objects that differ, and the routers and gateways that they lie in."""
+    keys = {one.key for one in before} | {one.key for one in after}
+    differing = {key for key in keys if before.get(key) is not after.get(key) and before.get(key) != after.get(key)}
+    owners = {key.owner for key in differing if key.kind.parent is not None}
+    return frozenset(differing.union(owner for owner in owners if owner is not None))

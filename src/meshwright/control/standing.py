@@ -1,0 +1,63 @@
+"""Who is connected and how far each is, as values.
+
+The one rule: an ack is acceptance by the proxy and no more; what it serves is for `verify` to probe.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from meshwright.model.identity import Key
+from meshwright.snapshot.resources import Placement
+
+
+class Proxy(msgspec.Struct, frozen=True, kw_only=True):
+    """A connected Envoy: its own id, the virtual node or gateway it stands for, and where it listens."""
+
+    id: str
+    node: Key
+    placement: Placement
+    envoy_version: str = ""
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a proxy refused, in Envoy's words, and the mesh objects that it was made from."""
+
+    type_url: str
+    resources: tuple[str, ...]
+    origins: tuple[Key, ...]
+    message: str
+    revision: int
+    at: int
+    """When, in milliseconds since the epoch, UTC."""
+
+
+class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one proxy is."""
+
+    id: str
+    node: Key
+    placement: Literal["redirect", "loopback"]
+    envoy_version: str
+    connected_at: int
+    target_revision: int
+    acked_revision: int
+    """The newest revision up to which the proxy has acked everything that concerns it."""
+    state: Literal["synced", "pending", "rejected"]
+    rejections: tuple[Rejection, ...] = ()
+    gone: bool = False
+    """Its virtual node or gateway was deleted: it keeps the last configuration it had."""
+
+
+class Propagation(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one revision has come; proxies by id."""
+
+    revision: int
+    state: Literal["no-proxies", "pending", "rejected", "propagated"]
+    concerned: tuple[str, ...] = ()
+    """The connected proxies whose snapshot the revision changed, or that connected after it."""
+    acked: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    rejected: tuple[ProxyStatus, ...] = ()
