@@ -60,11 +60,14 @@ async def test_the_shop_serves_every_protocol_through_real_envoys(shop: State) -
     """One request at the gateway reaches every node, over HTTP, HTTP/2, gRPC and TCP, by discovery through DNS."""
     async with Lab(shop, stack="shop") as lab:
         seen: dict[str, str] = {}
-        for _ in range(40):
+        # Weights are shares of chance: with one in ten for payment-v2, 400 requests miss it once in 10^18 runs.
+        for _ in range(400):
             reply = await lab.request(HOME)
             assert reply.ok, [one for one in reply.walk() if one.status != 200]
             assert reply.path == HOME.path
             seen |= {one.node: one.protocol for one in reply.walk()}
+            if len(seen) == 8:
+                break
         assert seen == {
             "web": "http",
             "cart": "http",
