@@ -24,7 +24,7 @@ _COMMANDS = {
     "history": "List this stack's releases.",
     "drift": "Show where the running state differs from the stack's last release.",
     "rollback": "Restore an older release of this stack, as a new release.",
-    "serve": "Run the control plane: App Mesh API, releases, xDS.",
+    "serve": "Run the control plane: the App Mesh API, releases and xDS, until SIGTERM or Ctrl-C.",
     "proxy": "Run the packaged Envoy for one virtual node or gateway.",
     "trust": "Access keys of a local control plane.",
     "audit": "Verify or export the audit log.",
