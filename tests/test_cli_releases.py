@@ -183,6 +183,14 @@ def test_a_mesh_that_nobody_defines_is_one_message(run: Callable[..., Done]) -> 
     assert done.err.startswith("Error: Mesh 'm' does not exist at http://127.0.0.1:")
 
 
+def test_definitions_of_another_mesh_are_one_message(run: Callable[..., Done]) -> None:
+    """A release is about one mesh."""
+    for arguments in (("plan", "--mesh", "other"), ("--environment", "elsewhere", "plan")):
+        done = run(*arguments)
+        assert (done.code, done.err.count("\n")) == (2, 1), done
+        assert "about mesh 'other', but mesh/m lies in mesh 'm'" in done.err
+
+
 def test_nothing_to_apply_is_said_and_makes_no_release(run: Callable[..., Done]) -> None:
     """Exit code 0: the build may run again."""
     run("apply")

@@ -17,6 +17,7 @@ from meshwright.release import ApplyRequest, Build, InvalidReleaseError, Item, R
 from meshwright.remote import Client, Credentials
 from meshwright.store.contract import AccessKey
 from serving import KEY
+from settings import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -442,3 +443,9 @@ def test_the_content_of_a_release_is_what_was_applied(server: Serving) -> None:
     assert {one["object"]: one["spec"] for one in found} == {one.key.path: one.spec for one in SHOP}
     assert "content" not in ours.releases(MESH, "shop")["releases"][0]
     assert contents(server.store.head().state[Key(MESH, Kind.VIRTUAL_NODE, "a")])[0] == SHOP[1].spec
+
+
+def test_every_endpoint_is_in_the_documentation() -> None:
+    """With its method and path, below the common prefix."""
+    page = (ROOT / "docs" / "endpoints.md").read_text()
+    assert [one.path for one in ENDPOINTS if f"| `{one.method} {one.path}` |" not in page] == []

@@ -316,5 +316,9 @@ def _propagated(services: Services, one: Release) -> Release:
     newest = next(iter(services.store.releases(one.mesh, one.stack, 1)), None)
     if one.status is not Status.APPLIED or newest is None or newest.number != one.number:
         return one
-    services.store.mark(one.mesh, one.stack, one.number, Status.PROPAGATED, principal=OBSERVER, at=services.now())
+    try:
+        services.store.mark(one.mesh, one.stack, one.number, Status.PROPAGATED, principal=OBSERVER, at=services.now())
+    except RefusedError:
+        # Another process moved it on between the read and the mark; what it says now is the truth.
+        return services.store.release(one.mesh, one.stack, one.number) or one
     return msgspec.structs.replace(one, status=Status.PROPAGATED)

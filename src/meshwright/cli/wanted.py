@@ -87,11 +87,17 @@ def _remark(target: Target, found: Iterable[Diagnostic]) -> None:
 
 def _mesh(target: Target, state: State) -> str:
     """The mesh that is meant: the configured one, else the only one that the definitions speak of."""
-    if target.mesh is not None:
-        return target.mesh
-    if len(state.meshes) > 1:
+    if target.mesh is None and len(state.meshes) > 1:
         raise UsageError(
             f"The definitions speak of {len(state.meshes)} meshes ({', '.join(state.meshes)}); a release is about "
-            "one. Name it with --mesh."
+            "one. Give the files of one mesh."
         )
-    return state.meshes[0] if state.meshes else target.place()[0]
+    mesh = target.mesh or (state.meshes[0] if state.meshes else target.place()[0])
+    strays = [one for one in state.meshes if one != mesh]
+    if strays:
+        where = next(one.key for one in state if one.key.mesh == strays[0])
+        raise UsageError(
+            f"This run is about mesh {mesh!r}, but {where} lies in mesh {strays[0]!r}. Give the files of one mesh, "
+            "or let no definition name its mesh."
+        )
+    return mesh
