@@ -108,12 +108,23 @@ def test_print_bootstrap_prints_json_alone() -> None:
     assert not err
 
 
-def test_half_a_placement_is_a_usage_error() -> None:
-    """Three addresses or none."""
-    with meshwright("mesh/shop/virtualNode/cart", "--ingress", "127.9.0.2", "--print-bootstrap") as process:
+@pytest.mark.parametrize(
+    ("addresses", "told"),
+    [
+        (["--ingress", "127.9.0.2"], "--application, --ingress and --egress"),
+        (
+            ["--application", "127.9.0.1", "--ingress", "10.0.0.1", "--egress", "127.9.0.3"],
+            "'10.0.0.1' is no loopback",
+        ),
+        (["--application", "127.9.0.1", "--ingress", "door", "--egress", "127.9.0.3"], "'door' is no loopback"),
+    ],
+)
+def test_half_or_wrong_placements_are_usage_errors(addresses: list[str], told: str) -> None:
+    """Three loopback addresses or none."""
+    with meshwright("mesh/shop/virtualNode/cart", *addresses, "--print-bootstrap") as process:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "--application, --ingress and --egress" in err
+    assert told in err
 
 
 @pytest.mark.envoy

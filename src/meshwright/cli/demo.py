@@ -16,9 +16,10 @@ import click
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards and print the addresses.")
 @click.pass_obj
 def command(options: dict[str, Any], *, keep: bool) -> int:
-    """Tell the whole story on this machine: real Envoys, a build, a bad build, an intruder, a rollback.
+    """The whole story on this machine: control plane, real Envoys, a build, a bad build, a rollback.
 
-    Needs pip install 'meshwright[demo]'. Everything it starts is gone when it ends.
+    Seven steps, each with checks of its own. Needs pip install 'meshwright[demo]'; everything that it starts is gone
+    when it ends.
     """
     from meshwright.lab import interrupts  # noqa: PLC0415 - `demo --help` needs none of it
     from meshwright.lab.stage import Teller  # noqa: PLC0415 - as above

@@ -5,6 +5,7 @@ The rule: nothing but the bootstrap is decided here; what the Envoy does comes f
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import socket
@@ -47,9 +48,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     log_level: str,
     print_bootstrap: bool,
 ) -> int:
-    """Run the packaged Envoy for ARN (or mesh/NAME/virtualNode/NAME) until it is stopped.
+    """Run the packaged Envoy for one virtual node or gateway.
 
-    Without the three addresses, the Envoy expects the usual App Mesh redirection of traffic to ports 15000 and 15001.
+    ARN is its ARN, or a path such as mesh/NAME/virtualNode/NAME. Envoy runs until this command is stopped. Without
+    the three addresses, it expects the usual App Mesh redirection of traffic to ports 15000 and 15001.
     """
     document = bootstrap(
         Settings(
@@ -70,10 +72,17 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 
 def _placement(application: str | None, ingress: str | None, egress: str | None) -> Placement:
-    if application and ingress and egress:
-        return Loopback(application=application, ingress=ingress, egress=egress)
-    if application or ingress or egress:
+    if not (application or ingress or egress):
+        return Redirect()
+    if not (application and ingress and egress):
         raise UsageError(
             "Loopback placement needs all three of --application, --ingress and --egress, or none of them"
         )
-    return Redirect()
+    for one in (application, ingress, egress):
+        try:
+            loopback = ipaddress.ip_address(one).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise UsageError(f"{one!r} is no loopback address; loopback placement takes such as 127.64.1.1")
+    return Loopback(application=application, ingress=ingress, egress=egress)
