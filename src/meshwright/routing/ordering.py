@@ -2,7 +2,7 @@
 
 The one rule: priority (0 first, none last), then exact path, then longest prefix, then regular expression, then the
 route with more conditions, then the name. App Mesh documents the priority and, for gateway routes, the prefix length;
-the rest is our choice where it is silent (`docs/adr/0009-translation-to-envoy.md`).
+the rest is our choice where it is silent (`docs/adr/0010-translation-to-envoy.md`).
 Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/routes.html
 """
 
