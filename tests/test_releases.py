@@ -214,6 +214,16 @@ def test_writers_at_once_all_get_their_release_and_numbers_have_no_gap(server: S
         assert [one["number"] for one in ours.releases(MESH, stack)["releases"]] == [4, 3, 2, 1]
 
 
+def test_parallel_jobs_of_one_build_make_one_release(server: Serving) -> None:
+    """The same content at once: one makes it, the others are answered with it."""
+    ours = client(server)
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(lambda _: applied(ours, *SHOP), range(6)))
+    assert sorted(one["changed"] for one in outcomes) == [False] * 5 + [True]
+    assert {one["release"]["title"] for one in outcomes} == {"shop#1"}
+    assert server.store.head().revision == 1
+
+
 def test_drift_names_the_object_the_field_and_the_author(server: Serving) -> None:
     """A write by anybody but the principal of the last release."""
     ours = client(server, BUILD)
