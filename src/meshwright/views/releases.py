@@ -56,7 +56,8 @@ def drift_text(drift: Document) -> str:
     found, title = drift["differences"], terminal(drift["release"])
     if not found:
         return f"No drift: {terminal(drift['stack'])} in mesh {terminal(drift['mesh'])} runs as {title} left it.\n"
-    lines = [f"{len(found)} object{'s' * (len(found) != 1)} of {title} run otherwise than it left them."]
+    one_or_more = "1 object of {} runs" if len(found) == 1 else f"{len(found)} objects of {{}} run"
+    lines = [f"{one_or_more.format(title)} otherwise than the release left {'it' if len(found) == 1 else 'them'}."]
     for one in found:
         lines.append(f"  {one['kind']}: {terminal(one['object'])} is {one['state']}{_author(one['author'])}")
         lines += [
