@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["World", "check", "near_name", "refusal"]
 
+_FEW = 12
+"""How many names are compared in full with one that leads nowhere."""
+
 
 def check(graph: Graph, *, whole: bool | None = None, unread: frozenset[Key] = frozenset()) -> tuple[Diagnostic, ...]:
     """Everything in `graph` that App Mesh would refuse, in reading order.
@@ -70,8 +73,14 @@ def refusal(graph: Graph, key: Key) -> ApiError | None:
 
 def near_name(graph: Graph, key: Key) -> str:
     """`Did you mean 'x'?` for a `key` that leads nowhere, when a sibling has nearly that name; else ""."""
-    names = [one.key.name for one in graph.state.of(key.kind, key.mesh, key.parent)]
-    near = difflib.get_close_matches(key.name, names, n=1, cutoff=0.7)
+    if key.owner is None:
+        return ""
+    wanted = key.name
+    names = [one.key.name for one in graph.children(key.owner) if one.key.kind is key.kind]
+    # A full comparison of every name with every other would take minutes where a whole mesh is misspelt.
+    unlike = {name: (name[:4] != wanted[:4]) + (name[-4:] != wanted[-4:]) for name in names}
+    likely = sorted(names, key=lambda name: (unlike[name], abs(len(name) - len(wanted))))[:_FEW]
+    near = difflib.get_close_matches(wanted, likely, n=1, cutoff=0.7)
     return f"Did you mean {near[0]!r}?" if near else ""
 
 
