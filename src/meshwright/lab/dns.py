@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _TTL = 1
 """Seconds. Proxies ask anew often, so that a change of instances is seen soon."""
+_ATTEMPTS = 20
+"""Ports that are tried."""
 _UDP_LIMIT = 512
 """Bytes of a UDP answer for a client that does not say it takes more (RFC 1035 §4.2.1)."""
 
@@ -45,12 +47,25 @@ class NameServer:
         self._records = {_canonical(name): tuple(addresses) for name, addresses in records.items()}
 
     async def start(self, host: str) -> Address:
-        """Answer on a free port of `host`, the same one for UDP and TCP."""
+        """Answer on a free port of `host`, the same one for UDP and TCP.
+
+        Raises:
+            OSError: there is none.
+        """
         loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, 0))
-        port: int = self._udp.get_extra_info("sockname")[1]
-        self._tcp = Server(self._serve, asyncio.IncompleteReadError)
-        await self._tcp.start(host, port)
+        for left in reversed(range(_ATTEMPTS)):
+            self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, 0))
+            port: int = self._udp.get_extra_info("sockname")[1]
+            self._tcp = Server(self._serve, asyncio.IncompleteReadError)
+            try:
+                await self._tcp.start(host, port)
+            except OSError:
+                # The kernel chose it for UDP only; somebody else has it for TCP.
+                self._udp.close()
+                if not left:
+                    raise
+            else:
+                break
         return Address(host, port)
 
     async def stop(self) -> None:

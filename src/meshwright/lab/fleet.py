@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from meshwright.errors import MeshwrightError, UsageError
@@ -22,7 +25,6 @@ from meshwright.proxy.bootstrap import Address, Settings, bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from types import TracebackType
 
     from meshwright.lab.addresses import Block
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 START = 30.0
 """Seconds that all Envoys together have to become ready, unless told otherwise."""
+_LONGEST = 64
+"""Bytes of a path that leave room for a socket's name below it."""
 _POLL = 0.02
 """Seconds between two looks at an Envoy that is starting; its administration has no way to be waited for."""
 
@@ -39,11 +43,11 @@ _POLL = 0.02
 class Instance:
     """One running proxy and, unless it is a gateway, the workload behind it."""
 
-    def __init__(self, role: Role, number: int, place: Loopback, folder: Path) -> None:
+    def __init__(self, role: Role, number: int, place: Loopback, folder: Path, admin: Path) -> None:
         self.role = role
         self.name = f"{role.key.name}-{number}"
         self.place = place
-        self.admin = folder / "admin.sock"
+        self.admin = admin
         """The Unix socket of Envoy's administration interface."""
         self.workload = None if role.key.kind is Kind.VIRTUAL_GATEWAY else Workload(role, number, place)
         self.envoy: Child | None = None
@@ -142,7 +146,8 @@ class Fleet:
         async with contextlib.AsyncExitStack() as exits:
             exits.push_async_callback(self.names.stop)
             self.resolver = await self.names.start(self._block.name_server)
-            self.instances = tuple(self._placed())
+            sockets = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mw-", dir=_short_folder())))
+            self.instances = tuple(self._placed(sockets))
             self.names.publish(self._records())
             children: list[Child] = []
             exits.push_async_callback(self._end, children)
@@ -194,14 +199,14 @@ class Fleet:
         port = entrance.role.ports[0]
         return await call(port.protocol, entrance.place.ingress, port.number, request)
 
-    def _placed(self) -> list[Instance]:
+    def _placed(self, sockets: Path) -> list[Instance]:
         placed: list[Instance] = []
         for role in self.roles:
             for number in range(1, role.instances + 1):
-                # Numbered, not named: a Unix socket's path must stay under 108 bytes, a node's name may have 255.
+                # Numbered, not named, because a node's name may be longer than a file's.
                 folder = self._folder / f"proxy-{len(placed)}"
                 folder.mkdir(mode=0o700)
-                placed.append(Instance(role, number, self._block.place(), folder))
+                placed.append(Instance(role, number, self._block.place(), folder, sockets / f"{len(placed)}.sock"))
         return placed
 
     def _records(self) -> dict[str, list[str]]:
@@ -239,3 +244,8 @@ class Fleet:
         for one in self.instances:
             if one.workload is not None:
                 await one.workload.stop()
+
+
+def _short_folder() -> str | None:
+    """Where a folder for Unix sockets goes: their paths may have 103 bytes on the strictest system (unix(7), 4)."""
+    return None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST else "/tmp"  # noqa: S108 - made private there

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as cancellation, so that whatever was started is cleaned up on the way out.
+"""Ctrl-C, SIGTERM and SIGHUP as cancellation, so that whatever was started is cleaned up on the way out.
 
 One signal is enough and more change nothing: cleaning up is bounded, and must not be cut short.
 """
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a polite kill, and the terminal that was closed."""
 
 
 def run(main: Awaitable[int]) -> int:
@@ -31,7 +34,7 @@ async def _supervised(main: Awaitable[int]) -> int:
 
 @contextlib.contextmanager
 def cancelled_by_signals() -> Iterator[list[int]]:
-    """While this lasts, the first SIGINT or SIGTERM cancels the current task; yields the signals that came."""
+    """While this lasts, the first of the signals cancels the current task; yields the signals that came."""
     came: list[int] = []
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
 
@@ -40,10 +43,10 @@ def cancelled_by_signals() -> Iterator[list[int]]:
         if len(came) == 1 and task is not None:
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, stop, number)
     try:
         yield came
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             loop.remove_signal_handler(number)

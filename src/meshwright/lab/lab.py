@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 STACK = "lab"
 """The stack that a lab applies its state as, unless it is told another."""
 WAIT = 20.0
-"""Seconds that all Envoys together have to ack what was applied."""
+"""Seconds that all Envoys together have to connect, and again to ack what was applied."""
+_POLL = 0.05
+"""Seconds between two looks for Envoys that are connecting."""
 
 
 class Lab:
@@ -102,12 +105,25 @@ class Lab:
         applied = await asyncio.to_thread(self.client().apply, self.mesh, self.stack, request)
         return int(applied["release"]["number"])
 
+    async def connected(self) -> None:
+        """Return once the control plane sees every Envoy of the lab; after a restart they come back one by one.
+
+        Raises:
+            MeshwrightError: they took too long; with how many came.
+        """
+        wanted, deadline = len(self.fleet.instances), time.monotonic() + WAIT
+        while (seen := len((await asyncio.to_thread(self.client().status))["proxies"])) < wanted:
+            if time.monotonic() > deadline:
+                raise MeshwrightError(f"{seen} of {wanted} Envoys connected to the control plane within {WAIT:g} s")
+            await asyncio.sleep(_POLL)
+
     async def propagated(self, number: int) -> None:
-        """Return once every Envoy that release `number` concerns has acked it.
+        """Return once every Envoy of the lab is connected and those that release `number` concerns have acked it.
 
         Raises:
             MeshwrightError: one rejected it, or they took too long; with who and why.
         """
+        await self.connected()
         found = await asyncio.to_thread(self.client().propagation, self.mesh, self.stack, number, WAIT)
         if found["state"] != "propagated":
             words = [
@@ -116,7 +132,7 @@ class Lab:
                 for rejection in one["rejections"]
             ]
             if not words:
-                words = [f"waited {WAIT:g} s for {', '.join(found['pending']) or 'any proxy to connect'}"]
+                words = [f"waited {WAIT:g} s for {', '.join(found['pending'])}"]
             raise MeshwrightError(f"Release {self.stack}#{number} is {found['state']}: {'; '.join(words)}")
 
     async def request(self, request: Request, at: str | None = None) -> Reply:
