@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 _NAMES = frozenset(kind.name_field for kind in Kind)
 _MEMBERS = _NAMES | {"spec", "tags", "clientToken", "meshOwner", "metadata", "status"}
-_SPEC_FIELDS = frozenset(name for shape in SPECS.values() for name in fields_of(shape)) - {"priority", "logging"}
+
+
+@functools.cache
+def _spec_fields() -> frozenset[str]:
+    """Members that only a spec has; asked for late, because looking into every shape takes its time."""
+    return frozenset(name for shape in SPECS.values() for name in fields_of(shape)) - {"priority", "logging"}
 
 
 def recognises(value: Any) -> bool:
@@ -47,7 +52,7 @@ def _is_one(value: Any) -> bool:
         return "meshName" in value and set(value) <= _MEMBERS
     if spec is not None and not isinstance(spec, Table):
         return bool(_NAMES & set(value))
-    return bool(_NAMES & set(value) or (spec and _SPEC_FIELDS & set(spec)) or set(value) <= _MEMBERS)
+    return bool(_NAMES & set(value) or (spec and _spec_fields() & set(spec)) or set(value) <= _MEMBERS)
 
 
 def _wrapped(value: Table) -> Table | None:
