@@ -13,11 +13,14 @@ import pytest
 
 from meshwright.errors import FailedCheckError
 from meshwright.lab.stage import Teller
+from meshwright.lab.story import steps, telling
 from processes import alive, descendants, is_envoy, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from meshwright.lab.story.scene import Scene
 
 
 def demo(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -30,6 +33,11 @@ def demo(folder: Path, *options: str) -> subprocess.Popen[str]:
         text=True,
         env=environment,
     )
+
+
+def left(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return [one.name for one in folder.iterdir()]
 
 
 @pytest.mark.envoy
@@ -73,6 +81,26 @@ def test_an_interrupted_story_leaves_nothing(tmp_path: Path) -> None:
     assert "$ meshwright" not in out
     assert not any(alive(pid) for pid in started)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.envoy
+async def test_a_check_that_fails_ends_the_demo_with_1_and_nothing_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The story stops where it stops holding; here because it expects the impossible."""
+
+    async def impossible(scene: Scene) -> None:
+        traffic = await scene.traffic(1)
+        scene.teller.check("nobody is served", held=bool(traffic.failed), expected="a failure", seen="an answer")
+
+    monkeypatch.setattr(steps, "send", impossible)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lines: list[str] = []
+    assert await telling.tell(Teller(lines.append), keep=False) == 1
+    assert "   ✗ nobody is served" in lines
+    assert lines[-1].endswith("expected a failure; saw an answer")
+    assert not descendants(os.getpid())
+    assert left(tmp_path) == []
 
 
 @pytest.fixture
