@@ -37,20 +37,20 @@ def run() -> Table:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         plane = stack.enter_context(ControlPlane(Path(folder)))
         plane.populate()
+        simulated, size = plane.with_streams(Path(folder))
         for count in (1, 20):
             with ExitStack() as envoys:
                 plane.start_envoys(envoys, count)
                 taken = [plane.until_propagated(count) for _ in range(ROUNDS)]
-            size = 1200
             floor = measure_floor(Path(folder), count, size)
             rows.append(_row(f"{count} real Envoy{'s' * (count > 1)}, all concerned", taken, floor, "-"))
-        rows += plane.with_streams(Path(folder))
     note = (
-        f"Median and maximum of {ROUNDS} writes each. Real Envoys are timed until the control plane's own answer that "
-        "the revision has propagated has arrived; simulated streams until the last has written its ack."
+        f"Median and maximum of {ROUNDS} writes each, {size} bytes a push, the floor's too. Real Envoys are timed until "
+        "the control plane's own answer that the revision has propagated has arrived; simulated streams until the "
+        "last has written its ack."
     )
     columns = ("what", "median", "maximum", "floor", "ratio", "bytes to the others")
-    return Table("Push", note, columns, tuple(rows))
+    return Table("Push", note, columns, (*rows, *simulated))
 
 
 def _row(what: str, taken: list[float], floor: list[float], others: str) -> tuple[str, ...]:
@@ -174,8 +174,8 @@ class ControlPlane:
 
         return Client(self.api, find_credentials(os.environ, self.api), region="us-east-1")
 
-    def with_streams(self, folder: Path) -> list[tuple[str, ...]]:
-        """1,000 simulated streams: a change for all of them, then one for a single node's."""
+    def with_streams(self, folder: Path) -> tuple[list[tuple[str, ...]], int]:
+        """1,000 simulated streams: a change for all of them, then one for a single node's; the bytes of a push."""
         # The last node has one stream, so that a change of its own service concerns exactly one.
         dealt = [f"mesh/{MESH}/virtualNode/n{index % (NODES - 1)}" for index in range(STREAMS - 1)]
         nodes = [word for node in [*dealt, f"mesh/{MESH}/virtualNode/n{NODES - 1}"] for word in ("--node", node)]
@@ -188,10 +188,11 @@ class ControlPlane:
         alone = last["streams"] == 1
         floor_every = measure_floor(folder, STREAMS, size)
         floor_single = measure_floor(folder, 1, size)
-        return [
+        rows = [
             _row(f"{STREAMS:,} delta streams, all concerned", every, floor_every, "-"),
             _row(f"{STREAMS:,} delta streams, one concerned", single, floor_single, "0" if alone else "some"),
         ]
+        return rows, size
 
     def _rounds(self, proxies: Process, service: str, count: int) -> tuple[list[float], int]:
         taken, size = [], 0

@@ -53,7 +53,7 @@ class _LazyGroup(click.Group):
         """The list of commands from the table, without importing any of them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, line in _COMMANDS.items()])
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
