@@ -45,9 +45,9 @@ def run() -> Table:
             floor = measure_floor(Path(folder), count, size)
             rows.append(_row(f"{count} real Envoy{'s' * (count > 1)}, all concerned", taken, floor, "-"))
     note = (
-        f"Median and maximum of {ROUNDS} writes each, {size} bytes a push, the floor's too. Real Envoys are timed until "
-        "the control plane's own answer that the revision has propagated has arrived; simulated streams until the "
-        "last has written its ack."
+        f"Median and maximum of {ROUNDS} writes each, {size} bytes a push, the floor's too. Real Envoys are timed "
+        "until the control plane's own answer that the revision has propagated has arrived; simulated streams until "
+        "the last has written its ack."
     )
     columns = ("what", "median", "maximum", "floor", "ratio", "bytes to the others")
     return Table("Push", note, columns, (*rows, *simulated))
