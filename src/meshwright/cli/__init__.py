@@ -59,7 +59,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Add "did you mean" to click's own error."""
-        import difflib  # noqa: PLC0415 - only on the way to an error
+        import difflib  # only on the way to an error
 
         name = args[0] if args else ""
         if name and name not in _COMMANDS and not name.startswith("-"):

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshwright.audit import leaf_hash
-from meshwright.cli.stores import DATA_DIR, opened
+from meshwright.cli.options import DATA_DIR
 from meshwright.errors import StorageError, UsageError
-from meshwright.store.contract import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from meshwright.store.contract import Entry, Store, Verification
+    from meshwright.store.contract import Checkpoint, Entry, Store, Verification
 
 _PAGE = 1000
 
@@ -41,6 +39,8 @@ def verify(ctx: click.Context, data_dir: Path, checkpoint: str | None, form: str
     Whoever can write the database could rewrite the log whole. Keep the checkpoint that this prints somewhere else
     and give it with --checkpoint to see that too.
     """
+    from meshwright.cli.stores import opened
+
     earlier = None if checkpoint is None else _checkpoint(checkpoint)
     with opened(data_dir) as store:
         found = store.verify(earlier)
@@ -52,6 +52,9 @@ def verify(ctx: click.Context, data_dir: Path, checkpoint: str | None, form: str
 @DATA_DIR
 def export(data_dir: Path) -> None:
     """Print the log, one JSON object a line: position, leaf, its hash, and the root of the log that ends with it."""
+    from meshwright.audit import leaf_hash
+    from meshwright.cli.stores import opened
+
     with opened(data_dir) as store:
         for entry in _entries(store):
             line = {
@@ -80,6 +83,8 @@ def _leaf(entry: Entry) -> object:
 
 
 def _checkpoint(text: str) -> Checkpoint:
+    from meshwright.store.contract import Checkpoint
+
     found = re.fullmatch(r"([1-9][0-9]{0,17}):([0-9a-f]{64})", text)
     if found is None:
         raise UsageError(f"--checkpoint {text!r} is not SIZE:ROOT, as 'meshwright audit verify' prints it.")

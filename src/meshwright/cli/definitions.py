@@ -1,4 +1,4 @@
-"""What every command that reads definitions shares: its arguments, and loading.
+"""What every command that reads definitions shares: the project and loading.
 
 The one rule: paths and values on the command line beat the environment's, which beat the file's.
 """
@@ -6,9 +6,8 @@ The one rule: paths and values on the command line beat the environment's, which
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from meshwright.documents.load import Loaded, load
@@ -16,28 +15,9 @@ from meshwright.documents.settings import FILE_NAME, load_project
 from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from meshwright.documents.settings import Project
-
-Command = TypeVar("Command", bound="Callable[..., Any]")
-
-
-def definition_arguments(command: Command) -> Command:
-    """Add `PATH…`, `--parameter` and `--mesh` to a command."""
-    for add in (
-        click.option("--mesh", help="The mesh of definitions that name none."),
-        click.option(
-            "--parameter",
-            "parameters",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A value for a template's parameter or ${KEY}; may be repeated.",
-        ),
-        click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path)),
-    ):
-        command = add(command)
-    return command
 
 
 def project(options: Mapping[str, Any]) -> Project:

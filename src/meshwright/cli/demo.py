@@ -21,9 +21,9 @@ def command(options: dict[str, Any], *, keep: bool) -> int:
     Seven steps, each with checks of its own. Needs pip install 'meshwright[demo]'; everything that it starts is gone
     when it ends.
     """
-    from meshwright.lab import interrupts  # noqa: PLC0415 - `demo --help` needs none of it
-    from meshwright.lab.stage import Teller  # noqa: PLC0415 - as above
-    from meshwright.lab.story.telling import tell  # noqa: PLC0415 - as above
+    from meshwright.lab import interrupts  # `demo --help` needs none of it
+    from meshwright.lab.stage import Teller
+    from meshwright.lab.story.telling import tell
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     teller = Teller(_line, colour=colour, quiet=bool(options["quiet"]))

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.target import FORMAT, resolve, targeted
-from meshwright.views import releases as view
+from meshwright.cli.options import FORMAT, targeted
 
 
 @click.command("drift")
@@ -24,6 +23,9 @@ def command(options: dict[str, Any], *, mesh: str | None, stack: str | None, for
 
     Exit codes: 0 none, 1 some, 2 could not be done.
     """
+    from meshwright.cli.target import resolve
+    from meshwright.views import releases as view
+
     target = resolve(options, mesh=mesh, stack=stack)
     found = target.client().drift(*target.place())
     click.echo(view.as_json(found) if form == "json" else view.drift_text(found), nl=False)

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshwright.cli.definitions import definition_arguments, loaded, project
-from meshwright.diagnostics import Severity
-from meshwright.graph import resolve
-from meshwright.views.diagnostics import as_json
-from meshwright.views.graph_picture import picture
+from meshwright.cli.options import definition_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +33,12 @@ def command(
 
     Exit codes: 0 the graph is whole, 1 some definitions have errors and are left out, 2 a path cannot be read.
     """
+    from meshwright.cli.definitions import loaded, project
+    from meshwright.diagnostics import Severity
+    from meshwright.graph import resolve
+    from meshwright.views.diagnostics import as_json
+    from meshwright.views.graph_picture import picture
+
     read = loaded(project(options), paths, parameters, mesh)
     drawn = picture(resolve(read.state))
     if form == "json":

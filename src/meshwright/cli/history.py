@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.target import FORMAT, resolve, targeted
-from meshwright.views import releases as view
+from meshwright.cli.options import FORMAT, targeted
 
 
 @click.command("history")
@@ -25,6 +24,9 @@ def command(options: dict[str, Any], *, mesh: str | None, stack: str | None, lim
 
     Exit codes: 0 listed, 2 could not be done.
     """
+    from meshwright.cli.target import resolve
+    from meshwright.views import releases as view
+
     target = resolve(options, mesh=mesh, stack=stack)
     found = target.client().releases(*target.place(), limit)
     click.echo(view.as_json(found) if form == "json" else view.history_text(found), nl=False)

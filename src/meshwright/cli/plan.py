@@ -11,12 +11,9 @@ from typing import Any
 
 import click
 
-from meshwright.cli.definitions import definition_arguments
-from meshwright.cli.target import STACK, resolve
+from meshwright.cli.options import STACK, definition_arguments
 from meshwright.cli.terminal import shows_colour
-from meshwright.cli.wanted import planned
 from meshwright.errors import UnreadableError
-from meshwright.views import plan as view
 
 
 @click.command("plan")
@@ -46,6 +43,10 @@ def command(
 
     Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
     """
+    from meshwright.cli.target import resolve
+    from meshwright.cli.wanted import planned
+    from meshwright.views import plan as view
+
     target = resolve(options, mesh=mesh, stack=stack)
     plan, _ = planned(target, target.client(), paths, parameters)
     if out is not None:

@@ -5,16 +5,14 @@ The rule: nothing but the bootstrap is decided here; what the Envoy does comes f
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import os
-import socket
+from typing import TYPE_CHECKING
 
 import click
 
 from meshwright.errors import UsageError
-from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
-from meshwright.snapshot.resources import Loopback, Placement, Redirect
+
+if TYPE_CHECKING:
+    from meshwright.snapshot.resources import Placement
 
 
 @click.command("proxy")
@@ -53,6 +51,11 @@ def command(  # noqa: PLR0913 - one parameter an option
     ARN is its ARN, or a path such as mesh/NAME/virtualNode/NAME. Envoy runs until this command is stopped. Without
     the three addresses, it expects the usual App Mesh redirection of traffic to ports 15000 and 15001.
     """
+    import os
+    import socket
+
+    from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
+
     document = bootstrap(
         Settings(
             proxy=proxy_key(arn),
@@ -64,14 +67,20 @@ def command(  # noqa: PLR0913 - one parameter an option
         )
     )
     if print_bootstrap:
+        import json
+
         click.echo(json.dumps(document, indent=2))
         return 0
-    from meshwright.proxy.run import run  # noqa: PLC0415 - printing needs no Envoy
+    from meshwright.proxy.run import run  # printing needs no Envoy
 
     return run(document, concurrency=concurrency, log_level=log_level)
 
 
 def _placement(application: str | None, ingress: str | None, egress: str | None) -> Placement:
+    import ipaddress
+
+    from meshwright.snapshot.resources import Loopback, Redirect
+
     if not (application or ingress or egress):
         return Redirect()
     if not (application and ingress and egress):

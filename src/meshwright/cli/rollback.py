@@ -6,16 +6,12 @@ The one rule: no other stack is touched, and what is restored is judged as of to
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from typing import Any
 
 import click
 
-from meshwright.ci.build import claimed
-from meshwright.cli.target import FORMAT, release_number, resolve, targeted
-from meshwright.cli.waiting import WAIT, finished
+from meshwright.cli.options import FORMAT, WAIT, targeted
 from meshwright.errors import UsageError
-from meshwright.release import RollbackRequest
 
 
 @click.command("rollback")
@@ -41,6 +37,13 @@ def command(
 
     Exit codes: 0 restored (with --wait: and arrived), 1 refused, rejected by a proxy or late, 2 could not be done.
     """
+    from importlib.metadata import version
+
+    from meshwright.ci.build import claimed
+    from meshwright.cli.target import release_number, resolve
+    from meshwright.cli.waiting import finished
+    from meshwright.release import RollbackRequest
+
     if sum((to is not None, to_build is not None, last_good)) != 1:
         raise UsageError("Say what to restore: exactly one of --to RELEASE, --to-build N and --last-good.")
     target = resolve(options, mesh=mesh, stack=stack)

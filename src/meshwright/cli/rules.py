@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 
 import click
-import msgspec
 
 from meshwright.errors import UsageError
-from meshwright.rules import RULES, find, rendered
 
 
 @click.command("rules")
@@ -21,10 +18,16 @@ def command(code: str | None, form: str) -> int:
 
     `meshwright rules MW203` prints the rule's page.
     """
+    import msgspec
+
+    from meshwright.rules import RULES, find, rendered
+
     wanted = RULES
     if code is not None:
         rule = find(code)
         if rule is None:
+            import difflib
+
             known = [name for one in RULES for name in (one.code, one.name)]
             near = difflib.get_close_matches(code, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else "'meshwright rules' lists them."

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.target import FORMAT, resolve
-from meshwright.views import releases as view
+from meshwright.cli.options import FORMAT
 
 
 @click.command("status")
@@ -21,6 +20,9 @@ def command(options: dict[str, Any], *, form: str) -> int:
 
     Exit codes: 0 told, 2 could not be done.
     """
+    from meshwright.cli.target import resolve
+    from meshwright.views import releases as view
+
     found = resolve(options).client().status()
     click.echo(view.as_json(found) if form == "json" else view.status_text(found), nl=False)
     return 0

@@ -6,10 +6,7 @@ The one rule: no command but `serve` makes a database.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import click
 
 from meshwright.errors import StorageError
 from meshwright.store.keys import database_path
@@ -17,18 +14,9 @@ from meshwright.store.sqlite import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from meshwright.store.contract import Store
-
-DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path(".meshwright"),
-    show_default=True,
-    envvar="MESHWRIGHT_DATA_DIR",
-    help="Where the control plane keeps its database.",
-)
-"""The option that names the folder."""
 
 
 @contextlib.contextmanager

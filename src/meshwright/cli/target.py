@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -18,12 +18,10 @@ from meshwright.errors import UsageError
 from meshwright.remote import Client, find_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:9080"
 DEFAULT_REGION = "us-east-1"
-
-Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,27 +73,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def _hint(self) -> str:
         known = [] if self.project.environment else list(self.project.environments)
         return f" Or choose an environment with --environment: {', '.join(known)}." if known else ""
-
-
-STACK = click.option("--stack", envvar="MESHWRIGHT_STACK", help=f"The stack [default: {FILE_NAME}'s].")
-"""The option for commands that take a mesh for their definitions already."""
-_MESH = click.option("--mesh", envvar="MESHWRIGHT_MESH", help=f"The mesh [default: {FILE_NAME}'s].")
-
-
-def targeted(command: Command) -> Command:
-    """Add `--stack` and `--mesh` to a command without definitions."""
-    return STACK(_MESH(command))
-
-
-FORMAT = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json: one documented JSON value on standard output.",
-)
-"""The option for commands that print text or JSON."""
 
 
 def resolve(

@@ -12,8 +12,7 @@ from pathlib import Path  # noqa: TC003 - click calls it
 
 import click
 
-from meshwright.cli.stores import DATA_DIR, opened
-from meshwright.store.keys import create_key, profile_of
+from meshwright.cli.options import DATA_DIR
 
 
 @click.group("trust")
@@ -36,6 +35,9 @@ def create(name: str, data_dir: Path, form: str) -> None:
     The text is a profile of an AWS shared credentials file; append it to one, or set AWS_SHARED_CREDENTIALS_FILE
     and AWS_PROFILE. The secret is not shown again. A running control plane knows the key at once.
     """
+    from meshwright.cli.stores import opened
+    from meshwright.store.keys import create_key, profile_of
+
     with opened(data_dir) as store:
         key = create_key(store, name, time.time_ns() // 1_000_000)
     if form == "json":
@@ -50,6 +52,8 @@ def create(name: str, data_dir: Path, form: str) -> None:
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def list_keys(data_dir: Path, form: str) -> None:
     """List the access keys, oldest first, without their secrets."""
+    from meshwright.cli.stores import opened
+
     with opened(data_dir) as store:
         keys = store.keys()
     shown = [

@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshwright import constraints, rules
-from meshwright.cli.definitions import definition_arguments, loaded, project
-from meshwright.cli.terminal import shows_colour
-from meshwright.diagnostics import Diagnostic, Severity, worst
-from meshwright.graph import resolve
-from meshwright.views.diagnostics import Report, as_json, report
+from meshwright.cli.options import definition_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from meshwright.documents.load import Loaded
 
 
 @click.command("validate")
@@ -52,46 +45,16 @@ def command(
 
     Exit codes: 0 nothing as grave as --fail-on, 1 findings, 2 a path or meshwright.yaml cannot be read.
     """
+    from meshwright.cli.definitions import loaded, project
+    from meshwright.cli.judging import by_envoy, judged, rendered
+    from meshwright.diagnostics import Severity, worst
+    from meshwright.views.diagnostics import report
+
     read = loaded(project(options), paths, parameters, mesh)
     found = judged(read, whole)
     if envoy:
-        found = (*found, *_by_envoy(read, found))
+        found = (*found, *by_envoy(read, found))
     told = report((one.key.path for one in read.state), found)
-    sys.stdout.write(_rendered(told, form, Severity(fail_on), quiet=bool(options.get("quiet"))))
+    sys.stdout.write(rendered(told, form, Severity(fail_on), quiet=bool(options.get("quiet"))))
     gravest = worst(told.diagnostics)
     return int(gravest is not None and gravest.rank <= Severity(fail_on).rank)
-
-
-def judged(read: Loaded, whole: bool | None = None) -> tuple[Diagnostic, ...]:
-    """Everything that loading, App Mesh's constraints and our rules find in `read`, with file and line."""
-    graph = resolve(read.state)
-    unread = frozenset(read.broken)
-    found = (*constraints.check(graph, whole=whole, unread=unread), *rules.audit(graph, whole=whole, unread=unread))
-    return (*read.diagnostics, *read.sources.attach(found))
-
-
-def _by_envoy(read: Loaded, found: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
-    if worst(found) is Severity.ERROR:
-        click.echo("Envoy was not asked: correct the errors first.", err=True)
-        return ()
-    from meshwright.proxy import check  # noqa: PLC0415 - protobuf would triple the start-up time
-
-    return read.sources.attach(check.check(resolve(read.state)))
-
-
-def _rendered(told: Report, form: str, fail_on: Severity, *, quiet: bool) -> str:
-    if form == "json":
-        return as_json(told)
-    if form == "sarif":
-        import importlib.metadata  # noqa: PLC0415 - a tenth of the start-up time otherwise
-
-        from meshwright.views import sarif  # noqa: PLC0415 - only what is asked for is loaded
-
-        return sarif.render(told, tool_version=importlib.metadata.version("meshwright"))
-    if form == "junit":
-        from meshwright.views import junit  # noqa: PLC0415 - only what is asked for is loaded
-
-        return junit.render(told, fail_on=fail_on)
-    from meshwright.views import text  # noqa: PLC0415 - only what is asked for is loaded
-
-    return "" if quiet and not told.diagnostics else text.render(told, colour=shows_colour(sys.stdout))

@@ -9,9 +9,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.target import FORMAT, release_number, resolve, targeted
-from meshwright.cli.waiting import arrived, exit_code
-from meshwright.views import releases as view
+from meshwright.cli.options import FORMAT, targeted
 
 
 @click.command("wait")
@@ -30,6 +28,10 @@ def command(
 
     Exit codes: 0 it has arrived, or no proxy is connected; 1 late or rejected; 2 could not be done.
     """
+    from meshwright.cli.target import release_number, resolve
+    from meshwright.cli.waiting import arrived, exit_code
+    from meshwright.views import releases as view
+
     target = resolve(options, mesh=mesh, stack=stack)
     where, owner = target.place()
     number = release_number(release, owner)

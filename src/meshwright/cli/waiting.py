@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 TURN = 10.0
 """Seconds between two lines of progress: CI services end a job that is silent for long."""
-WAIT = click.option(
-    "--wait",
-    type=click.FloatRange(min=0, max=86_400),
-    metavar="SECONDS",
-    help="Wait so long until every proxy that the release concerns has it.",
-)
-"""The option of commands that make a release."""
 
 
 def finished(target: Target, client: Client, outcome: Mapping[str, Any], wait: float | None, form: str) -> int:

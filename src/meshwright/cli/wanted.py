@@ -12,8 +12,8 @@ import click
 
 from meshwright import constraints, rules
 from meshwright.cli.definitions import loaded
+from meshwright.cli.judging import judged
 from meshwright.cli.terminal import shows_colour
-from meshwright.cli.validate import judged
 from meshwright.diagnostics import Severity
 from meshwright.errors import RefusedError, UsageError
 from meshwright.graph import resolve

@@ -1,0 +1,68 @@
+"""What `apply` sends: the whole content of a stack, or a plan that was made from it earlier.
+
+The one rule: a plan about another mesh or stack than this run is about is refused here.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.ci.build import claimed
+from meshwright.cli.wanted import planned
+from meshwright.errors import UnreadableError, UsageError
+from meshwright.plan import Plan, contents
+from meshwright.release import ApplyRequest, Item
+from meshwright.views.wire import from_wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshwright.cli.target import Target
+    from meshwright.remote import Client
+
+
+def from_plan_file(target: Target, path: Path) -> tuple[Plan, ApplyRequest]:
+    """The plan in a file, and the request that it becomes.
+
+    Raises:
+        UnreadableError: it is no plan.
+        UsageError: it is about another mesh or stack.
+    """
+    plan = _read(path)
+    _refuse_other_place(plan, target)
+    return plan, ApplyRequest(plan=plan, build=claimed(os.environ), tool_version=version("meshwright"))
+
+
+def from_definitions(
+    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...]
+) -> tuple[Plan, ApplyRequest]:
+    """The plan that definitions come to, and the request with all of them.
+
+    Raises:
+        RefusedError: a definition has an error, or would with what runs.
+        UsageError: mesh or stack cannot be told.
+    """
+    plan, state = planned(target, client, paths, parameters)
+    items = ((one.key, *contents(one)) for one in state)
+    content = tuple(Item(key=key, spec=spec, tags=tags) for key, spec, tags in items)
+    return plan, ApplyRequest(resources=content, build=claimed(os.environ), tool_version=version("meshwright"))
+
+
+def _read(path: Path) -> Plan:
+    try:
+        return from_wire(Plan, msgspec.json.decode(path.read_bytes()))
+    except OSError as error:
+        raise UnreadableError(f"The plan {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"{path} is no plan as `meshwright plan --out` writes it: {error}.") from error
+
+
+def _refuse_other_place(plan: Plan, target: Target) -> None:
+    """Raise when the plan is about another mesh or stack than the flags, the environment or the project say."""
+    for word, planned_for, meant in (("mesh", plan.mesh, target.mesh), ("stack", plan.stack, target.stack)):
+        if meant is not None and planned_for != meant:
+            raise UsageError(f"The plan is for {word} {planned_for!r}, but this run is about {meant!r}.")

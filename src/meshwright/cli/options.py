@@ -1,0 +1,67 @@
+"""Options and arguments that several commands share.
+
+The one rule: nothing here imports more than click, so that `--help` of every command is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+STACK = click.option("--stack", envvar="MESHWRIGHT_STACK", help="The stack [default: meshwright.yaml's].")
+"""The option for commands that take a mesh for their definitions already."""
+_MESH = click.option("--mesh", envvar="MESHWRIGHT_MESH", help="The mesh [default: meshwright.yaml's].")
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one documented JSON value on standard output.",
+)
+"""The option for commands that print text or JSON."""
+WAIT = click.option(
+    "--wait",
+    type=click.FloatRange(min=0, max=86_400),
+    metavar="SECONDS",
+    help="Wait so long until every proxy that the release concerns has it.",
+)
+"""The option of commands that make a release."""
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path(".meshwright"),
+    show_default=True,
+    envvar="MESHWRIGHT_DATA_DIR",
+    help="Where the control plane keeps its database.",
+)
+"""The option that names the folder of a local control plane."""
+
+
+def targeted(command: Command) -> Command:
+    """Add `--stack` and `--mesh` to a command without definitions."""
+    return STACK(_MESH(command))
+
+
+def definition_arguments(command: Command) -> Command:
+    """Add `PATH…`, `--parameter` and `--mesh` to a command."""
+    for add in (
+        click.option("--mesh", help="The mesh of definitions that name none."),
+        click.option(
+            "--parameter",
+            "parameters",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A value for a template's parameter or ${KEY}; may be repeated.",
+        ),
+        click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path)),
+    ):
+        command = add(command)
+    return command

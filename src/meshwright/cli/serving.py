@@ -1,0 +1,93 @@
+"""The control plane in this process, until a signal; its log on standard error.
+
+The one rule: machine output is one JSON line on standard output when everything is ready; all else is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+import uvloop
+
+from meshwright.server import control_plane
+
+if TYPE_CHECKING:
+    from meshwright.server import Running, Settings
+
+_PLAIN = re.compile(r"[^\s\"=]+")
+
+
+def serve(settings: Settings, *, as_json: bool) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    _log_to_stderr()
+    uvloop.run(_serve(settings, as_json=as_json))
+
+
+async def _serve(settings: Settings, *, as_json: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with control_plane(settings) as running:
+        _announce(running, as_json=as_json)
+        await stop.wait()
+        click.echo("Stopping.", err=True)
+    click.echo("Stopped.", err=True)
+
+
+def _announce(running: Running, *, as_json: bool) -> None:
+    if as_json:
+        line = {"api": running.api, "xds": running.xds, "credentials": str(running.credentials)}
+        click.echo(json.dumps(line | {"revision": running.revision}))
+        sys.stdout.flush()
+    if running.created:
+        click.echo(f"The administrator's access key was written to {running.credentials}. Use it with", err=True)
+        click.echo(f"  export AWS_SHARED_CREDENTIALS_FILE={running.credentials}", err=True)
+    click.echo(f"API  {running.api}", err=True)
+    click.echo(f"xDS  {running.xds}", err=True)
+    click.echo(f"Ready at revision {running.revision}.", err=True)
+
+
+def _log_to_stderr() -> None:
+    logs = logging.StreamHandler()
+    logs.setFormatter(_Logfmt())
+    logging.basicConfig(level=logging.INFO, handlers=[logs])
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""What every record carries; the rest is what the call gave as `extra`."""
+
+
+class _Logfmt(logging.Formatter):
+    """One line a record, `key=value` with quotes where needed, whatever was logged; times in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "from": record.name.removeprefix("meshwright."),
+            "message": record.getMessage(),
+        }
+        own = {name: str(value) for name, value in vars(record).items() if name not in _STANDARD and value != ""}
+        if record.name.startswith("meshwright"):
+            fields |= own
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return " ".join(f"{name}={self._quoted(value)}" for name, value in fields.items())
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        del datefmt
+        stamp = time.gmtime(record.created)
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', stamp)}.{int(record.msecs):03}Z"
+
+    def _quoted(self, value: str) -> str:
+        return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=True)
