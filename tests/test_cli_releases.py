@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,31 @@ def test_nothing_to_apply_is_said_and_makes_no_release(run: Callable[..., Done])
     done = run("apply")
     assert (done.code, done.out) == (0, "No changes: shop#1 (revision 1) is what runs.\n")
     assert run("apply", "--format", "json").json["changed"] is False
+
+
+@pytest.mark.parametrize("emptied", ["no file", "no definition", "no resource"])
+def test_definitions_that_hold_nothing_delete_the_stack_only_on_purpose(
+    run: Callable[..., Done], server: Serving, emptied: str
+) -> None:
+    """A wrong path or a condition that came out otherwise must not take everything down."""
+    run("apply")
+    shutil.move("mesh.yaml", "away.yaml")
+    if emptied == "no file":
+        Path("mesh.yaml").mkdir()
+        shutil.move("mesh.yaml", "mesh")
+        arguments = ["mesh"]
+    else:
+        node = {"Type": "AWS::AppMesh::Mesh", "Condition": "Never"}
+        template = {"Conditions": {"Never": {"Fn::Equals": ["a", "b"]}}, "Resources": {"M": node}}
+        Path("mesh.yaml").write_text("a: 1\n" if emptied == "no definition" else json.dumps(template))
+        arguments = []
+    for command in ("plan", "apply"):
+        done = run(command, *arguments)
+        assert done.code == 1, done
+        assert done.err.splitlines()[-1].startswith("Error: The definitions h")
+    assert len(server.store.head().state) == 5
+    assert "0 created, 0 updated, 5 deleted" in run("apply", "--allow-empty", *arguments).out
+    assert len(server.store.head().state) == 0
 
 
 def test_apply_carries_the_builds_metadata(run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,13 @@ def test_a_part_of_a_mesh_may_refer_to_what_lies_elsewhere(tmp_path: Path) -> No
     assert run("validate", whole, "--part").returncode == 0
 
 
+def test_a_project_is_validated_from_anywhere_by_its_folder() -> None:
+    """Its own `meshwright.yaml` gives the values that its definitions need."""
+    for place, path in ((ROOT, "examples/shop"), (ROOT / "tests", ROOT / "examples" / "shop")):
+        done = run("validate", path, cwd=place)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "30 objects: nothing found.\n", "")
+
+
 def test_every_format_is_alone_on_standard_output(tmp_path: Path) -> None:
     """With the same finding and the same exit code."""
     path = written(tmp_path, MESH + NODE + LOST)
@@ -107,7 +114,7 @@ BAD = {
     "wrong type": ("a.yaml", NODE.replace("8080", "many"), 1, "expected a whole number, found a string 'many'"),
     "unknown field": ("a.yaml", NODE.replace("protocol:", "protocoll:"), 1, "Did you mean 'protocol'?"),
     "out of range": ("a.yaml", NODE.replace("8080", "99999"), 1, "99999 is too large"),
-    "nothing in it": ("a.yaml", "", 0, "holds no App Mesh definitions"),
+    "nothing in it": ("a.yaml", "", 1, "holds no App Mesh definitions"),
     "10 MB of JSON nesting": ("a.json", "[" * 10_000_000, 1, "nest deeper than"),
     "10 MB of YAML nesting": ("a.yaml", "[" * 10_000_000, 1, "nest deeper than"),
     "a control character": ("a.yaml", NODE.replace("cart", "ca\x1brt"), 1, "control character U+001B"),

@@ -102,13 +102,17 @@ def test_a_folder_named_like_a_file_is_an_error_unless_it_holds_definitions(tmp_
     assert names(load([folder], LoadSettings())) == ["web"]
 
 
-def test_a_folder_without_definitions_is_warned_about(tmp_path: Path) -> None:
-    """A check of nothing always succeeds."""
-    found = load([tmp_path], LoadSettings()).diagnostics
-    assert [(one.rule, one.severity) for one in found] == [("MW015", Severity.WARNING)]
+def test_paths_without_definitions_are_an_error_together_and_warned_about_beside_definitions(tmp_path: Path) -> None:
+    """A check of nothing would always succeed."""
+    (tmp_path / "empty").mkdir()
+    paths = [tmp_path / "empty", write(tmp_path / "other.yaml", "a: 1\n")]
+    found = load(paths, LoadSettings()).diagnostics
+    assert [(one.rule, one.severity) for one in found] == [("MW015", Severity.ERROR)] * 2
+    found = load([*paths, write(tmp_path / "node.yaml", NODE.format("web"))], LoadSettings()).diagnostics
+    assert [(one.rule, one.severity) for one in found] == [("MW015", Severity.WARNING)] * 2
 
 
-def test_a_named_file_without_definitions_is_warned_about_and_one_in_a_folder_is_not(tmp_path: Path) -> None:
+def test_a_named_file_without_definitions_is_reported_and_one_in_a_folder_is_not(tmp_path: Path) -> None:
     """What was named was meant."""
     other = write(tmp_path / "other.yaml", "a: 1\n")
     write(tmp_path / "node.yaml", NODE.format("web"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meshwright.documents import Environment, LoadSettings, Project, load_project
+from meshwright.documents import Environment, LoadSettings, Project, find_project, load_project
 from meshwright.errors import UnreadableError, UsageError
 
 GOOD = """\
@@ -134,7 +134,60 @@ def test_without_a_file_the_project_is_empty(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_file_here_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Definitions stay relative, so that messages are short."""
+    """Definitions stay relative, so that messages are short; a project beside the paths does not beat it."""
     write(tmp_path, GOOD)
     monkeypatch.chdir(tmp_path)
-    assert load_project().definitions == (Path("mesh"), Path("extra.yaml"))
+    project = load_project(find_project([]))
+    assert project.definitions == (Path("mesh"), Path("extra.yaml"))
+    Path("mesh").mkdir()
+    write(tmp_path / "mesh", GOOD)
+    assert find_project([Path("mesh")]) == Path("meshwright.yaml")
+
+
+def test_without_a_file_here_the_nearest_to_the_paths_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the folder that is named or holds the file, or above it, but not above the working directory."""
+    shop, deep = tmp_path / "work" / "shop", tmp_path / "work" / "shop" / "mesh" / "deep"
+    deep.mkdir(parents=True)
+    write(tmp_path, GOOD)
+    (deep / "a.yaml").touch()
+    monkeypatch.chdir(tmp_path / "work")
+    assert find_project([]) is None
+    assert find_project([Path("shop")]) is None
+    write(shop, GOOD)
+    for path in ("shop", "shop/mesh", "shop/mesh/deep/a.yaml", "../work/shop/mesh", str(deep)):
+        found = find_project([Path(path), Path("shop/mesh")])
+        assert found is not None
+        assert found.resolve() == shop / "meshwright.yaml", path
+    monkeypatch.chdir(deep)
+    assert find_project([Path()]) is None
+    assert find_project([Path("../..")]) == Path("../../meshwright.yaml")
+    assert find_project([Path("..")]) is None
+
+
+def test_paths_of_two_projects_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could tell whose parameters hold."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("shop", "bank", "other"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "shop", GOOD)
+    with pytest.raises(UsageError, match=r"shop has shop/meshwright\.yaml; other has none.*--config FILE"):
+        find_project([Path("shop"), Path("other")])
+    write(tmp_path / "bank", GOOD)
+    with pytest.raises(UsageError, match=r"shop has shop/meshwright\.yaml; bank has bank/meshwright\.yaml"):
+        find_project([Path("shop"), Path("bank")])
+
+
+def test_the_project_s_folder_stands_for_its_definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other paths stand for themselves, and so does the folder where the file lists none."""
+    monkeypatch.chdir(tmp_path)
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    project = load_project(write(shop, GOOD).relative_to(tmp_path))
+    listed = (Path("shop/mesh"), Path("shop/extra.yaml"))
+    assert project.expand([]) == listed
+    assert project.expand([Path("shop"), Path("a.yaml")]) == (*listed, Path("a.yaml"))
+    assert project.expand([Path("shop/mesh")]) == (Path("shop/mesh"),)
+    bare = load_project(write(shop, "stack: s\n").relative_to(tmp_path))
+    assert bare.expand([Path("shop")]) == (Path("shop"),)

@@ -72,7 +72,11 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--environment", envvar="MESHWRIGHT_ENVIRONMENT", help="Environment of meshwright.yaml to use.")
 @click.option("--endpoint", envvar="MESHWRIGHT_ENDPOINT", help="Control plane, such as http://127.0.0.1:9080.")
-@click.option("--config", envvar="MESHWRIGHT_CONFIG", help="Configuration file [default: meshwright.yaml].")
+@click.option(
+    "--config",
+    envvar="MESHWRIGHT_CONFIG",
+    help="Project file [default: meshwright.yaml here, else the nearest to PATH].",
+)
 @click.option("--quiet", is_flag=True, help="No progress, only results and errors.")
 @click.option("--verbose", is_flag=True, help="More progress; a traceback on an internal error.")
 @click.version_option(package_name="meshwright")

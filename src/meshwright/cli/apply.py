@@ -10,31 +10,34 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import FORMAT, STACK, WAIT, definition_arguments
+from meshwright.cli.options import ALLOW_EMPTY, FORMAT, STACK, WAIT, definition_arguments
 from meshwright.errors import RefusedError, UsageError
 
 
 @click.command("apply")
 @definition_arguments
 @STACK
+@ALLOW_EMPTY
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Apply the plan in FILE instead of PATH.")
 @WAIT
 @FORMAT
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - one parameter an option
     options: dict[str, Any],
     *,
     paths: tuple[Path, ...],
     parameters: tuple[str, ...],
     mesh: str | None,
     stack: str | None,
+    allow_empty: bool,
     plan_file: Path | None,
     wait: float | None,
     form: str,
 ) -> int:
     """Apply definitions as one release of this stack.
 
-    PATH is a file or a folder; without one, and without --plan, the definitions of meshwright.yaml are applied.
+    PATH is what `meshwright validate` takes; without one, and without --plan, the definitions of meshwright.yaml are
+    applied.
 
     Exit codes: 0 applied (with --wait: and arrived), 1 refused, stale, rejected by a proxy or late, 2 could not be
     done.
@@ -45,12 +48,12 @@ def command(
     from meshwright.cli.target import resolve
     from meshwright.cli.waiting import finished
 
-    target = resolve(options, mesh=mesh, stack=stack)
+    target = resolve(options, mesh=mesh, stack=stack, paths=paths)
     client = target.client()
     if plan_file is not None:
         plan, request = from_plan_file(target, plan_file)
     else:
-        plan, request = from_definitions(target, client, paths, parameters)
+        plan, request = from_definitions(target, client, paths, parameters, allow_empty=allow_empty)
     if plan.conflicts:
         raise RefusedError("; ".join(one.reason for one in plan.conflicts) + ". Nothing was changed.")
     if not plan.empty:

@@ -38,7 +38,7 @@ def from_plan_file(target: Target, path: Path) -> tuple[Plan, ApplyRequest]:
 
 
 def from_definitions(
-    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...]
+    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...], *, allow_empty: bool
 ) -> tuple[Plan, ApplyRequest]:
     """The plan that definitions come to, and the request with all of them.
 
@@ -46,7 +46,7 @@ def from_definitions(
         RefusedError: a definition has an error, or would with what runs.
         UsageError: mesh or stack cannot be told.
     """
-    plan, state = planned(target, client, paths, parameters)
+    plan, state = planned(target, client, paths, parameters, allow_empty=allow_empty)
     items = ((one.key, *contents(one)) for one in state)
     content = tuple(Item(key=key, spec=spec, tags=tags) for key, spec, tags in items)
     return plan, ApplyRequest(resources=content, build=claimed(os.environ), tool_version=version("meshwright"))

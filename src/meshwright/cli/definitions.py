@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.documents.load import Loaded, load
-from meshwright.documents.settings import FILE_NAME, load_project
+from meshwright.documents.settings import FILE_NAME, find_project, load_project
 from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from meshwright.documents.settings import Project
 
 
-def project(options: Mapping[str, Any]) -> Project:
-    """The project file that the global options name.
+def project(options: Mapping[str, Any], paths: Sequence[Path] = ()) -> Project:
+    """The project file that the global options name, else the one that holds for `paths`.
 
     Raises:
         UsageError: it cannot mean anything.
         UnreadableError: it cannot be read.
     """
     config = options.get("config")
-    return load_project(Path(config) if config else None, options.get("environment"))
+    return load_project(Path(config) if config else find_project(paths), options.get("environment"))
 
 
 def loaded(chosen: Project, paths: Sequence[Path], parameters: Iterable[str] = (), mesh: str | None = None) -> Loaded:
@@ -38,7 +38,7 @@ def loaded(chosen: Project, paths: Sequence[Path], parameters: Iterable[str] = (
         UsageError: there is no path, or a parameter is not KEY=VALUE.
         UnreadableError: a path cannot be read.
     """
-    wanted = tuple(paths) or chosen.definitions
+    wanted = chosen.expand(paths)
     if not wanted:
         raise UsageError(f"no definitions to read: name files or folders, or list them in {FILE_NAME} (definitions:)")
     settings = chosen.load_settings(dict(_pair(one) for one in parameters))

@@ -29,7 +29,7 @@ def command(
 ) -> int:
     """Print the dependency graph of definitions.
 
-    It shows who calls whom, by which route, in what shares.
+    It shows who calls whom, by which route, in what shares. PATH is what `meshwright validate` takes.
 
     Exit codes: 0 the graph is whole, 1 some definitions have errors and are left out, 2 a path cannot be read.
     """
@@ -39,7 +39,7 @@ def command(
     from meshwright.views.diagnostics import as_json
     from meshwright.views.graph_picture import picture
 
-    read = loaded(project(options), paths, parameters, mesh)
+    read = loaded(project(options, paths), paths, parameters, mesh)
     drawn = picture(resolve(read.state))
     if form == "json":
         sys.stdout.write(as_json(drawn))

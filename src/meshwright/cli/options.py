@@ -18,6 +18,10 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 STACK = click.option("--stack", envvar="MESHWRIGHT_STACK", help="The stack [default: meshwright.yaml's].")
 """The option for commands that take a mesh for their definitions already."""
 _MESH = click.option("--mesh", envvar="MESHWRIGHT_MESH", help="The mesh [default: meshwright.yaml's].")
+ALLOW_EMPTY = click.option(
+    "--allow-empty", is_flag=True, help="Let definitions that hold nothing delete everything of the stack."
+)
+"""The option of commands that compare definitions with what runs."""
 FORMAT = click.option(
     "--format",
     "form",
@@ -53,7 +57,7 @@ def targeted(command: Command) -> Command:
 def definition_arguments(command: Command) -> Command:
     """Add `PATH…`, `--parameter` and `--mesh` to a command."""
     for add in (
-        click.option("--mesh", help="The mesh of definitions that name none."),
+        click.option("--mesh", envvar="MESHWRIGHT_MESH", help="The mesh of definitions that name none."),
         click.option(
             "--parameter",
             "parameters",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import STACK, definition_arguments
+from meshwright.cli.options import ALLOW_EMPTY, STACK, definition_arguments
 from meshwright.cli.terminal import shows_colour
 from meshwright.errors import UnreadableError
 
@@ -19,6 +19,7 @@ from meshwright.errors import UnreadableError
 @click.command("plan")
 @definition_arguments
 @STACK
+@ALLOW_EMPTY
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to FILE for apply --plan."
 )
@@ -26,7 +27,7 @@ from meshwright.errors import UnreadableError
               help="What to print.")  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit 1 when there are changes.")
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - one parameter an option
     options: dict[str, Any],
     *,
     paths: tuple[Path, ...],
@@ -35,11 +36,12 @@ def command(
     stack: str | None,
     out: Path | None,
     form: str,
+    allow_empty: bool,
     exit_code: bool,
 ) -> int:
     """Show what applying definitions would change.
 
-    PATH is a file or a folder; without one, the definitions of meshwright.yaml are planned.
+    PATH is what `meshwright validate` takes; without one, the definitions of meshwright.yaml are planned.
 
     Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
     """
@@ -47,8 +49,8 @@ def command(
     from meshwright.cli.wanted import planned
     from meshwright.views import plan as view
 
-    target = resolve(options, mesh=mesh, stack=stack)
-    plan, _ = planned(target, target.client(), paths, parameters)
+    target = resolve(options, mesh=mesh, stack=stack, paths=paths)
+    plan, _ = planned(target, target.client(), paths, parameters, allow_empty=allow_empty)
     if out is not None:
         _written(out, view.as_json(plan))
         target.say(f"The plan was written to {out}.")

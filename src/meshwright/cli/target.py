@@ -18,7 +18,7 @@ from meshwright.errors import UsageError
 from meshwright.remote import Client, find_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:9080"
 DEFAULT_REGION = "us-east-1"
@@ -80,14 +80,15 @@ def resolve(
     *,
     mesh: str | None = None,
     stack: str | None = None,
+    paths: Sequence[Path] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Target:
-    """The target that the global `options` and the command's own name.
+    """The target that the global `options` and the command's own name; `paths` may lie in the project that holds.
 
     Raises:
         UsageError: the configuration cannot mean anything.
     """
-    chosen = project(options)
+    chosen = project(options, paths)
     return Target(
         project=chosen,
         endpoint=options.get("endpoint")

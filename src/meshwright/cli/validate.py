@@ -41,7 +41,9 @@ def command(
     """Check definitions: fields, limits, references, rules. Exit 1 when something is found.
 
     PATH is a file or a folder of App Mesh API JSON or YAML, CloudFormation templates or Kubernetes manifests; without
-    one, the definitions of meshwright.yaml are checked. `meshwright rules CODE` explains a finding.
+    one, the definitions of meshwright.yaml are checked, and with its folder too. Where there is no meshwright.yaml
+    here, the nearest one holds: in the folder that PATH names or lies in, or between that folder and this one.
+    Definitions that hold nothing at all are a finding. `meshwright rules CODE` explains a finding.
 
     Exit codes: 0 nothing as grave as --fail-on, 1 findings, 2 a path or meshwright.yaml cannot be read.
     """
@@ -50,7 +52,7 @@ def command(
     from meshwright.diagnostics import Severity, worst
     from meshwright.views.diagnostics import report
 
-    read = loaded(project(options), paths, parameters, mesh)
+    read = loaded(project(options, paths), paths, parameters, mesh)
     found = judged(read, whole)
     if envoy:
         found = (*found, *by_envoy(read, found))

@@ -15,6 +15,7 @@ from meshwright.cli.definitions import loaded
 from meshwright.cli.judging import judged
 from meshwright.cli.terminal import shows_colour
 from meshwright.diagnostics import Severity
+from meshwright.documents.findings import EMPTY
 from meshwright.errors import RefusedError, UsageError
 from meshwright.graph import resolve
 from meshwright.model.identity import Key
@@ -35,20 +36,25 @@ if TYPE_CHECKING:
 
 
 def planned(
-    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...]
+    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...], *, allow_empty: bool
 ) -> tuple[Plan, State]:
     """The plan from what runs to the definitions, and these.
 
     Raises:
-        RefusedError: a definition has an error, or would with what runs.
+        RefusedError: a definition has an error, or would with what runs; or there is none, which would delete the
+            whole stack, without `allow_empty`.
         UsageError: mesh or stack cannot be told.
     """
     read = loaded(target.project, paths, parameters, target.mesh)
     stack, found = target.owner(), judged(read)
+    if allow_empty:
+        found = tuple(one for one in found if one.rule != EMPTY)
     _refuse(read, found)
     _remark(target, found)
     mesh = _mesh(target, read.state)
     observed = client.read(mesh).state
+    if not allow_empty:
+        _refuse_emptying(observed, read.state, stack, mesh)
     _refuse_missing_mesh(mesh, observed, read.state, client.endpoint)
     _refuse(read, _judged_in_place(read, observed, stack))
     return diff(observed, read.state, stack, mesh), read.state
@@ -59,6 +65,16 @@ def _judged_in_place(read: Loaded, observed: State, stack: str) -> Iterable[Diag
     whole = resolve(State(one for one in observed if one.stack != stack).put(*read.state))
     found = (*constraints.check(whole, whole=True), *rules.audit(whole, whole=True))
     return read.sources.attach(one for one in found if one.subject in read.sources)
+
+
+def _refuse_emptying(observed: State, wanted: State, stack: str, mesh: str) -> None:
+    """Raise when only the definitions are empty: more likely a path is wrong than that the stack shall go."""
+    number = sum(one.stack == stack and one.key.mesh == mesh for one in observed)
+    if number and not len(wanted):
+        raise RefusedError(
+            f"The definitions hold no object, and all of stack {stack!r} in mesh {mesh!r} would be deleted: "
+            f"{number} object{'s' * (number != 1)}. Give --allow-empty if that is meant. Nothing was changed."
+        )
 
 
 def _refuse_missing_mesh(mesh: str, observed: State, wanted: State, endpoint: str) -> None:

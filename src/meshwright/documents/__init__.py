@@ -2,7 +2,17 @@
 
 from meshwright.documents.findings import CODES
 from meshwright.documents.load import Loaded, load
-from meshwright.documents.settings import Environment, LoadSettings, Project, load_project
+from meshwright.documents.settings import Environment, LoadSettings, Project, find_project, load_project
 from meshwright.documents.sources import Sources
 
-__all__ = ["CODES", "Environment", "LoadSettings", "Loaded", "Project", "Sources", "load", "load_project"]
+__all__ = [
+    "CODES",
+    "Environment",
+    "LoadSettings",
+    "Loaded",
+    "Project",
+    "Sources",
+    "find_project",
+    "load",
+    "load_project",
+]

@@ -56,6 +56,7 @@ def load(paths: Sequence[Path], settings: LoadSettings) -> Loaded:
     findings = Findings()
     loading = _Loading(settings, findings)
     counts: dict[str, int] = {}
+    empty: list[Path] = []
     for path, files in find(paths).items():
         for one in files:
             real = os.path.realpath(one)
@@ -65,10 +66,18 @@ def load(paths: Sequence[Path], settings: LoadSettings) -> Loaded:
             if path.suffix in SUFFIXES and path not in files:
                 told = f"{path} is a folder, though it is named like a file, and holds no App Mesh definitions"
                 raise UnreadableError(f"{told}; give the file or the folder that has them.")
-            told = f"{path} holds no App Mesh definitions"
-            detail = "Expected are requests of the API, CloudFormation templates or appmesh.k8s.aws/v1beta2 objects."
-            findings.add(EMPTY, str(path), (0, 0), told, detail, severity=Severity.WARNING)
+            empty.append(path)
+    _report_empty(empty, findings, grave=not any(counts.values()))
     return loading.result()
+
+
+def _report_empty(paths: Sequence[Path], findings: Findings, *, grave: bool) -> None:
+    """A check of nothing at all would always succeed, so it is an error; beside definitions, a warning."""
+    severity = Severity.ERROR if grave else Severity.WARNING
+    for path in paths:
+        told = f"{path} holds no App Mesh definitions"
+        detail = "Expected are requests of the API, CloudFormation templates or appmesh.k8s.aws/v1beta2 objects."
+        findings.add(EMPTY, str(path), (0, 0), told, detail, severity=severity)
 
 
 class _Api(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ The one rule: strict. What is not understood is refused with its file and line, 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -59,28 +60,66 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, str] = MappingProxyType({})
     environments: Mapping[str, Environment] = MappingProxyType({})
 
+    def expand(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """What `paths` stand for: none, and the folder of `meshwright.yaml`, for the definitions that it lists."""
+        if not paths:
+            return self.definitions
+        if self.file is None or Path(self.file).name != FILE_NAME or not self.definitions:
+            return tuple(paths)
+        home = os.path.realpath(Path(self.file).parent)
+        meant = [self.definitions if os.path.realpath(path) == home else (path,) for path in paths]
+        return tuple(path for group in meant for path in group)
+
     def load_settings(self, parameters: Mapping[str, str] = MappingProxyType({})) -> LoadSettings:
         """What `documents.load` needs; `parameters` (the command line's) beat the project's."""
         merged = {**self.parameters, **parameters}
         return LoadSettings(mesh=self.mesh, parameters=merged, account=self.account, region=self.region)
 
 
-def load_project(path: Path | None = None, environment: str | None = None) -> Project:
-    """The project in `path`, or in `meshwright.yaml` here when that exists, with `environment` chosen.
+def find_project(paths: Sequence[Path]) -> Path | None:
+    """The project file that holds for `paths`, files and folders: `meshwright.yaml` here, else the nearest of theirs.
 
-    Without a file the project is empty.
+    The nearest is in the folder that a path names or lies in, else in one between that folder and the working
+    directory; above the working directory, and above a path outside of it, nobody looks.
+
+    Raises:
+        UsageError: there is none here, and the paths have different ones.
+    """
+    if Path(FILE_NAME).is_file():
+        return Path(FILE_NAME)
+    nearest = {path: _nearest(path) for path in paths}
+    if len({one and os.path.realpath(one) for one in nearest.values()}) > 1:
+        told = "; ".join(f"{path} has {one or 'none'}" for path, one in nearest.items())
+        raise UsageError(
+            f"The paths belong to different projects: {told}. Run once for each, or say with --config FILE which "
+            f"{FILE_NAME} holds."
+        )
+    return next(iter(nearest.values()), None)
+
+
+def _nearest(path: Path) -> Path | None:
+    here = Path.cwd()
+    folder = path if path.is_dir() else path.parent
+    while not (folder / FILE_NAME).is_file():
+        above = Path(os.path.abspath(folder)).parent  # noqa: PTH100 - resolve() would leave the tree by a link
+        if not above.is_relative_to(here) or above == here:
+            return None
+        folder = folder.parent
+    return folder / FILE_NAME
+
+
+def load_project(path: Path | None = None, environment: str | None = None) -> Project:
+    """The project in `path`, with `environment` chosen; without a file it is empty.
 
     Raises:
         UnreadableError: the file cannot be read.
         UsageError: it holds what a project file cannot hold, or has no such environment.
     """
     if path is None:
-        if not Path(FILE_NAME).is_file():
-            if environment is not None:
-                told = f"there is no {FILE_NAME} here that could define the environment {environment!r}"
-                raise UsageError(f"{told}; run where it is or give --config FILE.")
-            return Project()
-        path = Path(FILE_NAME)
+        if environment is not None:
+            told = f"there is no {FILE_NAME} here that could define the environment {environment!r}"
+            raise UsageError(f"{told}; run where it is or give --config FILE.")
+        return Project()
     table, faults = _table(path)
     reader = _Reader(path, faults)
     project = reader.project(table)
