@@ -46,15 +46,15 @@ class NameServer:
         """Answer with these IPv4 addresses by name from now on, and with nothing else."""
         self._records = {_canonical(name): tuple(addresses) for name, addresses in records.items()}
 
-    async def start(self, host: str) -> Address:
-        """Answer on a free port of `host`, the same one for UDP and TCP.
+    async def start(self, host: str, wanted: int = 0) -> Address:
+        """Answer on a port of `host`, the same one for UDP and TCP; on a free one when `wanted` is 0.
 
         Raises:
             OSError: there is none.
         """
         loop = asyncio.get_running_loop()
-        for left in reversed(range(_ATTEMPTS)):
-            self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, 0))
+        for left in reversed(range(1 if wanted else _ATTEMPTS)):
+            self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, wanted))
             port: int = self._udp.get_extra_info("sockname")[1]
             self._tcp = Server(self._serve, asyncio.IncompleteReadError)
             try:
