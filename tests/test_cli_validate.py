@@ -78,6 +78,24 @@ def test_a_part_of_a_mesh_may_refer_to_what_lies_elsewhere(tmp_path: Path) -> No
     assert run("validate", whole, "--part").returncode == 0
 
 
+def test_a_path_in_a_message_steers_no_terminal() -> None:
+    """Whatever is wrong with it: an escape in it, or its length."""
+    done = run("validate", "a\x1b[31mb")
+    assert (done.returncode, done.stderr.partition(" does")[0]) == (2, r"Error: a\x1b[31mb")
+    done = run("validate", "x" * 5000)
+    assert (done.returncode, done.stderr.endswith("cannot be read: file name too long.\n")) == (2, True)
+
+
+@pytest.mark.parametrize("form", ["json", "sarif"])
+def test_json_steers_no_terminal(tmp_path: Path, form: str) -> None:
+    """It means the same all the same."""
+    path = written(tmp_path, MESH + LOST.replace("cart.local", '"a\\x9b\\u202e\\u2028"'))
+    done = run("validate", path, "--format", form)
+    assert not set("\x9b\u202e\u2028") & set(done.stdout)
+    assert r"a\u009b\u202e\u2028" in done.stdout or r"a\\x9b\\u202e\\u2028" in done.stdout
+    assert json.loads(done.stdout)
+
+
 def test_a_project_is_validated_from_anywhere_by_its_folder() -> None:
     """Its own `meshwright.yaml` gives the values that its definitions need."""
     for place, path in ((ROOT, "examples/shop"), (ROOT / "tests", ROOT / "examples" / "shop")):

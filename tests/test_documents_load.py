@@ -63,9 +63,7 @@ def test_loops_of_symbolic_links_end(tmp_path: Path) -> None:
     """A folder behind a link is not entered, a file behind a link is read once."""
     write(tmp_path / "a" / "node.yaml", NODE.format("web"))
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    (tmp_path / "a" / "self.yaml").symlink_to(tmp_path / "a" / "self.yaml")
     (tmp_path / "a" / "again.yaml").symlink_to(tmp_path / "a" / "node.yaml")
-    (tmp_path / "a" / "gone.yaml").symlink_to(tmp_path / "nowhere")
     loaded = load([tmp_path, tmp_path / "a" / "node.yaml"], LoadSettings())
     assert names(loaded) == ["web"]
     assert loaded.diagnostics == ()
@@ -100,6 +98,19 @@ def test_a_folder_named_like_a_file_is_an_error_unless_it_holds_definitions(tmp_
         load([folder], LoadSettings())
     write(folder / "node.yaml", NODE.format("web"))
     assert names(load([folder], LoadSettings())) == ["web"]
+
+
+def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
+    """Nobody knows what it held; to pass over it would let a release delete that."""
+    write(tmp_path / "node.yaml", NODE.format("web"))
+    for target in ("gone.yaml", "link.yaml"):
+        link = tmp_path / "link.yaml"
+        link.symlink_to(target)
+        with pytest.raises(UnreadableError, match=r"link\.yaml is a link that leads to no file"):
+            load([tmp_path], LoadSettings())
+        link.unlink()
+    (tmp_path / "other.yaml").symlink_to("node.yaml")
+    assert names(load([tmp_path], LoadSettings())) == ["web"]
 
 
 def test_paths_without_definitions_are_an_error_together_and_warned_about_beside_definitions(tmp_path: Path) -> None:

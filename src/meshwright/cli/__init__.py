@@ -100,7 +100,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except MeshwrightError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {_harmless(error)}", err=True)
         code = error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
@@ -109,9 +109,16 @@ def main() -> None:
         if "--verbose" in sys.argv:
             raise
         click.echo(
-            f"Error: internal error: {type(error).__name__}: {error}. This is a bug in Meshwright; "
+            f"Error: internal error: {type(error).__name__}: {_harmless(error)}. This is a bug in Meshwright; "
             "run again with --verbose for the traceback.",
             err=True,
         )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _harmless(error: Exception) -> str:
+    """The message, whose lines may quote files and servers, without what could steer a terminal."""
+    from meshwright.views.escaping import terminal  # only on the way to an error
+
+    return "\n".join(map(terminal, str(error).split("\n")))

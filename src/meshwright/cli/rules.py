@@ -18,9 +18,8 @@ def command(code: str | None, form: str) -> int:
 
     `meshwright rules MW203` prints the rule's page.
     """
-    import msgspec
-
     from meshwright.rules import RULES, find, rendered
+    from meshwright.views.escaping import indented_json
 
     wanted = RULES
     if code is not None:
@@ -44,8 +43,7 @@ def command(code: str | None, form: str) -> int:
             }
             for one in wanted
         ]
-        encoded = msgspec.json.encode({"version": 1, "rules": listed})
-        sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+        sys.stdout.write(indented_json({"version": 1, "rules": listed}))
     elif code is not None:
         sys.stdout.write(rendered(wanted[0]))
     else:

@@ -16,6 +16,7 @@ from meshwright.cli.definitions import project
 from meshwright.documents.settings import FILE_NAME, Project
 from meshwright.errors import UsageError
 from meshwright.remote import Client, find_credentials
+from meshwright.views.escaping import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def say(self, text: str) -> None:
         """Progress and prose: to standard error, unless told to be quiet."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(terminal(text), err=True)
 
     def _hint(self) -> str:
         known = [] if self.project.environment else list(self.project.environments)

@@ -37,7 +37,7 @@ def find(paths: Sequence[Path]) -> Mapping[Path, tuple[Path, ...]]:
     Hidden files and folders, and folders behind symbolic links, are passed over.
 
     Raises:
-        UnreadableError: a path does not exist, is neither file nor folder, or may not be read.
+        UnreadableError: a path does not exist, is neither file nor folder, or may not be read; a link leads nowhere.
     """
     return {path: tuple(_under(path)) for path in paths}
 
@@ -61,8 +61,12 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for name in sorted(files):
             path = Path(root, name)
-            if not name.startswith(".") and path.suffix in SUFFIXES and path.is_file():
+            if name.startswith(".") or path.suffix not in SUFFIXES:
+                continue
+            if path.is_file():
                 yield path
+            elif path.is_symlink():
+                raise UnreadableError(f"{path} is a link that leads to no file; mend or remove it.")
 
 
 def _refuse(error: OSError) -> None:

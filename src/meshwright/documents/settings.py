@@ -99,8 +99,8 @@ def find_project(paths: Sequence[Path]) -> Path | None:
 
 def _nearest(path: Path) -> Path | None:
     here = Path.cwd()
-    folder = path if path.is_dir() else path.parent
-    while not (folder / FILE_NAME).is_file():
+    folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 - is_dir() raises for a name too long
+    while not os.path.isfile(folder / FILE_NAME):  # noqa: PTH113 - as above
         above = Path(os.path.abspath(folder)).parent  # noqa: PTH100 - resolve() would leave the tree by a link
         if not above.is_relative_to(here) or above == here:
             return None

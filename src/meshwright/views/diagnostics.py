@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.diagnostics import Diagnostic, Severity, ordered
+from meshwright.views.escaping import indented_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,7 @@ def _utf8(text: str) -> str:
 
 def as_json(value: msgspec.Struct) -> str:
     """`value` as indented JSON, ending in a newline."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    return indented_json(value)
 
 
 def counted(number: int, word: str) -> str:

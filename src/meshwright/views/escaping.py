@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _NO_XML = re.compile(r"[\ufffe\uffff]")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&])")
@@ -16,6 +18,15 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&])")
 def terminal(text: object) -> str:
     r"""`text` on one line, control and direction-changing characters as `\x1b` or `\u202e`."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
+
+
+def indented_json(value: object) -> str:
+    r"""`value` as indented JSON and a line feed, what could steer a terminal written as `\u202e`.
+
+    JSON has such characters in strings only, but for the line feeds between its lines.
+    """
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return _CONTROL.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def xml(text: object) -> str:

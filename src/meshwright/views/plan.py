@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.views.escaping import code, markdown, terminal
+from meshwright.views.escaping import code, indented_json, markdown, terminal
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _LONGEST = 160
 
 def as_json(plan: Plan) -> str:
     """The plan as indented JSON, as `--out` writes it; ends in a newline."""
-    return msgspec.json.format(msgspec.json.encode(to_wire(plan)), indent=2).decode() + "\n"
+    return indented_json(to_wire(plan))
 
 
 def as_text(plan: Plan, *, colour: bool) -> str:

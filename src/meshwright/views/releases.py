@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.views.escaping import terminal
+from meshwright.views.escaping import indented_json, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def as_json(document: Document) -> str:
     """`document` as indented JSON, ending in a newline."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return indented_json(document)
 
 
 def outcome_text(outcome: Document) -> str:

@@ -9,11 +9,9 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import msgspec
-
 from meshwright.diagnostics import Severity
 from meshwright.rules import RULES, Rule, find, rendered
-from meshwright.views.escaping import terminal
+from meshwright.views.escaping import indented_json, terminal
 
 if TYPE_CHECKING:
     from meshwright.diagnostics import Diagnostic, Source
@@ -33,7 +31,7 @@ def render(report: Report, *, tool_version: str) -> str:
         "results": [_result(one, places) for one in report.diagnostics],
     }
     log = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
-    return msgspec.json.format(msgspec.json.encode(log), indent=2).decode() + "\n"
+    return indented_json(log)
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
