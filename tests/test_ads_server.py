@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -174,6 +175,10 @@ REFUSALS = [
     ({"id": NODE.path, "metadata": {"meshwright": {"placement": {"ingress": "127.0.0.2"}}}}, "exactly the addresses"),
     ({"id": NODE.path, "metadata": {"meshwright": {"placement": dict.fromkeys(("application", "ingress", "egress"),
       "10.0.0.1")}}}, "'10.0.0.1'; loopback placement listens only on addresses of 127.0.0.0/8"),
+    ({"id": "mesh/shop/virtualNode/" + "x" * 100_000}, "there is no VirtualNode 'mesh/shop/virtualNode/xxx"),
+    ({"id": NODE.path, "metadata": {"meshwright": {"instance": "x" * 256}}}, "a text of up to 255 characters"),
+    ({"id": NODE.path, "metadata": {"meshwright": {"instance": {"a": 1}}}}, "instance is {'a': 1.0}"),
+    ({"id": NODE.path, "metadata": {"meshwright": {"instance": float("nan")}}}, "node.metadata.meshwright cannot be"),
 ]  # fmt: skip
 
 
@@ -226,6 +231,54 @@ async def test_a_flood_of_types_ends_the_stream() -> None:
         for number in range(33):
             await client.say(f"type.googleapis.com/t{number}")
         assert await client.call.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_metadata_that_are_not_ours_harm_nobody() -> None:
+    """Whatever they hold: JSON could not say this one."""
+    node = {"id": NODE.path, "metadata": {"theirs": float("nan")}}
+    async with staged(plain(CLUSTER, "a")) as stage, AdsClient(f"127.0.0.1:{stage.port}", node, delta=True) as client:
+        await client.say(CLUSTER)
+        assert len((await client.hear()).resources) == 1
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_a_flood_of_names_ends_the_stream(claimed: bool) -> None:
+    """Subscribed to, a few at a time, or claimed to be there: what a stream may cost is bounded."""
+    async with staged() as stage, stage.client(delta=True) as client:
+        names = [[f"{part}-{number}" for number in range(30_000)] for part in range(4)]
+        if claimed:
+            await client.say(CLUSTER, initial_resource_versions={name: "1" for part in names for name in part})
+        else:
+            for part in names:
+                await client.say(ROUTE, resource_names_subscribe=part)
+            await client.hear()
+        assert await client.call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "100000 names" in await client.call.details()
+
+
+async def test_a_long_refusal_is_kept_in_part() -> None:
+    """A client decides neither how much the server remembers nor how much it logs."""
+    async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=True) as client:
+        await client.say(CLUSTER)
+        await client.nack(await client.hear(), "no" * 1_000_000)
+        assert (await stage.control.wait(1, 5)).state == "rejected"
+        (status,) = stage.control.statuses()
+        assert len(status.rejections[0].message) == 16_384
+
+
+async def test_it_listens_on_an_address_of_ipv6() -> None:
+    """The address is written in brackets where a port follows."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    stage = Stage()
+    stage.publish(plain(CLUSTER, "a"))
+    port = await stage.server.start("::1", 0)
+    async with AdsClient(f"[::1]:{port}", {"id": NODE.path}, delta=True) as client:
+        await client.say(CLUSTER)
+        assert len((await client.hear()).resources) == 1
+    await stage.server.stop()
 
 
 async def test_a_slow_reader_holds_one_response_and_then_gets_the_newest() -> None:

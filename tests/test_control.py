@@ -14,7 +14,7 @@ from meshwright.control import Control, Delivery, Propagation, Proxy
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model.identity import Key, Kind
-from meshwright.model.specs import VirtualNodeSpec
+from meshwright.model.specs import Backend, VirtualNodeSpec, VirtualServiceBackend, VirtualServiceSpec
 from meshwright.model.state import Resource, State
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import CLUSTER, ROUTE, EnvoyResource, Loopback, Redirect, Snapshot
@@ -213,6 +213,27 @@ def test_a_bug_in_one_snapshot_stops_nobody_else(caplog: pytest.LogCaptureFixtur
     took(one)
     assert board.control.propagation(mended).state == "propagated"
     assert board.control.statuses()[1].state == "synced"
+
+
+def test_a_broken_snapshot_is_mended_by_whatever_its_definitions_lead_to() -> None:
+    """Also by an object that they did not lead to while it could still be built."""
+    named = VirtualServiceBackend(virtual_service_name="new.local")
+    calling = Resource(key=NODE, spec=VirtualNodeSpec(backends=(Backend(virtual_service=named),)))
+    service = Resource(key=Key("shop", Kind.VIRTUAL_SERVICE, "new.local"), spec=VirtualServiceSpec())
+
+    def built(graph: Graph, node: Key, _placement: Placement) -> Snapshot:
+        if graph.state.get(node) is calling and service.key not in graph.state:
+            raise ZeroDivisionError("a bug")
+        return snapshot(a(str(len(tuple(graph.state)))), node=node)
+
+    control = Control(built, lambda: 0)
+    control.publish(Head(1, State([Resource(key=NODE, spec=VirtualNodeSpec())])))
+    delivery = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), lambda _: None)
+    control.publish(Head(2, State([calling])))
+    assert delivery.status().state == "rejected"
+    control.publish(Head(3, State([calling, service])))
+    took(delivery)
+    assert delivery.status().state == "synced"
 
 
 def test_a_proxy_whose_node_is_deleted_keeps_what_it_has() -> None:

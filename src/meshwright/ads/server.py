@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _MAX_TYPES = 32
+_MAX_NAMES = 100_000
+"""Names that one stream may subscribe to or claim to have; a node of App Mesh has some hundred."""
+_MAX_REASON = 1000
+"""Characters of a reason; gRPC carries 16 kB at most, and the reason quotes what the client said."""
 _MAX_REQUEST_BYTES = 16 * 1024 * 1024
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its connections
@@ -64,13 +68,14 @@ class AdsServer:
         Raises:
             UsageError: the address cannot be listened on.
         """
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
+            bound = self._server.add_insecure_port(where)
         except RuntimeError:
             bound = 0
         if bound == 0:
             raise UsageError(
-                f"cannot listen on {host}:{port} for xDS: the port is in use or the address is not this machine's; "
+                f"cannot listen on {where} for xDS: the port is in use or the address is not this machine's; "
                 "stop the other process, or choose another address with --xds"
             )
         await self._server.start()
@@ -104,10 +109,10 @@ class AdsServer:
             request, node = decode(first, delta=delta)
             delivery = self._control.connect(identify(node, context.peer()), session.push)
         except (UsageError, UnknownProxyError) as error:
-            _log.warning("refused %s: %s", context.peer(), error)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            _log.warning("refused %s: %s", context.peer(), _reason(error))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _reason(error))
         except MeshwrightError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, _reason(error))
         self._sessions.add(session)
         _log.info("%s connected, %s", delivery.proxy.id, "delta" if delta else "state of the world")
         try:
@@ -145,7 +150,7 @@ class _Session:
         """Serve until either side ends the stream."""
         stream = Stream(delivery.snapshot, delta=self._delta)
         self._take(stream, delivery, first)
-        reader = asyncio.create_task(self._read(stream, delivery, {first.type_url}))
+        reader = asyncio.create_task(self._read(stream, delivery))
         try:
             while not self._ended:
                 if self._snapshot is not None:
@@ -161,16 +166,12 @@ class _Session:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
         if self._failure is not None:
-            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(self._failure))
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, _reason(self._failure))
 
-    async def _read(self, stream: Stream, delivery: Delivery, types: set[str]) -> None:
+    async def _read(self, stream: Stream, delivery: Delivery) -> None:
         try:
             while (body := await self._context.read()) is not _EOF:
                 request, _node = decode(body, delta=self._delta)
-                types.add(request.type_url)
-                if len(types) > _MAX_TYPES:
-                    self._failure = UsageError(f"more than {_MAX_TYPES} resource types on one stream")
-                    return
                 self._take(stream, delivery, request)
                 self._woken.set()
         except UsageError as error:
@@ -181,6 +182,10 @@ class _Session:
     def _take(self, stream: Stream, delivery: Delivery, request: Request) -> None:
         for event in stream.receive(request):
             self._note(event, delivery)
+        types, names = stream.size
+        if types > _MAX_TYPES or names > _MAX_NAMES:
+            self._failure = UsageError(f"more than {_MAX_TYPES} resource types or {_MAX_NAMES} names on one stream")
+            self.end()
 
     def _note(self, event: Event, delivery: Delivery) -> None:
         if isinstance(event, Nacked):
@@ -197,3 +202,8 @@ class _Session:
             url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
         }
         delivery.report(stream.outstanding(), refused)
+
+
+def _reason(error: MeshwrightError) -> str:
+    text = str(error)
+    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}…"

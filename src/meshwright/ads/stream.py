@@ -142,6 +142,11 @@ class Stream:
         ready = [response for one in self._ordered(PUSH_ORDER) for response in self._next_updates(one)]
         return tuple(ready) or self._next_removals()
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many types the client asked for, and how many names it subscribed to or claims to have."""
+        return len(self._subscriptions), sum(one.size for one in self._subscriptions.values())
+
     def outstanding(self) -> Mapping[str, frozenset[str]]:
         """By type, the names of which the client has not acked what it should hold; types in order are absent."""
         types = dict.fromkeys((*self._snapshot.resources, *self._subscriptions))

@@ -61,6 +61,11 @@ class Subscription:
         self._named = False
         self._due = False
 
+    @property
+    def size(self) -> int:
+        """How many names the client gave."""
+        return len(self._names) + len(self._has)
+
     # What the client says it wants
 
     def begin(self, names: Iterable[str], versions: Mapping[str, str]) -> None:

@@ -26,6 +26,9 @@ _DISCOVERY = "envoy.service.discovery.v3."
 _NODES = "Envoy's node.id must be an ARN or a path such as mesh/NAME/virtualNode/NAME"
 _KEPT = 64
 """Joined responses that are kept for the next subscriber."""
+_LONGEST_REFUSAL = 16_384
+"""Characters of a refusal that are kept; Envoy writes a sentence a resource."""
+_LONGEST_INSTANCE = 255
 
 
 def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
@@ -39,7 +42,9 @@ def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
         found = message(_DISCOVERY + name).FromString(body)
     except DecodeError as error:
         raise UsageError(f"{len(body)} bytes that are not a {name}: {error}") from None
-    refusal = found.error_detail.message or "refused without a message" if found.HasField("error_detail") else None
+    refusal = None
+    if found.HasField("error_detail"):
+        refusal = found.error_detail.message[:_LONGEST_REFUSAL] or "refused without a message"
     if delta:
         return DeltaRequest(
             type_url=found.type_url,
@@ -61,8 +66,8 @@ def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
 def identify(node: Any, peer: str) -> Proxy:
     """Who an Envoy says it is, from the `Node` of its first message; `peer` tells unnamed instances apart.
 
-    `node.metadata.meshwright` may hold `instance`, a name of this one process, and `placement` with the addresses
-    `application`, `ingress` and `egress` of 127/8.
+    `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters, and
+    `placement` with the addresses `application`, `ingress` and `egress` of 127/8.
 
     Raises:
         UsageError: the id names no virtual node or gateway, or the placement cannot be used.
@@ -77,18 +82,35 @@ def identify(node: Any, peer: str) -> Proxy:
         raise UsageError(f"{node.id!r} is a {key.kind.type_name}; an Envoy stands for a virtual node or gateway")
     # A shared mesh is written NAME@OWNER in an ARN; it is the same mesh.
     key = Key(key.mesh.partition("@")[0], key.kind, key.name)
-    ours = as_dict(node.metadata).get("meshwright", {}) if node.HasField("metadata") else {}
-    if not isinstance(ours, dict):
-        raise UsageError(f"node.metadata.meshwright is {ours!r}; it must be an object")
+    ours = _ours(node)
+    instance = ours.get("instance") or peer
+    if not isinstance(instance, str) or len(instance) > _LONGEST_INSTANCE:
+        raise UsageError(
+            f"node.metadata.meshwright.instance is {instance!r}; it takes a text of up to "
+            f"{_LONGEST_INSTANCE} characters"
+        )
     version = node.user_agent_build_version.version
     return Proxy(
-        id=f"{key.path}@{ours.get('instance') or peer}",
+        id=f"{key.path}@{instance}",
         node=key,
         placement=_placement(ours.get("placement")),
         envoy_version=f"{version.major_number}.{version.minor_number}.{version.patch}"
         if node.HasField("user_agent_build_version")
         else node.user_agent_version,
     )
+
+
+def _ours(node: Any) -> dict[str, Any]:
+    """What the node's metadata say to us; the rest of them is Envoy's."""
+    if "meshwright" not in node.metadata.fields:
+        return {}
+    try:
+        ours = as_dict(node.metadata.fields["meshwright"])
+    except ValueError as error:  # JSON has no infinity and no NaN, protobuf has
+        raise UsageError(f"node.metadata.meshwright cannot be read: {error}") from None
+    if not isinstance(ours, dict):
+        raise UsageError(f"node.metadata.meshwright is {ours!r}; it must be an object")
+    return ours
 
 
 def _placement(given: Any) -> Placement:

@@ -172,8 +172,9 @@ class Group:
             for member in self.members:
                 member.offer(names, revision, built=True)
 
-    def fail(self, message: str, revision: int, at: int) -> None:
-        """The snapshot could not be built: members keep what they have, and say so."""
+    def fail(self, message: str, within: frozenset[Key], revision: int, at: int) -> None:
+        """The snapshot could not be built from what lies `within`: members keep what they have, and say so."""
+        self.reach = within
         self.failure = Rejection(
             type_url="", resources=(), origins=(self.node,), message=message, revision=revision, at=at
         )

@@ -172,7 +172,8 @@ class Control:
             snapshot = self._build(self._graph, group.node, group.placement)
         except Exception as error:  # noqa: BLE001 - one turn of the control loop: others must go on
             _log.exception("snapshot of %s cannot be built", group.node.path)
-            group.fail(f"{type(error).__name__}: {error}", self.revision, self.now())
+            within = reach(self._graph, group.node)
+            group.fail(f"{type(error).__name__}: {error}", within, self.revision, self.now())
         else:
             group.renew(snapshot, reach(self._graph, group.node), self.revision)
 
