@@ -165,13 +165,16 @@ async def test_unsubscribing_from_some_gets_only_the_rest(
     service: str, offered: str, wanted: str, kept: str, changed: str
 ) -> None:
     """State of the world, unsubscribing, rows 1 and 2."""
-    async with staged(*made(service, offered)) as stage, quiet(stage, delta=False) as client:
+    other = "RDS" if service != "RDS" else "EDS"
+    async with staged(*made(service, offered), *made(other, "X")) as stage, quiet(stage, delta=False) as client:
         await client.say(TYPES[service], resource_names=list(wanted))
         response = await client.hear()
         await client.ack(response, resource_names=list(wanted))
         await client.ack(response, resource_names=list(kept))
-        await client.say(TYPES["RDS" if service != "RDS" else "EDS"], resource_names=["none"])
-        stage.publish(*made(service, offered, **dict.fromkeys(changed, "2")))
+        # Requests are read in order: once this is answered, the server has read that fewer are wanted.
+        await client.say(TYPES[other], resource_names=["X"])
+        await client.ack(await client.hear(), resource_names=["X"])
+        stage.publish(*made(other, "X"), *made(service, offered, **dict.fromkeys(changed, "2")))
         response = await client.hear()
         assert told(response) == dict.fromkeys(changed, "2")
         await client.ack(response, resource_names=list(kept))

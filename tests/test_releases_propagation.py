@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,6 +126,20 @@ async def test_the_story_of_a_bad_release_ends_at_the_last_good_one(plane: Plane
         assert (await plane.ask("propagation", 3, 5.0))["status"] == "propagated"
         history = (await plane.ask("releases"))["releases"]
         assert [one["status"] for one in history] == ["propagated", "rolled back", "propagated"]
+
+
+async def test_another_process_s_write_does_not_stop_the_server(plane: Plane, tmp_path: Path) -> None:
+    """Noting that a release has propagated waits for its turn, and nothing else waits for that."""
+    await plane.apply(*CONTENT)
+    async with plane.proxy():
+        with contextlib.closing(sqlite3.connect(tmp_path / "data" / "meshwright.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            asking = asyncio.create_task(plane.ask("propagation", 1))
+            _, waiting = await asyncio.wait({asking}, timeout=1)
+            assert waiting == {asking}
+            assert (await plane.ask("release", 1))["status"] == "applied"
+            other.execute("ROLLBACK")
+            assert (await asking)["status"] == "propagated"
 
 
 async def test_two_waits_at_once_and_a_client_that_goes_away_harm_nobody(plane: Plane) -> None:

@@ -18,9 +18,12 @@ import pytest
 
 from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
+from meshwright.errors import ServiceUnavailableException
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource
+from meshwright.release import ApplyRequest, Item
+from meshwright.remote import Client, find_credentials
 from meshwright.snapshot.resources import CLUSTER, Loopback
 from meshwright.store import sqlite
 from meshwright.trust.credentials import parse
@@ -28,6 +31,7 @@ from meshwright.trust.credentials import parse
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+CREDENTIALS = "AWS_SHARED_CREDENTIALS_FILE"
 WEB = Key("shop", Kind.VIRTUAL_NODE, "web")
 
 
@@ -133,6 +137,24 @@ async def test_it_stops_while_envoys_are_connected(tmp_path: Path) -> None:
             await client.hear()
             assert (await server.end())[0] == 0
             assert (await client.call.code()).value[0] == 0
+
+
+async def test_stopping_answers_whoever_still_waits(tmp_path: Path) -> None:
+    """With a reason, and without a traceback."""
+    async with served(tmp_path / "data") as server:
+        client = Client(server.api, find_credentials({CREDENTIALS: str(server.credentials)}, server.api))
+        content = (Item(key=Key.of_mesh("shop"), spec={}), Item(key=WEB, spec=web(5)))
+        await asyncio.to_thread(client.apply, "shop", "shop", ApplyRequest(resources=content))
+        async with AdsClient(f"127.0.0.1:{server.xds}", {"id": WEB.path}, delta=True) as proxy:
+            await proxy.say(CLUSTER)
+            await proxy.hear()  # and no ack: the release stays on its way
+            waiting = asyncio.create_task(asyncio.to_thread(client.propagation, "shop", "shop", 1, 25.0))
+            await asyncio.wait({waiting}, timeout=0.5)
+            code, said = await server.end()
+            with pytest.raises(ServiceUnavailableException, match="The server is stopping"):
+                await waiting
+    assert code == 0
+    assert "traceback" not in said
 
 
 async def test_it_resumes_from_disk_with_the_same_key(tmp_path: Path) -> None:

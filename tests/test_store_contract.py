@@ -177,6 +177,27 @@ def test_a_status_moves_forward_only_each_move_with_a_leaf(store: Store) -> None
     assert store.verify().faults == ()
 
 
+def test_a_rollback_takes_back_what_came_after_in_its_own_commit(store: Store, reopen: Opener) -> None:
+    """No moment between the two, in which a kill would leave a bad release counted as good."""
+    for number in range(1, 5):
+        store.commit(number - 1, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(number, number))
+    store.mark("shop", "cart", 2, Status.ROLLED_BACK, principal="server", at=2)
+    store.mark("shop", "cart", 3, Status.PROPAGATED, principal="server", at=2)
+    before = store.checkpoint().size
+    back = msgspec.structs.replace(release(5, 5), kind="rollback", restores=1)
+    store.commit(4, puts=(), deletes=(), principal="build", cause="rollback", at=1, release=back)
+    kept = [(one.number, one.status) for one in reopen().releases("shop", "cart")]
+    gone = Status.ROLLED_BACK
+    assert kept == [(5, Status.APPLIED), (4, gone), (3, gone), (2, gone), (1, Status.APPLIED)]
+    told = [msgspec.json.decode(one.text, type=Leaf) for one in store.leaves(after=before)]
+    assert [(one.kind, one.release, one.principal) for one in told] == [
+        ("revision", "shop/cart#5", "build"),
+        ("status", "shop/cart#3", "build"),
+        ("status", "shop/cart#4", "build"),
+    ]
+    assert store.verify().faults == ()
+
+
 def test_a_key_of_another_process_is_seen_at_once(store: Store, reopen: Opener) -> None:
     """`trust key create` beside a running server; secrets stay out of representations and of the log."""
     keys = [AccessKey(id=f"AKIA{n}", secret=f"secret-{n}", principal=f"p{n}", created_at=n) for n in range(3)]

@@ -7,6 +7,7 @@ Source: https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operatio
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,15 @@ class ErrorLayer:
 
         try:
             await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            # The server stops, and the request has outlived its grace.
+            if status:
+                raise
+            text = (
+                f"The server is stopping; see whether a write was made before repeating it. Request id: {request_id}"
+            )
+            code = ServiceUnavailableException
+            await error_answer(code.__name__, text, code.status)(scope, receive, noting)
         except Exception as error:
             if status:
                 raise

@@ -5,6 +5,7 @@ The one rule: the table `ENDPOINTS` is the whole of it; routes and the OpenAPI d
 
 from __future__ import annotations
 
+import asyncio
 import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,7 +55,7 @@ async def get_status(services: Services, request: Request) -> Response:
     del request
     stacks = []
     for mesh, stack in services.store.stacks():
-        newest = _observed(services, mesh, stack)
+        newest = await _observed(services, mesh, stack)
         stacks.append({"mesh": mesh, "stack": stack, "release": _document(newest) if newest else None})
     return answer(
         {
@@ -114,7 +115,7 @@ async def post_release(services: Services, request: Request) -> Response:
 async def get_releases(services: Services, request: Request) -> Response:
     """A stack's releases, newest first, without their content; `limit` is 100 unless given, 1000 at most."""
     mesh, stack = _stack(request)
-    _observed(services, mesh, stack)
+    await _observed(services, mesh, stack)
     limit = _number(request, "limit", 100, 1, 1000)
     found = services.store.releases(mesh, stack, int(limit))
     return answer({"mesh": mesh, "stack": stack, "releases": [_document(one) for one in found]})
@@ -131,7 +132,7 @@ async def get_release_propagation(services: Services, request: Request) -> Respo
     one = _release(services, request)
     found = await _propagation(services, request, one.revision)
     if found.state == "propagated":
-        one = _propagated(services, one)
+        one = await _propagated(services, one)
     return answer({**to_wire(found), "release": one.title, "status": one.status})
 
 
@@ -168,7 +169,7 @@ async def post_rollback(services: Services, request: Request) -> Response:
     """Restore an older release's content as a new release; 200 where that is what runs already."""
     mesh, stack = _stack(request)
     asked = await _body(request, RollbackRequest)
-    _observed(services, mesh, stack)
+    await _observed(services, mesh, stack)
     return _outcome(await roll_back(services, mesh, stack, asked, request.state.principal))
 
 
@@ -302,22 +303,31 @@ async def _propagation(services: Services, request: Request, revision: int) -> P
     return await services.control.wait(revision, seconds) if seconds else services.control.propagation(revision)
 
 
-def _observed(services: Services, mesh: str, stack: str) -> Release | None:
+async def _observed(services: Services, mesh: str, stack: str) -> Release | None:
     """The stack's newest release, marked as propagated if every proxy has it by now."""
     newest = next(iter(services.store.releases(mesh, stack, 1)), None)
     if newest is None or newest.status is not Status.APPLIED:
         return newest
     done = services.control.propagation(newest.revision).state == "propagated"
-    return _propagated(services, newest) if done else newest
+    return await _propagated(services, newest) if done else newest
 
 
-def _propagated(services: Services, one: Release) -> Release:
+async def _propagated(services: Services, one: Release) -> Release:
     """`one` with its propagation noted, if it is the stack's newest: proxies that took a newer one never had it."""
     newest = next(iter(services.store.releases(one.mesh, one.stack, 1)), None)
     if one.status is not Status.APPLIED or newest is None or newest.number != one.number:
         return one
     try:
-        services.store.mark(one.mesh, one.stack, one.number, Status.PROPAGATED, principal=OBSERVER, at=services.now())
+        # In a thread: another process's write may hold the database for seconds.
+        await asyncio.to_thread(
+            services.store.mark,
+            one.mesh,
+            one.stack,
+            one.number,
+            Status.PROPAGATED,
+            principal=OBSERVER,
+            at=services.now(),
+        )
     except RefusedError:
         # Another process moved it on between the read and the mark; what it says now is the truth.
         return services.store.release(one.mesh, one.stack, one.number) or one

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from meshwright import release
 from meshwright.api import applying
 from meshwright.errors import BadRequestException, NotFoundException, RefusedError
-from meshwright.release import NEXT, Status
 
 if TYPE_CHECKING:
     from meshwright.api.services import Services
@@ -25,7 +24,7 @@ LOOK_BACK = 1000
 async def roll_back(
     services: Services, mesh: str, stack: str, request: RollbackRequest, principal: str
 ) -> applying.Outcome:
-    """Restore an older release's content as a new release; later ones are marked as rolled back.
+    """Restore an older release's content as a new release; the store marks later ones as rolled back.
 
     Raises:
         BadRequestException: not exactly one target is named.
@@ -47,11 +46,7 @@ async def roll_back(
         build=request.build,
         tool_version=request.tool_version,
     )
-    outcome = await applying.commit(services, intent, planned)
-    if outcome.changed and outcome.release is not None:
-        for number in range(target.number + 1, outcome.release.number):
-            _mark(services, mesh, stack, number, principal)
-    return outcome
+    return await applying.commit(services, intent, planned)
 
 
 def _target(services: Services, mesh: str, stack: str, request: RollbackRequest) -> Release:
@@ -78,10 +73,3 @@ def _target(services: Services, mesh: str, stack: str, request: RollbackRequest)
             "none has propagated to its proxies and was not rolled back. Name one with --to; nothing was changed."
         )
     return good
-
-
-def _mark(services: Services, mesh: str, stack: str, number: int, principal: str) -> None:
-    """Mark one release that was taken back, unless it is marked already."""
-    one = services.store.release(mesh, stack, number)
-    if one is not None and Status.ROLLED_BACK in NEXT[one.status]:
-        services.store.mark(mesh, stack, number, Status.ROLLED_BACK, principal=principal, at=services.now())

@@ -104,7 +104,8 @@ class Store(Protocol):
     ) -> Revision:
         """Append revision `expected + 1`; durable when it returns.
 
-        A `release` given along is stored in the same transaction.
+        A `release` given along is stored in the same transaction. If it is a rollback, every release of its stack
+        after the one that it restores is marked as rolled back in that transaction too.
 
         Raises:
             RevisionConflictError: the newest revision is not `expected`.

@@ -171,18 +171,7 @@ class SqliteStore:
                 raise RefusedError(
                     f"Release {name} is {str(release.status)!r} and cannot become {str(status)!r}, only {allowed}."
                 )
-            leaf = audit.Leaf(
-                kind="status",
-                at=at,
-                principal=principal,
-                cause=status.value,
-                digest=rows.status_digest(name, status.value),
-                release=name,
-            )
-            connection.execute(
-                "INSERT INTO statuses VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (_append(connection, leaf), mesh, stack, number, status.value, at, principal),
-            )
+            _move(connection, release, status, principal, at)
 
     def add_key(self, key: AccessKey) -> None:
         """As `Store.add_key`."""
@@ -309,6 +298,34 @@ def _insert(connection: sqlite3.Connection, revision: Revision, release: Release
             "INSERT INTO releases VALUES (?, ?, ?, ?, ?)",
             (release.mesh, release.stack, release.number, revision.number, body),
         )
+        _take_back(connection, release)
+
+
+def _take_back(connection: sqlite3.Connection, rollback: Release) -> None:
+    """Mark what came after the release that `rollback` restores, if that is what it is."""
+    if rollback.kind != "rollback" or rollback.restores is None:
+        return
+    query = f"{_RELEASES} AND number > ? AND number < ? ORDER BY number"
+    values = (rollback.mesh, rollback.stack, rollback.restores, rollback.number)
+    for one in [_release(body, status) for body, status in connection.execute(query, values)]:
+        if Status.ROLLED_BACK in NEXT[one.status]:
+            _move(connection, one, Status.ROLLED_BACK, rollback.principal, rollback.at)
+
+
+def _move(connection: sqlite3.Connection, release: Release, status: Status, principal: str, at: int) -> None:
+    name = rows.release_name(release.mesh, release.stack, release.number)
+    leaf = audit.Leaf(
+        kind="status",
+        at=at,
+        principal=principal,
+        cause=status.value,
+        digest=rows.status_digest(name, status.value),
+        release=name,
+    )
+    connection.execute(
+        "INSERT INTO statuses VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (_append(connection, leaf), release.mesh, release.stack, release.number, status.value, at, principal),
+    )
 
 
 def _append(connection: sqlite3.Connection, leaf: audit.Leaf) -> int:
