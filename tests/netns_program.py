@@ -95,7 +95,7 @@ def _get(url: str, host: str | None) -> tuple[int, str]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PATIENCE)
     try:
-        connection.request("GET", parts.path, headers={"Host": host} if host else {})
+        connection.request("GET", f"{parts.path}?{parts.query}".rstrip("?"), headers={"Host": host} if host else {})
         answer = connection.getresponse()
         body = answer.read().decode()
     finally:

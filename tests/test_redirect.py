@@ -125,6 +125,7 @@ spec:
     match: {serviceName: shop.Quote, port: 8089}
     action: {target: {virtualService: {virtualServiceName: quote.shop.internal}}}
 """
+OWN = (15000, 15001)
 PAYMENT = "http://payment.shop.internal:8080/buy"
 
 
@@ -142,7 +143,9 @@ class Shop:
         command = (sys.executable, "-m", "meshwright.cli", "serve", *arguments, "--insecure-listen-beyond-loopback")
         self.control.start(*command, log=folder / "serve.log")
         self.outside = self._machine("outside", OUTSIDE)
-        self.outside.serve(application="outside", ports={"8080": "http", "9999": "greeting", "443": "tls"})
+        self.outside.serve(
+            application="outside", ports={"8080": "http", "9999": "greeting", "443": "tls", "7000": "grpc"}
+        )
         self.web = self._machine("web", WEB, {8080: "http"})
         servers = [
             self._machine("v1", V1, {8080: "http"}),
@@ -204,8 +207,10 @@ def test_plain_clients_behind_iptables_are_routed_as_defined(tmp_path: Path) -> 
         other_protocols_pass_both_proxies(shop)
         the_gateway_takes_requests_from_outside(shop)
         everything_else_is_dropped(shop)
+        the_proxies_own_ports_lead_nowhere(shop)
         shop.apply(egress="ALLOW_ALL")
         everything_else_passes(shop)
+        the_proxies_own_ports_lead_nowhere(shop)
 
 
 def weights_divide_the_requests(shop: Shop) -> None:
@@ -252,21 +257,37 @@ STRANGERS: tuple[dict[str, Any], ...] = (
     {"greeting": ["stranger.internal", 9999]},
     {"tls": ["stranger.internal", 443, "stranger.internal"]},
     {"tls": ["s3.us-east-1.amazonaws.com", 443, "s3.us-east-1.amazonaws.com"]},
+    {"grpc": ["stranger.internal", 7000, "/shop.Quote/Get"]},
 )
 
 
 def everything_else_is_dropped(shop: Shop) -> None:
     """404 on a port of HTTP backends, a closed connection elsewhere; AWS itself stays reachable."""
-    on_a_known_port, on_another, encrypted, aws = shop.web.ask(*STRANGERS)
+    on_a_known_port, on_another, encrypted, aws, quote = shop.web.ask(*STRANGERS)
     assert on_a_known_port[0] == 404
     assert on_another in {"", "ConnectionResetError"}
     assert encrypted in {"SSLEOFError", "SSLZeroReturnError", "ConnectionResetError"}
     assert aws == "outside\n"
+    assert quote[0] == 503
 
 
 def everything_else_passes(shop: Shop) -> None:
     """To where the client wanted to go, servers that speak first included; backends stay backends."""
-    on_a_known_port, on_another, encrypted, aws, payment = shop.web.ask(*STRANGERS, {"http": PAYMENT})
+    on_a_known_port, on_another, encrypted, aws, quote, payment = shop.web.ask(*STRANGERS, {"http": PAYMENT})
     assert on_a_known_port == [200, "outside / stranger.internal:8080"]
     assert (on_another, encrypted, aws) == ("outside\n", "outside\n", "outside\n")
+    assert quote == [200, "outside /shop.Quote/Get"], quote
     assert payment[0] == 200
+
+
+def the_proxies_own_ports_lead_nowhere(shop: Shop) -> None:
+    """Whoever calls them was not redirected: neither a way around the gateway, nor a proxy that calls itself."""
+    tasks = (
+        {"http": f"http://{at}:{port}/", "host": "payment.shop.internal:8080"} for at in (WEB, DOOR) for port in OWN
+    )
+    refused = {"RemoteDisconnected", "ConnectionResetError", "ConnectionRefusedError"}
+    assert set(shop.outside.ask(*tasks)) <= refused
+    ((_, text),) = shop.web.ask(
+        {"http": "http://127.0.0.1:9901/stats?type=Counters&filter=allow-all.upstream_cx_total"}
+    )
+    assert not text or int(text.split()[-1]) < 10, text

@@ -83,14 +83,21 @@ def refusing(target: Target) -> Any:
     )
 
 
-def original_destination(name: str) -> Any:
-    """A cluster that connects to where the application wanted to go."""
+def original_destination(name: str, *, http: bool = False) -> Any:
+    """A cluster that connects to where the application wanted to go; `http`, in the version of HTTP that it spoke."""
+    members: Wire = {}
+    if http:
+        both = {"http_protocol_options": {}, "http2_protocol_options": {}}
+        members["typed_extension_protocol_options"] = {
+            _HTTP_OPTIONS: packed(message(_HTTP_OPTIONS)(use_downstream_protocol_config=both))
+        }
     return message(_CLUSTER)(
         name=name,
         type="ORIGINAL_DST",
         lb_policy="CLUSTER_PROVIDED",
         connect_timeout=duration(_BACKEND_CONNECT),
         circuit_breakers=_breakers(None),
+        **members,
     )
 
 

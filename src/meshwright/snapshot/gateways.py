@@ -186,4 +186,6 @@ def _egress_port(assembly: Assembly, backend: Backend) -> int:
 def _bind(assembly: Assembly, direction: str) -> Bind:
     if isinstance(assembly.placement, Loopback):
         return Bind(assembly.placement.ingress if direction == "ingress" else assembly.placement.egress)
-    return Bind("::", dual=True) if assembly.preference() else Bind("0.0.0.0")  # noqa: S104 - a gateway is reached from outside
+    outside = Bind("::", dual=True) if assembly.preference() else Bind("0.0.0.0")  # noqa: S104 - a gateway is reached from outside
+    # Its egress is for itself alone: from outside it would be a way past the gateway's routes and TLS.
+    return outside if direction == "ingress" else Bind("127.0.0.1", alias=outside.host)

@@ -34,6 +34,8 @@ class Bind(msgspec.Struct, frozen=True):
 
     host: str
     dual: bool = False
+    alias: str = ""
+    """The address in the listener's name, where App Mesh's name tells another."""
 
 
 def http_filter(stat_prefix: str, route_configuration: str, logs: Sequence[Wire]) -> Wire:
@@ -107,7 +109,12 @@ def redirected(
 
     Only connections to the ports `inspected` are looked into for TLS: looking waits for the client to speak, and
     some protocols let the server speak first.
+
+    Whoever connects to `port` itself was not redirected. With `otherwise`, the proxy would take itself for the
+    original destination and call itself without end; so that chain has no filters, which closes the connection.
     """
+    if otherwise:
+        by_port = {port: [{}], **by_port}
     found = [
         chain | {"filter_chain_match": {**chain.get("filter_chain_match", {}), "destination_port": count(wanted)}}
         for wanted, several in sorted(by_port.items())
@@ -155,7 +162,7 @@ def _listener(
     direction: str, bind: Bind, port: int, found: Sequence[Wire], filters: list[Wire], **members: Any
 ) -> Any:
     return message("envoy.config.listener.v3.Listener")(
-        name=names.listener(direction, bind.host, port),
+        name=names.listener(direction, bind.alias or bind.host, port),
         address=address(bind.host, port, dual=bind.dual),
         traffic_direction="INBOUND" if direction == "ingress" else "OUTBOUND",
         filter_chains=list(found),

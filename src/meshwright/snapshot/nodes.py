@@ -100,7 +100,8 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     outbound[443] = [passed, *outbound.get(443, ())]
     otherwise = None
     if _allows_all(assembly):
-        anywhere = assembly.add(clusters.original_destination(names.allow_all(assembly.proxy.mesh)), (assembly.mesh,))
+        unmodelled = clusters.original_destination(names.allow_all(assembly.proxy.mesh), http=True)
+        anywhere = assembly.add(unmodelled, (assembly.mesh,))
         otherwise = {"filters": [listeners.tcp_filter("egress", [(anywhere, 1)], 0, ())]}
     listener = listeners.redirected(
         "egress", names.EGRESS_PORT, _bind(assembly, spec), outbound, inspected=[443], otherwise=otherwise
