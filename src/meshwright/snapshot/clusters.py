@@ -87,7 +87,7 @@ def original_destination(name: str, *, http: bool = False) -> Any:
     """A cluster that connects to where the application wanted to go; `http`, in the version of HTTP that it spoke."""
     members: Wire = {}
     if http:
-        both = {"http_protocol_options": {}, "http2_protocol_options": {}}
+        both: Wire = {"http_protocol_options": {}, "http2_protocol_options": {}}
         members["typed_extension_protocol_options"] = {
             _HTTP_OPTIONS: packed(message(_HTTP_OPTIONS)(use_downstream_protocol_config=both))
         }
