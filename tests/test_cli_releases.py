@@ -248,6 +248,8 @@ def test_waiting_without_a_proxy_is_a_warning(run: Callable[..., Done]) -> None:
     ("arguments", "said"),
     [
         (("wait", "seven"), "'seven' is no release"),
+        (("wait", "0"), "'0' is no release"),
+        (("rollback", "--to", "0"), "'0' is no release"),
         (("wait", "other#7"), "a release of stack 'other'"),
         (("rollback",), "exactly one of --to RELEASE, --to-build N and --last-good"),
         (("rollback", "--to", "1", "--last-good"), "exactly one of"),
@@ -270,6 +272,20 @@ def test_what_cannot_be_done_is_one_message_and_exit_code_2(
     assert done.code == 2, done
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+def test_what_the_server_holds_against_a_release_is_printed(run: Callable[..., Done]) -> None:
+    """With the object and the field, as `validate` would."""
+    run("apply")
+    shift(50)
+    run("plan", "--out", "plan.json")
+    plan = Path("plan.json")
+    plan.write_text(plan.read_text().replace('"weight": 50', '"weight": 5000'))
+    done = run("apply", "--plan", "plan.json")
+    assert done.code == 1
+    assert "error MW002 5000 is too large" in done.err
+    assert "at mesh/m/virtualRouter/r/route/x spec.httpRoute.action.weightedTargets[0].weight" in done.err
+    assert done.err.splitlines()[-1].startswith("Error: ")
 
 
 def test_a_release_that_is_not_there_is_exit_code_1(run: Callable[..., Done]) -> None:

@@ -130,6 +130,7 @@ BAD = {
     "broken YAML": ("a.yaml", "meshName: [m\n", 1, "MW010"),
     "broken JSON": ("a.json", '{"meshName": "m",}', 1, "MW010"),
     "wrong type": ("a.yaml", NODE.replace("8080", "many"), 1, "expected a whole number, found a string 'many'"),
+    "a fraction": ("a.yaml", NODE.replace("8080", "80.0"), 1, "portMapping.port: expected a whole number, found"),
     "unknown field": ("a.yaml", NODE.replace("protocol:", "protocoll:"), 1, "Did you mean 'protocol'?"),
     "out of range": ("a.yaml", NODE.replace("8080", "99999"), 1, "99999 is too large"),
     "nothing in it": ("a.yaml", "", 1, "holds no App Mesh definitions"),

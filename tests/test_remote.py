@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshwright.errors import UnreachableError, UnreadableError, UsageError
-from meshwright.release import ApplyRequest
+from meshwright.release import ApplyRequest, RollbackRequest
 from meshwright.remote import Client, Credentials, find_credentials, is_loopback
 from serving import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from serving import Serving
@@ -135,6 +135,9 @@ def test_a_secret_is_not_in_the_text_of_credentials() -> None:
         "http://h/path",
         "http://u:p@h",
         "http://h?x=1",
+        "http://h#x",
+        "http://a b",
+        "http://@h",
     ],
 )
 def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
@@ -156,6 +159,56 @@ def test_a_server_that_says_nothing_is_unreachable_in_time() -> None:
     """It may accept and be silent."""
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(UnreachableError, match=r"within 0\.2 s"):
         Client(f"http://127.0.0.1:{listening.getsockname()[1]}", CREDENTIALS, timeout=0.2).status()
+
+
+def json_answer(body: str, status: str = "200 OK", *headers: str) -> bytes:
+    """A whole answer."""
+    return "\r\n".join([f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers, "", body]).encode()
+
+
+@pytest.mark.parametrize("body", ["{}", '{"version": 1}', '{"state": 5, "releases": [{}], "differences": 7}'])
+def test_json_that_is_not_ours_is_told_from_ours(body: str) -> None:
+    """Here, and not where it is shown."""
+    with answering(json_answer(body)) as endpoint:
+        ours = Client(endpoint, CREDENTIALS)
+        asks: list[Callable[[], object]] = [
+            ours.status,
+            lambda: ours.releases("m", "s"),
+            lambda: ours.release("m", "s", 1),
+            lambda: ours.drift("m", "s"),
+            lambda: ours.propagation("m", "s", 1),
+            lambda: ours.apply("m", "s", ApplyRequest(resources=())),
+            lambda: ours.roll_back("m", "s", RollbackRequest(to=1)),
+            lambda: ours.read("m"),
+        ]
+        for ask in asks:
+            with pytest.raises(UnreachableError, match="same version"):
+                ask()
+
+
+def test_a_refusal_that_is_not_understood_is_told() -> None:
+    """Its findings are no findings."""
+    reply = json_answer(
+        '{"message": "x", "diagnostics": 5}', "422 Unprocessable", "x-amzn-errortype: InvalidReleaseException"
+    )
+    with answering(reply) as endpoint, pytest.raises(UnreachableError, match="a refusal that this version"):
+        Client(endpoint, CREDENTIALS).status()
+
+
+def test_what_another_server_said_is_cut_short() -> None:
+    """It may be a page."""
+    with answering(b"x" * 5000) as endpoint, pytest.raises(UnreachableError) as caught:
+        Client(endpoint, CREDENTIALS).status()
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("part", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_a_key_stored_with_a_line_feed_is_refused_without_quoting_it(part: str) -> None:
+    """A CI service's settings often have one; no header may."""
+    environ = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": SECRET}
+    with pytest.raises(UsageError, match="holds a space, a line break") as caught:
+        find_credentials({**environ, part: f"{environ[part]}\n"}, HERE)
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import configparser
 import http.client
 import ipaddress
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
 from meshwright.release import ApplyRequest, InvalidReleaseError, RollbackRequest
 from meshwright.trust import sigv4
+from meshwright.views import answers
 from meshwright.views.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
@@ -41,9 +43,14 @@ PREFIX = "/meshwright/v1"
 SIGNING_NAME = "appmesh"
 TIMEOUT = 30.0
 """Seconds until a server that says nothing counts as unreachable."""
+_MOST_TOLD = 200
+"""Characters of what went wrong; a server that is none may have said anything."""
 DATA_FOLDER = ".meshwright"
 """Where `serve` keeps its data, the administrator's credentials among it."""
 
+_HOST = re.compile(r"[^\s\x00-\x20\x7f]+")
+_KEY_PART = re.compile(r"[!-~]+")
+"""What AWS's access keys, secrets and session tokens are made of: printable ASCII without a space."""
 _SIGNATURE_CODES = frozenset(
     {
         "IncompleteSignatureException",
@@ -91,7 +98,7 @@ def find_credentials(environ: Mapping[str, str], endpoint: str, folder: Path = P
     key_id, secret = environ.get("AWS_ACCESS_KEY_ID", ""), environ.get("AWS_SECRET_ACCESS_KEY", "")
     if key_id and secret:
         token = environ.get("AWS_SESSION_TOKEN") or None
-        return Credentials(key_id=key_id, secret=secret, token=token, source="AWS_ACCESS_KEY_ID")
+        return _sound(Credentials(key_id=key_id, secret=secret, token=token, source="AWS_ACCESS_KEY_ID"))
     if key_id or secret:
         lacking = "AWS_SECRET_ACCESS_KEY" if key_id else "AWS_ACCESS_KEY_ID"
         raise UsageError(f"{lacking} is not set although its other half is; set both, or neither to use a profile.")
@@ -157,14 +164,11 @@ class Client:
             )
             return Observed(state=state, revision=found["revision"], stacks=tuple(found["stacks"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise UnreachableError(
-                f"{self.endpoint} answered with a mesh that this version does not understand: {error}. "
-                "Are server and client of the same version?"
-            ) from error
+            raise self._misunderstood("a mesh", error) from error
 
     def status(self) -> dict[str, Any]:
         """The server, its stacks and its proxies."""
-        return self._asked("GET", "/status")
+        return self._asked("GET", "/status", shape=answers.Status)
 
     def apply(self, mesh: str, stack: str, request: ApplyRequest) -> dict[str, Any]:
         """Apply a stack's content or a plan: `changed` and the `release`.
@@ -172,7 +176,9 @@ class Client:
         Raises:
             RefusedError: it is stale, in conflict or invalid; nothing was changed.
         """
-        return self._asked("POST", f"{_of_stack(mesh, stack)}/releases", body=to_wire(_given(request)))
+        return self._asked(
+            "POST", f"{_of_stack(mesh, stack)}/releases", body=to_wire(_given(request)), shape=answers.Outcome
+        )
 
     def roll_back(self, mesh: str, stack: str, request: RollbackRequest) -> dict[str, Any]:
         """Restore an older release: `changed` and the `release`.
@@ -180,24 +186,27 @@ class Client:
         Raises:
             RefusedError: it cannot be restored; nothing was changed.
         """
-        return self._asked("POST", f"{_of_stack(mesh, stack)}/rollbacks", body=to_wire(_given(request)))
+        return self._asked(
+            "POST", f"{_of_stack(mesh, stack)}/rollbacks", body=to_wire(_given(request)), shape=answers.Outcome
+        )
 
     def releases(self, mesh: str, stack: str, limit: int = 100) -> dict[str, Any]:
         """A stack's releases, newest first."""
-        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases", {"limit": str(limit)})
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases", {"limit": str(limit)}, shape=answers.History)
 
     def release(self, mesh: str, stack: str, number: int) -> dict[str, Any]:
         """One release with its content."""
-        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases/{number}")
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases/{number}", shape=answers.Release)
 
     def drift(self, mesh: str, stack: str) -> dict[str, Any]:
         """Where the stack runs otherwise than its last release left it."""
-        return self._asked("GET", f"{_of_stack(mesh, stack)}/drift")
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/drift", shape=answers.Drift)
 
     def propagation(self, mesh: str, stack: str, number: int, wait: float = 0) -> dict[str, Any]:
         """How far a release has come, after at most `wait` seconds (30 are the most that a server waits)."""
         query = {"wait": f"{wait:.3f}"} if wait > 0 else {}
-        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases/{number}/propagation", query, patience=wait)
+        path = f"{_of_stack(mesh, stack)}/releases/{number}/propagation"
+        return self._asked("GET", path, query, patience=wait, shape=answers.Propagation)
 
     def _asked(
         self,
@@ -207,7 +216,9 @@ class Client:
         *,
         body: object = None,
         patience: float = 0,
+        shape: type[msgspec.Struct] | None = None,
     ) -> dict[str, Any]:
+        """The answer to one request, as it came; `shape` is what it must hold at least."""
         target = PREFIX + path + (f"?{urlencode(query)}" if query else "")
         payload = b"" if body is None else msgspec.json.encode(body)
         status, code, answer = self._sent(method, target, payload, self._timeout + patience)
@@ -222,7 +233,18 @@ class Client:
             )
         if status >= 400:
             raise self._refusal(status, code, found)
+        if shape is not None:
+            try:
+                msgspec.convert(found, shape)
+            except msgspec.ValidationError as error:
+                raise self._misunderstood(f"HTTP {status} to {method} {target}", error) from None
         return found
+
+    def _misunderstood(self, what: str, error: Exception) -> UnreachableError:
+        return UnreachableError(
+            f"{self.endpoint} answered with {what} that this version does not understand: {error}. "
+            "Are server and client of the same version?"
+        )
 
     def _sent(self, method: str, target: str, payload: bytes, timeout: float) -> tuple[int, str, bytes]:
         """Status, error code ("" for none) and body of the answer."""
@@ -233,9 +255,7 @@ class Client:
             answer = connection.getresponse()
             return answer.status, answer.headers.get("x-amzn-ErrorType", "").partition(":")[0], answer.read()
         except (OSError, http.client.HTTPException) as error:
-            reason = (
-                f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else str(error) or repr(error)
-            )
+            reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else _reason(error)
             hint = " Is `meshwright serve` running?" if is_loopback(self.endpoint) else ""
             raise UnreachableError(f"Cannot reach the control plane at {self.endpoint}: {reason}.{hint}") from error
         finally:
@@ -265,8 +285,10 @@ class Client:
                 f"(from {self._credentials.source}): {message}"
             )
         if code == "InvalidReleaseException":
-            found = from_wire(tuple[Diagnostic, ...], answer.get("diagnostics", []))
-            return InvalidReleaseError(message, found)
+            try:
+                return InvalidReleaseError(message, from_wire(tuple[Diagnostic, ...], answer.get("diagnostics", [])))
+            except ValueError as error:
+                return self._misunderstood("a refusal", error)
         ours: dict[str, type[MeshwrightError]] = {
             "RefusedException": RefusedError,
             "RevisionConflictException": RevisionConflictError,
@@ -280,7 +302,11 @@ class Client:
 
 def _given(request: ApplyRequest | RollbackRequest) -> dict[str, Any]:
     """The members that are set, so that an older server need not know the others."""
-    return {name: value for name, value in msgspec.structs.asdict(request).items() if value not in (None, "", False)}
+    return {
+        name: value
+        for name, value in msgspec.structs.asdict(request).items()
+        if value is not None and value != "" and value is not False
+    }
 
 
 def _address(endpoint: str) -> tuple[bool, str, int]:
@@ -289,9 +315,15 @@ def _address(endpoint: str) -> tuple[bool, str, int]:
         port = parts.port
     except ValueError as error:
         raise UsageError(f"The endpoint {endpoint!r} is not an address: {error}.") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.query or parts.username:
+    host, beside = parts.hostname or "", parts.path or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or beside:
         raise UsageError(f"The endpoint {endpoint!r} is not of the form http://HOST:PORT or https://HOST:PORT.")
-    return parts.scheme == "https", parts.hostname, port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme == "https", host, port or (443 if parts.scheme == "https" else 80)
+
+
+def _reason(error: Exception) -> str:
+    told = (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
+    return told if len(told) <= _MOST_TOLD else f"{told[:_MOST_TOLD]}…"
 
 
 def _of_stack(mesh: str, stack: str) -> str:
@@ -316,9 +348,22 @@ def _in_file(path: Path, profile: str) -> Credentials:
     section = dict(parser[profile]) if parser.has_section(profile) else {}
     if not section.get("aws_access_key_id") or not section.get("aws_secret_access_key"):
         raise UsageError(f"The credentials file {path} has no access key in profile {profile!r}.")
-    return Credentials(
+    found = Credentials(
         key_id=section["aws_access_key_id"],
         secret=section["aws_secret_access_key"],
         token=section.get("aws_session_token") or None,
         source=f"{path}, profile {profile}",
     )
+    return _sound(found)
+
+
+def _sound(found: Credentials) -> Credentials:
+    """`found`, unless a part of it holds what no header may hold, such as the line feed of a badly stored secret."""
+    parts = {"access key id": found.key_id, "secret access key": found.secret, "session token": found.token}
+    for name, part in parts.items():
+        if part is not None and not _KEY_PART.fullmatch(part):
+            raise UsageError(
+                f"The {name} (from {found.source}) holds a space, a line break or another character that none has. "
+                "Store it again without."
+            )
+    return found

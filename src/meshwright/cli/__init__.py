@@ -100,7 +100,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except MeshwrightError as error:
-        click.echo(f"Error: {_harmless(error)}", err=True)
+        click.echo(f"{_findings(error)}Error: {_harmless(error)}", err=True)
         code = error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
@@ -115,6 +115,19 @@ def main() -> None:
         )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _findings(error: MeshwrightError) -> str:
+    """What the server holds against a release, as `validate` would print it."""
+    from meshwright.cli.terminal import shows_colour
+    from meshwright.release.refusal import InvalidReleaseError
+    from meshwright.views import text
+    from meshwright.views.diagnostics import report
+
+    if not isinstance(error, InvalidReleaseError) or not error.diagnostics:
+        return ""
+    told = report({one.subject for one in error.diagnostics}, error.diagnostics)
+    return text.render(told, colour=shows_colour(sys.stderr))
 
 
 def _harmless(error: Exception) -> str:

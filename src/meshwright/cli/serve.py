@@ -108,13 +108,13 @@ def command(
 
 def _address(option: str, text: str) -> Address:
     host, separator, port = text.rpartition(":")
-    if not (separator and host and port.isdecimal() and int(port) < 65_536):
+    if not (separator and host and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 65_536):
         raise UsageError(f"{option} {text!r} is no address; write HOST:PORT, such as 127.0.0.1:9080")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _account(text: str) -> str:
-    if not re.fullmatch(r"\d{12}", text):
+    if not re.fullmatch(r"[0-9]{12}", text):
         raise UsageError(f"--account {text!r} is no AWS account; it takes 12 digits, such as 000000000000")
     return text
 

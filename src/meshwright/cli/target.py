@@ -110,7 +110,7 @@ def release_number(text: str, stack: str) -> int:
         UsageError: `text` is none of them, or is of another stack.
     """
     name, _, number = text.rpartition("#")
-    if not number.isdecimal() or len(number) > 15:
+    if not (number.isascii() and number.isdecimal()) or len(number) > 15 or int(number) < 1:
         raise UsageError(f"{text!r} is no release; write its number, such as 12 or {stack}#12.")
     if name not in {"", stack}:
         raise UsageError(f"{text!r} is a release of stack {name!r}, but the command is about {stack!r}; use --stack.")

@@ -147,7 +147,7 @@ def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Ite
             if not isinstance(value, bool):
                 yield Problem("MW001", path, f"expected true or false, found {_kind(value)} {_quoted(value)}")
         case inspect.IntType():
-            whole = isinstance(value, float) and value.is_integer()
+            whole = lax and isinstance(value, float) and value.is_integer()
             if isinstance(value, bool) or not (isinstance(value, int) or whole):
                 yield Problem("MW001", path, f"expected a whole number, found {_kind(value)} {_quoted(value)}")
             else:

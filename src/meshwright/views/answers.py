@@ -1,0 +1,138 @@
+"""The shapes of what our own endpoints answer, as far as a client reads them.
+
+The one rule: what the views show is declared here, so that an answer that lacks it is seen where it comes in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Change(msgspec.Struct):
+    """What a release did to one object."""
+
+    action: str
+    object: str
+
+
+class Release(msgspec.Struct):
+    """A release without its content."""
+
+    title: str
+    mesh: str
+    stack: str
+    number: int
+    revision: int
+    at: int
+    principal: str
+    kind: str
+    status: str
+    changes: list[Change]
+    restores: int | None
+    build: dict[str, Any] | None
+
+
+class Outcome(msgspec.Struct):
+    """What came of an apply or a rollback."""
+
+    changed: bool
+    release: Release | None
+
+
+class History(msgspec.Struct):
+    """A stack's releases."""
+
+    mesh: str
+    stack: str
+    releases: list[Release]
+
+
+class Author(msgspec.Struct):
+    """Who wrote an object last."""
+
+    principal: str
+    cause: str
+    revision: int
+    at: int
+
+
+class Field(msgspec.Struct):
+    """A field that differs."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+class Difference(msgspec.Struct):
+    """An object that does not run as its release left it."""
+
+    object: str
+    state: str
+    kind: str
+    fields: list[Field]
+    author: Author | None
+
+
+class Drift(msgspec.Struct):
+    """Where a stack runs otherwise than its last release left it."""
+
+    mesh: str
+    stack: str
+    release: str
+    differences: list[Difference]
+
+
+class Rejection(msgspec.Struct):
+    """What an Envoy said against resources, and the objects that these were made from."""
+
+    message: str
+    resources: list[str]
+    origins: list[str]
+
+
+class Rejecting(msgspec.Struct):
+    """A proxy that refused something."""
+
+    id: str
+    rejections: list[Rejection] = []
+
+
+class Propagation(msgspec.Struct):
+    """How far a release has come."""
+
+    revision: int
+    state: str
+    concerned: list[str]
+    acked: list[str]
+    pending: list[str]
+    rejected: list[Rejecting]
+
+
+class Proxy(Rejecting, kw_only=True):
+    """A connected proxy."""
+
+    node: str
+    state: str
+    acked_revision: int
+    target_revision: int
+    envoy_version: str
+
+
+class Stack(msgspec.Struct):
+    """A stack and its newest release."""
+
+    mesh: str
+    stack: str
+    release: Release | None
+
+
+class Status(msgspec.Struct):
+    """The server, its stacks and its proxies."""
+
+    version: str
+    revision: int
+    stacks: list[Stack]
+    proxies: list[Proxy]
