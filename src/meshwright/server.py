@@ -23,6 +23,8 @@ import uvicorn
 
 from meshwright.ads.server import AdsServer
 from meshwright.api.app import Services, build
+from meshwright.api.connection import BoundedConnection
+from meshwright.api.propagating import Propagating
 from meshwright.control import Control
 from meshwright.errors import StorageError, UsageError
 from meshwright.snapshot.build import build as build_snapshot
@@ -126,22 +128,25 @@ async def _api(store: Store, control: Control, settings: Settings, listening: so
         # In a thread: the disk takes milliseconds to make it durable, and proxies are served meanwhile.
         revision = await asyncio.to_thread(store.commit, expected, **members)
         control.publish(store.head())
+        if members.get("release") is not None:
+            propagating.follow(members["release"])
         return revision
 
-    app = build(
-        Services(
-            store=store,
-            commit=commit,
-            control=control,
-            now=_now,
-            uid=lambda: str(uuid.uuid4()),
-            account=settings.account,
-            region=settings.region,
-        )
+    services = Services(
+        store=store,
+        commit=commit,
+        control=control,
+        now=_now,
+        uid=lambda: str(uuid.uuid4()),
+        account=settings.account,
+        region=settings.region,
     )
+    propagating = Propagating(services)
+    propagating.resume()
     config = uvicorn.Config(
-        app,
-        http="httptools",
+        build(services),
+        http=BoundedConnection,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -155,6 +160,7 @@ async def _api(store: Store, control: Control, settings: Settings, listening: so
     finally:
         server.should_exit = True
         await serving
+        await propagating.close()
 
 
 class _Uvicorn(uvicorn.Server):

@@ -7,6 +7,7 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from meshwright.api.answers import ProtocolError
@@ -27,6 +28,8 @@ APPMESH_BODY_LIMIT = 1 << 20
 """Bytes of a request to the App Mesh API; its largest legal spec takes some 200 kB."""
 OUR_BODY_LIMIT = 32 << 20
 """Bytes of a request to our own endpoints: a change set of thousands of objects."""
+BODY_SECONDS = 60.0
+"""How long a body may take."""
 
 
 class Authentication:
@@ -42,12 +45,16 @@ class Authentication:
 
         Raises:
             SignatureError: nobody can be held to it.
-            ProtocolError: it is too large.
+            ProtocolError: it is too large, or too slow to come.
         """
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        body = await _body(scope, receive)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(scope, receive)
+        except TimeoutError:
+            raise _too_slow() from None
         if body is None:
             return
         key = self._signer(scope, body)
@@ -107,6 +114,11 @@ async def _body(scope: Scope, receive: Receive) -> bytes | None:
             raise _too_large(limit)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def _too_slow() -> ProtocolError:
+    text = f"The request's body did not come within {BODY_SECONDS:g} s."
+    return ProtocolError(text, "RequestTimeoutException", 408)
 
 
 def _too_large(limit: int) -> ProtocolError:

@@ -5,7 +5,6 @@ The one rule: the table `ENDPOINTS` is the whole of it; routes and the OpenAPI d
 
 from __future__ import annotations
 
-import asyncio
 import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ from starlette.routing import Route
 from meshwright import release
 from meshwright.api import applying, openapi
 from meshwright.api.answers import answer
+from meshwright.api.propagating import noted
 from meshwright.api.rolling_back import roll_back
 from meshwright.errors import (
     BadRequestException,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 PREFIX = "/meshwright/v1"
 LONGEST_WAIT = 30.0
 """Seconds that one request for a propagation may wait; a client that waits longer asks again."""
-OBSERVER = "control-plane"
-"""The principal of what the control plane notes on its own: that a release has propagated."""
 
 _STACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -132,7 +130,7 @@ async def get_release_propagation(services: Services, request: Request) -> Respo
     one = _release(services, request)
     found = await _propagation(services, request, one.revision)
     if found.state == "propagated":
-        one = await _propagated(services, one)
+        one = await noted(services, one)
     return answer({**to_wire(found), "release": one.title, "status": one.status})
 
 
@@ -309,26 +307,4 @@ async def _observed(services: Services, mesh: str, stack: str) -> Release | None
     if newest is None or newest.status is not Status.APPLIED:
         return newest
     done = services.control.propagation(newest.revision).state == "propagated"
-    return await _propagated(services, newest) if done else newest
-
-
-async def _propagated(services: Services, one: Release) -> Release:
-    """`one` with its propagation noted, if it is the stack's newest: proxies that took a newer one never had it."""
-    newest = next(iter(services.store.releases(one.mesh, one.stack, 1)), None)
-    if one.status is not Status.APPLIED or newest is None or newest.number != one.number:
-        return one
-    try:
-        # In a thread: another process's write may hold the database for seconds.
-        await asyncio.to_thread(
-            services.store.mark,
-            one.mesh,
-            one.stack,
-            one.number,
-            Status.PROPAGATED,
-            principal=OBSERVER,
-            at=services.now(),
-        )
-    except RefusedError:
-        # Another process moved it on between the read and the mark; what it says now is the truth.
-        return services.store.release(one.mesh, one.stack, one.number) or one
-    return msgspec.structs.replace(one, status=Status.PROPAGATED)
+    return await noted(services, newest) if done else newest
