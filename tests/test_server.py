@@ -18,12 +18,14 @@ import pytest
 
 from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
+from meshwright.api import authentication, connection
 from meshwright.errors import ServiceUnavailableException
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource
 from meshwright.release import ApplyRequest, Item
 from meshwright.remote import Client, find_credentials
+from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, Loopback
 from meshwright.store import sqlite
 from meshwright.trust.credentials import parse
@@ -137,6 +139,64 @@ async def test_it_stops_while_envoys_are_connected(tmp_path: Path) -> None:
             await client.hear()
             assert (await server.end())[0] == 0
             assert (await client.call.code()).value[0] == 0
+
+
+@contextlib.asynccontextmanager
+async def connected(folder: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A raw connection to the API of a control plane in this process."""
+    settings = Settings(listen=("127.0.0.1", 0), xds=("127.0.0.1", 0), data_dir=folder)
+    async with control_plane(settings) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(running.api.rpartition(":")[2]))
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+async def test_a_head_without_end_is_cut_off(tmp_path: Path) -> None:
+    """Before anybody asks for a signature: an endless header once cost all memory, and time squared."""
+    async with connected(tmp_path / "data") as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\nendless: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 400 ")
+        assert writer.transport.is_closing() or reader.at_eof()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HT"])
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand silent connections would keep everybody else out."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    async with connected(tmp_path / "data") as (reader, writer):
+        writer.write(said)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_a_request_may_take_longer_than_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit ends with the head; the next request on the connection has one of its own."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    async with connected(tmp_path / "data") as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST /v20190125/meshes HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{")
+            await asyncio.sleep(0.5)  # time itself is what is tested
+            writer.write(b"}")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert head.startswith(b"HTTP/1.1 403 ")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection would be held, and what has come of the body with it."""
+    monkeypatch.setattr(authentication, "BODY_SECONDS", 0.2)
+    async with connected(tmp_path / "data") as (reader, writer):
+        writer.write(b"PUT /v20190125/meshes HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 408 ")
 
 
 async def test_stopping_answers_whoever_still_waits(tmp_path: Path) -> None:
@@ -264,6 +324,8 @@ async def test_a_port_in_use_is_one_clear_message(tmp_path: Path, option: str) -
         (["--xds", "[::]:0"], "--insecure-listen-beyond-loopback"),
         (["--xds", "nonsense"], "--xds 'nonsense' is no address; write HOST:PORT"),
         (["--account", "12"], "--account '12' is no AWS account"),
+        (["--account", "\N{ARABIC-INDIC DIGIT ONE}" * 12], "is no AWS account"),
+        (["--listen", "127.0.0.1:\N{ARABIC-INDIC DIGIT NINE}"], "is no address; write HOST:PORT"),
         (["--database", "postgres://db"], "--database 'postgres://db' cannot be used"),
         (["--data-dir", __file__], "Cannot make the data directory"),
         (["--database", f"sqlite:///{__file__}"], "not a SQLite database"),
