@@ -8,6 +8,7 @@ from envoy_check import refusal
 from meshwright.errors import UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind, State
+from meshwright.proxy import check
 from meshwright.snapshot.blame import culprits
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import LISTENER, ROUTE, Redirect, Snapshot
@@ -16,8 +17,8 @@ from strategies import MESH, Wire, resource
 WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
 
 
-def built(match: Wire, logging: Wire | None = None) -> Snapshot:
-    """The snapshot of a node whose backend has two routes, the second with `match`."""
+def built(match: Wire, logging: Wire | None = None, bad: Wire | None = None) -> Snapshot:
+    """The snapshot of a node whose backend has two routes, the second with `match`, and a third if that is `bad`."""
     action = {"weightedTargets": [{"virtualNode": "n", "weight": 1}]}
     backends = [{"virtualService": {"virtualServiceName": "s.local"}}]
     listeners = [{"portMapping": {"port": 80, "protocol": "http"}}]
@@ -33,6 +34,9 @@ def built(match: Wire, logging: Wire | None = None) -> Snapshot:
             resource(Kind.ROUTE, "bad", {"httpRoute": {"match": match, "action": action}}, "r"),
         ]
     )
+    if bad is not None:
+        worse = {"httpRoute": {"match": bad, "action": action}}
+        state = state.put(resource(Kind.ROUTE, "worse", worse, "r"))
     return build(resolve(state), WEB, {}, Redirect())
 
 
@@ -46,6 +50,24 @@ def test_a_bad_regex_leads_to_its_route(regex: str, where: str) -> None:
     said = refusal([snapshot])
     assert said
     assert culprits(snapshot.of(ROUTE)["rds_egress_http_80"], said) == (Key(MESH, Kind.ROUTE, "bad", "r"),)
+
+
+@pytest.mark.envoy
+def test_what_envoy_prints_of_the_message_accuses_nobody() -> None:
+    """It prints all of it before some reasons, the innocent expressions included."""
+    innocent = {"name": "x", "match": {"regex": "[a-z]+"}}
+    snapshot = built({"prefix": "/", "headers": [innocent]}, bad={"prefix": "/a", "queryParameters": [{"name": ""}]})
+    said = refusal([snapshot])
+    assert "[a-z]+" in said
+    assert culprits(snapshot.of(ROUTE)["rds_egress_http_80"], said) == (Key(MESH, Kind.ROUTE, "worse", "r"),)
+    assert check.refusal(snapshot).startswith("Proto constraint validation failed (")
+
+
+@pytest.mark.parametrize("regex", [r"/\x{100}", "/a{30}{40}", "/(abcdefghij){100}"])
+def test_what_only_envoy_refuses_leads_to_its_route(regex: str) -> None:
+    """Judged on bytes and with a limit on the size, as a proxy that we start does."""
+    found = built({"path": {"regex": regex}}).of(ROUTE)["rds_egress_http_80"]
+    assert culprits(found, "some words") == (Key(MESH, Kind.ROUTE, "bad", "r"),)
 
 
 @pytest.mark.envoy

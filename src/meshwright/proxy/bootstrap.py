@@ -13,6 +13,7 @@ import msgspec
 
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.routing.expressions import PROGRAM_SIZE
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _runtime() -> Document:
     """App Mesh's proxies took regular expressions of up to 1,000 instructions, where Envoy alone stops at 100."""
     return {
         "layers": [
-            {"name": "meshwright", "static_layer": {"re2.max_program_size.error_level": 1000}},
+            {"name": "meshwright", "static_layer": {"re2.max_program_size.error_level": PROGRAM_SIZE}},
             {"name": "admin", "admin_layer": {}},
         ]
     }

@@ -16,9 +16,9 @@ from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.errors import MeshwrightError
 from meshwright.model.identity import Kind
 from meshwright.proxy.run import envoy_path, write
-from meshwright.rules.rejected_regex import PROGRAM_SIZE
+from meshwright.routing.expressions import PROGRAM_SIZE
 from meshwright.snapshot import messages
-from meshwright.snapshot.blame import culprits
+from meshwright.snapshot.blame import culprits, reason
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Redirect
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import EnvoyResource, Snapshot
 
+_STAMP = re.compile(r"^(\[[^\]]*\])+ ?(\[[^\]]*\] ?)*")
 SECONDS = 60
 """How long one Envoy may take to judge one proxy's configuration; it needs less than one."""
 
@@ -111,11 +112,10 @@ def _blamed(snapshot: Snapshot, words: str) -> tuple[Key, ...]:
 
 
 def _words(output: str, config: str) -> str:
-    """The reason in Envoy's log, without time, thread and file."""
-    lines = [line for line in output.splitlines() if "error initializing" in line or "critical" in line]
-    last = lines[-1] if lines else output.strip().rpartition("\n")[2]
-    last = re.sub(r"^(\[[^\]]*\])+ ?(\[[^\]]*\] ?)*", "", last)
-    return last.replace(f"error initializing configuration '{config}': ", "").strip()
+    """The reason in Envoy's log, without time, thread and file, and without the message that it prints before it."""
+    begin = f"error initializing configuration '{config}': "
+    said = output.rpartition(begin)[2] if begin in output else output.strip().rpartition("\n")[2]
+    return _STAMP.sub("", reason(said)).strip()
 
 
 def _as_dict(resource: EnvoyResource) -> dict[str, Any]:

@@ -37,11 +37,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import re2
-
 from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.routes import RouteSpec
+from meshwright.routing.expressions import PLAIN_PROGRAM_SIZE, PROGRAM_SIZE, program_size
 from meshwright.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -51,28 +50,16 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.matching import HttpPathMatch, HttpRouteHeader
 
-PROGRAM_SIZE = 1_000
-"""Instructions that a proxy takes when it is started as App Mesh starts it (`proxy.bootstrap`)."""
-PLAIN_PROGRAM_SIZE = 100
-"""Instructions that Envoy takes by itself: the default of `re2.max_program_size.error_level`.
-
-Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/type/matcher/v3/regex.proto
-"""
-
 _HARM = "Every Envoy that gets it would reject the whole route configuration."
 
 
 def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
     """One finding an expression."""
     del world
-    options = re2.Options()
-    # Envoy compiles for bytes; in UTF-8 mode a dot alone costs eight instructions.
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.log_errors = False
     for resource in graph.state:
         if isinstance(resource.spec, RouteSpec | GatewayRouteSpec):
             for path, expression in expressions(resource.spec):
-                verdict = judged(expression, options)
+                verdict = judged(expression)
                 if verdict is not None:
                     severity, fault, detail = verdict
                     yield Diagnostic(
@@ -95,16 +82,14 @@ def expressions(spec: RouteSpec | GatewayRouteSpec) -> Iterator[tuple[str, str]]
         yield from _of_headers(spec.grpc_route.match.metadata, "spec.grpcRoute.match.metadata")
 
 
-def judged(expression: str, options: re2.Options) -> tuple[Severity, str, str] | None:
+def judged(expression: str) -> tuple[Severity, str, str] | None:
     """Severity, fault and detail of an expression; None when Envoy takes it."""
     try:
-        size = re2.compile(expression.encode(), options).programsize
-    except re2.error as error:
-        reason = error.args[0]
-        words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        size = program_size(expression)
+    except ValueError as error:
         return (
             Severity.ERROR,
-            f"is not valid for Envoy: {words}",
+            f"is not valid for Envoy: {error}",
             f"{_HARM} RE2 has no look-around and no back-references.",
         )
     if size > PROGRAM_SIZE:

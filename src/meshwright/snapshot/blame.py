@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import re2
-
 from meshwright.model.identity import Kind
+from meshwright.routing.expressions import refused
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import ROUTE
 
@@ -26,25 +25,25 @@ _ROUTES = {Kind.ROUTE, Kind.GATEWAY_ROUTE, Kind.VIRTUAL_NODE}
 _PLACE = re.compile(r"VirtualHosts\[(\d+)\].*?Routes\[(\d+)\]", re.DOTALL)
 
 
+_VALIDATION = "Proto constraint validation failed"
+
+
+def reason(said: str) -> str:
+    """Envoy's words without the message that it prints before some of them, in which all texts occur."""
+    printed, found, rest = said.rpartition(f"\n: {_VALIDATION}")
+    return _VALIDATION + rest if printed and found else said
+
+
 def culprits(resource: EnvoyResource, said: str) -> tuple[Key, ...]:
     """The objects that most likely made Envoy reject `resource` with the words `said`.
 
-    Those whose regular expression RE2 refuses, else those of which a text occurs in the words, else the route at the
-    place that they count, else all origins, most specific first.
+    Those whose regular expression Envoy refuses, else those of which a text occurs in the words, else the route at
+    the place that they count, else all origins, most specific first.
     """
-    broken = [clue.origin for clue in resource.clues if clue.regex and _refused(clue.text)]
+    said = reason(said)
+    broken = [clue.origin for clue in resource.clues if clue.regex and refused(clue.text)]
     quoted = [clue.origin for clue in resource.clues if len(clue.text) >= _SHORTEST and clue.text in said]
     return tuple(dict.fromkeys(broken or quoted or _placed(resource, said))) or resource.origins
-
-
-def _refused(regex: str) -> bool:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(regex, options)
-    except re2.error:
-        return True
-    return False
 
 
 def _placed(resource: EnvoyResource, said: str) -> list[Key]:
