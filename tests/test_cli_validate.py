@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import sarif_shape
 from meshwright.rules import RULES
 from settings import ROOT
 
@@ -113,8 +114,8 @@ def test_every_format_is_alone_on_standard_output(tmp_path: Path) -> None:
         "line": 12,
         "column": 33,
     }
-    (result,) = json.loads(done["sarif"].stdout)["runs"][0]["results"]
-    assert result["ruleId"] == "MW102"
+    (result,) = sarif_shape.read(done["sarif"].stdout).results
+    assert result.rule_id == "MW102"
     (suite,) = ET.fromstring(done["junit"].stdout)  # noqa: S314 - our own output
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+import sarif_shape
 from meshwright.cli.terminal import shows_colour
 from meshwright.diagnostics import Diagnostic, Severity, Source
 from meshwright.rules import RULES
 from meshwright.views import junit, sarif, text
-from meshwright.views.diagnostics import as_json, report
+from meshwright.views.diagnostics import Report, as_json, report
 
 CART = "mesh/shop/virtualNode/cart"
 ERROR = Diagnostic(
@@ -144,6 +145,27 @@ def test_sarif_names_rule_level_file_and_line() -> None:
     (place,) = results["MW103"]["locations"]
     assert place["physicalLocation"] == {"artifactLocation": {"uri": "file:///abs/b.yaml"}}
     assert len({one["partialFingerprints"]["meshwright/v1"] for one in told["results"]}) == 4
+
+
+@pytest.mark.parametrize("told", [REPORT, HARMLESS, report([], [])], ids=["usual", "hostile", "nothing"])
+def test_sarif_holds_what_the_standard_allows_and_nothing_else(told: Report) -> None:
+    """Code hosts refuse the whole file for one member that does not fit."""
+    assert len(sarif_shape.read(sarif.render(told, tool_version="1.2.3")).results) == len(told.diagnostics)
+
+
+def test_sarif_names_a_file_whatever_it_is_called_and_makes_no_link() -> None:
+    """A backslash in a name is no slash."""
+    found = Diagnostic(
+        rule="MW002",
+        severity=Severity.ERROR,
+        summary="see [x](http://y)",
+        source=Source(file="a\\b c#?:%.yaml", line=1),
+    )
+    (one,) = sarif_shape.read(sarif.render(report([], [found]), tool_version="1")).results
+    physical = one.locations[0].physical_location
+    assert physical is not None
+    assert physical.artifact_location.uri == "a%5Cb%20c%23%3F%3A%25.yaml"
+    assert "](" not in one.message.text
 
 
 def test_a_finding_keeps_its_fingerprint_when_its_line_moves() -> None:

@@ -77,7 +77,7 @@ def _report_empty(paths: Sequence[Path], findings: Findings, *, grave: bool) -> 
     for path in paths:
         told = f"{path} holds no App Mesh definitions"
         detail = "Expected are requests of the API, CloudFormation templates or appmesh.k8s.aws/v1beta2 objects."
-        findings.add(EMPTY, str(path), (0, 0), told, detail, severity=severity)
+        findings.add(EMPTY, path.as_posix(), (0, 0), told, detail, severity=severity)
 
 
 class _Api(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ def _result(one: Diagnostic, places: dict[str, int]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": one.rule,
         "level": _LEVELS[one.severity],
-        "message": {"text": ". ".join(filter(None, (terminal(one.summary).rstrip("."), terminal(one.detail))))},
+        "message": {"text": _message(one)},
         "partialFingerprints": {"meshwright/v1": _fingerprint(one)},
     }
     if find(one.rule) is not None:
@@ -64,8 +64,14 @@ def _result(one: Diagnostic, places: dict[str, int]) -> dict[str, Any]:
     return result
 
 
+def _message(one: Diagnostic) -> str:
+    """Summary and detail; what would be a link in a plain text of SARIF (3.11.6) is none."""
+    text = ". ".join(filter(None, (terminal(one.summary).rstrip("."), terminal(one.detail))))
+    return text.replace("](", "] (")
+
+
 def _physical(source: Source) -> dict[str, Any]:
-    path = source.file.replace("\\", "/")
+    path = source.file
     uri = f"file://{quote(path)}" if path.startswith("/") else quote(path.removeprefix("./"))
     region = {"startLine": source.line, **({"startColumn": source.column} if source.column else {})}
     return {"artifactLocation": {"uri": uri}, **({"region": region} if source.line else {})}
