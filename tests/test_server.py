@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -84,10 +85,10 @@ async def served(folder: Path, xds: int = 0) -> AsyncIterator[Served]:
             await process.communicate()
 
 
-async def _start(command: list[str]) -> asyncio.subprocess.Process:
+async def _start(command: list[str], program: str = sys.executable) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     settings = {**os.environ, "GRPC_VERBOSITY": "NONE"}
-    return await asyncio.create_subprocess_exec(sys.executable, *command, stdout=pipe, stderr=pipe, env=settings)
+    return await asyncio.create_subprocess_exec(program, *command, stdout=pipe, stderr=pipe, env=settings)
 
 
 async def refused(command: list[str]) -> str:
@@ -301,10 +302,26 @@ async def test_it_hears_of_commits_by_other_processes(tmp_path: Path) -> None:
         await until(known)
 
 
+async def test_more_proxies_connect_than_the_usual_limit_of_open_files(tmp_path: Path) -> None:
+    """The soft limit is 1,024 on most systems; the hard one is what the operator decided."""
+    command = ("-c", 'ulimit -Sn 200; exec "$@"', "sh", sys.executable, *arguments(tmp_path / "data"))
+    process = await _start(list(command), "/bin/sh")
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 20)
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    process.terminate()
+    await process.communicate()
+    assert (soft, process.returncode) == (hard, 0)
+
+
 async def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
-    """Two would not hear of each other's proxies."""
+    """Two would not hear of each other's proxies, by whatever path they find the database."""
     async with served(tmp_path / "data"):
         assert "in use by another 'meshwright serve'" in await refused(arguments(tmp_path / "data"))
+        (tmp_path / "link").symlink_to(tmp_path / "data")
+        same = f"sqlite:///{tmp_path}/link/meshwright.db"
+        said = await refused(arguments(tmp_path / "other", 0, "--database", same))
+        assert "in use by another 'meshwright serve'" in said
 
 
 @pytest.mark.parametrize("option", ["--listen", "--xds"])

@@ -81,33 +81,34 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
     """A control plane that serves until the block ends; then it has stopped and its database is closed.
 
     Raises:
-        UsageError: an address cannot be listened on, or the data directory is another server's.
+        UsageError: an address cannot be listened on, or the database is another server's.
         StorageError: the data directory or the database cannot be used.
         RefusedError: the credentials file is another database's.
     """
     _require_loopback(settings)
-    path = prepare_directory(settings.data_dir)
-    with _alone(settings.data_dir), _listening(settings.listen) as listening:
-        store = sqlite.connect(settings.database or path)
-        try:
-            key = ensure_administrator(store, settings.data_dir, _now())
-            control = Control(_snapshot, _now)
-            control.publish(store.head())
-            async with _xds(control, settings.xds) as xds, _api(store, control, settings, listening):
-                following = asyncio.create_task(_follow(store, control))
-                try:
-                    yield Running(
-                        api=_url(settings.listen[0], listening.getsockname()[1]),
-                        xds=_join(settings.xds[0], xds),
-                        credentials=settings.data_dir / "credentials",
-                        created=key is not None,
-                        revision=control.revision,
-                    )
-                finally:
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
-        finally:
-            store.close()
+    own = prepare_directory(settings.data_dir)
+    database = (settings.database or own).resolve()
+    with (
+        _listening(settings.listen) as listening,
+        contextlib.closing(sqlite.connect(database)) as store,
+        _alone(database),
+    ):
+        key = ensure_administrator(store, settings.data_dir, _now())
+        control = Control(_snapshot, _now)
+        control.publish(store.head())
+        async with _xds(control, settings.xds) as xds, _api(store, control, settings, listening):
+            following = asyncio.create_task(_follow(store, control))
+            try:
+                yield Running(
+                    api=_url(settings.listen[0], listening.getsockname()[1]),
+                    xds=_join(settings.xds[0], xds),
+                    credentials=settings.data_dir / "credentials",
+                    created=key is not None,
+                    revision=control.revision,
+                )
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -190,20 +191,20 @@ def _now() -> int:
 
 
 @contextlib.contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory: two servers on one database would not hear of each other's proxies."""
-    path = data_dir / "serving.lock"
+def _alone(database: Path) -> Iterator[None]:
+    """Be the only server of a database: two would not hear of each other's proxies, and call theirs all there are."""
+    path = database.with_name(f"{database.name}.serving")
     try:
         file = path.open("a+")
     except OSError as error:
-        raise StorageError(f"Cannot write in the data directory {data_dir}: {error.strerror}.") from error
+        raise StorageError(f"Cannot write {path} beside the database: {error.strerror}.") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
-                f"The data directory {data_dir} is in use by another 'meshwright serve'. Stop it, or give this one a "
-                "--data-dir of its own."
+                f"The database {database} is in use by another 'meshwright serve'. Stop it, or give this one a "
+                "--data-dir of its own, or a --database."
             ) from None
         except OSError as error:
             raise StorageError(f"Cannot lock {path}: {error.strerror}.") from error

@@ -6,9 +6,11 @@ The one rule: machine output is one JSON line on standard output when everything
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
+import resource
 import signal
 import sys
 import time
@@ -28,6 +30,7 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 def serve(settings: Settings, *, as_json: bool) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     _log_to_stderr()
+    _allow_connections()
     uvloop.run(_serve(settings, as_json=as_json))
 
 
@@ -61,6 +64,13 @@ def _log_to_stderr() -> None:
     logs.setFormatter(_Logfmt())
     logging.basicConfig(level=logging.INFO, handlers=[logs])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets us have: each proxy is one, and the usual soft limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
