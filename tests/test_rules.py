@@ -17,8 +17,11 @@ from meshwright.documents import Loaded, LoadSettings, load
 from meshwright.documents.findings import CODES
 from meshwright.graph import resolve
 from meshwright.model import SPECS, Key, Kind, Resource, State, decode
+from meshwright.proxy.check import refusal
 from meshwright.rules import RULES, circular_dependency, rejected_regex
 from meshwright.rules.coverage import Paths, condition
+from meshwright.snapshot.build import build
+from meshwright.snapshot.resources import Redirect
 from settings import CASES, ROOT, examples
 
 if TYPE_CHECKING:
@@ -219,6 +222,25 @@ def test_an_expression_written_differently_is_the_same_set(paths: Paths) -> None
 def test_expressions_are_judged_as_the_real_envoy_judges_them(expression: str, tmp_path: Path) -> None:
     """Same engine, same mode, same limit: plain Envoy refuses exactly what is more than a remark or large."""
     assert (rejected_regex.judged(expression) is None) == envoy_takes(expression, tmp_path)
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize(
+    "text",
+    ["%%", "100%", "%START_TIME", "%START_TIME(%Y%%)%", "%REQ(A?B):5%", "%REQ(A)", "%%%", "%a%", "%PROTOCOL()%",
+     "%REQ(X)%:5%", "%DURATION%% ms", "%RESPONSE_CODE%%PROTOCOL%", "%REQ(a\n)%", "%PROTOCOL:x%"],
+)  # fmt: skip
+def test_log_formats_are_read_as_the_real_envoy_reads_them(text: str) -> None:
+    """What begins a command and what does not."""
+    spec = {
+        "logging": {"accessLog": {"file": {"path": "/dev/null", "format": {"text": text}}}},
+        "listeners": [{"portMapping": {"port": 80, "protocol": "http"}}],
+        "serviceDiscovery": {"dns": {"hostname": "n.local"}},
+    }
+    node = Resource(key=Key("m", Kind.VIRTUAL_NODE, "n"), spec=decode(SPECS[Kind.VIRTUAL_NODE], spec))
+    graph = resolve(State([node]))
+    found = [one for one in rules.audit(graph) if one.rule == "MW211"]
+    assert bool(found) == bool(refusal(build(graph, node.key, {}, Redirect())))
 
 
 def envoy_takes(expression: str, folder: Path) -> bool:

@@ -1,0 +1,162 @@
+r"""A text that Envoy would reject, though App Mesh takes it.
+
+## What it finds
+
+- Line breaks and NUL characters in the names of headers and gRPC metadata, in rewritten paths, in the path of a
+  health check and in a host name that health checks are sent to.
+- Query parameters without a name, or with one of more than 1,024 bytes.
+- An empty host name.
+- Access log formats with a `%` that begins no command. A percent sign itself is written `%%`. Whether Envoy knows
+  a command by its name is not judged here; `validate --envoy` asks Envoy.
+
+## Why it matters
+
+App Mesh does not look inside these texts, so the definition is accepted. Then every Envoy that is sent the resource
+rejects the whole of it and keeps the old one: later changes of its neighbours are lost too.
+
+## Example
+
+```yaml
+logging:
+  accessLog: {file: {path: /dev/stdout, format: {text: "%START_TIME %RESPONSE_CODE%\n"}}}
+```
+
+## Use instead
+
+```yaml
+logging:
+  accessLog: {file: {path: /dev/stdout, format: {text: "%START_TIME% %RESPONSE_CODE%\n"}}}
+```
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+from meshwright.diagnostics import Diagnostic, Severity
+from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRoute
+from meshwright.model.routes import RouteSpec
+from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
+from meshwright.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from meshwright.constraints import World
+    from meshwright.graph import Graph
+    from meshwright.model.matching import HttpQueryParameter, HttpRouteHeader
+    from meshwright.model.specs import Logging
+    from meshwright.model.state import Spec
+
+    Fault: TypeAlias = tuple[str, str]
+    """A wire path, and what is wrong there."""
+
+_LONGEST_PARAMETER = 1_024
+_SHOWN = 20
+"""Characters of a format that a finding quotes."""
+_COMMAND = re.compile(r"%%|%[A-Z0-9_]+(\(.*?\))?(:[0-9]+)?%")
+"""Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage"""
+
+
+def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
+    """One finding a text."""
+    del world
+    for resource in graph.state:
+        for path, fault in _faults(resource.spec):
+            yield Diagnostic(
+                rule=RULE.code,
+                severity=Severity.ERROR,
+                summary=fault,
+                detail="Every Envoy that gets it would reject the whole resource and keep its old one.",
+                subject=resource.key.path,
+                path=path,
+            )
+
+
+def _faults(spec: Spec) -> Iterator[Fault]:
+    match spec:
+        case RouteSpec() | GatewayRouteSpec():
+            for member, http in (("httpRoute", spec.http_route), ("http2Route", spec.http2_route)):
+                if http is not None:
+                    at = f"spec.{member}"
+                    yield from _names(http.match.headers, f"{at}.match.headers")
+                    yield from _parameters(http.match.query_parameters, f"{at}.match.queryParameters")
+                    yield from _rewrites(http, at) if isinstance(http, HttpGatewayRoute) else ()
+            if spec.grpc_route is not None:
+                yield from _names(spec.grpc_route.match.metadata, "spec.grpcRoute.match.metadata")
+        case VirtualNodeSpec():
+            yield from _node(spec)
+            yield from _formats(spec.logging)
+        case VirtualGatewaySpec():
+            yield from _formats(spec.logging)
+
+
+def _names(headers: Sequence[HttpRouteHeader] | None, at: str) -> Iterator[Fault]:
+    for index, header in enumerate(headers or ()):
+        yield from _broken(header.name, f"{at}[{index}].name")
+
+
+def _parameters(parameters: Sequence[HttpQueryParameter] | None, at: str) -> Iterator[Fault]:
+    for index, parameter in enumerate(parameters or ()):
+        size = len(parameter.name.encode())
+        if not size:
+            yield f"{at}[{index}].name", "A query parameter must have a name"
+        elif size > _LONGEST_PARAMETER:
+            yield (
+                f"{at}[{index}].name",
+                f"The query parameter's name has {size} bytes; Envoy takes {_LONGEST_PARAMETER}",
+            )
+
+
+def _rewrites(route: HttpGatewayRoute, at: str) -> Iterator[Fault]:
+    rewrite = route.action.rewrite
+    if rewrite is not None and rewrite.path is not None and rewrite.path.exact is not None:
+        yield from _broken(rewrite.path.exact, f"{at}.action.rewrite.path.exact")
+    if rewrite is not None and rewrite.prefix is not None and rewrite.prefix.value is not None:
+        yield from _broken(rewrite.prefix.value, f"{at}.action.rewrite.prefix.value")
+
+
+def _node(spec: VirtualNodeSpec) -> Iterator[Fault]:
+    dns = spec.service_discovery.dns if spec.service_discovery else None
+    checked = False
+    for index, listener in enumerate(spec.listeners or ()):
+        check = listener.health_check
+        if check is not None and check.protocol in {"http", "http2"}:
+            checked = True
+            yield from _broken(check.path or "", f"spec.listeners[{index}].healthCheck.path")
+    if dns is not None and not dns.hostname:
+        yield "spec.serviceDiscovery.dns.hostname", "A host name cannot be empty"
+    elif dns is not None and checked:
+        yield from _broken(dns.hostname, "spec.serviceDiscovery.dns.hostname")
+
+
+def _formats(logging: Logging | None) -> Iterator[Fault]:
+    file = logging.access_log.file if logging and logging.access_log else None
+    if file is None or file.format is None:
+        return
+    at = "spec.logging.accessLog.file.format"
+    texts = [(f"{at}.json[{index}].value", one.value) for index, one in enumerate(file.format.json or ())]
+    texts += [(f"{at}.text", file.format.text)] if file.format.text is not None else []
+    for path, text in texts:
+        if stray := _stray(text):
+            yield path, f"The access log's format has a % that begins no command, at {stray!r}; write %NAME%, or %%"
+
+
+def _stray(text: str) -> str:
+    """What follows the first `%` that begins no command, as Envoy reads: from left to right; "" when all do."""
+    at = text.find("%")
+    while at >= 0:
+        command = _COMMAND.match(text, at)
+        if command is None:
+            return text[at : at + _SHOWN]
+        at = text.find("%", command.end())
+    return ""
+
+
+def _broken(text: str, at: str) -> Iterator[Fault]:
+    if any(one in text for one in "\0\r\n"):
+        yield at, f"{text!r} holds a line break or a NUL character"
+
+
+RULE = Rule(code="MW211", name="rejected-text", severity=Severity.ERROR, page=__doc__.strip(), search=search)
