@@ -15,7 +15,7 @@ not what requests meet. Envoy checks more than App Mesh does, such as the format
 ```yaml
 logging:
   accessLog:
-    file: {path: /dev/stdout, format: {text: "%REQ(:path"}}   # the bracket is not closed
+    file: {path: /dev/stdout, format: {text: "%REQUEST(:path)%\n"}}   # no such command
 ```
 
 ## Use instead
