@@ -46,6 +46,22 @@ def test_the_string_false_is_no_pull_request() -> None:
     assert found.pull_request == ""
 
 
+def test_a_branch_called_false_is_a_branch() -> None:
+    """Only where Travis says so does the string mean nothing; as a marker it means no."""
+    found = claimed({**TRAVIS, "TRAVIS_BRANCH": "false"})
+    assert found is not None
+    assert found.branch == "false"
+    assert claimed({**TRAVIS, "TRAVIS": "false"}) is None
+
+
+def test_values_that_anybody_may_have_chosen_are_kept_in_bounds() -> None:
+    """Not UTF-8, or of any length: the release is made all the same."""
+    found = claimed({**TRAVIS, "TRAVIS_BRANCH": "a\udcffb", "TRAVIS_TAG": "", "TRAVIS_COMMIT": "1" * 100_000})
+    assert found is not None
+    assert found.branch == "a?b"
+    assert len(found.commit) == 1024
+
+
 def test_a_travis_pull_request_is_known_by_its_head_not_by_the_made_up_merge() -> None:
     """TRAVIS_COMMIT of a pull request is a commit that nobody pushed."""
     found = claimed(

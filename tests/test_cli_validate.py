@@ -6,16 +6,13 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import sarif_shape
 from meshwright.rules import RULES
 from settings import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NODE = """meshName: m
 virtualNodeName: cart
@@ -77,6 +74,44 @@ def test_a_part_of_a_mesh_may_refer_to_what_lies_elsewhere(tmp_path: Path) -> No
     assert run("validate", part, "--fail-on", "warning").returncode == 1
     assert run("validate", part, "--whole").returncode == 1
     assert run("validate", whole, "--part").returncode == 0
+
+
+def test_what_is_not_utf_8_on_the_command_line_is_refused(tmp_path: Path) -> None:
+    """One line that names it."""
+    done = run("validate", written(tmp_path, NODE), "--parameter", "A=\udcff")
+    assert (done.returncode, done.stderr) == (2, "Error: --parameter 'A=\\udcff' is not UTF-8.\n")
+
+
+def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And JSON stays JSON."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    broken = written(tmp_path, MESH + NODE.replace("8080", "\u00e9"), "\u00e9.yaml")
+    done = subprocess.run(
+        [sys.executable, "-m", "meshwright.cli", "validate", broken, "--format", "json"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout.decode("utf-8"))["diagnostics"][0]["source"]["file"] == str(broken)
+
+
+def test_a_working_directory_that_is_gone_and_a_full_disk_are_told(tmp_path: Path) -> None:
+    """Neither is a fault of ours."""
+    path, gone = written(tmp_path, NODE), tmp_path / "gone"
+    gone.mkdir()
+    call = f'rmdir "{gone}"; exec {sys.executable} -m meshwright.cli validate "{path}"'
+    done = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False, cwd=gone)
+    assert (done.returncode, done.stderr.partition(";")[0]) == (2, "Error: The working directory is gone")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "meshwright.cli", "validate", path],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.partition(":")[0]) == (2, "Error")
+    assert "no space is left" in done.stderr
 
 
 def test_a_path_in_a_message_steers_no_terminal() -> None:

@@ -1,7 +1,7 @@
 """Which build this job says that it is, from its environment: claimed, verified by nobody.
 
-The one rule: an unset value and an empty one are the same, and so is Travis CI's string `false`, because Travis
-exports every variable, the ones without a value as "".
+The one rule: an unset value and an empty one are the same, because Travis CI exports every variable, the ones without
+a value as "". Values are anybody's: cut to a length, and what is not UTF-8 replaced.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+_LONGEST = 1024
+"""Characters of one value that are kept; no reference, commit or address is as long."""
+
+
 def claimed(environ: Mapping[str, str]) -> Build | None:
     """The build metadata of the CI service that `environ` speaks of; None on a laptop.
 
@@ -24,16 +28,16 @@ def claimed(environ: Mapping[str, str]) -> Build | None:
 
     def value(name: str) -> str:
         text = environ.get(name, "").strip()
-        return "" if text == "false" else text
+        return text.encode("utf-8", "replace").decode()[:_LONGEST]
 
     for marker, reader in (("TRAVIS", _travis), ("GITHUB_ACTIONS", _github), ("GITLAB_CI", _gitlab)):
-        if value(marker):
+        if value(marker) not in {"", "false"}:
             return reader(value)
     return None
 
 
 def _travis(value: Callable[[str], str]) -> Build:
-    tag = value("TRAVIS_TAG")
+    tag, pull_request = value("TRAVIS_TAG"), value("TRAVIS_PULL_REQUEST")
     return Build(
         ci="travis",
         repository=value("TRAVIS_REPO_SLUG"),
@@ -43,7 +47,7 @@ def _travis(value: Callable[[str], str]) -> Build:
         # On a pull request TRAVIS_COMMIT is the merge that Travis made up; what people pushed is the head.
         commit=value("TRAVIS_PULL_REQUEST_SHA") or value("TRAVIS_COMMIT"),
         event=value("TRAVIS_EVENT_TYPE"),
-        pull_request=value("TRAVIS_PULL_REQUEST"),
+        pull_request="" if pull_request == "false" else pull_request,
         build_id=value("TRAVIS_BUILD_ID"),
         build_number=value("TRAVIS_BUILD_NUMBER"),
         job_id=value("TRAVIS_JOB_ID"),

@@ -5,7 +5,9 @@ Commands are imported when they are called, so that a command without network st
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -90,7 +92,10 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and leave with its exit code; output is UTF-8 whatever the locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -108,13 +113,16 @@ def main() -> None:
     except Exception as error:
         if "--verbose" in sys.argv:
             raise
-        click.echo(
-            f"Error: internal error: {type(error).__name__}: {_harmless(error)}. This is a bug in Meshwright; "
-            "run again with --verbose for the traceback.",
-            err=True,
-        )
+        click.echo(f"Error: {_unforeseen(error)}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The output cannot be written: no space is left on the device."
+    told = f"internal error: {type(error).__name__}: {_harmless(error)}. This is a bug in Meshwright"
+    return f"{told}; run again with --verbose for the traceback."
 
 
 def _findings(error: MeshwrightError) -> str:

@@ -45,8 +45,19 @@ def loaded(chosen: Project, paths: Sequence[Path], parameters: Iterable[str] = (
     return load(wanted, msgspec.structs.replace(settings, mesh=mesh) if mesh else settings)
 
 
+def refuse_bytes(name: str, text: str) -> None:
+    """Raise when `text`, given as `name`, was not UTF-8 on the command line or in the environment.
+
+    Raises:
+        UsageError: always then.
+    """
+    if not text.isascii() and any("\udc80" <= one <= "\udcff" for one in text):
+        raise UsageError(f"{name} {text!r} is not UTF-8.")
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not key or not separator:
         raise UsageError(f"--parameter {text!r} is not KEY=VALUE, such as EnvironmentName=staging")
+    refuse_bytes("--parameter", text)
     return key, value

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from meshwright.cli.definitions import project
+from meshwright.cli.definitions import project, refuse_bytes
 from meshwright.documents.settings import FILE_NAME, Project
 from meshwright.errors import UsageError
 from meshwright.remote import Client, find_credentials
@@ -90,6 +90,9 @@ def resolve(
         UsageError: the configuration cannot mean anything.
     """
     chosen = project(options, paths)
+    mesh, stack = mesh or environ.get("MESHWRIGHT_MESH"), stack or environ.get("MESHWRIGHT_STACK")
+    for name, given in (("--mesh", mesh), ("--stack", stack)):
+        refuse_bytes(name, given or "")
     return Target(
         project=chosen,
         endpoint=options.get("endpoint")
@@ -97,8 +100,8 @@ def resolve(
         or environ.get("AWS_ENDPOINT_URL_APP_MESH")
         or DEFAULT_ENDPOINT,
         region=chosen.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
-        mesh=mesh or environ.get("MESHWRIGHT_MESH") or chosen.mesh,
-        stack=stack or environ.get("MESHWRIGHT_STACK") or chosen.stack,
+        mesh=mesh or chosen.mesh,
+        stack=stack or chosen.stack,
         quiet=bool(options.get("quiet")),
     )
 

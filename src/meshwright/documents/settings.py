@@ -98,7 +98,10 @@ def find_project(paths: Sequence[Path]) -> Path | None:
 
 
 def _nearest(path: Path) -> Path | None:
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The working directory is gone; run this in one that is there.") from None
     folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 - is_dir() raises for a name too long
     while not os.path.isfile(folder / FILE_NAME):  # noqa: PTH113 - as above
         above = Path(os.path.abspath(folder)).parent  # noqa: PTH100 - resolve() would leave the tree by a link
