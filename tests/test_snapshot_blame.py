@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from envoy_check import refusal
+from envoys import envoy, until
+from handmade import NODE, cluster, endpoints, listener
 from meshwright.errors import UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind, State
@@ -12,7 +16,11 @@ from meshwright.proxy import check
 from meshwright.snapshot.blame import culprits
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import LISTENER, ROUTE, Redirect, Snapshot
+from stage import staged
 from strategies import MESH, Wire, resource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
 
@@ -61,6 +69,23 @@ def test_what_envoy_prints_of_the_message_accuses_nobody() -> None:
     assert "[a-z]+" in said
     assert culprits(snapshot.of(ROUTE)["rds_egress_http_80"], said) == (Key(MESH, Kind.ROUTE, "worse", "r"),)
     assert check.refusal(snapshot).startswith("Proto constraint validation failed (")
+
+
+@pytest.mark.envoy
+async def test_a_rejection_over_the_stream_is_shown_by_its_reason_alone(tmp_path: Path) -> None:
+    """Not behind the whole of what was rejected; where Envoy cut the reason off, that is said."""
+    bad = built({"prefix": "/", "queryParameters": [{"name": ""}]}).of(ROUTE)["rds_egress_http_80"]
+    headers = [{"name": f"x-{'y' * 40}", "match": {"exact": "z" * 255}}] * 10
+    long = built({"prefix": "/", "headers": headers, "queryParameters": [{"name": ""}]})
+    for number, refused in enumerate((bad, long.of(ROUTE)["rds_egress_http_80"])):
+        resources = (cluster("cds_egress_m_n_http_80"), endpoints("cds_egress_m_n_http_80", 9))
+        entrance = listener("l", "127.0.0.1", 0, refused.name)
+        async with staged(*resources, entrance, refused) as stage:
+            async with envoy(tmp_path, NODE, stage.port, instance=f"{number}"):
+                await until(lambda at=stage: any(one.rejections for one in at.control.statuses()))
+            ((said,),) = ([one.message for one in proxy.rejections] for proxy in stage.control.statuses())
+            assert said.startswith("Proto constraint validation failed")
+            assert len(said) < 1_000
 
 
 @pytest.mark.parametrize("regex", [r"/\x{100}", "/a{30}{40}", "/(abcdefghij){100}"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from meshwright.control.standing import Proxy, ProxyStatus, Rejection
-from meshwright.snapshot.blame import culprits
+from meshwright.snapshot.blame import culprits, reason
 from meshwright.snapshot.resources import Loopback, Placement, Snapshot
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Delivery:
         if self._group.failure:
             names.add(_BUILD)
         self._behind = {name: self._behind.get(name, self._control.revision) for name in names}
-        words = {(url, name): message for url, some in refused.items() for name, message in some.items()}
+        words = {(url, name): reason(message) for url, some in refused.items() for name, message in some.items()}
         self._rejected = {name: self._rejection(name, message) for name, message in words.items()}
         self._control.moved(self)
 
@@ -163,6 +163,7 @@ class Group:
 
     def renew(self, snapshot: Snapshot, within: frozenset[Key], revision: int) -> None:
         """There is a new snapshot: offer it to every member if it differs."""
+        snapshot = _sharing(self.snapshot, snapshot)
         names = _difference(self.snapshot, snapshot)
         mended = self.failure is not None
         self.snapshot, self.reach = snapshot, within
@@ -202,6 +203,12 @@ def _names(snapshot: Snapshot) -> frozenset[_Name]:
 def _difference(before: Snapshot, after: Snapshot) -> frozenset[_Name]:
     names = _names(before) | _names(after)
     return frozenset((url, name) for url, name in names if _version(before, url, name) != _version(after, url, name))
+
+
+def _sharing(before: Snapshot, after: Snapshot) -> Snapshot:
+    """`after` with the very mappings of `before` where they are equal, so that streams see what did not change."""
+    same = {url: before.of(url) for url, some in after.resources.items() if before.of(url) == some}
+    return msgspec.structs.replace(after, resources={**after.resources, **same})
 
 
 def _version(snapshot: Snapshot, url: str, name: str) -> str | None:

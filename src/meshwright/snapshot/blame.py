@@ -25,13 +25,14 @@ _ROUTES = {Kind.ROUTE, Kind.GATEWAY_ROUTE, Kind.VIRTUAL_NODE}
 _PLACE = re.compile(r"VirtualHosts\[(\d+)\].*?Routes\[(\d+)\]", re.DOTALL)
 
 
-_VALIDATION = "Proto constraint validation failed"
+_PRINTED = re.compile(r"goo\.gle/debug\w+\s*\n.*?(?:\n: (?=Proto constraint validation failed)|\Z)", re.DOTALL)
+_CUT = "Proto constraint validation failed, for a reason that Envoy cut off"
+"""Envoy sends 4,096 characters of a rejection, and prints before it writes why."""
 
 
 def reason(said: str) -> str:
-    """Envoy's words without the message that it prints before some of them, in which all texts occur."""
-    printed, found, rest = said.rpartition(f"\n: {_VALIDATION}")
-    return _VALIDATION + rest if printed and found else said
+    """Envoy's words without the messages that it prints before some of them, in which innocent texts occur."""
+    return _PRINTED.sub("", said).strip() or _CUT
 
 
 def culprits(resource: EnvoyResource, said: str) -> tuple[Key, ...]:
