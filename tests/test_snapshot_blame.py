@@ -83,7 +83,7 @@ async def test_a_rejection_over_the_stream_is_shown_by_its_reason_alone(tmp_path
         async with staged(*resources, entrance, refused) as stage:
             async with envoy(tmp_path, NODE, stage.port, instance=f"{number}"):
                 await until(lambda at=stage: any(one.rejections for one in at.control.statuses()))
-            ((said,),) = ([one.message for one in proxy.rejections] for proxy in stage.control.statuses())
+                ((said,),) = ([one.message for one in proxy.rejections] for proxy in stage.control.statuses())
             assert said.startswith("Proto constraint validation failed")
             assert len(said) < 1_000
 
