@@ -163,7 +163,6 @@ class Group:
 
     def renew(self, snapshot: Snapshot, within: frozenset[Key], revision: int) -> None:
         """There is a new snapshot: offer it to every member if it differs."""
-        snapshot = _sharing(self.snapshot, snapshot)
         names = _difference(self.snapshot, snapshot)
         mended = self.failure is not None
         self.snapshot, self.reach = snapshot, within
@@ -203,12 +202,6 @@ def _names(snapshot: Snapshot) -> frozenset[_Name]:
 def _difference(before: Snapshot, after: Snapshot) -> frozenset[_Name]:
     names = _names(before) | _names(after)
     return frozenset((url, name) for url, name in names if _version(before, url, name) != _version(after, url, name))
-
-
-def _sharing(before: Snapshot, after: Snapshot) -> Snapshot:
-    """`after` with the very mappings of `before` where they are equal, so that streams see what did not change."""
-    same = {url: before.of(url) for url, some in after.resources.items() if before.of(url) == some}
-    return msgspec.structs.replace(after, resources={**after.resources, **same})
 
 
 def _version(snapshot: Snapshot, url: str, name: str) -> str | None:
