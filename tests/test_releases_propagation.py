@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ads_client import AdsClient
+from meshwright.model.identity import Key
 from meshwright.release import ApplyRequest, Item, RollbackRequest
 from meshwright.remote import Client, find_credentials
 from meshwright.server import Running, Settings, control_plane
@@ -94,6 +95,19 @@ async def test_a_proxy_that_a_release_does_not_concern_is_not_waited_for(plane: 
         await plane.apply(*CONTENT, node("nobody-calls-me"))
         found = await plane.ask("propagation", 2, 5.0)
         assert (found["state"], found["concerned"]) == ("propagated", [])
+
+
+async def test_a_proxy_of_another_mesh_says_nothing_about_a_release(plane: Plane) -> None:
+    """Nobody has taken it, so it is not known to be good."""
+    await plane.apply(*CONTENT)
+    other = (Item(key=Key.of_mesh("n"), spec={}),)
+    async with plane.proxy():
+        await asyncio.to_thread(plane.client.apply, "n", "other", ApplyRequest(resources=other))
+        for seconds in (0.0, 5.0):
+            found = await asyncio.to_thread(plane.client.propagation, "n", "other", 1, seconds)
+            assert (found["state"], found["status"]) == ("no-proxies", "applied")
+        listed = await asyncio.to_thread(plane.client.releases, "n", "other")
+        assert [one["status"] for one in listed["releases"]] == ["applied"]
 
 
 async def test_a_rejection_comes_with_the_proxys_words_and_the_objects_that_it_came_from(plane: Plane) -> None:

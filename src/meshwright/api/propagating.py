@@ -66,7 +66,7 @@ class Propagating:
 
     async def _until_propagated(self, one: Release) -> None:
         while True:
-            found = await self._services.control.wait(one.revision, _PATIENCE)
+            found = await self._services.control.wait(one.revision, _PATIENCE, one.mesh)
             if found.state == "propagated":
                 try:
                     await noted(self._services, one)

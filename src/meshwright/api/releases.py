@@ -128,7 +128,7 @@ async def get_release(services: Services, request: Request) -> Response:
 async def get_release_propagation(services: Services, request: Request) -> Response:
     """How far a release has come; with `wait`, only when that is decided or after so many seconds (at most 30)."""
     one = _release(services, request)
-    found = await _propagation(services, request, one.revision)
+    found = await _propagation(services, request, one.revision, one.mesh)
     if found.state == "propagated":
         one = await noted(services, one)
     return answer({**to_wire(found), "release": one.title, "status": one.status})
@@ -296,9 +296,9 @@ def _release(services: Services, request: Request) -> Release:
     return found
 
 
-async def _propagation(services: Services, request: Request, revision: int) -> Propagation:
-    seconds = _number(request, "wait", 0, 0, LONGEST_WAIT)
-    return await services.control.wait(revision, seconds) if seconds else services.control.propagation(revision)
+async def _propagation(services: Services, request: Request, revision: int, mesh: str = "") -> Propagation:
+    seconds, control = _number(request, "wait", 0, 0, LONGEST_WAIT), services.control
+    return await control.wait(revision, seconds, mesh) if seconds else control.propagation(revision, mesh)
 
 
 async def _observed(services: Services, mesh: str, stack: str) -> Release | None:
@@ -306,5 +306,5 @@ async def _observed(services: Services, mesh: str, stack: str) -> Release | None
     newest = next(iter(services.store.releases(mesh, stack, 1)), None)
     if newest is None or newest.status is not Status.APPLIED:
         return newest
-    done = services.control.propagation(newest.revision).state == "propagated"
+    done = services.control.propagation(newest.revision, newest.mesh).state == "propagated"
     return await noted(services, newest) if done else newest

@@ -123,15 +123,16 @@ class Control:
         """Every connected proxy, by id."""
         return tuple(self._deliveries[one].status() for one in sorted(self._deliveries))
 
-    def propagation(self, revision: int) -> Propagation:
-        """How far `revision` has come."""
-        if not self._deliveries:
+    def propagation(self, revision: int, mesh: str = "") -> Propagation:
+        """How far `revision` has come; with `mesh`, among its proxies only: those of others say nothing about it."""
+        deliveries = {one: it for one, it in self._deliveries.items() if mesh in {"", it.proxy.node.mesh}}
+        if not deliveries:
             return Propagation(revision=revision, state="no-proxies")
         if revision > self.revision:
             return Propagation(revision=revision, state="pending")
-        verdicts = {one: self._deliveries[one].verdict(revision) for one in sorted(self._deliveries)}
+        verdicts = {one: deliveries[one].verdict(revision) for one in sorted(deliveries)}
         pending = tuple(one for one, verdict in verdicts.items() if verdict == "pending")
-        rejected = tuple(self._deliveries[one].status() for one, verdict in verdicts.items() if verdict == "rejected")
+        rejected = tuple(deliveries[one].status() for one, verdict in verdicts.items() if verdict == "rejected")
         return Propagation(
             revision=revision,
             state="rejected" if rejected else "pending" if pending else "propagated",
@@ -141,11 +142,11 @@ class Control:
             rejected=rejected,
         )
 
-    async def wait(self, revision: int, timeout: float) -> Propagation:  # noqa: ASYNC109 - the caller gets an answer, not an exception
+    async def wait(self, revision: int, timeout: float, mesh: str = "") -> Propagation:  # noqa: ASYNC109 - the caller gets an answer, not an exception
         """Wait until every proxy that `revision` concerns has it, one rejects it, or `timeout` seconds are over."""
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
-            found = self.propagation(revision)
+            found = self.propagation(revision, mesh)
             left = deadline - asyncio.get_running_loop().time()
             if found.state != "pending" or left <= 0:
                 return found
@@ -154,7 +155,7 @@ class Control:
             try:
                 await asyncio.wait_for(waiter.woken.wait(), left)
             except TimeoutError:
-                return self.propagation(revision)
+                return self.propagation(revision, mesh)
             finally:
                 self._waiters.discard(waiter)
 

@@ -112,7 +112,7 @@ def moment(at: int) -> str:
 
 def _rejections(proxy: Document) -> Iterator[str]:
     for one in proxy.get("rejections", ()):
-        yield f"  rejected by {terminal(proxy['id'])}: {terminal(one['message'])}"
+        yield f"  rejected by {terminal(proxy['id'])}: {terminal(one['message'].strip())}"
         resources = ", ".join(terminal(name) for name in one["resources"])
         origins = ", ".join(terminal(name) for name in one["origins"])
         yield f"      {resources or 'its snapshot'}, made from {origins or 'objects that are gone'}"
