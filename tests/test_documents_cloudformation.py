@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from meshwright.diagnostics import Severity
 from meshwright.documents import Loaded, LoadSettings, load
 
 if TYPE_CHECKING:
@@ -152,6 +153,25 @@ def test_conditions_that_depend_on_each_other_are_found(tmp_path: Path) -> None:
     found = loaded(tmp_path, {"Resources": resources, "Conditions": conditions})
     assert [one.summary for one in found.diagnostics] == ["the condition 'A' depends on itself"]
     assert len(found.state) == 0
+
+
+def test_what_a_loop_or_a_transform_would_make_is_not_passed_over(tmp_path: Path) -> None:
+    """Or a release would delete it; loops over resources of others do not matter."""
+    made = {"S${x}": service("s")}
+    loops = {
+        "Fn::ForEach::One": ["x", ["a"], made],
+        "Fn::ForEach::Two": ["x", ["a"], {"Fn::ForEach::Deep": ["y", ["b"], made]}],
+        "Fn::ForEach::Other": ["x", ["a"], {"T${x}": {"Type": "AWS::SNS::Topic"}}],
+    }
+    found = loaded(tmp_path, {"Resources": loops})
+    assert [one.summary.split(" is a loop")[0] for one in found.diagnostics] == [
+        "Fn::ForEach::One",
+        "Fn::ForEach::Two",
+    ]
+    assert {one.severity for one in found.diagnostics} == {Severity.ERROR}
+    include = {"Name": "AWS::Include", "Parameters": {"Location": "s3://bucket/more.yaml"}}
+    found = loaded(tmp_path, {"Resources": {"S": service("s"), "Fn::Transform": include}})
+    assert [(one.rule, one.severity) for one in found.diagnostics] == [("MW014", Severity.WARNING)]
 
 
 def test_a_mesh_left_out_is_the_settings_mesh(tmp_path: Path) -> None:

@@ -44,9 +44,11 @@ _NAMING = frozenset({*(kind.name_field for kind in Kind), "virtualNode"})
 
 
 def recognises(value: Any) -> bool:
-    """Whether `value` is a template with at least one App Mesh resource."""
+    """Whether `value` is a template with at least one App Mesh resource, or one that a loop would make."""
     resources = value.get("Resources") if isinstance(value, Table) else None
-    return isinstance(resources, Table) and any(_is_ours(one) for one in resources.values())
+    return isinstance(resources, Table) and any(
+        _is_ours(one) or _makes_ours(name, one) for name, one in resources.items()
+    )
 
 
 def _is_ours(resource: Any) -> bool:
@@ -54,14 +56,32 @@ def _is_ours(resource: Any) -> bool:
     return isinstance(kind, str) and kind.startswith(PREFIX)
 
 
+def _makes_ours(name: str, loop: Any) -> bool:
+    """Whether a loop in the place of a resource would make one of ours, itself or by a loop in it.
+
+    Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-foreach.html
+    """
+    if not (name.startswith("Fn::ForEach::") and isinstance(loop, Items)):
+        return False
+    outputs = [one for part in loop if isinstance(part, Table) for one in part.items()]
+    return any(_is_ours(one) or _makes_ours(inner, one) for inner, one in outputs)
+
+
 def drafts(template: Table, file: str, settings: LoadSettings, findings: Findings) -> Iterator[Draft]:
     """The App Mesh objects of a template; what cannot be worked out is reported."""
     resolver = Resolver(template, settings, file, findings)
     resources = template["Resources"]
     for name, resource in resources.items():
+        place = resources.places[name]
+        if _makes_ours(name, resource):
+            told = f"{name} is a loop that CloudFormation runs, and the objects that it makes are not known here"
+            findings.add(UNSUPPORTED, file, place, told, "Write its resources out, or give the processed template.")
+        if name == "Fn::Transform":
+            told = "Fn::Transform may add resources that are not known here"
+            detail = "Give the processed template if it adds any of App Mesh."
+            findings.add(UNSUPPORTED, file, place, told, detail, severity=Severity.WARNING)
         if not _is_ours(resource):
             continue
-        place = resources.places[name]
         if resource["Type"] not in KINDS:
             near = difflib.get_close_matches(resource["Type"], KINDS, n=1)
             detail = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(KINDS)}."
