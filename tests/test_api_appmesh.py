@@ -245,6 +245,16 @@ def test_a_request_that_is_none_is_refused_by_name(
     assert server.store.head().revision == 0
 
 
+def test_a_megabyte_of_nonsense_gets_a_short_answer(server: Serving) -> None:
+    """It says how much is wrong, and the first of it."""
+    body = json.dumps({"meshName": "m", **{f"n{number}": 1 for number in range(50_000)}}).encode()
+    found = server.ask("PUT", "/v20190125/meshes", body)
+    assert (found.status, found.code) == (400, "BadRequestException")
+    assert found.message.startswith("50000 validation errors detected: Value at 'n0' failed")
+    assert found.message.endswith("; and 49900 more")
+    assert len(found.body) < 20_000
+
+
 def test_the_content_type_does_not_matter(server: Serving) -> None:
     """AWS does not look at it either."""
     for number, kind in enumerate(("application/json", "application/x-amz-json-1.1", "text/plain")):

@@ -115,15 +115,20 @@ _QUOTED = frozenset({TlsValidationContextTrust.one_of_message})
 """Faults that the service itself words; alone they are the whole message."""
 
 
+_MOST_TOLD = 100
+"""Problems that one message tells; a megabyte of nonsense is not answered with ten."""
+
+
 def refusal_text(problems: list[Problem]) -> str:
-    """All of `problems` as one message in the service's voice."""
+    """The first of `problems`, and how many there are, as one message in the service's voice."""
     if len(problems) == 1 and problems[0].message in _QUOTED:
         return problems[0].message
     said = "; ".join(
         f"Value at '{one.path}' failed to satisfy constraint: {one.message}{', ' + one.hint if one.hint else ''}"
-        for one in problems
+        for one in problems[:_MOST_TOLD]
     )
-    return f"{len(problems)} validation error{'s' * (len(problems) != 1)} detected: {said}"
+    more = f"; and {len(problems) - _MOST_TOLD} more" if len(problems) > _MOST_TOLD else ""
+    return f"{len(problems)} validation error{'s' * (len(problems) != 1)} detected: {said}{more}"
 
 
 class _Reader:
@@ -148,7 +153,8 @@ class _Reader:
             if name in known:
                 self._values[name] = value
             else:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+                told = len(self.problems) < _MOST_TOLD
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.6) if told else []
                 hint = (
                     f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known)) or 'nothing'}"
                 )
