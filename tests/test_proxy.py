@@ -166,6 +166,21 @@ def test_an_envoy_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.envoy
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGABRT, "crashed with SIGABRT"), (signal.SIGKILL, "from outside")]
+)
+def test_a_crash_is_told_from_an_end_from_outside(number: signal.Signals, told: str, tmp_path: Path) -> None:
+    """The one is Envoy's own fault, such as SIGABRT; the other somebody's, such as the kernel's when memory ends."""
+    with _running(tmp_path, free_port()) as process:
+        until(lambda: any(is_envoy(pid) for pid in children(process.pid)))
+        os.kill(children(process.pid)[0], number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert told in err
+    assert not list(tmp_path.iterdir())
+
+
 def _running(folder: Path, admin: int) -> subprocess.Popen[str]:
     """A proxy whose control plane does not answer, so that it waits; its temporary folders go to `folder`."""
     environment = {**os.environ, "TMPDIR": str(folder)}

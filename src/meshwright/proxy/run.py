@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 GRACE = 10.0
 """Seconds that Envoy has to end after SIGTERM before it is killed."""
 
+_CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+"""Signals by which a program ends itself, not others it."""
+
 # Runs between fork and Envoy: the kernel then kills this process should its parent die first, however it dies. It is
 # a program of its own because Python code in a forked child of a threaded process (gRPC is one) may deadlock.
 _GUARD = """
@@ -95,6 +98,8 @@ def run(document: Mapping[str, Any], *, concurrency: int | None = None, log_leve
             status = stop.follow(envoy)
     if stop.asked:
         return 0
+    if -status in _CRASHES:
+        raise MeshwrightError(f"Envoy crashed with {signal.Signals(-status).name}; its last lines above say where.")
     if status < 0:
         raise MeshwrightError(
             f"Envoy was ended by {signal.Signals(-status).name} from outside; nobody asked us to stop."
