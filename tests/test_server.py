@@ -20,7 +20,7 @@ import pytest
 from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
 from meshwright.api import authentication, connection
-from meshwright.errors import ServiceUnavailableException
+from meshwright.errors import MeshwrightError, ServiceUnavailableException
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource
@@ -235,7 +235,8 @@ async def test_it_resumes_from_disk_with_the_same_key(tmp_path: Path) -> None:
 @pytest.mark.envoy
 async def test_a_killed_server_costs_no_request_and_a_new_one_sends_nothing_again(tmp_path: Path) -> None:
     """Definitions over the API, a real Envoy in loopback placement, kill -9, restart, a change."""
-    place = Loopback(application="127.37.1.1", ingress="127.37.1.2", egress="127.37.1.3")
+    net = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
+    place = Loopback(application=f"{net}.1", ingress=f"{net}.2", egress=f"{net}.3")
 
     async def serves() -> bool:
         return await fetch(place.ingress, 8080) == (200, "here")
@@ -351,3 +352,18 @@ async def test_a_port_in_use_is_one_clear_message(tmp_path: Path, option: str) -
 async def test_what_cannot_be_served_is_one_clear_message(tmp_path: Path, more: list[str], words: str) -> None:
     """Exit code 2, the value, and what to do; nothing is left listening."""
     assert words in await refused(arguments(tmp_path / "data", 0, *more))
+
+
+async def test_a_part_that_dies_ends_the_whole_server_with_its_reason(tmp_path: Path) -> None:
+    """Half a control plane would look well and publish nothing."""
+    settings = Settings(listen=("127.0.0.1", 0), xds=("127.0.0.1", 0), data_dir=tmp_path / "data")
+    async with control_plane(settings) as running:
+        stop = asyncio.Event()
+        waiting = asyncio.create_task(running.until(stop))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        running.parts[1].cancel()
+        with pytest.raises(MeshwrightError, match="following the database ended: cancelled"):
+            await asyncio.wait_for(waiting, 10)
+        stop.set()
+        await running.until(stop)

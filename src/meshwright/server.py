@@ -26,7 +26,7 @@ from meshwright.api.app import Services, build
 from meshwright.api.connection import BoundedConnection
 from meshwright.api.propagating import Propagating
 from meshwright.control import Control
-from meshwright.errors import StorageError, UsageError
+from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.snapshot.build import build as build_snapshot
 from meshwright.store import sqlite
 from meshwright.store.keys import ensure_administrator, prepare_directory
@@ -74,6 +74,24 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     created: bool
     """Whether this start made the administrator's key."""
     revision: int
+    parts: tuple[asyncio.Task[None], ...]
+    """What must not end while the control plane serves."""
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Return once `stop` is set.
+
+        Raises:
+            MeshwrightError: a part ended before; half a control plane is worse than none, because it looks well.
+        """
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopping, *self.parts}, return_when=asyncio.FIRST_COMPLETED)
+            for part in () if stop.is_set() else self.parts:
+                if part.done():
+                    why = "cancelled" if part.cancelled() else part.exception() or "without a reason"
+                    raise MeshwrightError(f"{part.get_name()} ended: {why}. The control plane stops; start it again.")
+        finally:
+            stopping.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -96,8 +114,8 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         key = ensure_administrator(store, settings.data_dir, _now())
         control = Control(_snapshot, _now)
         control.publish(store.head())
-        async with _xds(control, settings.xds) as xds, _api(store, control, settings, listening):
-            following = asyncio.create_task(_follow(store, control))
+        async with _xds(control, settings.xds) as xds, _api(store, control, settings, listening) as serving:
+            following = asyncio.create_task(_follow(store, control), name="following the database")
             try:
                 yield Running(
                     api=_url(settings.listen[0], listening.getsockname()[1]),
@@ -105,6 +123,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
                     credentials=settings.data_dir / "credentials",
                     created=key is not None,
                     revision=control.revision,
+                    parts=(serving, following),
                 )
             finally:
                 following.cancel()
@@ -122,8 +141,10 @@ async def _xds(control: Control, address: Address) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def _api(store: Store, control: Control, settings: Settings, listening: socket.socket) -> AsyncIterator[None]:
-    """The HTTP API on a socket that listens already, until the block ends."""
+async def _api(
+    store: Store, control: Control, settings: Settings, listening: socket.socket
+) -> AsyncIterator[asyncio.Task[None]]:
+    """The HTTP API on a socket that listens already, until the block ends; the task that serves it."""
 
     async def commit(expected: int, **members: Any) -> Revision:
         # In a thread: the disk takes milliseconds to make it durable, and proxies are served meanwhile.
@@ -155,9 +176,9 @@ async def _api(store: Store, control: Control, settings: Settings, listening: so
         timeout_graceful_shutdown=int(_GRACE),
     )
     server = _Uvicorn(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="serving the API")
     try:
-        yield
+        yield serving
     finally:
         server.should_exit = True
         await serving

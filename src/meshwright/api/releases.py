@@ -145,7 +145,8 @@ async def get_revision_propagation(services: Services, request: Request) -> Resp
 async def get_drift(services: Services, request: Request) -> Response:
     """Where a stack runs otherwise than its last release left it, with who wrote it."""
     mesh, stack = _stack(request)
-    newest = next(iter(services.store.releases(mesh, stack, 1)), None)
+    listed = next(iter(services.store.releases(mesh, stack, 1)), None)
+    newest = services.store.release(mesh, stack, listed.number) if listed else None
     if newest is None:
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release to compare with.")
     head = services.store.head()

@@ -50,20 +50,26 @@ async def roll_back(
 
 
 def _target(services: Services, mesh: str, stack: str, request: RollbackRequest) -> Release:
+    """The release to restore, whole."""
+    number = _number(services, mesh, stack, request)
+    found = services.store.release(mesh, stack, number)
+    if found is None:
+        raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release {number}.")
+    return found
+
+
+def _number(services: Services, mesh: str, stack: str, request: RollbackRequest) -> int:
     if sum((request.to is not None, request.to_build is not None, request.last_good)) != 1:
         raise BadRequestException("Name exactly one of to, to_build and last_good.")
     if request.to is not None:
-        found = services.store.release(mesh, stack, request.to)
-        if found is None:
-            raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release {request.to}.")
-        return found
+        return request.to
     releases = services.store.releases(mesh, stack, LOOK_BACK)
     if not releases:
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release.")
     if request.to_build is not None:
         for one in releases:
             if one.build is not None and one.build.build_number == request.to_build and one.kind == "apply":
-                return one
+                return one.number
         raise NotFoundException(f"No release of stack {stack!r} in mesh {mesh!r} is from build {request.to_build!r}.")
     running = release.digest_of(release.content_of(services.store.head().state, mesh, stack))
     good = release.last_good(releases, running)
@@ -72,4 +78,4 @@ def _target(services: Services, mesh: str, stack: str, request: RollbackRequest)
             f"No release of stack {stack!r} in mesh {mesh!r} is known to be good, other than what runs: "
             "none has propagated to its proxies and was not rolled back. Name one with --to; nothing was changed."
         )
-    return good
+    return good.number

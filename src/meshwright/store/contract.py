@@ -131,7 +131,7 @@ class Store(Protocol):
         ...
 
     def releases(self, mesh: str, stack: str, limit: int = 100) -> tuple[Release, ...]:
-        """The releases of a stack, newest first."""
+        """The releases of a stack, newest first, without their content: `release` gives one whole."""
         ...
 
     def release(self, mesh: str, stack: str, number: int) -> Release | None:

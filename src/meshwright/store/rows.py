@@ -5,6 +5,7 @@ The one rule: what is digested for the audit log is the stored text itself.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,20 @@ def release_body(release: Release) -> str:
 def release_of(text: str) -> Release:
     """The release that `release_body` wrote."""
     return msgspec.json.decode(text, type=Release)
+
+
+def listed_release_of(text: str) -> Release:
+    """The release that `release_body` wrote, without its content, which is passed over undecoded."""
+    return Release(**msgspec.structs.asdict(msgspec.json.decode(text, type=_listed())))
+
+
+@functools.cache
+def _listed() -> type[msgspec.Struct]:
+    """`Release` without its content."""
+    members = [(one.name, one.type, one.default) for one in msgspec.structs.fields(Release) if one.name != "content"]
+    return msgspec.defstruct(
+        "Listed", [member[:2] if member[2] is msgspec.NODEFAULT else member for member in members], kw_only=True
+    )
 
 
 def release_name(mesh: str, stack: str, number: int) -> str:

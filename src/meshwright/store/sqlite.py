@@ -5,6 +5,7 @@ The one rule: everything that a commit says, its audit leaf included, is written
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
@@ -144,7 +145,8 @@ class SqliteStore:
         """As `Store.releases`."""
         with self._database.read() as connection:
             found = connection.execute(f"{_RELEASES} ORDER BY number DESC LIMIT ?", (mesh, stack, limit))
-            return tuple(_release(body, status) for body, status in found)
+            with _readable(f"a release of stack {stack!r} in mesh {mesh!r}"):
+                return tuple(_standing(rows.listed_release_of(body), status) for body, status in found)
 
     def release(self, mesh: str, stack: str, number: int) -> Release | None:
         """As `Store.release`."""
@@ -307,7 +309,8 @@ def _take_back(connection: sqlite3.Connection, rollback: Release) -> None:
         return
     query = f"{_RELEASES} AND number > ? AND number < ? ORDER BY number"
     values = (rollback.mesh, rollback.stack, rollback.restores, rollback.number)
-    for one in [_release(body, status) for body, status in connection.execute(query, values)]:
+    after = connection.execute(query, values).fetchall()
+    for one in [_standing(rows.listed_release_of(body), status) for body, status in after]:
         if Status.ROLLED_BACK in NEXT[one.status]:
             _move(connection, one, Status.ROLLED_BACK, rollback.principal, rollback.at)
 
@@ -343,16 +346,23 @@ def _frontier(connection: sqlite3.Connection) -> audit.Frontier:
     return audit.Frontier(size, tuple(hashes[at : at + 32] for at in range(0, len(hashes), 32)))
 
 
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Let what is stored in a form that is not ours be a StorageError that names `what`."""
+    try:
+        yield
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        raise StorageError(
+            f"The database holds {what} in a form that cannot be read: {error}. "
+            "Run 'meshwright audit verify' to see whether it was edited, and restore a backup."
+        ) from error
+
+
 def _resources(found: Iterable[tuple[str, str, str, str, str]]) -> Iterator[Resource]:
     for mesh, kind, parent, name, body in found:
-        key = rows.key_of(mesh, kind, parent, name)
-        try:
-            yield rows.resource_of(key, body)
-        except (msgspec.MsgspecError, KeyError) as error:
-            raise StorageError(
-                f"The database holds {key.path} in a form that cannot be read: {error}. "
-                "Run 'meshwright audit verify' to see whether it was edited, and restore a backup."
-            ) from error
+        with _readable(f"mesh/{mesh}/{f'{parent}/' if parent else ''}{kind}/{name}"):
+            resource = rows.resource_of(rows.key_of(mesh, kind, parent, name), body)
+        yield resource
 
 
 def _revisions(connection: sqlite3.Connection, after: int, last: int) -> Iterator[Revision]:
@@ -365,16 +375,20 @@ def _revisions(connection: sqlite3.Connection, after: int, last: int) -> Iterato
         if body is not None:
             puts.extend(_resources([(mesh, kind, parent, name, body)]))
         elif mesh is not None:
-            deletes.append(rows.key_of(mesh, kind, parent, name))
+            with _readable(f"the deletion of the {kind} {name!r} of mesh {mesh!r}"):
+                deletes.append(rows.key_of(mesh, kind, parent, name))
     for revision, puts, deletes in found.values():
         yield msgspec.structs.replace(revision, puts=tuple(puts), deletes=tuple(deletes))
 
 
 def _one_release(connection: sqlite3.Connection, mesh: str, stack: str, number: int) -> Release | None:
     found = connection.execute(f"{_RELEASES} AND number = ?", (mesh, stack, number)).fetchone()
-    return None if found is None else _release(*found)
+    if found is None:
+        return None
+    with _readable(f"release {rows.release_name(mesh, stack, number)}"):
+        return _standing(rows.release_of(found[0]), found[1])
 
 
-def _release(body: str, status: str | None) -> Release:
-    release = rows.release_of(body)
+def _standing(release: Release, status: str | None) -> Release:
+    """`release` with the status that it has moved to since."""
     return release if status is None else msgspec.structs.replace(release, status=Status(status))
