@@ -97,9 +97,14 @@ def check(connection: sqlite3.Connection, path: str) -> None:
     Raises:
         StorageError: with what to do.
     """
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    # In one transaction: between two reads another process may make the database.
+    connection.execute("BEGIN")
+    try:
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        connection.execute("ROLLBACK")
     if application != APPLICATION_ID and (application or version or tables):
         raise StorageError(
             f"{path} is a SQLite database of another program (application id {application}, {tables} tables and "
