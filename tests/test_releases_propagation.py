@@ -15,6 +15,7 @@ from meshwright.release import ApplyRequest, Item, RollbackRequest
 from meshwright.remote import Client, find_credentials
 from meshwright.server import Running, Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
+from meshwright.views.releases import status_text
 from test_releases import MESH, SHIFTED, SHOP, item, node
 
 if TYPE_CHECKING:
@@ -169,3 +170,23 @@ async def test_two_waits_at_once_and_a_client_that_goes_away_harm_nobody(plane: 
         waits = [asyncio.create_task(plane.ask("propagation", 2, 10.0)) for _ in range(2)]
         await stream.ack(offered)
         assert [one["state"] for one in await asyncio.gather(*waits)] == ["propagated", "propagated"]
+
+
+async def test_what_a_proxy_cannot_be_sent_is_said_in_its_status(plane: Plane) -> None:
+    """A certificate of AWS Certificate Manager cannot be had here: nothing takes its place, and status tells."""
+    acm = {"certificateArn": "arn:aws:acm:us-east-1:000000000000:certificate/1"}
+    tls = {"mode": "STRICT", "certificate": {"acm": acm}}
+    listener = {"portMapping": {"port": 8080, "protocol": "http"}, "tls": tls}
+    spec = {"listeners": [listener], "serviceDiscovery": {"dns": {"hostname": "sealed.local"}}}
+    await plane.apply(*CONTENT, item("virtualNode/sealed", spec))
+    sealed = {"id": "mesh/m/virtualNode/sealed", "metadata": {"meshwright": {"instance": "one"}}}
+    async with AdsClient(plane.running.xds, sealed, delta=True) as stream:
+        await stream.say(CLUSTER, resource_names_subscribe=["*"])
+        await stream.hear()
+        status = await asyncio.to_thread(plane.client.status)
+    (proxy,) = status["proxies"]
+    assert [(one["subject"], one["path"]) for one in proxy["unserved"]] == [
+        ("mesh/m/virtualNode/sealed", "spec.listeners[0].tls.certificate.acm")
+    ]
+    told = status_text(status)
+    assert "not served by mesh/m/virtualNode/sealed@one: mesh/m/virtualNode/sealed spec.listeners[0].tls" in told

@@ -100,6 +100,7 @@ class Delivery:
             state="rejected" if rejections else "pending" if self._behind else "synced",
             rejections=rejections,
             gone=self._group.gone,
+            unserved=self._group.snapshot.unserved,
         )
 
     def end(self) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from meshwright.model.identity import Key
-from meshwright.snapshot.resources import Placement
+from meshwright.snapshot.resources import Placement, Unserved
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +49,8 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     rejections: tuple[Rejection, ...] = ()
     gone: bool = False
     """Its virtual node or gateway was deleted: it keeps the last configuration it had."""
+    unserved: tuple[Unserved, ...] = ()
+    """What its definitions ask for and it cannot be sent: left out or made to refuse, never guessed."""
 
 
 class Propagation(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,6 +111,14 @@ class Propagation(msgspec.Struct):
     rejected: list[Rejecting]
 
 
+class Unserved(msgspec.Struct):
+    """What a proxy cannot be sent, and why."""
+
+    subject: str
+    path: str
+    reason: str
+
+
 class Proxy(Rejecting, kw_only=True):
     """A connected proxy."""
 
@@ -119,6 +127,7 @@ class Proxy(Rejecting, kw_only=True):
     acked_revision: int
     target_revision: int
     envoy_version: str
+    unserved: list[Unserved] = []
 
 
 class Stack(msgspec.Struct):

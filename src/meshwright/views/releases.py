@@ -101,7 +101,7 @@ def status_text(status: Document) -> str:
     text += _table(stacks) if len(stacks) > 1 else "No stack has a release.\n"
     text += "\n" + (_table(proxies) if len(proxies) > 1 else "No proxy is connected.\n")
     for one in status["proxies"]:
-        text += "".join(f"{line}\n" for line in _rejections(one))
+        text += "".join(f"{line}\n" for line in (*_rejections(one), *_unserved(one)))
     return text
 
 
@@ -116,6 +116,12 @@ def _rejections(proxy: Document) -> Iterator[str]:
         resources = ", ".join(terminal(name) for name in one["resources"])
         origins = ", ".join(terminal(name) for name in one["origins"])
         yield f"      {resources or 'its snapshot'}, made from {origins or 'objects that are gone'}"
+
+
+def _unserved(proxy: Document) -> Iterator[str]:
+    for one in proxy.get("unserved", ()):
+        place = " ".join(filter(None, (one["subject"], one["path"])))
+        yield f"  not served by {terminal(proxy['id'])}: {terminal(place)}: {terminal(one['reason'])}"
 
 
 def _author(author: Document | None) -> str:
