@@ -31,7 +31,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revision: int | None = None
     """The revision that a commit became."""
     release: str | None = None
-    """The release that the commit became, or whose status moved: `mesh/shop/stack/cart#12`."""
+    """The release that the commit became, or whose status moved: `shop/cart#12`, the mesh before the stack."""
     release_digest: str | None = None
     """SHA-256 of the whole release as it was stored."""
     key: str | None = None

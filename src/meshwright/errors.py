@@ -7,10 +7,12 @@
     ├── RefusedError                    exit code 1: understood and refused; nothing was changed
     │   ├── StalePlanError              what the plan starts from has changed since
     │   ├── RevisionConflictError       another writer committed first
+    │   ├── InvalidReleaseError         what a release would lead to is invalid; it carries the diagnostics (`release`)
     │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400
     ├── UnknownProxyError               no virtual node or gateway of that name exists
     ├── FailedCheckError                exit code 1: a check of ours saw something else than it expected
     ├── StorageError                    the database cannot be opened, read or written
+    ├── ProtocolError                   a request that is not of the API's form (`api.answers`)
     └── ApiError                        one of App Mesh's ten errors, with its name and HTTP status
         ├── BadRequestException 400     ├── ForbiddenException 403      ├── NotFoundException 404
         ├── ConflictException 409       ├── ResourceInUseException 409  ├── LimitExceededException 400
