@@ -7,7 +7,7 @@
     ├── RefusedError                    exit code 1: understood and refused; nothing was changed
     │   ├── StalePlanError              what the plan starts from has changed since
     │   ├── RevisionConflictError       another writer committed first
-    │   ├── InvalidReleaseError         what a release would lead to is invalid; it carries the diagnostics (`release`)
+    │   ├── InvalidReleaseError         a release would make an invalid mesh; it carries the diagnostics (`release`)
     │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400
     ├── UnknownProxyError               no virtual node or gateway of that name exists
     ├── FailedCheckError                exit code 1: a check of ours saw something else than it expected
