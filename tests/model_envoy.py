@@ -127,6 +127,8 @@ class ModelEnvoy:
         if not self.delta and url in REFERRED:
             gone = set(config) - {one.name for one in response.resources}
         for one in good:
+            if url not in REFERRED and one.name not in self._wanted.get(url, ()):
+                continue  # nobody in Envoy watches it any more: it was asked for before the client changed its mind
             before = config.get(one.name)
             if url == CLUSTER and (before is None or before.version != one.version):
                 self.warming.add(one.name)

@@ -432,3 +432,24 @@ def test_after_any_schedule_with_nacks_only_what_was_refused_is_outstanding(
 
 def _leans(resource: EnvoyResource, refused: set[tuple[str, str]]) -> bool:
     return any(name.encode() in resource.body for _, name in refused)
+
+
+def test_endpoints_that_arrive_after_their_cluster_went_are_not_kept() -> None:
+    """A schedule that a long run found: publish, reconnect, publish twice, while nothing was heard."""
+    one, two = [plain(CLUSTER, "cb"), plain(ENDPOINT, "cb")], [plain(CLUSTER, "ca"), plain(ENDPOINT, "ca")]
+    client = ModelEnvoy(Stream(snapshot(*one), delta=False), delta=False)
+    client.connect()
+    client.deliver()
+    client.hear()
+    client.connect(Stream(snapshot(*two), delta=False))
+    for _ in range(3):
+        client.deliver()
+    for newest in (snapshot(*one, *two), snapshot(*two)):
+        client.stream.publish(newest)
+        client.inbox.extend(client.stream.send())
+    client.drain()
+    assert {url: set(config) for url, config in client.config.items() if config} == {
+        CLUSTER: {"ca"},
+        ENDPOINT: {"ca"},
+    }
+    assert client.stream.outstanding() == {}
