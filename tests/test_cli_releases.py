@@ -288,11 +288,11 @@ def test_what_the_server_holds_against_a_release_is_printed(run: Callable[..., D
     assert done.err.splitlines()[-1].startswith("Error: ")
 
 
-def test_a_release_that_is_not_there_is_exit_code_1(run: Callable[..., Done]) -> None:
+def test_a_release_that_is_not_there_is_exit_code_2(run: Callable[..., Done]) -> None:
     """The server was reached, and refused."""
     for arguments in (("wait", "9"), ("rollback", "--to", "9"), ("drift",), ("rollback", "--last-good")):
         done = run(*arguments)
-        assert (done.code, "has no release" in done.err) == (1, True), done
+        assert (done.code, "has no release" in done.err) == (2, True), done
 
 
 def test_an_unreachable_server_is_one_line_and_exit_code_2(run: Callable[..., Done]) -> None:

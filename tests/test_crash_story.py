@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,22 +61,30 @@ async def customers(lab: Lab, stop: asyncio.Event) -> tuple[int, list[object]]:
     return sent, failed
 
 
-async def apply_and_kill(lab: Lab, state: State, chance: random.Random) -> dict[int, int]:
-    """Apply `APPLIES` releases while the server is killed `KILLS` times: what was acknowledged, number by release."""
+async def apply_and_kill(lab: Lab, state: State, chance: random.Random) -> tuple[dict[int, int], int]:
+    """Apply `APPLIES` releases while the server is killed `KILLS` times.
+
+    What was acknowledged, number by release; and how many kills came before their apply was answered.
+    """
     acknowledged: dict[int, int] = {}
-    deadly = set(chance.sample(range(APPLIES), KILLS))
+    interrupted, usual = 0, 0.02
+    deadly = set(chance.sample(range(5, APPLIES), KILLS))
     for number in range(APPLIES):
+        began = time.monotonic()
         applying = asyncio.create_task(lab.apply(weighted(state, number)))
         if number in deadly:
-            await asyncio.sleep(chance.uniform(0, 0.04))
+            await asyncio.sleep(usual * chance.uniform(0.1, 0.9))
             await lab.control.kill()
         try:
             acknowledged[await applying] = number
+            if number not in deadly:
+                usual = time.monotonic() - began
         except UnreachableError:
             assert number in deadly, "the server answers unless it was killed"
+            interrupted += 1
         if number in deadly:
             await lab.control.start()
-    return acknowledged
+    return acknowledged, interrupted
 
 
 async def test_a_server_killed_in_the_middle_of_applies_loses_nothing_acknowledged() -> None:
@@ -85,7 +94,7 @@ async def test_a_server_killed_in_the_middle_of_applies_loses_nothing_acknowledg
     async with Lab(state, stack="shop", instances={"payment-v1": 2}) as lab:
         stop = asyncio.Event()
         traffic = asyncio.create_task(customers(lab, stop))
-        acknowledged = await apply_and_kill(lab, state, random.Random(20190125))  # noqa: S311 - a repeatable schedule
+        acknowledged, interrupted = await apply_and_kill(lab, state, random.Random(20190125))  # noqa: S311 - a repeatable schedule
         newest = max(acknowledged)
         await lab.propagated(newest)
         stop.set()
@@ -98,6 +107,7 @@ async def test_a_server_killed_in_the_middle_of_applies_loses_nothing_acknowledg
         head = store.head().state
         store.close()
     assert failed == []
+    assert interrupted >= KILLS // 3, "the kills came in the middle of applies"
     assert sent > APPLIES // 4
     assert verified.faults == ()
     assert sorted(releases) == list(range(1, len(releases) + 1)), "numbers without a gap"

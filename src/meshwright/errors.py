@@ -105,7 +105,7 @@ class NotFoundException(ApiError):  # noqa: N818 - the name is the wire contract
     """The object, or one that it must refer to, does not exist."""
 
     status: ClassVar[int] = 404
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 2
 
 
 class ConflictException(ApiError):  # noqa: N818 - the name is the wire contract

@@ -5,11 +5,13 @@ Commands are imported when they are called, so that a command without network st
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import io
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -97,7 +99,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        code = cli.main(standalone_mode=False)
+        code = _called()
     except click.exceptions.Abort:
         click.echo("Interrupted.", err=True)
         code = 130
@@ -107,15 +109,37 @@ def main() -> None:
     except MeshwrightError as error:
         click.echo(f"{_findings(error)}Error: {_harmless(error)}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 141
     except Exception as error:
         if "--verbose" in sys.argv:
             raise
         click.echo(f"Error: {_unforeseen(error)}", err=True)
+        _abandon(sys.stdout)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _called() -> Any:
+    """Run the command; 141, as shells say it, when the reader of a pipe has gone."""
+    given = sys.stdout
+    try:
+        code = cli.main(standalone_mode=False)
+        if given is not None:
+            given.flush()
+    except BrokenPipeError:
+        _abandon(sys.stdout, sys.stderr)
+        return 141
+    except SystemExit as ended:
+        # click replaces the stream and ends by itself, with 1, which would mean that something was found.
+        return 141 if sys.stdout is not given else ended.code
+    return code
+
+
+def _abandon(*streams: TextIO | None) -> None:
+    """Let what is left in the buffers go nowhere: it cannot be written, and Python would try again on its way out."""
+    for stream in streams:
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _unforeseen(error: Exception) -> str:

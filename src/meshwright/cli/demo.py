@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from meshwright.errors import UsageError
+
 
 @click.command("demo")
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards and print the addresses.")
@@ -21,9 +23,14 @@ def command(options: dict[str, Any], *, keep: bool) -> int:
     Seven steps, each with checks of its own. Needs pip install 'meshwright[demo]'; everything that it starts is gone
     when it ends.
     """
-    from meshwright.lab import interrupts  # `demo --help` needs none of it
-    from meshwright.lab.stage import Teller
-    from meshwright.lab.story.telling import tell
+    try:
+        from meshwright.lab import interrupts  # `demo --help` needs none of it
+        from meshwright.lab.stage import Teller
+        from meshwright.lab.story.telling import tell
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The demo needs {error.name}, which is not installed: pip install 'meshwright[demo]'"
+        ) from error
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     teller = Teller(_line, colour=colour, quiet=bool(options["quiet"]))

@@ -5,6 +5,7 @@ The one rule: machine output is one JSON line on standard output when everything
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,8 @@ def command(
 
     The first start makes the administrator's access key and writes it to DATA_DIR/credentials.
     """
+    # Its core prints what our own errors say already; it looks at this once, when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from meshwright.cli.serving import serve
     from meshwright.server import Settings
 
