@@ -334,3 +334,21 @@ def test_a_text_full_of_half_variables_is_read_in_linear_time(tmp_path: Path, pi
     text = json.dumps({"meshName": "shop", "virtualNodeName": piece * (1_000_000 // len(piece)), "spec": {}})
     loaded = load([write(tmp_path / "a.json", text)], LoadSettings())
     assert [(one.rule, one.path) for one in loaded.diagnostics] == [("MW002", "virtualNodeName")]
+
+
+@pytest.mark.parametrize(
+    "argument", [None, 7, True, {"a": "b", "c": "d"}, [], ["A"], ["A", "B", "C"], "", "A", [None, 1]]
+)
+@pytest.mark.parametrize(
+    "function",
+    ["Ref", "Fn::GetAtt", "Fn::Sub", "Fn::Join", "Fn::Select", "Fn::Split", "Fn::If", "Fn::FindInMap", "Fn::Base64",
+     "Fn::ImportValue", "Fn::Equals", "Fn::And", "Fn::Not", "Fn::Cidr", "Fn::GetAZs", "Fn::ForEach::x"],
+)  # fmt: skip
+def test_a_function_with_nonsense_in_it_is_a_finding(tmp_path: Path, function: str, argument: object) -> None:
+    """Whatever stands where a function's arguments should."""
+    properties = {"MeshName": "m", "VirtualNodeName": "n", "Spec": {"Listeners": {function: argument}}}
+    resources = {"A": {"Type": "AWS::AppMesh::VirtualNode", "Properties": properties}}
+    path = tmp_path / "t.template"
+    path.write_text(json.dumps({"Resources": resources}), encoding="utf-8")
+    loaded = load([path], LoadSettings())
+    assert loaded.diagnostics

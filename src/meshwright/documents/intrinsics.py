@@ -156,9 +156,11 @@ class Resolver:
 
     def get_att(self, argument: Any, place: Place) -> Any:
         """`Fn::GetAtt`: of App Mesh's resources the names; of others what the template itself gives."""
-        parts = argument.partition(".")[::2] if isinstance(argument, str) else argument
-        if isinstance(parts, Items):
-            parts = tuple(str(one) if isinstance(one, str) else self.value(one, place) for one in parts)
+        parts: tuple[Any, ...] = ()
+        if isinstance(argument, str):
+            parts = argument.partition(".")[::2]
+        elif isinstance(argument, Items):
+            parts = tuple(str(one) if isinstance(one, str) else self.value(one, place) for one in argument)
         if len(parts) != 2 or not all(isinstance(one, str) and one for one in parts):
             known = UNKNOWN in parts
             return (
