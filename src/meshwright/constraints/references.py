@@ -69,47 +69,45 @@ def ports(graph: Graph, key: Key | None) -> tuple[int, ...]:
 
 
 def _route_match_port(graph: Graph, route: Resource) -> Iterator[Fault]:
-    key = route.key
     member, _ = route_action(cast("RouteSpec", route.spec))
-    port = match_port(route)
-    open_ports = ports(graph, key.owner)
-    path = f"spec.{member}.match.port"
-    if port is None and len(open_ports) > 1:
-        yield Fault(
-            rule="MW105",
-            path=path,
-            text="Route must define a port match criteria if the Virtual Router has multiple listeners",
-            detail=f"Virtual router {key.parent} listens on {_listed(open_ports)}; name one of them.",
-        )
-    if port is not None and open_ports and port not in open_ports:
-        yield Fault(
-            rule="MW105",
-            path=path,
-            text=f"Route matches port {port}, and virtual router {key.parent} does not listen on it",
-            detail=f"It listens on {_listed(open_ports)}; no request could ever match.",
-        )
+    missing = "Route must define a port match criteria if the Virtual Router has multiple listeners"
+    yield from _match_port(graph, route.key, member, match_port(route), missing=missing, refused=True)
 
 
 def _gateway_match_port(graph: Graph, key: Key, spec: GatewayRouteSpec) -> Iterator[Fault]:
     member, _ = gateway_route_target(spec)
     route = spec.http_route or spec.http2_route or spec.grpc_route
     port = route.match.port if route is not None else None
+    missing = "Gateway route must define a match port if the parent Virtual Gateway has multiple listeners."
+    yield from _match_port(graph, key, member, port, missing=missing, refused=False)
+
+
+def _match_port(
+    graph: Graph, key: Key, member: str, port: int | None, *, missing: str, refused: bool
+) -> Iterator[Fault]:
+    """The port that a route or gateway route matches, against the listeners of what it lies in.
+
+    `missing` is the service's own text; `refused` says whether the service refuses a port that nobody listens on.
+    """
+    kind, place = (
+        ("Gateway route", "virtual gateway") if key.kind is Kind.GATEWAY_ROUTE else ("Route", "virtual router")
+    )
     open_ports = ports(graph, key.owner)
     path = f"spec.{member}.match.port"
     if port is None and len(open_ports) > 1:
         yield Fault(
             rule="MW105",
             path=path,
-            text="Gateway route must define a match port if the parent Virtual Gateway has multiple listeners.",
-            detail=f"Virtual gateway {key.parent} listens on {_listed(open_ports)}; name one of them.",
+            text=missing,
+            detail=f"{place.capitalize()} {key.parent} listens on {_listed(open_ports)}; name one of them.",
         )
     if port is not None and open_ports and port not in open_ports:
         yield Fault(
             rule="MW105",
             path=path,
-            text=f"Gateway route matches port {port}, and virtual gateway {key.parent} does not listen on it",
+            text=f"{kind} matches port {port}, and {place} {key.parent} does not listen on it",
             detail=f"It listens on {_listed(open_ports)}; no request could ever match.",
-            refused=False,
+            refused=refused,
         )
 
 
