@@ -1,0 +1,52 @@
+"""Who is calling, once a signature or a certificate has been checked: a value that every decision is made on.
+
+The one rule: only what was verified stands here; what a job says about itself is build metadata (`release.Build`).
+Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A user with a long-lived access key, or a session of a role."""
+
+    account: str
+    """12 digits."""
+    kind: Literal["user", "role"]
+    name: str
+    """The user's name, or the role's."""
+    session: str = ""
+    """The role session's name; "" for a user."""
+    partition: str = "aws"
+    key_id: str = ""
+    """The access key that signed; "" where a certificate or a socket spoke."""
+    tags: dict[str, str] = {}
+    """`aws:PrincipalTag`: the user's or the role's tags, session tags over them."""
+    transitive_tags: tuple[str, ...] = ()
+    """Session tags that stay when the session assumes another role."""
+    issuer: str = ""
+    """The name in `trust.yaml` of the OIDC issuer that vouched for the session; "" for none."""
+    claims: dict[str, Any] = {}
+    """The verified claims of its token."""
+    policies: tuple[str, ...] = ()
+    """Session policies, IAM policy documents in JSON: a session may do only what each of them allows as well."""
+    issued_at: int = 0
+    """Milliseconds since the epoch, UTC."""
+    expires_at: int | None = None
+    """None for a long-lived key."""
+
+    @property
+    def arn(self) -> str:
+        """`arn:aws:iam::ACCOUNT:user/NAME` or `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
+        if self.kind == "user":
+            return f"arn:{self.partition}:iam::{self.account}:user/{self.name}"
+        return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.name}/{self.session}"
+
+    @property
+    def role_arn(self) -> str:
+        """`arn:aws:iam::ACCOUNT:role/NAME` of a session's role; "" for a user."""
+        return f"arn:{self.partition}:iam::{self.account}:role/{self.name}" if self.kind == "role" else ""
