@@ -20,33 +20,23 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from meshwright.proxy.run import envoy_path
-from meshwright.snapshot import messages
 from meshwright.snapshot.names import SDS_CLUSTER
-from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from meshwright.snapshot.static import static_resources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshwright.snapshot.resources import EnvoyResource, Snapshot
+    from meshwright.snapshot.resources import Snapshot
 
 _OUR_FILES = {"certificate_chain": "chain.pem", "private_key": "key.pem", "trusted_ca": "chain.pem"}
 
 
-def as_dict(resource: EnvoyResource) -> dict[str, Any]:
-    """A resource as JSON-like values."""
-    name = resource.type_url.rpartition("/")[2]
-    return messages.as_dict(messages.message(name).FromString(resource.body))
-
-
 def bootstrap(snapshot: Snapshot, files: Path | None = None) -> dict[str, Any]:
     """A bootstrap that holds `snapshot` statically; TLS files become those in `files`."""
-    routes = {name: as_dict(one) for name, one in snapshot.of(ROUTE).items()}
-    endpoints = {name: as_dict(one) for name, one in snapshot.of(ENDPOINT).items()}
-    clusters = [_static(as_dict(one), endpoints) for one in snapshot.of(CLUSTER).values()]
-    listeners = [_inlined(as_dict(one), routes) for one in snapshot.of(LISTENER).values()]
+    held = static_resources(snapshot)
     document = {
         "node": {"id": snapshot.proxy.path, "cluster": snapshot.proxy.name},
-        "static_resources": {"clusters": [*clusters, _sds()], "listeners": listeners},
+        "static_resources": {**held, "clusters": [*held["clusters"], _sds()]},
     }
     if files is not None:
         _replace_files(document, files)
@@ -106,22 +96,6 @@ def _judge(snapshot: Snapshot) -> str:
             timeout=60,
         )
     return "" if run.returncode == 0 else run.stdout + run.stderr
-
-
-def _static(cluster: dict[str, Any], endpoints: dict[str, Any]) -> dict[str, Any]:
-    if cluster.get("type") != "EDS":
-        return cluster
-    kept = {name: value for name, value in cluster.items() if name not in {"eds_cluster_config", "type"}}
-    return {**kept, "type": "STATIC", "load_assignment": endpoints[cluster["name"]]}
-
-
-def _inlined(listener: dict[str, Any], routes: dict[str, Any]) -> dict[str, Any]:
-    chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})]
-    for one in (filter_ for chain in chains for filter_ in chain.get("filters", ())):
-        rds = one["typed_config"].pop("rds", None)
-        if rds is not None:
-            one["typed_config"]["route_config"] = routes[rds["route_config_name"]]
-    return listener
 
 
 def _sds() -> dict[str, Any]:

@@ -9,12 +9,13 @@ import msgspec
 import pytest
 import yaml
 
-from envoy_check import as_dict, refusal
+from envoy_check import refusal
 from meshwright import constraints, documents
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Endpoint, Loopback, Placement, Redirect
+from meshwright.snapshot.static import as_dict
 from settings import CASES
 from strategies import proxies
 

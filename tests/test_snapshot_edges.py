@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envoy_check import as_dict, refusal
+from envoy_check import refusal
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind, State
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, Loopback, Placement, Redirect, Snapshot
+from meshwright.snapshot.static import as_dict
 from settings import examples
 from strategies import MESH, Wire, proxies, resource, states
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from envoy_check import as_dict, refusal
+from envoy_check import refusal
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind, State
 from meshwright.snapshot.build import build
@@ -23,6 +23,7 @@ from meshwright.snapshot.resources import (
     Redirect,
     Snapshot,
 )
+from meshwright.snapshot.static import as_dict
 from settings import examples
 from strategies import node_specs, proxies, resource, states
 

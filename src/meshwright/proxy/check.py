@@ -17,17 +17,17 @@ from meshwright.errors import MeshwrightError
 from meshwright.model.identity import Kind
 from meshwright.proxy.run import envoy_path, write
 from meshwright.routing.expressions import PROGRAM_SIZE
-from meshwright.snapshot import messages
 from meshwright.snapshot.blame import culprits, reason
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Redirect
+from meshwright.snapshot.resources import Redirect
+from meshwright.snapshot.static import static_resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
-    from meshwright.snapshot.resources import EnvoyResource, Snapshot
+    from meshwright.snapshot.resources import Snapshot
 
 _STAMP = re.compile(r"^(\[[^\]]*\])+ ?(\[[^\]]*\] ?)*")
 SECONDS = 60
@@ -72,14 +72,10 @@ def refusal(snapshot: Snapshot) -> str:
 
 def document(snapshot: Snapshot) -> dict[str, Any]:
     """A bootstrap that holds `snapshot` statically."""
-    routes = {name: _as_dict(one) for name, one in snapshot.of(ROUTE).items()}
-    endpoints = {name: _as_dict(one) for name, one in snapshot.of(ENDPOINT).items()}
-    clusters = [_static(_as_dict(one), endpoints) for one in snapshot.of(CLUSTER).values()]
-    listeners = [_inlined(_as_dict(one), routes) for one in snapshot.of(LISTENER).values()]
     runtime = {"name": "limits", "static_layer": {"re2.max_program_size.error_level": PROGRAM_SIZE}}
     whole = {
         "node": {"id": snapshot.proxy.path, "cluster": snapshot.proxy.path},
-        "static_resources": {"clusters": clusters, "listeners": listeners},
+        "static_resources": static_resources(snapshot),
         "layered_runtime": {"layers": [runtime]},
     }
     _take_out_files(whole)
@@ -116,27 +112,6 @@ def _words(output: str, config: str) -> str:
     begin = f"error initializing configuration '{config}': "
     said = output.rpartition(begin)[2] if begin in output else output.strip().rpartition("\n")[2]
     return _STAMP.sub("", reason(said)).strip()
-
-
-def _as_dict(resource: EnvoyResource) -> dict[str, Any]:
-    name = resource.type_url.rpartition("/")[2]
-    return messages.as_dict(messages.message(name).FromString(resource.body))
-
-
-def _static(cluster: dict[str, Any], endpoints: dict[str, Any]) -> dict[str, Any]:
-    if cluster.get("type") != "EDS":
-        return cluster
-    kept = {name: value for name, value in cluster.items() if name not in {"eds_cluster_config", "type"}}
-    return {**kept, "type": "STATIC", "load_assignment": endpoints[cluster["name"]]}
-
-
-def _inlined(listener: dict[str, Any], routes: dict[str, Any]) -> dict[str, Any]:
-    chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})]
-    for one in (member for chain in chains for member in chain.get("filters", ())):
-        rds = one["typed_config"].pop("rds", None)
-        if rds is not None:
-            one["typed_config"]["route_config"] = routes[rds["route_config_name"]]
-    return listener
 
 
 def _take_out_files(value: Any) -> None:
