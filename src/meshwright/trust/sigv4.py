@@ -56,6 +56,7 @@ _NEVER_SIGNED = frozenset(
 )
 """Headers that proxies and libraries rewrite on the way; stock clients leave them out too."""
 _CACHED_KEYS = 256
+_UNSIGNED = "UNSIGNED-PAYLOAD"
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _CREDENTIAL = re.compile(r"([A-Za-z0-9_]{1,128})/([0-9]{8})/([a-z0-9-]{1,64})/([a-z0-9.-]{1,64})/aws4_request")
 _HEADER_LIST = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(?:;[!#$%&'*+.^_`|~0-9a-z-]+)*")
@@ -82,6 +83,8 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
     """Whether dot segments and repeated slashes are removed before signing, as all services but S3 do."""
     unsigned: frozenset[str] = frozenset()
     """Names of `x-amz-*` headers that may come unsigned; some services add the session token after signing."""
+    unsigned_payload: bool = False
+    """Whether `X-Amz-Content-SHA256: UNSIGNED-PAYLOAD` is taken: for streams, whose body does not exist yet."""
 
 
 STRICT = Tolerance()
@@ -188,6 +191,8 @@ def verify(
     _check_time(claim, now, before=tolerance.skew, after=tolerance.skew)
     _check_signed(claim, headers, tolerance)
     digest = hashlib.sha256(request.body).hexdigest()
+    if tolerance.unsigned_payload and headers.get(b"x-amz-content-sha256") == [_UNSIGNED.encode()]:
+        digest = _UNSIGNED
     _check_body(headers, digest)
     canonical = canonical_request(request, claim.signed, digest, normalize=tolerance.normalize)
     return _checked(claim, canonical, secret_of, (region, service), cache)
