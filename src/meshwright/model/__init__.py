@@ -5,7 +5,7 @@ published 2019-01-25 service model member by member and fails on any difference.
 """
 
 from meshwright.model.decoding import DecodeError, Problem, decode, encode
-from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.model.identity import Key, Kind, parse_key, qualified, split_mesh
 from meshwright.model.state import SPECS, Metadata, Resource, Spec, State, digest
 
 __all__ = [
@@ -22,4 +22,6 @@ __all__ = [
     "digest",
     "encode",
     "parse_key",
+    "qualified",
+    "split_mesh",
 ]

@@ -1,8 +1,13 @@
-"""Identity: kinds and keys. An ARN, a path and a type name are renderings of one `Key`."""
+"""Identity: kinds and keys. An ARN, a path and a type name are renderings of one `Key`.
+
+Meshes of several accounts live in one server. A mesh of the server's home account goes by its bare name (`shop`), one
+of account A is `shop@A`; `@` is in no name, so that the two never meet.
+"""
 
 from __future__ import annotations
 
 import enum
+import re
 
 import msgspec
 
@@ -34,10 +39,25 @@ class Kind(enum.StrEnum):
         return f"{self.value}Name"
 
 
+_MESH = re.compile(r"[^@]+(@[0-9]{12})?")
+
+
+def split_mesh(mesh: str) -> tuple[str, str]:
+    """The bare name of a `Key.mesh`, and the account that owns it: "" for the home account."""
+    name, _, owner = mesh.partition("@")
+    return name, owner
+
+
+def qualified(name: str, owner: str, home: str) -> str:
+    """The `Key.mesh` of the mesh `name` of account `owner`, "" or `home` for the home account's."""
+    return name if owner in {"", home} else f"{name}@{owner}"
+
+
 class Key(msgspec.Struct, frozen=True, order=True):
     """What an object is, everywhere: its mesh, kind, name, and the router or gateway it belongs to."""
 
     mesh: str
+    """`NAME`, or `NAME@OWNER` for a mesh of another account than the server's own; a mesh's `name` is the same."""
     kind: Kind
     name: str
     parent: str = ""
@@ -46,6 +66,12 @@ class Key(msgspec.Struct, frozen=True, order=True):
     def of_mesh(cls, mesh: str) -> Key:
         """The key of the mesh itself."""
         return cls(mesh, Kind.MESH, mesh)
+
+    def within(self, mesh: str) -> Key:
+        """The same object in another mesh; a mesh becomes that mesh."""
+        if mesh == self.mesh:
+            return self
+        return Key(mesh, self.kind, mesh if self.kind is Kind.MESH else self.name, self.parent)
 
     @property
     def path(self) -> str:
@@ -65,30 +91,51 @@ class Key(msgspec.Struct, frozen=True, order=True):
             return Key(self.mesh, self.kind.parent, self.parent)
         return Key.of_mesh(self.mesh)
 
-    def arn(self, *, region: str, account: str, partition: str = "aws") -> str:
-        """The ARN; `account` is the resource owner's 12 digits.
+    def arn(self, *, region: str, account: str, partition: str = "aws", home: str = "") -> str:
+        """The ARN; `account` is the resource owner's 12 digits, `home` the account whose meshes have bare names.
+
+        The mesh's segment is `NAME@OWNER` exactly when the mesh is another account's than the object.
 
         Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsappmesh.html
         """
-        return f"arn:{partition}:appmesh:{region}:{account}:{self.path}"
+        name, owner = split_mesh(self.mesh)
+        path, owner = self.path, owner or home or account
+        written = name if owner == account else f"{name}@{owner}"
+        if written != self.mesh:
+            path = f"mesh/{written}{path.removeprefix(f'mesh/{self.mesh}')}"
+        return f"arn:{partition}:appmesh:{region}:{account}:{path}"
 
     def __str__(self) -> str:
         return self.path
 
 
-def parse_key(text: str) -> Key:
+def parse_key(text: str, home: str = "") -> Key:
     """The key that an ARN or a path such as `mesh/shop/virtualNode/cart` names.
+
+    With `home`, the account whose meshes have bare names, the mesh is that of the account which the mesh's segment
+    (`shop@OWNER`) or else the ARN says. Without it the segment is taken as it stands.
 
     Raises:
         ValueError: `text` is neither.
     """
-    path = text
+    path, account = text, ""
     if text.startswith("arn:"):
         parts = text.split(":", 5)
         if len(parts) != 6 or parts[2] not in {"appmesh", "appmesh-preview"}:
             raise ValueError(f"{text!r} is not the ARN of an App Mesh resource")
-        path = parts[5]
-    match path.split("/"):
+        account, path = parts[4:]
+    key = _of_path(path, text)
+    if home:
+        name, owner = split_mesh(key.mesh)
+        key = key.within(qualified(name, owner or account, home))
+    return key
+
+
+def _of_path(path: str, text: str) -> Key:
+    segments = path.split("/")
+    if len(segments) > 1 and not _MESH.fullmatch(segments[1]):
+        segments = []
+    match segments:
         case ["mesh", mesh] if mesh:
             return Key.of_mesh(mesh)
         case ["mesh", mesh, kind, name] if mesh and name and kind in set(Kind) - {"mesh", "route", "gatewayRoute"}:
