@@ -8,6 +8,7 @@
     │   ├── StalePlanError              what the plan starts from has changed since
     │   ├── RevisionConflictError       another writer committed first
     │   ├── InvalidReleaseError         a release would make an invalid mesh; it carries the diagnostics (`release`)
+    │   ├── AccessDeniedError           the caller is known and may not do this; answered with 403
     │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400
     ├── UnknownProxyError               no virtual node or gateway of that name exists
     ├── FailedCheckError                exit code 1: a check of ours saw something else than it expected
@@ -57,6 +58,16 @@ class StalePlanError(RefusedError):
 
 class RevisionConflictError(RefusedError):
     """Another writer committed between the read and this commit."""
+
+
+class AccessDeniedError(RefusedError):
+    """The caller is known and may not do this: AWS's `AccessDeniedException`, answered with HTTP 403.
+
+    Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/CommonErrors.html
+    """
+
+    code: ClassVar[str] = "AccessDeniedException"
+    status: ClassVar[int] = 403
 
 
 class UnknownProxyError(MeshwrightError):

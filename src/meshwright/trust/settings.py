@@ -1,0 +1,179 @@
+"""`trust.yaml` as values: who exists, who may become what, and what each may do and owns; pure.
+
+The one rule: nothing here decides. A file becomes `Trust`, one environment of it becomes `trust.settling.Settled`, and
+`trust.authorization` decides on that. Policies and conditions stay what the file says until an environment is chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping  # noqa: TC003 - annotations are read at runtime
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from meshwright.diagnostics import Source  # noqa: TC001 - annotations are read at runtime
+
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9+=,.@_-]+\Z")]
+"""A role's, user's, policy's, issuer's or environment's name: what IAM takes."""
+Account: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]{12}\Z")]
+Stack: TypeAlias = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})\Z")]
+"""A stack's name as in a release's address, or `*` for any."""
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
+Tags: TypeAlias = dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=256)]]
+Conditions: TypeAlias = dict[str, dict[str, Any]]
+"""A condition block of IAM: operator, then key, then one value or several."""
+Algorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
+
+ADMINISTRATOR = "administrator"
+"""The user of the home account that every server has, and that may do everything."""
+ANY_STACK = "*"
+
+SHORTEST_SESSION = 900
+"""Seconds."""
+LONGEST_SESSION = 3600
+"""Seconds."""
+
+
+class _Written(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Strict: a member that is not understood is a fault."""
+
+
+class Environment(_Written, frozen=True, kw_only=True):
+    """One control plane with its account and mesh."""
+
+    account: Account | None = None
+    region: Text | None = None
+    mesh: Text | None = None
+    """The mesh that relative patterns mean."""
+    endpoint: Text | None = None
+    protected: bool = False
+    """Whether `trust check` guards it against what can reach the others."""
+    quotas: dict[str, int] = {}
+
+
+class Issuer(_Written, frozen=True, kw_only=True):
+    """An OpenID Connect issuer whose tokens are taken.
+
+    Source: https://openid.net/specs/openid-connect-core-1_0.html#IDToken
+    """
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+\Z")]
+    """The `iss` of its tokens, to the letter."""
+    audiences: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    """One of these must be in `aud`."""
+    algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("RS256", "ES256", "EdDSA")
+    jwks_url: Text | None = None
+    """Where its keys are; None for what its discovery document says."""
+    ca_file: Text | None = None
+    """The certificates that vouch for its server; None for the system's."""
+    tags: dict[str, str] = {}
+    """Session tags by name, and the claim that each is taken from."""
+
+
+class Grantee(_Written, frozen=True, kw_only=True):
+    """What a user and a role have in common: permissions, and what they own."""
+
+    account: Account | None = None
+    """None for the environment's."""
+    stack: Stack | None = None
+    """The stack that what it creates belongs to, and whose objects it changes; `*` for any."""
+    owns: tuple[Text, ...] = ()
+    """Patterns of the names that its stack may claim."""
+    may_extend: tuple[Text, ...] = ()
+    """Patterns of the meshes, routers and gateways of others in which it may create."""
+    may_change: tuple[Text, ...] = ()
+    """Patterns of the objects of others that it may change."""
+    permissions: tuple[Any, ...] = ()
+    """Names of `policies`, or IAM policy documents."""
+    tags: Tags = {}
+    """`aws:PrincipalTag`."""
+
+
+class User(Grantee, frozen=True, kw_only=True):
+    """Somebody with a long-lived access key."""
+
+
+class Assume(_Written, frozen=True, kw_only=True):
+    """Who may take a role: a token of an issuer, or principals; all conditions must hold."""
+
+    issuer: Name | None = None
+    principals: tuple[Text, ...] = ()
+    """`user/NAME`, `role/NAME` or ARNs."""
+    environments: tuple[Name, ...] | None = None
+    """None for all of the role's."""
+    conditions: Conditions = {}
+
+
+class Session(_Written, frozen=True, kw_only=True):
+    """How long a session of a role may last."""
+
+    max: Annotated[str, Meta(pattern=r"^[0-9]{1,4}[smh]\Z")] = "1h"
+
+    @property
+    def seconds(self) -> int:
+        """`max` in seconds."""
+        return int(self.max[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.max[-1]]
+
+
+class Role(Grantee, frozen=True, kw_only=True):
+    """What a job or an operator becomes for a while."""
+
+    environments: tuple[Name, ...] | None = None
+    """None for all."""
+    assume: tuple[Assume, ...] = ()
+    session: Session = Session()
+
+
+class Share(_Written, frozen=True, kw_only=True):
+    """A mesh in which other accounts may create objects of their own, as AWS RAM shared it."""
+
+    mesh: Text
+    owner: Account | None = None
+    """None for the environment's account."""
+    accounts: Annotated[tuple[Account, ...], Meta(min_length=1)] = msgspec.field(name="with")
+    environments: tuple[Name, ...] | None = None
+
+
+class Written(_Written, frozen=True, kw_only=True):
+    """The members of the file."""
+
+    version: Literal[1]
+    environments: dict[Name, Environment] = {}
+    issuers: dict[Name, Issuer] = {}
+    users: dict[Name, User] = {}
+    policies: dict[Name, dict[str, Any]] = {}
+    roles: dict[Name, Role] = {}
+    shares: tuple[Share, ...] = ()
+    quotas: dict[str, int] = {}
+
+
+class Trust(Written, frozen=True, kw_only=True):
+    """The whole of `trust.yaml`."""
+
+    file: str = ""
+    """As it was named; "" for none."""
+    places: Mapping[str, Source] = MappingProxyType({})
+    """Where each member stands, by its path: `roles.cart-deployer.owns[0]`."""
+
+
+EMPTY = Trust(version=1)
+"""Nobody but the administrator."""
+
+VARIABLE = re.compile(r"\$\{environment\.([^}]*)\}")
+VARIABLES = ("name", "account", "region", "mesh")
+"""What `${environment.…}` may ask for."""
+
+
+def grantees(trust: Written) -> dict[str, User | Role]:
+    """Every user and role by what explains it: `user/NAME`, `role/NAME`."""
+    users: dict[str, User | Role] = {f"user/{name}": one for name, one in trust.users.items()}
+    return users | {f"role/{name}": one for name, one in trust.roles.items()}
+
+
+def path_of(grantee: str) -> str:
+    """Where in the file `user/NAME` or `role/NAME` stands: `users.NAME`."""
+    kind, _, name = grantee.partition("/")
+    return f"{kind}s.{name}"
