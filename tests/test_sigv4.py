@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -29,7 +30,6 @@ from meshwright.trust.sigv4 import (
     Tolerance,
     sign,
     verify,
-    verify_presigned,
 )
 from settings import SHARED, examples
 
@@ -83,12 +83,8 @@ class Case:
         return AccessKeySecret(secret=self.secret, token=self.token) if key_id == self.key_id else None
 
     def verify(self, request: Request) -> str:
-        """Verify the header form at the vector's time."""
+        """Verify at the vector's time, in either form."""
         return verify(request, self.secret_of, *self.scope, self.at, tolerance=self.tolerance)
-
-    def verify_presigned(self, request: Request) -> str:
-        """Verify the query form at the vector's time."""
-        return verify_presigned(request, self.secret_of, *self.scope, self.at, tolerance=self.tolerance)
 
 
 VECTORS = sorted(path.name for path in FOLDER.iterdir() if path.is_dir()) if FOLDER.is_dir() else []
@@ -105,7 +101,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 def test_a_published_signed_request_is_accepted(case: Case) -> None:
     """In the header form and in the query form."""
     assert case.verify(_parse(case.read("header-signed-request.txt"))) == case.key_id
-    assert case.verify_presigned(_parse(case.read("query-signed-request.txt"))) == case.key_id
+    assert case.verify(_parse(case.read("query-signed-request.txt"))) == case.key_id
 
 
 def test_the_canonical_request_of_a_vector_is_the_published_one(case: Case) -> None:
@@ -173,7 +169,7 @@ def test_any_one_byte_change_of_a_vector_is_refused(case: Case) -> None:
     presigned = _parse(case.read("query-signed-request.txt"))
     for request in _variants(presigned, normalize=case.tolerance.normalize):
         with pytest.raises(SignatureError):
-            case.verify_presigned(request)
+            case.verify(request)
 
 
 NOW = int(datetime(2026, 9, 30, 12, 0, 30, tzinfo=UTC).timestamp() * 1000)
@@ -218,7 +214,7 @@ def test_an_unsigned_request_is_told_what_it_lacks() -> None:
     """403 and AWS's own name for it."""
     _refused(Request.of("GET", "/", [("Host", "a")]), "MissingAuthenticationTokenException", "not signed")
     with pytest.raises(SignatureError) as caught:
-        verify_presigned(Request.of("GET", "/", [("Host", "a")]), *_here())
+        verify(Request.of("GET", "/", [("Host", "a")]), *_here())
     assert (caught.value.code, caught.value.status) == ("MissingAuthenticationTokenException", 403)
 
 
@@ -333,7 +329,7 @@ def test_the_body_is_always_part_of_the_signature() -> None:
     for placeholder in ("UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", hashlib.sha256(b"x").hexdigest()):
         bare = Request.of("PUT", "/", [("Host", "a"), ("X-Amz-Content-SHA256", placeholder)], b"{}")
         added = sign(bare, KEY, SECRET, REGION, SERVICE, NOW)
-        _refused(_with(bare, **added), "InvalidSignatureException", "SHA-256 of the body")
+        _refused(_with(bare, **added), "InvalidSignatureException", "unsigned bodies|is not the SHA-256 of the body")
     hashed = Request.of("PUT", "/", [("Host", "a")], b"{}")
     added = sign(hashed, KEY, SECRET, REGION, SERVICE, NOW, hash_header=True)
     assert verify(_with(hashed, **added), *_here()) == KEY
@@ -365,11 +361,11 @@ def test_a_presigned_url_lives_as_long_as_it_says() -> None:
         ours = Request.of("GET", request.url.removeprefix("http://127.0.0.1:9080"), [("host", "127.0.0.1:9080")])
         at = _stamp(re.search(r"X-Amz-Date=(\w+)", request.url))
         if accepted:
-            assert verify_presigned(ours, _known, REGION, SERVICE, at + seconds * 1000) == KEY
+            assert verify(ours, _known, REGION, SERVICE, at + seconds * 1000) == KEY
         with pytest.raises(SignatureError, match=r"expired|takes seconds"):
-            verify_presigned(ours, _known, REGION, SERVICE, at + seconds * 1000 + 1)
+            verify(ours, _known, REGION, SERVICE, at + seconds * 1000 + 1)
         with pytest.raises(SignatureError, match=r"not yet valid|takes seconds"):
-            verify_presigned(ours, _known, REGION, SERVICE, at - 300_001)
+            verify(ours, _known, REGION, SERVICE, at - 300_001)
 
 
 def _stamp(found: re.Match[str] | None) -> int:
@@ -416,10 +412,10 @@ def test_a_query_that_a_server_reads_otherwise_is_signed_otherwise(signed: str, 
 
 
 @pytest.mark.parametrize(
-    ("signed", "sent"), [("a", "a="), ("a=", "a"), ("b=2&a=1", "a=1&b=2"), ("a=%3a", "a=%3A"), ("a=+", "a=%20")]
+    ("signed", "sent"), [("a", "a="), ("a=", "a"), ("b=2&a=1", "a=1&b=2"), ("a=+", "a=%20"), ("a=b:c", "a=b%3Ac")]
 )
 def test_a_query_spelled_otherwise_keeps_its_signature(signed: str, sent: str) -> None:
-    """Order, upper case in an escape and the sign after an empty parameter mean nothing."""
+    """Order, what is escaped without need and the sign after an empty parameter mean nothing."""
     request = msgspec.structs.replace(_signed(target=f"/?{signed}"), query=sent.encode())
     assert verify(request, *_here()) == KEY
 
@@ -521,7 +517,8 @@ def test_a_signature_fits_one_request_only(
         value[:index] + data.draw(st.binary(min_size=1, max_size=3)) + value[index + data.draw(st.integers(0, 1)) :]
     )
     other = msgspec.structs.replace(request, **{field: changed})
-    assume(_canonical(other) != _canonical(request))
+    with contextlib.suppress(SignatureError):
+        assume(_canonical(other) != _canonical(request))
     with pytest.raises(SignatureError):
         verify(other, *_here())
 

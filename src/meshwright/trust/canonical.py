@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
@@ -26,9 +27,17 @@ MISSING = "MissingAuthenticationTokenException"
 INCOMPLETE = "IncompleteSignatureException"
 INVALID = "InvalidSignatureException"
 UNRECOGNIZED = "UnrecognizedClientException"
+EXPIRED = "ExpiredTokenException"
 
-_STATUS: Mapping[str, int] = MappingProxyType({MISSING: 403, INCOMPLETE: 400, INVALID: 403, UNRECOGNIZED: 403})
-_ONCE = frozenset({b"host", b"authorization", b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"})
+_STATUS: Mapping[str, int] = MappingProxyType(
+    {MISSING: 403, INCOMPLETE: 400, INVALID: 403, UNRECOGNIZED: 403, EXPIRED: 403}
+)
+_ONCE = frozenset(
+    {b"host", b"authorization", b"date", b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"}
+)
+_BLANKS = re.compile(rb" {2,}")
+_ESCAPED = re.compile(rb"%(?![0-9A-F]{2})")
+_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]*")
 
 
 class SignatureError(RefusedError):
@@ -71,7 +80,7 @@ def canonical_request(request: Request, signed: tuple[bytes, ...], digest: str, 
     """What is hashed: method, path, query, the headers named in `signed`, and the body's SHA-256 in hexadecimal."""
     headers = headers_of(request)
     lines = b"".join(name + b":" + b",".join(headers.get(name, ())) + b"\n" for name in signed)
-    query = "&".join(f"{name}={value}" for name, value in sorted(query_pairs(request.query)))
+    query = "&".join(f"{name}={value}" for name, value in sorted(query_pairs(request.query))) if request.query else ""
     parts = (
         request.method.encode(),
         canonical_path(request.path, normalize=normalize).encode(),
@@ -89,7 +98,7 @@ def canonical_path(path: bytes, *, normalize: bool = True) -> str:
     With `normalize`, dot segments and repeated slashes go first. A server that routes by the raw path should refuse
     one that normalising changes, or two paths share a signature.
     """
-    if normalize:
+    if normalize and changed_by_normalizing(path):
         kept: list[bytes] = []
         for segment in path.split(b"/"):
             if segment == b"..":
@@ -98,6 +107,16 @@ def canonical_path(path: bytes, *, normalize: bool = True) -> str:
                 kept.append(segment)
         path = b"/" + b"/".join(kept) + (b"/" if path.endswith(b"/") and kept else b"")
     return quote(path or b"/", safe="/~")
+
+
+def changed_by_normalizing(path: bytes) -> bool:
+    """Whether `path` may hold a dot segment or a repeated slash; a segment such as `.hidden` is taken for one."""
+    return b"//" in path or b"/." in path or not path.startswith(b"/")
+
+
+def has_dot_segments(path: bytes) -> bool:
+    """Whether normalising would change `path`, so that it shares its signature with another one."""
+    return changed_by_normalizing(path) and canonical_path(path) != canonical_path(path, normalize=False)
 
 
 def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
@@ -115,25 +134,38 @@ def signature_of(key: bytes, stamp: str, scope: str, canonical: bytes) -> str:
 
 
 def headers_of(request: Request) -> dict[bytes, list[bytes]]:
-    """Values by lower-case name, trimmed, runs of blanks as one.
+    """Values by lower-case name, without spaces around them, runs of spaces as one; a tab is no space.
 
     Raises:
         SignatureError: a header that signing depends on comes twice.
     """
     found: dict[bytes, list[bytes]] = {}
     for name, value in request.headers:
-        found.setdefault(name.lower(), []).append(b" ".join(value.split()))
-    for name in _ONCE & found.keys():
-        if len(found[name]) > 1:
-            raise SignatureError(f"The header {name.decode()} comes {len(found[name])} times.", INCOMPLETE)
+        plain = value.strip(b" ")
+        found.setdefault(name.lower(), []).append(_BLANKS.sub(b" ", plain) if b"  " in plain else plain)
+    if len(found) < len(request.headers):
+        for name in _ONCE & found.keys():
+            if len(found[name]) > 1:
+                raise SignatureError(f"The header {name.decode()} comes {len(found[name])} times.", INCOMPLETE)
     return found
 
 
 def query_pairs(query: bytes) -> list[tuple[str, str]]:
-    """Names and values of `query`, each encoded as it is signed; `a` is `a=`, and `+` a space, as servers read it."""
+    """Names and values of `query`, each encoded as it is signed; `a` is `a=`, and `+` a space, as servers read it.
+
+    Raises:
+        SignatureError: an escape is not of two digits, or not in upper case as every AWS client writes it.
+    """
+    if _ESCAPED.search(query):
+        raise SignatureError(
+            "An escape in the query is not % and two upper-case hexadecimal digits, as AWS's clients write it.",
+            INVALID,
+        )
     pairs = (item.partition(b"=") for item in query.split(b"&")) if query else ()
     return [(_again(name), _again(value)) for name, _, value in pairs]
 
 
 def _again(text: bytes) -> str:
+    if _PLAIN.fullmatch(text):
+        return text.decode("ascii")
     return quote(unquote_to_bytes(text.replace(b"+", b" ")), safe="~")
