@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.model.gateway_routes import GatewayRouteSpec, GatewayRouteTarget
-from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.model.identity import Key, Kind, parse_key, split_mesh
 from meshwright.model.routes import RouteAction, RouteSpec
 from meshwright.model.specs import VirtualNodeSpec, VirtualServiceProvider, VirtualServiceSpec
 
@@ -113,14 +113,18 @@ def resolve(state: State) -> Graph:
 
 
 def service_key(mesh: str, name: str) -> Key:
-    """The virtual service that a backend names, by its name or, across accounts, by its ARN."""
+    """The virtual service that an object in `mesh` names, by its name or, across accounts, by its ARN.
+
+    An ARN names a service of the same mesh, whose owner it writes NAME@OWNER or, where the service is the owner's
+    too, as its account. A bare `mesh` does not say whose it is; an ARN of a mesh of that name is taken for it.
+    """
     if name.startswith("arn:"):
         try:
             key = parse_key(name)
         except ValueError:
             return Key(mesh, Kind.VIRTUAL_SERVICE, name)
-        # A shared mesh is written NAME@OWNER in an ARN; within one mesh it is the same mesh.
-        return msgspec.structs.replace(key, mesh=key.mesh.partition("@")[0])
+        (bare, named), ours = split_mesh(key.mesh), split_mesh(mesh)[1]
+        return key.within(f"{bare}@{named or name.split(':', 5)[4]}" if ours else bare)
     return Key(mesh, Kind.VIRTUAL_SERVICE, name)
 
 

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
-from meshwright.operations import UNLIMITED
+from meshwright.operations import UNLIMITED, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meshwright.control import Control
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
-    from meshwright.operations import Quotas
+    from meshwright.operations import Quotas, Sharing
     from meshwright.release import Release
     from meshwright.store.contract import Revision, Store
 
@@ -61,5 +61,19 @@ class Services:
     partition: str = "aws"
     quotas: Quotas | None = UNLIMITED
     """None for App Mesh's documented defaults. No limit otherwise, as long as no operator could raise one."""
+    sharing: Callable[[], Sharing] = frozenset
+    """Which meshes are shared with which accounts, as the newest `trust.yaml` says."""
     turn: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     """Held from reading the head to committing, so that writers of one process queue instead of colliding."""
+
+    def stamp(self, account: str = "") -> Stamp:
+        """The time, a fresh id and who asks, for one operation; no `account` is the server's own."""
+        return Stamp(
+            at=self.now(),
+            uid=self.uid(),
+            account=account or self.account,
+            home=self.account,
+            shared=self.sharing(),
+            region=self.region,
+            partition=self.partition,
+        )

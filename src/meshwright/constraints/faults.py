@@ -14,7 +14,7 @@ from meshwright.model.identity import Key, Kind
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 """Letters, digits, hyphen and underscore are documented; dots come from Kubernetes names and are taken too."""
-SERVICE_NAME = re.compile(r"[^\s/\x00-\x1f\x7f]{1,255}")
+SERVICE_NAME = re.compile(r"[^\s/@\x00-\x1f\x7f]{1,255}")
 """A virtual service is named like the host that clients call; only what would break an ARN is left out."""
 
 
@@ -41,20 +41,20 @@ def absent(rule: str, path: str, key: Key, detail: str) -> Fault:
 
     The words are the service's for a route's target (`VirtualNode with name product-v2-vn is missing`).
     """
-    text = f"{key.kind.type_name} with name {key.name} is missing"
+    text = f"{key.kind.type_name} with name {key.wire_name} is missing"
     return Fault(rule=rule, path=path, text=text, detail=detail, error=NotFoundException, missing=key)
 
 
 def name_fault(key: Key) -> Fault | None:
     """A name that the service does not take, or that no ARN could carry."""
     pattern = SERVICE_NAME if key.kind is Kind.VIRTUAL_SERVICE else NAME
-    if pattern.fullmatch(key.name):
+    if pattern.fullmatch(key.wire_name):
         return None
-    allowed = "1 to 255 characters without spaces or slashes"
+    allowed = "1 to 255 characters without spaces, slashes or @"
     if key.kind is not Kind.VIRTUAL_SERVICE:
         allowed = "1 to 255 letters, digits, hyphens, underscores and dots"
     return Fault(
         rule="MW002",
         path=key.kind.name_field,
-        text=f"{key.kind.name_field} {key.name[:300]!r} is not a valid name; it takes {allowed}",
+        text=f"{key.kind.name_field} {key.wire_name[:300]!r} is not a valid name; it takes {allowed}",
     )

@@ -67,6 +67,16 @@ class Key(msgspec.Struct, frozen=True, order=True):
         """The key of the mesh itself."""
         return cls(mesh, Kind.MESH, mesh)
 
+    @property
+    def mesh_name(self) -> str:
+        """The mesh's name as the wire says it, without its owner."""
+        return self.mesh.partition("@")[0]
+
+    @property
+    def wire_name(self) -> str:
+        """The object's name as the wire says it: a mesh's without its owner."""
+        return self.mesh_name if self.kind is Kind.MESH else self.name
+
     def within(self, mesh: str) -> Key:
         """The same object in another mesh; a mesh becomes that mesh."""
         if mesh == self.mesh:

@@ -5,9 +5,11 @@ The one rule: a refused request leaves the state as it was; an accepted one chan
 The order in which a request is judged (nothing public settles it; this is ours):
 
 1. its members, all faults in one BadRequestException (`requests.decode_request`);
-2. `meshOwner`: an account that shares nothing here has no meshes here, NotFoundException;
-3. the mesh, then the router or gateway, then the object itself: NotFoundException, for a create ConflictException
-   when the name is taken, by an equal object too;
+2. the mesh: NotFoundException when it is not there, or another account's that does not share it with the caller;
+   then the router or gateway, NotFoundException; then what a caller may do in another account's mesh,
+   ForbiddenException (`accounts`);
+3. the object itself: NotFoundException, for a create ConflictException when the name is taken, by an equal object
+   too; then whether it is the caller's to change, ForbiddenException;
 4. tags;
 5. the object's own rules, then what it refers to, then what refers to it (`constraints.refusal`), then listeners
    that others depend on; for a delete ResourceInUseException;
@@ -25,9 +27,9 @@ import msgspec
 
 from meshwright import constraints
 from meshwright.errors import BadRequestException, ConflictException, NotFoundException
-from meshwright.model.identity import Key, Kind
+from meshwright.model.identity import Key, Kind, split_mesh
 from meshwright.model.state import Metadata, Resource, State
-from meshwright.operations import paging, references, replies, tagging
+from meshwright.operations import accounts, paging, references, replies, tagging
 from meshwright.operations.quotas import DEFAULT_QUOTAS, Quotas, refuse_excess
 from meshwright.operations.requests import Request, Response, Stamp
 from meshwright.operations.table import Verb
@@ -54,12 +56,14 @@ def changes(before: State, after: State) -> tuple[tuple[Resource, ...], tuple[Ke
 
 
 def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
-    key = request.key
-    _refuse_missing_owner(state, request, stamp)
+    key = accounts.key_of(request, stamp)
+    owner = accounts.mesh_owner(key, stamp)
+    _refuse_missing_owner(state, key, stamp)
+    accounts.refuse_stranger(Verb.CREATE, key, None, stamp)
     if key in state:
         where = "" if key.kind is Kind.MESH else f" under {_place(key)}"
         raise ConflictException(
-            f"{key.kind.type_name} with name {key.name} already exists{where} for account {stamp.account}"
+            f"{key.kind.type_name} with name {key.wire_name} already exists{where} for account {owner}"
         )
     tagging.refuse_tags(request.tags)
     fresh = Metadata(
@@ -67,7 +71,7 @@ def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
         version=1,
         created_at=stamp.at,
         last_updated_at=stamp.at,
-        mesh_owner=stamp.account,
+        mesh_owner=owner,
         resource_owner=stamp.account,
     )
     resource = Resource(
@@ -103,7 +107,7 @@ def _update(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
 def _delete(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
     del quotas
     resource = _present(state, request, stamp)
-    references.refuse_in_use(state, resource.key, stamp.account)
+    references.refuse_in_use(state, resource.key, accounts.mesh_owner(resource.key, stamp))
     # A deleted mesh keeps its version in the user guide's samples; every other kind counts the delete as a change.
     last = _next(resource, stamp)
     if resource.key.kind is Kind.MESH:
@@ -124,11 +128,18 @@ def _list(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple
     kind = request.operation.kind
     if kind is None:
         raise AssertionError("a list is of one kind")
-    _refuse_missing_owner(state, request, stamp)
+    if kind is Kind.MESH:
+        mesh = ""
+        found = sorted((one for one in state.of(kind) if accounts.sees(one.key, stamp)), key=_by_name)
+    else:
+        key = accounts.key_of(request, stamp)
+        mesh = key.mesh
+        _refuse_missing_owner(state, key, stamp)
+        found = [*state.of(kind, mesh, request.parent)]
     listed, token = paging.page(
-        state.of(kind, request.mesh or None, request.parent),
-        lambda one: one.key.name,
-        scope=f"{request.operation.name}/{request.mesh}/{request.parent}",
+        found,
+        _by_name,
+        scope=f"{request.operation.name}/{mesh}/{request.parent}",
         limit=_limit(request),
         token=request.next_token,
     )
@@ -198,50 +209,60 @@ def _refuse_by_constraints(after: State, key: Key, *, created: bool) -> None:
         raise refusal
 
 
-def _refuse_missing_owner(state: State, request: Request, stamp: Stamp) -> None:
-    """Raise when the mesh, or the router or gateway, that the request lies in is not there or not the caller's."""
-    if request.mesh_owner not in {None, stamp.account}:
-        mesh = request.mesh or request.name
-        raise NotFoundException(f"Mesh with name {mesh} is not present for account {request.mesh_owner}")
-    if request.operation.kind is Kind.MESH:
-        return
-    mesh_key = Key.of_mesh(request.mesh)
-    if mesh_key not in state:
-        raise _absent(mesh_key, stamp)
-    owner = request.key.owner
+def _refuse_missing_owner(state: State, key: Key, stamp: Stamp) -> None:
+    """Raise when the mesh, or the router or gateway, that `key` lies in is not there or not for the caller to see."""
+    mesh = Key.of_mesh(key.mesh)
+    if not accounts.sees(key, stamp) or (key.kind is not Kind.MESH and mesh not in state):
+        raise _absent(mesh, stamp)
+    owner = key.owner
     if owner is not None and owner not in state:
         raise _absent(owner, stamp)
 
 
 def _present(state: State, request: Request, stamp: Stamp) -> Resource:
-    """The object that the request names."""
-    _refuse_missing_owner(state, request, stamp)
-    resource = state.get(request.key)
+    """The object that the request names; one that it would change is the caller's to change."""
+    key = accounts.key_of(request, stamp)
+    _refuse_missing_owner(state, key, stamp)
+    resource = state.get(key)
     if resource is None:
-        raise _absent(request.key, stamp)
+        raise _absent(key, stamp)
+    if request.operation.writes:
+        accounts.refuse_stranger(request.operation.verb, key, resource, stamp)
     return resource
 
 
 def _named_by_arn(state: State, request: Request, stamp: Stamp) -> Resource:
-    key = tagging.key_of_arn(request.resource_arn, stamp)
+    """The object whose tags are meant; only the account that created it reads and changes them."""
+    key = accounts.key_of(request, stamp)
+    if not accounts.sees(key, stamp):
+        raise accounts.unknown_arn(request.resource_arn, stamp)
     resource = state.get(key)
     if resource is None:
         raise _absent(key, stamp)
+    if replies.metadata(resource, stamp).resource_owner != request.resource_arn.split(":", 5)[4]:
+        raise accounts.unknown_arn(request.resource_arn, stamp)
+    accounts.refuse_stranger(request.operation.verb, key, resource, stamp)
     return resource
 
 
 def _absent(key: Key, stamp: Stamp) -> NotFoundException:
     """The error for an object that is not there, in the service's words for a virtual node."""
     where = "" if key.kind is Kind.MESH else f" under {_place(key)}"
+    owner = accounts.mesh_owner(key, stamp)
     return NotFoundException(
-        f"{key.kind.type_name} with name {key.name} is not present{where} for account {stamp.account}"
+        f"{key.kind.type_name} with name {key.wire_name} is not present{where} for account {owner}"
     )
 
 
 def _place(key: Key) -> str:
     """Where an object lies, as messages say it."""
     parent = f"{key.kind.parent.type_name} {key.parent} in " if key.kind.parent else ""
-    return f"{parent}mesh {key.mesh}"
+    return f"{parent}mesh {key.mesh_name}"
+
+
+def _by_name(resource: Resource) -> str:
+    """What a list is ordered by: the name, and for meshes of one name their owner, the caller's own among them."""
+    return f"{resource.key.wire_name}\0{split_mesh(resource.key.mesh)[1]}"
 
 
 def _next(resource: Resource, stamp: Stamp) -> Metadata:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.errors import LimitExceededException
-from meshwright.model.identity import Kind
+from meshwright.model.identity import Key, Kind, split_mesh
 from meshwright.model.specs import VirtualNodeSpec
 
 if TYPE_CHECKING:
@@ -61,11 +61,10 @@ def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, created: 
     """
     key = resource.key
     if created:
-        mesh = None if key.kind is Kind.MESH else key.mesh
-        there, most = len(after.of(key.kind, mesh, key.parent)), quotas.most(key.kind)
+        there, most = _together(after, key), quotas.most(key.kind)
         where = key.owner
         if there > most:
-            inside = f"{where.kind.type_name} {where.name}" if where else "the account"
+            inside = f"{where.kind.type_name} {where.wire_name}" if where else "the account"
             plural = "Meshes" if key.kind is Kind.MESH else f"{key.kind.type_name}s"
             raise LimitExceededException(f"The limit of {most} {plural} for {inside} is exceeded")
     if isinstance(resource.spec, VirtualNodeSpec) and len(resource.spec.backends or ()) > quotas.backends:
@@ -73,3 +72,11 @@ def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, created: 
             f"The limit of {quotas.backends} Backends for VirtualNode {key.name} is exceeded: "
             f"it would have {len(resource.spec.backends or ())}"
         )
+
+
+def _together(after: State, key: Key) -> int:
+    """How many objects of its kind lie where `key` does: in the account, the mesh, the router or the gateway."""
+    if key.kind is Kind.MESH:
+        owner = split_mesh(key.mesh)[1]
+        return sum(split_mesh(one.key.mesh)[1] == owner for one in after.of(Kind.MESH))
+    return len(after.of(key.kind, key.mesh, key.parent))

@@ -92,7 +92,7 @@ def _use(state: State, key: Key, account: str) -> str:
     match key.kind:
         case Kind.MESH:
             inside = next((kind for kind in _BEFORE_MESH if state.of(kind, key.mesh)), None)
-            what = f"Mesh {key.name} for account {account}"
+            what = f"Mesh {key.wire_name} for account {account}"
             return _children_text(what, inside, Kind.MESH) if inside else ""
         case Kind.VIRTUAL_ROUTER | Kind.VIRTUAL_GATEWAY as kind:
             if kind is Kind.VIRTUAL_ROUTER and _provides(state, key):

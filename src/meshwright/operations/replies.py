@@ -12,6 +12,7 @@ import msgspec
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.model.state import Metadata, Resource
+from meshwright.operations.accounts import arn_of, mesh_owner
 
 if TYPE_CHECKING:
     from meshwright.model.scalars import StatusCode
@@ -44,20 +45,21 @@ def wire_spec(resource: Resource) -> dict[str, Any]:
 
 
 def metadata(resource: Resource, stamp: Stamp) -> Metadata:
-    """The object's metadata; an object read from a file gets what a create at `stamp` would give it."""
+    """The object's metadata; one read from a file gets what its mesh's owner would give it by a create at `stamp`."""
+    owner = mesh_owner(resource.key, stamp)
     return resource.metadata or Metadata(
         uid=stamp.uid,
         version=1,
         created_at=stamp.at,
         last_updated_at=stamp.at,
-        mesh_owner=stamp.account,
-        resource_owner=stamp.account,
+        mesh_owner=owner,
+        resource_owner=owner,
     )
 
 
 def _names(resource: Resource) -> dict[str, str]:
     key = resource.key
-    names = {"meshName": key.mesh}
+    names = {"meshName": key.mesh_name}
     if key.kind.parent:
         names[key.kind.parent.name_field] = key.parent
     if key.kind is not Kind.MESH:
@@ -68,7 +70,7 @@ def _names(resource: Resource) -> dict[str, str]:
 def _about(resource: Resource, stamp: Stamp) -> dict[str, Any]:
     about = metadata(resource, stamp)
     return {
-        "arn": resource.key.arn(region=stamp.region, account=about.resource_owner, partition=stamp.partition),
+        "arn": arn_of(resource.key, stamp, about.resource_owner),
         "createdAt": about.created_at / 1000,
         "lastUpdatedAt": about.last_updated_at / 1000,
         "meshOwner": about.mesh_owner,

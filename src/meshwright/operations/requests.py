@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 TagList = Annotated[tuple[TagRef, ...], Meta(max_length=50)]
 TagKeyList = Annotated[tuple[TagKey, ...], Meta(max_length=50)]
+_CLIENT_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,36}")
+
+
+Sharing: TypeAlias = frozenset[tuple[str, str, str]]
+"""Meshes that other accounts may use: (owner's account, bare name, consumer's account)."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,40 +38,38 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     operation: Operation
     mesh: str = ""
+    """Without its owner: `accounts.key_of` tells which object is meant."""
     name: str = ""
     """The object's name; "" for lists and tags, the mesh's own name for a mesh."""
     parent: str = ""
     """The router's name for routes, the gateway's for gateway routes."""
     mesh_owner: str | None = None
+    """None for the caller's own account."""
     spec: Spec | None = None
     tags: tuple[TagRef, ...] = ()
     tag_keys: tuple[str, ...] = ()
     client_token: str | None = None
-    """Accepted; a repeated request is not told from a new one yet."""
+    """Who asks again with the same token gets the first answer; `api` sees to that, `perform` does not look at it."""
     resource_arn: str = ""
     limit: int | None = None
     next_token: str | None = None
     stack: str | None = None
     """The stack that the written object shall belong to; None leaves it as it is. Never from the wire."""
 
-    @property
-    def key(self) -> Key:
-        """The object that is meant; for operations on one kind only."""
-        if self.operation.kind is None:
-            raise AssertionError(f"{self.operation.name} names its object by ARN")
-        if self.operation.kind is Kind.MESH:
-            return Key.of_mesh(self.name or self.mesh)
-        return Key(self.mesh, self.operation.kind, self.name, self.parent)
-
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write needs from the outside: the time, a fresh id, and whose server this is."""
+    """What an operation needs from the outside: the time, a fresh id, who asks, and whose server this is."""
 
     at: int
     """Milliseconds since the epoch, UTC."""
     uid: str
     """The `uid` of the object, should one be created."""
     account: str = "000000000000"
+    """The caller's."""
+    home: str = "000000000000"
+    """The server's own: its meshes have bare names in keys."""
+    shared: Sharing = frozenset()
+    """Which meshes are shared with whom."""
     region: str = "us-east-1"
     partition: str = "aws"
 
@@ -94,14 +97,14 @@ def decode_request(operation: Operation, path: Mapping[str, str], query: Mapping
     kind = operation.kind
     request = Request(
         operation=operation,
-        mesh=reader.take("meshName", ResourceName, ""),
-        name=reader.take(kind.name_field, ResourceName, "") if kind else "",
-        parent=reader.take(kind.parent.name_field, ResourceName, "") if kind and kind.parent else "",
+        mesh=reader.name("meshName"),
+        name=reader.name(kind.name_field) if kind else "",
+        parent=reader.name(kind.parent.name_field) if kind and kind.parent else "",
         mesh_owner=reader.take("meshOwner", AccountId, None),
         spec=reader.spec(),
         tags=reader.take("tags", TagList, ()),
         tag_keys=reader.take("tagKeys", TagKeyList, ()),
-        client_token=reader.take("clientToken", str, None),
+        client_token=reader.client_token(),
         resource_arn=reader.take("resourceArn", str, ""),
         limit=reader.limit(),
         next_token=reader.take("nextToken", str, None),
@@ -173,6 +176,26 @@ class _Reader:
         except DecodeError as error:
             self.problems.extend(error.problems)
             return default
+
+    def name(self, member: str) -> str:
+        """A name; an @ would make one object's name another account's."""
+        found: str = self.take(member, ResourceName, "")
+        told = any(one.path == member for one in self.problems)
+        if "@" in found and not told:
+            hint = "; meshOwner says whose mesh is meant" if member == "meshName" else ""
+            self.problems.append(Problem("MW002", member, f"{found!r} has an @, which no name may have{hint}"))
+        return found
+
+    def client_token(self) -> str | None:
+        """The idempotency token.
+
+        Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_CreateMesh.html
+        """
+        found: str | None = self.take("clientToken", str, None)
+        if found is not None and not _CLIENT_TOKEN.fullmatch(found):
+            text = f"{found[:60]!r} is not made of 1 to 36 letters, numbers, hyphens and underscores"
+            self.problems.append(Problem("MW002", "clientToken", text))
+        return found
 
     def spec(self) -> Spec | None:
         """The spec as its kind's shape; a mesh without one has an empty one."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from meshwright.errors import BadRequestException, NotFoundException, TooManyTagsException
-from meshwright.model.identity import Key, parse_key
+from meshwright.errors import BadRequestException, TooManyTagsException
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from meshwright.model.specs import TagRef
-    from meshwright.operations.requests import Stamp
 
 MOST_TAGS = 50
 """User tags that an object may carry."""
@@ -62,26 +60,3 @@ def untagged(before: tuple[TagRef, ...], keys: tuple[str, ...]) -> tuple[TagRef,
 def ordered(tags: Iterable[TagRef]) -> tuple[TagRef, ...]:
     """The tags in order of their keys."""
     return tuple(sorted(tags, key=lambda tag: tag.key))
-
-
-def key_of_arn(arn: str, stamp: Stamp) -> Key:
-    """The key that an ARN of this server's account and region names.
-
-    Raises:
-        BadRequestException: it is not the ARN of an App Mesh resource.
-        NotFoundException: it is one of another account, region or partition.
-    """
-    try:
-        key = parse_key(arn) if arn.startswith("arn:") else None
-    except ValueError:
-        key = None
-    if key is None:
-        raise BadRequestException(f"{arn!r} is not the ARN of an App Mesh resource.")
-    mesh, _, owner = key.mesh.partition("@")
-    _, partition, _, region, account, _ = arn.split(":", 5)
-    ours = (stamp.partition, stamp.region, stamp.account)
-    if (partition, region, account) != ours or owner not in {"", stamp.account}:
-        raise NotFoundException(f"Resource {arn} is not present for account {stamp.account} in {stamp.region}")
-    if key == Key.of_mesh(key.mesh):
-        return Key.of_mesh(mesh)
-    return Key(mesh, key.kind, key.name, key.parent)

@@ -58,7 +58,7 @@ def _request(step: Step, change: Change | None, before: State, stack: str, stamp
     """The operation that a step means; an object without a change of its own is created again as it was."""
     key, tags = step.key, change.tags if change else {}
     old = before.get(key)
-    arn = key.arn(region=stamp.region, account=stamp.account, partition=stamp.partition)
+    arn = operations.arn_of(key, stamp, old.metadata.resource_owner if old and old.metadata else "")
     if step.action == "tag":
         kept = {tag.key: tag.value for tag in old.tags} if old else {}
         added = {name: value for name, value in tags.items() if kept.get(name) != value}
@@ -71,8 +71,9 @@ def _request(step: Step, change: Change | None, before: State, stack: str, stamp
     creates = verb is Verb.CREATE
     return Request(
         operation=operation(verb, key.kind),
-        mesh=key.mesh,
-        name=key.name,
+        mesh=key.mesh_name,
+        mesh_owner=operations.mesh_owner(key, stamp),
+        name=key.wire_name,
         parent=key.parent,
         spec=wanted.spec if wanted is not None and verb is not Verb.DELETE else None,
         tags=wanted.tags if wanted is not None and creates else (),
