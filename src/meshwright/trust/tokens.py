@@ -72,15 +72,26 @@ class Unverified(msgspec.Struct, frozen=True, kw_only=True):
     """A token taken apart: what it says, of which nothing is known to be true."""
 
     header: dict[str, Any]
-    claims: dict[str, Any]
+    payload: bytes
     signed: bytes
     """What the signature is over."""
     signature: bytes
 
-    @property
+    def claims(self) -> dict[str, Any]:
+        """The payload as claims.
+
+        Raises:
+            TokenError: it is no JSON object, or one that could be read in two ways.
+        """
+        return _object("payload", self.payload)
+
     def issuer(self) -> str:
-        """The issuer that it names."""
-        return _text(self.claims, "iss")
+        """The issuer that it names.
+
+        Raises:
+            TokenError: it names none.
+        """
+        return _text(self.claims(), "iss")
 
 
 def read_token(text: str) -> Unverified:
@@ -103,18 +114,19 @@ def read_token(text: str) -> Unverified:
             found[name] = from_base64url(part)
         except ValueError as error:
             raise TokenError(f"The token's {name} is {error}.") from None
-    documents: dict[str, dict[str, Any]] = {}
-    for name in ("header", "payload"):
-        try:
-            documents[name] = read_object(found[name])
-        except AmbiguousJsonError as error:
-            raise TokenError(f"The token's {name} is refused: {error}.") from None
     return Unverified(
-        header=documents["header"],
-        claims=documents["payload"],
+        header=_object("header", found["header"]),
+        payload=found["payload"],
         signed=f"{head}.{body}".encode(),
         signature=found["signature"],
     )
+
+
+def _object(name: str, text: bytes) -> dict[str, Any]:
+    try:
+        return read_object(text)
+    except AmbiguousJsonError as error:
+        raise TokenError(f"The token's {name} is refused: {error}.") from None
 
 
 def verify_token(text: str, keys: Sequence[TokenKey], issuer: Issuer, now: int) -> dict[str, Any]:
@@ -135,9 +147,22 @@ def verify_token(text: str, keys: Sequence[TokenKey], issuer: Issuer, now: int) 
 
 def check_token(token: Unverified, keys: Sequence[TokenKey], issuer: Issuer, now: int) -> dict[str, Any]:
     """`verify_token` for a token that was taken apart already."""
-    if token.issuer != issuer.url:
-        raise TokenError(f"The token's issuer is {token.issuer[:200]!r}, not {issuer.url!r}.")
-    algorithm = _algorithm(token.header, issuer.algorithms)
+    claims = token.claims()
+    if _text(claims, "iss") != issuer.url:
+        raise TokenError(f"The token's issuer is {claims['iss'][:200]!r}, not {issuer.url!r}.")
+    verify_signature(token, keys, issuer.algorithms)
+    _check_claims(claims, issuer, now // 1000)
+    return claims
+
+
+def verify_signature(token: Unverified, keys: Sequence[TokenKey], algorithms: Sequence[str]) -> None:
+    """Return when one of `keys` signed the token, with one of `algorithms`; nothing is said about its payload.
+
+    Raises:
+        UnknownKeyError: the key that it names is not among them.
+        TokenError: no key did, or the header asks for something else than a signature.
+    """
+    algorithm = _algorithm(token.header, algorithms)
     key = _chosen(keys, token.header, algorithm)
     verifier = JWSRegistry.algorithms[_VERIFIERS[algorithm]]
     try:
@@ -147,8 +172,6 @@ def check_token(token: Unverified, keys: Sequence[TokenKey], issuer: Issuer, now
         sound = False
     if not sound:
         raise TokenError("The token's signature is not its issuer's.")
-    _check_claims(token.claims, issuer, now // 1000)
-    return token.claims
 
 
 def _algorithm(header: Mapping[str, Any], allowed: Sequence[str]) -> str:
