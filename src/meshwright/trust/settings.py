@@ -1,20 +1,20 @@
 """`trust.yaml` as values: who exists, who may become what, and what each may do and owns; pure.
 
-The one rule: nothing here decides. A file becomes `Trust`, one environment of it becomes `trust.settling.Settled`, and
-`trust.authorization` decides on that. Policies and conditions stay what the file says until an environment is chosen.
+The one rule: nothing here decides. A file becomes `Trust`, one environment of it `trust.settling.Settled`, on which
+`trust.authorization` decides. Policies and conditions stay as written until an environment is chosen.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping  # noqa: TC003 - annotations are read at runtime
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from meshwright.diagnostics import Source  # noqa: TC001 - annotations are read at runtime
+from meshwright.diagnostics import Source
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9+=,.@_-]+\Z")]
 """A role's, user's, policy's, issuer's or environment's name: what IAM takes."""

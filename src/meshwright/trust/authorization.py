@@ -1,0 +1,289 @@
+"""What a principal may do, in one environment: its policies, the policies of its session, and ownership; pure.
+
+The one rule: everything is refused that is not allowed by all of them, and nothing but this module says so; the
+administrator of the home account alone is asked nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from meshwright.errors import AccessDeniedError
+from meshwright.model.identity import Key
+from meshwright.trust import deeds
+from meshwright.trust.contexts import context_of, evaluated, told
+from meshwright.trust.deeds import Deed
+from meshwright.trust.ownership import Holding, Verdict, holding
+from meshwright.trust.policies import Ask, Decision, Policy, parse
+from meshwright.trust.principals import Principal
+from meshwright.trust.settings import ADMINISTRATOR, Role, User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from meshwright.model.state import State
+    from meshwright.operations import Request, Stamp
+    from meshwright.trust.settling import Settled
+
+MOST_TOLD = 50
+"""Refusals of one release that its error spells out."""
+_RELEASING = frozenset({"meshwright:ApplyRelease", "meshwright:RollBack"})
+
+
+class Permit(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to carry out one request."""
+
+    stack: str = ""
+    """The stack that an object belongs to that is created under it; "" for none."""
+    key: Key | None = None
+    """The one object that it is about; None for a list of meshes."""
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided about one deed, and why."""
+
+    deed: Deed
+    resource: str
+    """Its ARN, or `*`."""
+    decision: Decision
+    """What the policies say."""
+    ownership: Verdict | None = None
+    """None where nobody's ownership is asked."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether policies and ownership both allow it."""
+        return self.decision.allowed and (self.ownership is None or self.ownership.allowed)
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    """What the file gives to one user or role."""
+
+    policies: tuple[Policy, ...]
+    holding: Holding
+
+
+_NOTHING = _Standing((), Holding(whose="nobody"))
+
+
+class Authority:
+    """Decides for one environment; immutable, safe for every thread."""
+
+    def __init__(self, settled: Settled) -> None:
+        self.settled = settled
+        self._standings = {
+            name: _Standing(settled.permissions.get(name, ()), holding(name, one, settled.mesh))
+            for name, one in (
+                *((f"user/{name}", one) for name, one in settled.users.items()),
+                *((f"role/{name}", one) for name, one in settled.roles.items()),
+            )
+        }
+        self._sessions: dict[tuple[str, ...], tuple[tuple[Policy, ...], ...]] = {}
+
+    def user(self, name: str) -> Principal:
+        """The user of that name, declared or not; who is not declared may do nothing."""
+        declared = self.settled.users.get(name)
+        return Principal(
+            account=(declared.account if declared else None) or self.settled.account,
+            kind="user",
+            name=name,
+            partition=self.settled.partition,
+            tags=dict(declared.tags) if declared else {},
+        )
+
+    def role(self, arn: str) -> tuple[str, Role] | None:
+        """The name and the role that an ARN `arn:aws:iam::ACCOUNT:role/NAME` means; None for none."""
+        name = arn.rpartition(":role/")[2]
+        role = self.settled.roles.get(name)
+        return (name, role) if role is not None and arn == self.role_arn(name) else None
+
+    def role_arn(self, name: str) -> str:
+        """The ARN of the role `name`, which is declared."""
+        account = self.settled.roles[name].account or self.settled.account
+        return f"arn:{self.settled.partition}:iam::{account}:role/{name}"
+
+    def is_administrator(self, principal: Principal) -> bool:
+        """Whether `principal` is the one that may do everything."""
+        return (principal.kind, principal.name, principal.account) == ("user", ADMINISTRATOR, self.settled.account)
+
+    def permit(
+        self,
+        principal: Principal,
+        request: Request,
+        state: State,
+        stamp: Stamp,
+        *,
+        context: Mapping[str, str | tuple[str, ...]] | None = None,
+    ) -> Permit:
+        """Leave for one call of the App Mesh API on `state`, the very one that its commit follows.
+
+        `context` are condition keys that only the connection knows, such as `aws:SourceIp`.
+
+        Raises:
+            AccessDeniedError: a policy, or ownership, refuses it.
+            BadRequestException: the resource that tags are about is no ARN.
+            NotFoundException: it is one of another region or partition.
+        """
+        found = deeds.of_request(request, state, stamp)
+        if self.is_administrator(principal):
+            return Permit(key=found[0].key)
+        standing = self._standing(principal)
+        for one in found:
+            judgement = self.judge(principal, one, at=stamp.at, context=context)
+            if not judgement.allowed:
+                raise AccessDeniedError(told(principal, judgement))
+        return Permit(stack=standing.holding.claims if found[0].rule == "create" else "", key=found[0].key)
+
+    def permit_release(
+        self,
+        principal: Principal,
+        before: State,
+        after: State,
+        touched: Iterable[Key],
+        *,
+        stack: str,
+        mesh: str,
+        at: int,
+        context: Mapping[str, str | tuple[str, ...]] | None = None,
+    ) -> None:
+        """Leave for a release of `stack` in `mesh` that leads from `before` to `after`, object by object.
+
+        `touched` are objects that it is about although they may come out as they were.
+
+        Raises:
+            AccessDeniedError: naming every object that is refused, and why.
+        """
+        if self.is_administrator(principal):
+            return
+        verdict = self._standing(principal).holding.may_release(stack)
+        if not verdict.allowed:
+            raise AccessDeniedError(
+                f"User: {principal.arn} is not authorized to release stack {stack!r} in mesh {mesh!r} because "
+                f"{verdict.reason}"
+            )
+        judged = [
+            self.judge(principal, one, at=at, context=context)
+            for one in deeds.of_release(before, after, touched, self.settled.account)
+        ]
+        refused = [told(principal, one) for one in judged if not one.allowed]
+        if refused:
+            raise AccessDeniedError(_listed(refused, stack))
+
+    def permit_action(
+        self,
+        principal: Principal,
+        action: str,
+        resource: str,
+        context: Mapping[str, str | tuple[str, ...]] | None = None,
+        *,
+        at: int,
+    ) -> None:
+        """Leave for what is no operation of App Mesh: our own endpoints, STS, streams of proxies.
+
+        Raises:
+            AccessDeniedError: a policy refuses it, or the stack in `resource` is not the caller's to release.
+        """
+        if self.is_administrator(principal):
+            return
+        judgement = self.judge_action(principal, action, resource, at=at, context=context)
+        if not judgement.allowed:
+            raise AccessDeniedError(told(principal, judgement))
+
+    def judge_action(
+        self,
+        principal: Principal,
+        action: str,
+        resource: str,
+        *,
+        at: int,
+        context: Mapping[str, str | tuple[str, ...]] | None = None,
+    ) -> Judgement:
+        """What is decided about an action on an ARN that is no object's, or whose object does not matter."""
+        stack = resource.rpartition("/stack/")[2] if action in _RELEASING else ""
+        deed = Deed(action=action, key=None, rule="release" if action in _RELEASING else "read", stack=stack)
+        return self.judge(principal, deed, at=at, context=context, resource=resource)
+
+    def judge(
+        self,
+        principal: Principal,
+        deed: Deed,
+        *,
+        at: int,
+        context: Mapping[str, str | tuple[str, ...]] | None = None,
+        resource: str = "",
+    ) -> Judgement:
+        """What is decided about one deed; `resource` is its ARN where it is no object's."""
+        standing = self._standing(principal)
+        resource = resource or self.arn(principal, deed)
+        facts = context_of(principal, deed, self.settled, at, resource)
+        ask = Ask(action=deed.action, resource=resource, context={**facts, **(context or {})})
+        return Judgement(
+            deed=deed,
+            resource=resource,
+            decision=evaluated(standing.policies, ask, self._boundaries(principal)),
+            ownership=_owned(standing.holding, deed),
+        )
+
+    def arn(self, principal: Principal, deed: Deed) -> str:
+        """The ARN of what a deed is on; `*` for what is no object's."""
+        if deed.key is None:
+            return "*"
+        settled = self.settled
+        return deed.key.arn(
+            region=settled.region,
+            account=deed.owner or principal.account,
+            partition=settled.partition,
+            home=settled.account,
+        )
+
+    def grantee(self, principal: Principal) -> User | Role | None:
+        """What the file declares of `principal`; None when it declares nothing, or one of another account."""
+        settled = self.settled
+        found: User | Role | None = (
+            settled.users.get(principal.name) if principal.kind == "user" else settled.roles.get(principal.name)
+        )
+        return found if found is not None and (found.account or settled.account) == principal.account else None
+
+    def holding(self, principal: Principal) -> Holding:
+        """What `principal` owns and was granted."""
+        return self._standing(principal).holding
+
+    def _standing(self, principal: Principal) -> _Standing:
+        if self.grantee(principal) is None:
+            return _NOTHING
+        return self._standings[f"{principal.kind}/{principal.name}"]
+
+    def _boundaries(self, principal: Principal) -> tuple[tuple[Policy, ...], ...]:
+        """The policies of the session, each of which must allow as well."""
+        if not principal.policies:
+            return ()
+        found = self._sessions.get(principal.policies)
+        if found is None:
+            documents: list[Any] = [msgspec.json.decode(text) for text in principal.policies]
+            found = tuple((parse(one, f"session policy {number}"),) for number, one in enumerate(documents, 1))
+            if len(self._sessions) >= 1000:
+                self._sessions.clear()
+            self._sessions[principal.policies] = found
+        return found
+
+
+def _owned(holding: Holding, deed: Deed) -> Verdict | None:
+    """What ownership says; None where it is not asked."""
+    if deed.rule == "release":
+        return holding.may_release(deed.stack)
+    if deed.key is None or deed.rule == "read":
+        return None
+    if deed.rule == "create":
+        return holding.may_create(deed.key, deed.parent_stack)
+    return holding.may_claim(deed.key) if deed.rule == "claim" else holding.may_alter(deed.key, deed.stack)
+
+
+def _listed(refused: list[str], stack: str) -> str:
+    unique = list(dict.fromkeys(refused))
+    if len(unique) == 1:
+        return f"{unique[0]}. Nothing was changed."
+    more = f"\n  and {len(unique) - MOST_TOLD} more" if len(unique) > MOST_TOLD else ""
+    lines = "".join(f"\n  {one}" for one in unique[:MOST_TOLD])
+    return f"The release of stack {stack!r} is refused for {len(unique)} reasons; nothing was changed:{lines}{more}"

@@ -1,0 +1,213 @@
+"""One environment of `trust.yaml`: variables filled in, policies parsed, what is meant elsewhere left out; pure.
+
+The one rule: a role or share that is not of the chosen environment is not there at all, and where environments are
+declared one must be chosen, so that no server ever serves the sum of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
+
+from meshwright.diagnostics import Source
+from meshwright.errors import UsageError
+from meshwright.trust.policies import Policy, PolicyError, parse
+from meshwright.trust.settings import VARIABLE, Environment, Issuer, Role, Share, Trust, User, grantees, path_of
+
+T = TypeVar("T", User, Role, Issuer, Share)
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds in one environment."""
+
+    account: str
+    """The home account."""
+    region: str = "us-east-1"
+    partition: str = "aws"
+    environment: str = ""
+    """Its name; "" where the file declares none."""
+    mesh: str = ""
+    """The mesh that relative patterns mean; "" for none."""
+    protected: bool = False
+    issuers: Mapping[str, Issuer] = MappingProxyType({})
+    users: Mapping[str, User] = MappingProxyType({})
+    roles: Mapping[str, Role] = MappingProxyType({})
+    """With the entries of `assume` that hold in this environment."""
+    shares: tuple[Share, ...] = ()
+    quotas: Mapping[str, int] = MappingProxyType({})
+    permissions: Mapping[str, tuple[Policy, ...]] = MappingProxyType({})
+    """The parsed policies of `user/NAME` and `role/NAME`, in the file's order."""
+    places: Mapping[str, Source] = MappingProxyType({})
+
+    def place(self, path: str) -> Source | None:
+        """Where a member of the file stands, or the nearest one around it."""
+        while path and path not in self.places:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self.places.get(path)
+
+
+def settle(trust: Trust, environment: str | None, *, account: str, region: str, partition: str = "aws") -> Settled:
+    """`trust` in `environment`, on a server of `account` and `region`.
+
+    None for the environment takes the only one that is declared, or none where none is.
+
+    Raises:
+        UsageError: there is no such environment, it is another account's or region's, or what is written there cannot
+            mean anything in it; every fault with its file and line.
+    """
+    name = _chosen(trust, environment)
+    chosen = trust.environments.get(name, Environment())
+    for what, wanted, actual in (("account", chosen.account, account), ("region", chosen.region, region)):
+        if wanted is not None and wanted != actual:
+            raise UsageError(
+                f"{_at(trust, f'environments.{name}.{what}')}the environment {name!r} is of {what} {wanted}; this "
+                f"server is of {what} {actual}; choose another environment, or start with --{what} {wanted}."
+            )
+    values = {"name": name, "account": account, "region": region, "mesh": chosen.mesh}
+    settling = _Settling(trust, name, {key: one for key, one in values.items() if one})
+    settled = Settled(
+        account=account,
+        region=region,
+        partition=partition,
+        environment=name,
+        mesh=chosen.mesh or "",
+        protected=chosen.protected,
+        issuers={key: settling.filled(one, f"issuers.{key}") for key, one in trust.issuers.items()},
+        users={key: settling.filled(one, f"users.{key}") for key, one in trust.users.items()},
+        roles={key: settling.role(one, f"roles.{key}") for key, one in trust.roles.items() if settling.holds(one)},
+        shares=tuple(
+            settling.filled(one, f"shares[{index}]")
+            for index, one in enumerate(trust.shares)
+            if one.environments is None or name in one.environments
+        ),
+        quotas={**trust.quotas, **chosen.quotas},
+        permissions=settling.permissions(),
+        places=trust.places,
+    )
+    settling.refuse_relative(settled)
+    if settling.faults:
+        raise UsageError("\n".join(dict.fromkeys(settling.faults)))
+    return settled
+
+
+def _chosen(trust: Trust, environment: str | None) -> str:
+    known = ", ".join(trust.environments)
+    if environment is None:
+        if len(trust.environments) > 1:
+            raise UsageError(
+                f"{trust.file} declares several environments; choose with --environment one of: {known}."
+            )
+        return next(iter(trust.environments), "")
+    if environment not in trust.environments:
+        near = difflib.get_close_matches(environment, trust.environments, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It declares: {known or 'none'}."
+        raise UsageError(f"{trust.file or 'trust.yaml'} declares no environment {environment!r}. {hint}")
+    return environment
+
+
+def _at(trust: Trust, path: str) -> str:
+    while path and path not in trust.places:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    place = trust.places.get(path)
+    return f"{place}: " if place else f"{trust.file}: " if trust.file else ""
+
+
+class _Settling:
+    """Fills in variables and collects what is wrong on the way."""
+
+    def __init__(self, trust: Trust, environment: str, values: Mapping[str, str]) -> None:
+        self._trust = trust
+        self._environment = environment
+        self._values = values
+        self.faults: list[str] = []
+
+    def holds(self, role: Role) -> bool:
+        """Whether the role is there in this environment."""
+        return role.environments is None or self._environment in role.environments
+
+    def filled(self, one: T, path: str) -> T:
+        """`one` with its variables filled in; policies in it are left to `permissions`."""
+        plain = msgspec.to_builtins(one)
+        plain.pop("permissions", None)
+        full = msgspec.convert(self._replaced(plain, path), type(one))
+        return msgspec.structs.replace(full, permissions=one.permissions) if isinstance(one, User | Role) else full
+
+    def role(self, role: Role, path: str) -> Role:
+        """`role` with the entries of `assume` that hold here."""
+        full = self.filled(role, path)
+        kept = tuple(one for one in full.assume if one.environments is None or self._environment in one.environments)
+        return msgspec.structs.replace(full, assume=kept)
+
+    def permissions(self) -> Mapping[str, tuple[Policy, ...]]:
+        """The parsed policies of every user, and of every role that holds here."""
+        shared = {name: self._parsed(one, f"policies.{name}") for name, one in self._trust.policies.items()}
+        found: dict[str, tuple[Policy, ...]] = {}
+        for name, one in grantees(self._trust).items():
+            if isinstance(one, Role) and not self.holds(one):
+                continue
+            parsed: list[Policy | None] = []
+            for index, permission in enumerate(one.permissions):
+                path = f"{path_of(name)}.permissions[{index}]"
+                if isinstance(permission, str):
+                    parsed.append(shared.get(permission) or self._unknown(permission, path))
+                else:
+                    parsed.append(self._parsed(permission, path))
+            found[name] = tuple(policy for policy in parsed if policy is not None)
+        return found
+
+    def refuse_relative(self, settled: Settled) -> None:
+        """Note patterns that name no mesh where the environment names none either."""
+        if settled.mesh:
+            return
+        for name, one in (
+            *((f"users.{name}", one) for name, one in settled.users.items()),
+            *((f"roles.{name}", one) for name, one in settled.roles.items()),
+        ):
+            for member in ("owns", "may_extend", "may_change"):
+                for index, pattern in enumerate(getattr(one, member)):
+                    if not pattern.startswith("mesh/"):
+                        self._fault(
+                            f"{name}.{member}[{index}]",
+                            f"{pattern!r} names no mesh, and the environment {self._environment!r} names none; write "
+                            f"mesh/NAME/{'…' if pattern == 'mesh' else pattern}, or give the environment a mesh",
+                        )
+
+    def _parsed(self, document: object, path: str) -> Policy | None:
+        try:
+            return parse(self._replaced(document, path), path)
+        except PolicyError as error:
+            self.faults += [f"{_at(self._trust, one.path)}{one.path}: {one.message}" for one in error.faults]
+            return None
+
+    def _unknown(self, name: str, path: str) -> None:
+        if name not in self._trust.policies:
+            near = difflib.get_close_matches(name, self._trust.policies, n=1)
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"policies are: {', '.join(self._trust.policies) or 'none'}."
+            )
+            self._fault(path, f"there is no policy {name!r}; {hint}")
+
+    def _replaced(self, value: Any, path: str) -> Any:
+        if isinstance(value, str):
+            return VARIABLE.sub(lambda found: self._value(found[1], path), value)
+        if isinstance(value, dict):
+            return {self._replaced(key, path): self._replaced(one, f"{path}.{key}") for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._replaced(one, f"{path}[{index}]") for index, one in enumerate(value)]
+        return value
+
+    def _value(self, name: str, path: str) -> str:
+        if name in self._values:
+            return self._values[name]
+        where = f"environment {self._environment!r}" if self._environment else "no environment"
+        self._fault(path, f"${{environment.{name}}} has no value: there is {where} that says its {name}")
+        return ""
+
+    def _fault(self, path: str, told: str) -> None:
+        self.faults.append(f"{_at(self._trust, path)}{path}: {told}.")
