@@ -88,6 +88,8 @@ def _walk(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[P
         yield from _walk_struct(info, value, path, lax)
     elif isinstance(info, inspect.VarTupleType):
         yield from _walk_list(info, value, path, lax)
+    elif isinstance(info, inspect.DictType):
+        yield from _walk_dict(info, value, path, lax)
     else:
         yield from _walk_scalar(info, value, path, lax)
 
@@ -131,6 +133,16 @@ def _walk_list(info: inspect.VarTupleType, value: object, path: str, lax: bool) 
         yield Problem("MW002", path, f"takes at most {high} items, found {len(value)}")
     for index, item in enumerate(value):
         yield from _walk(info.item_type, item, f"{path}[{index}]", lax)
+
+
+def _walk_dict(info: inspect.DictType, value: object, path: str, lax: bool) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield Problem("MW001", path, f"expected an object, found {_kind(value)}")
+        return
+    for name, member in value.items():
+        inside = f"{path}.{name}" if path else str(name)
+        yield from _walk(info.key_type, name, inside, lax)
+        yield from _walk(info.value_type, member, inside, lax)
 
 
 def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[Problem]:

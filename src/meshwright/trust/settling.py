@@ -180,7 +180,9 @@ class _Settling:
         try:
             return parse(self._replaced(document, path), path)
         except PolicyError as error:
-            self.faults += [f"{_at(self._trust, one.path)}{one.path}: {one.message}" for one in error.faults]
+            for one in error.faults:
+                at = f"{path}.{one.where}" if one.where else path
+                self.faults.append(f"{_at(self._trust, at)}{at}: {one.message}")
             return None
 
     def _unknown(self, name: str, path: str) -> None:
