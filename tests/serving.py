@@ -18,6 +18,7 @@ import uvicorn
 from botocore.config import Config
 
 from meshwright.api.app import Services, build
+from meshwright.api.writing import Writer
 from meshwright.control import Control
 from meshwright.operations import UNLIMITED
 from meshwright.snapshot.resources import Snapshot
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.operations import Quotas
     from meshwright.snapshot.resources import Placement
-    from meshwright.store.contract import Revision
     from meshwright.store.sqlite import SqliteStore
 
 KEY = AccessKey(id="AKIATESTADMIN", secret="not-a-real-secret", principal="admin", created_at=0)
@@ -118,13 +118,9 @@ def services(store: SqliteStore, quotas: Quotas | None = UNLIMITED) -> Services:
     control = Control(empty, now)
     control.publish(store.head())
 
-    async def commit(expected: int, **members: Any) -> Revision:
-        revision = await asyncio.to_thread(store.commit, expected, **members)
-        control.publish(store.head())
-        return revision
-
+    writer = Writer(store, lambda head, _: control.publish(head))
     return Services(
-        store=store, commit=commit, control=control, now=now, uid=lambda: str(uuid.uuid4()), quotas=quotas
+        store=store, writer=writer, control=control, now=now, uid=lambda: str(uuid.uuid4()), quotas=quotas
     )
 
 
@@ -138,9 +134,15 @@ def serving(folder: Path, quotas: Quotas | None = UNLIMITED) -> Iterator[Serving
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
-    config = uvicorn.Config(build(services(store, quotas)), log_config=None, access_log=False, lifespan="off")
+    given = services(store, quotas)
+    config = uvicorn.Config(build(given), log_config=None, access_log=False, lifespan="off")
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+
+    async def serve() -> None:
+        await server.serve(sockets=[listening])
+        await given.writer.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         # The socket listens already: what comes before the server is ready waits in its queue.

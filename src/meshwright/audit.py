@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One entry of the log: who did what, when and why, and the digest of what it did."""
 
-    kind: Literal["revision", "status", "key"]
-    """A commit, a move of a release's status, or an access key made."""
+    kind: Literal["revision", "status", "key", "session", "revocation"]
+    """A commit, a move of a release's status, an access key made, a session begun, or one of the two revoked."""
     at: int
     """When, in milliseconds since the epoch, UTC."""
     principal: str
@@ -35,7 +35,11 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     release_digest: str | None = None
     """SHA-256 of the whole release as it was stored."""
     key: str | None = None
-    """The access key's id."""
+    """The id of the access key, or of a session's."""
+    expires: int | None = None
+    """When a session ends, in milliseconds since the epoch, UTC."""
+    subject: str | None = None
+    """What was revoked: `key:ID`, `session:ID` or `role:NAME`."""
 
 
 class Frontier(msgspec.Struct, frozen=True):

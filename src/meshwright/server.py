@@ -16,7 +16,7 @@ import socket
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import uvicorn
@@ -25,6 +25,7 @@ from meshwright.ads.server import AdsServer
 from meshwright.api.app import Services, build
 from meshwright.api.connection import BoundedConnection
 from meshwright.api.propagating import Propagating
+from meshwright.api.writing import Writer
 from meshwright.control import Control
 from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.snapshot.build import build as build_snapshot
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import Placement, Snapshot
-    from meshwright.store.contract import Revision, Store
+    from meshwright.store.contract import Draft, Head, Store
 
 Address: TypeAlias = tuple[str, int]
 
@@ -146,17 +147,16 @@ async def _api(
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The HTTP API on a socket that listens already, until the block ends; the task that serves it."""
 
-    async def commit(expected: int, **members: Any) -> Revision:
-        # In a thread: the disk takes milliseconds to make it durable, and proxies are served meanwhile.
-        revision = await asyncio.to_thread(store.commit, expected, **members)
-        control.publish(store.head())
-        if members.get("release") is not None:
-            propagating.follow(members["release"])
-        return revision
+    def committed(head: Head, drafts: tuple[Draft, ...]) -> None:
+        control.publish(head)
+        for draft in drafts:
+            if draft.release is not None:
+                propagating.follow(draft.release)
 
+    writer = Writer(store, committed)
     services = Services(
         store=store,
-        commit=commit,
+        writer=writer,
         control=control,
         now=_now,
         uid=lambda: str(uuid.uuid4()),
@@ -183,6 +183,7 @@ async def _api(
         server.should_exit = True
         await serving
         await propagating.close()
+        await writer.close()
 
 
 class _Uvicorn(uvicorn.Server):

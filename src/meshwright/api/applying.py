@@ -6,28 +6,26 @@ is faster, everything is decided anew.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from meshwright import constraints, operations, release, rules
 from meshwright.diagnostics import Severity
-from meshwright.errors import RefusedError, RevisionConflictError, StalePlanError
+from meshwright.errors import RefusedError, StalePlanError
 from meshwright.graph import Relation, resolve
 from meshwright.model.state import State
 from meshwright.operations import DEFAULT_QUOTAS, Stamp
 from meshwright.plan import diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
+from meshwright.store.contract import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from meshwright.api.services import Services
     from meshwright.plan import Plan
-
-ATTEMPTS = 10
-"""How often a release is decided anew when another process commits first."""
+    from meshwright.store.contract import Head
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,29 +58,29 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
         RefusedError: the plan is stale, in conflict, or leads to an invalid mesh; nothing was changed.
         RevisionConflictError: other writers were faster every time.
     """
-    async with services.turn:
-        for _ in range(ATTEMPTS):
-            head = services.store.head()
-            newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
-            made = await asyncio.to_thread(_made, services, intent, planned, head.state, newest, head.revision + 1)
-            if made is None:
-                return Outcome(changed=False, release=newest)
-            new, after = made
-            puts, deletes = operations.changes(head.state, after)
-            try:
-                await services.commit(
-                    head.revision,
-                    puts=puts,
-                    deletes=deletes,
-                    principal=intent.principal,
-                    cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
-                    at=new.at,
-                    release=new,
-                )
-            except RevisionConflictError:
-                continue
-            return Outcome(changed=True, release=new)
-    raise RevisionConflictError(f"Other writers committed first {ATTEMPTS} times; nothing was changed. Apply again.")
+    outcome: list[Outcome] = []
+
+    def decide(head: Head) -> Draft | None:
+        newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
+        made = _made(services, intent, planned, head.state, newest, head.revision + 1)
+        if made is None:
+            outcome[:] = [Outcome(changed=False, release=newest)]
+            return None
+        new, after = made
+        outcome[:] = [Outcome(changed=True, release=new)]
+        puts, deletes = operations.changes(head.state, after)
+        return Draft(
+            puts=puts,
+            deletes=deletes,
+            principal=intent.principal,
+            cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
+            at=new.at,
+            release=new,
+        )
+
+    # In a thread, and first of its batch: the stack's newest release is looked for on disk.
+    await services.writer.write(decide, slow=True)
+    return outcome[0]
 
 
 def from_content(content: tuple[Item, ...], mesh: str, stack: str) -> Callable[[State], Plan]:

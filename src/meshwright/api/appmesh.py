@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 
 from meshwright.api.answers import ProtocolError, answer
-from meshwright.errors import BadRequestException, RevisionConflictError, ServiceUnavailableException
+from meshwright.errors import BadRequestException
 from meshwright.operations import (
     DEFAULT_QUOTAS,
     OPERATIONS,
@@ -24,18 +24,14 @@ from meshwright.operations import (
     find,
     perform,
 )
+from meshwright.store.contract import Draft
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from meshwright.api.services import Services
     from meshwright.operations import Operation
-
-COMMIT_PATIENCE = 10_000
-"""For how many milliseconds a write is performed anew when another process commits first.
-
-Time and not attempts: SQLite lets a waiting writer sleep, so that a busy other process may win many times in a row.
-"""
+    from meshwright.store.contract import Head
 
 
 class AppMesh:
@@ -63,32 +59,27 @@ class AppMesh:
         await answer(response.body)(scope, receive, send)
 
     async def _written(self, request: Request, principal: str) -> Response:
-        """Perform on the newest revision and commit; perform anew when another writer was faster."""
+        """Perform on the newest revision, and commit what came of it."""
         services = self._services
-        async with services.turn:
-            began = services.now()
-            while services.now() - began < COMMIT_PATIENCE:
-                head, stamp = services.store.head(), self._stamp()
-                after, response = perform(head.state, request, stamp, services.quotas or DEFAULT_QUOTAS)
-                if response.key is None:
-                    return response
-                put = after.get(response.key)
-                try:
-                    await services.commit(
-                        head.revision,
-                        puts=() if put is None else (put,),
-                        deletes=(response.key,) if put is None else (),
-                        principal=principal,
-                        cause=request.operation.name,
-                        at=stamp.at,
-                    )
-                except RevisionConflictError:
-                    continue
-                return response
-        raise ServiceUnavailableException(
-            f"Other writers kept committing first for {COMMIT_PATIENCE // 1000} s; nothing was changed. "
-            "Repeat the request."
-        )
+        responses: list[Response] = []
+
+        def decide(head: Head) -> Draft | None:
+            stamp = self._stamp()
+            after, response = perform(head.state, request, stamp, services.quotas or DEFAULT_QUOTAS)
+            responses[:] = [response]
+            if response.key is None:
+                return None
+            put = after.get(response.key)
+            return Draft(
+                puts=() if put is None else (put,),
+                deletes=(response.key,) if put is None else (),
+                principal=principal,
+                cause=request.operation.name,
+                at=stamp.at,
+            )
+
+        await services.writer.write(decide)
+        return responses[0]
 
     def _stamp(self) -> Stamp:
         services = self._services

@@ -116,9 +116,9 @@ class Database:
             if connection is not None:
                 self._take_back(connection)
 
-    def watch(self) -> sqlite3.Connection:
-        """A reader of the caller's own, whose `PRAGMA data_version` tells when anything was committed elsewhere."""
-        return self._connect(reader=True)
+    def watch(self) -> Watch:
+        """What tells when anything was committed."""
+        return Watch(self.path, self._connect(reader=True))
 
     def close(self) -> None:
         """Close every connection; what is being read is closed when it is done."""
@@ -206,6 +206,38 @@ class Database:
         with contextlib.suppress(OSError, sqlite3.Error):
             if self._writer is not None and self._log.stat().st_size >= self._fold_bytes:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+class Watch:
+    """Tells whether anything was committed since it was last asked, by this process or another."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._asking = threading.Lock()
+        self._connection: sqlite3.Connection | None = connection
+
+    def version(self) -> int:
+        """A number that is another one after every commit.
+
+        Source: https://www.sqlite.org/pragma.html#pragma_data_version
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with self._asking:
+            if self._connection is None:
+                raise _closed(self._path)
+            try:
+                return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+            except sqlite3.Error as error:
+                raise failure(self._path, "read", error) from error
+
+    def close(self) -> None:
+        """Ask no more."""
+        with self._asking:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
 
 def failure(path: Path, verb: str, error: sqlite3.Error) -> StorageError:

@@ -11,7 +11,8 @@ import msgspec
 
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
-from meshwright.release import Release, Status  # noqa: TC001
+from meshwright.release import Release, Status
+from meshwright.trust.principals import Principal
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,74 @@ class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"AccessKey(id={self.id!r}, principal={self.principal!r})"
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Short-lived credentials: a SigV4 key with a token that goes along, and the principal that they stand for."""
+
+    key_id: str
+    """`ASIA…`."""
+    secret: str
+    token: str
+    principal: Principal
+    created_at: int
+    expires_at: int
+    """From this millisecond on it is worth nothing."""
+
+    def __repr__(self) -> str:
+        return f"Session(key_id={self.key_id!r}, principal={self.principal.arn!r}, expires_at={self.expires_at})"
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is worth nothing any more, from whenever it was issued up to `at`."""
+
+    subject: str
+    """`key:AKIA…`, `session:ASIA…`, or `role:NAME` for the role's sessions that were issued until `at`."""
+    at: int
+    principal: str
+    """Who revoked it."""
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a request that named a token, kept for a repetition of it."""
+
+    scope: str
+    """The account whose token it is."""
+    token: str
+    digest: str
+    """Of operation, path and body: what has another one is another request."""
+    status: int
+    body: str
+    """As it was sent."""
+    at: int
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A revision that is to be."""
+
+    puts: tuple[Resource, ...] = ()
+    deletes: tuple[Key, ...] = ()
+    principal: str
+    cause: str
+    at: int
+    release: Release | None = None
+    """Stored in the same transaction. If it is a rollback, every release of its stack after the one that it restores
+    is marked as rolled back in that transaction too."""
+    answered: Answered | None = None
+    """What a repetition of the request is to be answered with; stored in the same transaction."""
+
+
+def refuse_contradiction(draft: Draft, number: int) -> None:
+    """Raise when `draft` cannot become revision `number`, whatever the database holds.
+
+    Raises:
+        ValueError: a key comes twice, or the release is of another revision.
+    """
+    keys = [*(one.key for one in draft.puts), *draft.deletes]
+    if len(set(keys)) != len(keys):
+        raise ValueError("a commit puts or deletes a key once")
+    if draft.release is not None and draft.release.revision != number:
+        raise ValueError(f"the release is of revision {draft.release.revision}, the commit makes {number}")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,15 +171,16 @@ class Store(Protocol):
         at: int,
         release: Release | None = None,
     ) -> Revision:
-        """Append revision `expected + 1`; durable when it returns.
+        """`commit_all` of one draft."""
+        ...
 
-        A `release` given along is stored in the same transaction. If it is a rollback, every release of its stack
-        after the one that it restores is marked as rolled back in that transaction too.
+    def commit_all(self, expected: int, drafts: tuple[Draft, ...]) -> tuple[Revision, ...]:
+        """Append the revisions `expected + 1` and on, one a draft, in one transaction; durable when it returns.
 
         Raises:
             RevisionConflictError: the newest revision is not `expected`.
             StorageError: the database refused; nothing was changed.
-            ValueError: a key comes twice, or the release is of another revision.
+            ValueError: a draft contradicts itself (`refuse_contradiction`).
         """
         ...
 
@@ -159,11 +229,55 @@ class Store(Protocol):
         ...
 
     def key(self, key_id: str) -> AccessKey | None:
-        """An access key by its id, read from disk so that another process's new key is seen."""
+        """An access key by its id, revoked or not; cheap, and another process's new key is seen."""
         ...
 
     def keys(self) -> tuple[AccessKey, ...]:
         """Every access key, oldest first."""
+        ...
+
+    def add_session(self, session: Session) -> None:
+        """Store a session, with an audit leaf; those that expired a day before it was made are forgotten.
+
+        Raises:
+            RefusedError: its id is taken.
+        """
+        ...
+
+    def session(self, key_id: str) -> Session | None:
+        """A session by its id, cheap; an expired or revoked one too, as long as it is not forgotten."""
+        ...
+
+    def sessions(self, after: str = "", limit: int = 100) -> tuple[Session, ...]:
+        """Up to `limit` sessions whose ids come after `after`, in the order of their ids, expired ones too."""
+        ...
+
+    def revoke(self, subject: str, at: int, principal: str) -> None:
+        """Make `subject` worth nothing: see `Revocation`; with an audit leaf. Once more with the same is a no-op.
+
+        Raises:
+            RefusedError: there is no such key or session, or `subject` is of no known form.
+        """
+        ...
+
+    def revoked(self, found: AccessKey | Session) -> bool:
+        """Whether a key or session was revoked, by whatever process; cheap."""
+        ...
+
+    def revocations(self) -> tuple[Revocation, ...]:
+        """Every revocation, oldest first."""
+        ...
+
+    def answered(self, scope: str, token: str) -> Answered | None:
+        """What the request with this token was answered; forgotten after a day."""
+        ...
+
+    def probe(self) -> None:
+        """Write to the disk and sync it, changing nothing.
+
+        Raises:
+            StorageError: the database cannot be written, with what to do.
+        """
         ...
 
     def keep(self, name: str, value: str) -> str:

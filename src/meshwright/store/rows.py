@@ -16,11 +16,12 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import TagRef
 from meshwright.model.state import SPECS, Metadata, Resource
 from meshwright.release import Release
+from meshwright.trust.principals import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from meshwright.store.contract import AccessKey
+    from meshwright.store.contract import AccessKey, Revocation, Session
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -102,3 +103,30 @@ def status_digest(release: str, status: str) -> str:
 def key_digest(key: AccessKey) -> str:
     """SHA-256 of an access key; its secret goes in hashed, and has too many bits to be guessed from that."""
     return hashlib.sha256(canonical([key.id, text_digest(key.secret), key.principal, key.created_at])).hexdigest()
+
+
+def session_columns(session: Session) -> tuple[str, str, str, str, int, int]:
+    """A session's id, secret, token, principal, beginning and end."""
+    who = principal_text(session.principal)
+    return session.key_id, session.secret, session.token, who, session.created_at, session.expires_at
+
+
+def session_digest(key_id: str, secret: str, token: str, principal: str, created_at: int, expires_at: int) -> str:
+    """SHA-256 of a session's columns; its secret and its token go in hashed, as a key's secret does."""
+    said = [key_id, text_digest(secret), text_digest(token), principal, created_at, expires_at]
+    return hashlib.sha256(canonical(said)).hexdigest()
+
+
+def revocation_digest(revocation: Revocation) -> str:
+    """SHA-256 of a revocation."""
+    return hashlib.sha256(canonical([revocation.subject, revocation.at, revocation.principal])).hexdigest()
+
+
+def principal_text(principal: Principal) -> str:
+    """Who a session stands for, as canonical JSON."""
+    return canonical(principal).decode()
+
+
+def principal_of(text: str) -> Principal:
+    """The principal that `principal_text` wrote."""
+    return msgspec.json.decode(text, type=Principal)

@@ -87,7 +87,43 @@ _FIRST = (
     ),
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_SECOND = (
+    """CREATE TABLE sessions (                              -- forgotten some time after they ended
+        id TEXT PRIMARY KEY,
+        leaf INTEGER NOT NULL UNIQUE REFERENCES leaves,
+        secret TEXT NOT NULL,
+        token TEXT NOT NULL,
+        principal TEXT NOT NULL,                            -- canonical JSON
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX sessions_by_end ON sessions (expires_at)",
+    """CREATE TABLE revocations (
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        subject TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        principal TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE answers (                               -- of requests that named a token; forgotten after a day
+        scope TEXT NOT NULL,
+        token TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (scope, token)
+    ) STRICT""",
+    "CREATE INDEX answers_by_age ON answers (at)",
+    """CREATE TRIGGER sessions_keep_UPDATE BEFORE UPDATE ON sessions
+    BEGIN SELECT RAISE(ABORT, 'sessions are never changed: UPDATE is refused'); END""",
+    *(
+        f"CREATE TRIGGER revocations_keep_{verb} BEFORE {verb} ON revocations "
+        f"BEGIN SELECT RAISE(ABORT, 'revocations is append-only: {verb} is refused'); END"
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 """The statements of each version, from 1."""
 
 

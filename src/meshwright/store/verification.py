@@ -12,12 +12,18 @@ import msgspec
 
 from meshwright import audit
 from meshwright.store import rows
-from meshwright.store.contract import AccessKey, Checkpoint, Fault, Verification
+from meshwright.store.contract import AccessKey, Checkpoint, Fault, Revocation, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TABLES = {"revision": "revisions", "status": "statuses", "key": "access_keys"}
+_TABLES = {
+    "revision": "revisions",
+    "status": "statuses",
+    "key": "access_keys",
+    "session": "sessions",
+    "revocation": "revocations",
+}
 """Where what a leaf tells of is kept, by the leaf's kind."""
 
 
@@ -85,12 +91,14 @@ def _leaf_faults(
         yield f"the leaf cannot be read: {error}"
         return
     told[leaf.kind].add(position)
-    if leaf.kind == "revision":
-        yield from _revision_faults(connection, position, leaf)
-    elif leaf.kind == "status":
-        yield from _status_faults(connection, position, leaf)
-    else:
-        yield from _key_faults(connection, position, leaf)
+    judges = {
+        "revision": _revision_faults,
+        "status": _status_faults,
+        "key": _key_faults,
+        "session": _session_faults,
+        "revocation": _revocation_faults,
+    }
+    yield from judges[leaf.kind](connection, position, leaf)
 
 
 def _revision_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
@@ -152,6 +160,31 @@ def _key_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf)
         yield f"access key {leaf.key} is not the one that was created"
 
 
+def _session_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    query = "SELECT id, secret, token, principal, created_at, expires_at FROM sessions WHERE leaf = ?"
+    found = connection.execute(query, (position,)).fetchone()
+    # A session that is not there is forgotten: nobody can use it. What it was is in the leaf.
+    if found is not None:
+        kept = {"id": found[0], "at": found[4], "expires": found[5]}
+        yield from _differences(
+            f"session {leaf.key}", iter(kept.items()), {"id": leaf.key, "at": leaf.at, "expires": leaf.expires}
+        )
+        if rows.session_digest(*found) != leaf.digest:
+            yield f"session {leaf.key} is not the one that was begun"
+
+
+def _revocation_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    found = connection.execute(
+        "SELECT subject, at, principal FROM revocations WHERE leaf = ?", (position,)
+    ).fetchone()
+    if found is None:
+        yield f"the revocation of {leaf.subject} is missing"
+        return
+    subject, at, principal = found
+    if rows.revocation_digest(Revocation(subject=subject, at=at, principal=principal)) != leaf.digest:
+        yield f"the revocation of {leaf.subject} is not the one that was recorded"
+
+
 def _differences(
     what: str, kept: Iterator[tuple[str, str | int]], said: dict[str, str | int | None]
 ) -> Iterator[str]:
@@ -179,7 +212,7 @@ def _ending_faults(connection: sqlite3.Connection, frontier: audit.Frontier) -> 
 def _unrecorded(connection: sqlite3.Connection, told: dict[str, set[int]]) -> Iterator[Fault]:
     """What is in the tables and has no leaf that tells of it."""
     for kind, table in _TABLES.items():
-        for (position,) in connection.execute(f"SELECT leaf FROM {table}"):  # noqa: S608 - three constants
+        for (position,) in connection.execute(f"SELECT leaf FROM {table}"):  # noqa: S608 - constants
             if position not in told[kind]:
                 yield Fault(None, f"a row of {table} (leaf {position}) was never recorded in the log")
     for query, what in (

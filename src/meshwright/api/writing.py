@@ -1,0 +1,298 @@
+"""Group commit: writes of many requests decided one after the other, made durable together.
+
+The one rule: nobody is answered before what the answer rests on is on disk. A draft waits for the sync of its batch;
+a refusal that was decided on drafts which are not on disk yet is decided anew after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from meshwright.errors import (
+    RevisionConflictError,
+    ServiceUnavailableException,
+    StorageError,
+    TooManyRequestsException,
+)
+from meshwright.store.contract import Head, refuse_contradiction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self, TypeAlias
+
+    from meshwright.store.contract import Draft, Revision, Store
+
+    Decide: TypeAlias = Callable[[Head], Draft | None]
+    Committed: TypeAlias = Callable[[Head, tuple[Draft, ...]], None]
+
+QUEUE = 500
+"""Writes that may wait; the next one is told to come again."""
+BATCH = 100
+"""Revisions of one transaction at most."""
+DECIDING_SECONDS = 0.02
+"""How long a batch is filled before it is committed: the event loop serves nobody meanwhile."""
+PATIENCE = 10.0
+"""For how many seconds a write is decided anew when another process commits first.
+
+Time and not attempts: SQLite lets a waiting writer sleep, so that a busy other process may win many times in a row.
+"""
+LONGEST_WAIT = 20.0
+"""Seconds after which a write that was never decided is told that the database is not to be had."""
+PROBE_SECONDS = 5.0
+"""How long a write that worked vouches for the disk."""
+FAILED_SECONDS = 1.0
+"""How long one that did not work speaks against it."""
+PROBE_PATIENCE = 2.0
+"""Seconds that a trial may take before the disk counts as one that cannot be written."""
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    """The one way to write: decides and commits, in the order in which writes were asked for."""
+
+    def __init__(self, store: Store, committed: Committed, *, queue: int = QUEUE, batch: int = BATCH) -> None:
+        """`committed` is told of each batch before anybody else: the head it led to, and its drafts."""
+        self._store = store
+        self._committed = committed
+        self._most = queue
+        self._batch = batch
+        self._queue: deque[_Write] = deque()
+        self._running: asyncio.Task[None] | None = None
+        # Threads of our own: a database that is locked holds them for seconds, and nobody else shall wait for one.
+        self._disk = ThreadPoolExecutor(1, "committing")
+        self._mind = ThreadPoolExecutor(1, "deciding")
+        self._probing: asyncio.Future[None] | None = None
+        self._worked = self._failed = float("-inf")
+        """When a write of the database last did and did not work, by the event loop's clock."""
+
+    async def write(self, decide: Decide, *, slow: bool = False) -> Revision | None:
+        """Commit what `decide` answers for the newest state; None where it answers with None.
+
+        `decide` may be called several times, each time with the state as it is then; what it raises is raised here. A
+        `slow` one is called in a thread. A caller that is cancelled has its write committed or not; it is whole.
+
+        Raises:
+            TooManyRequestsException: too many writes wait already.
+            RevisionConflictError: other processes kept committing first.
+            ServiceUnavailableException: the write waited too long for its turn; nothing was changed.
+            StorageError: the database refused; nothing was changed.
+        """
+        if len(self._queue) >= self._most:
+            raise TooManyRequestsException(
+                f"{len(self._queue)} writes wait already, the most that may; nothing was changed. Repeat the request."
+            )
+        loop = asyncio.get_running_loop()
+        write = _Write(decide, loop.create_future(), loop.time(), slow=slow)
+        self._queue.append(write)
+        self._start()
+        return await write.told
+
+    async def works(self) -> bool:
+        """Whether the database can be written now; tried where no write told of late."""
+        loop = asyncio.get_running_loop()
+        latest = max(self._worked, self._failed)
+        if latest + (PROBE_SECONDS if self._worked > self._failed else FAILED_SECONDS) > loop.time():
+            return self._worked > self._failed
+        if self._probing is None or self._probing.done():
+            self._probing = loop.run_in_executor(self._disk, self._store.probe)
+        probing = self._probing
+        await asyncio.wait({probing}, timeout=PROBE_PATIENCE)
+        if not probing.done():
+            return False
+        self._note(works=probing.exception() is None)
+        return self._worked > self._failed
+
+    async def close(self) -> None:
+        """Commit what waits, and take no more."""
+        self._most = 0
+        while self._running is not None:
+            await asyncio.wait({self._running})
+        self._disk.shutdown()
+        self._mind.shutdown()
+
+    def _note(self, *, works: bool) -> None:
+        if works:
+            self._worked = asyncio.get_running_loop().time()
+        else:
+            self._failed = asyncio.get_running_loop().time()
+
+    def _start(self) -> None:
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), name="writing")
+            self._running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        """Nobody may wait for ever, whatever became of the task."""
+        self._running = None
+        if running.cancelled():
+            while self._queue:
+                self._queue.popleft().told.cancel()
+            return
+        error = running.exception()
+        if error is not None:
+            _log.error("writing failed, and goes on", exc_info=error)
+        if self._queue:
+            self._start()
+
+    async def _run(self) -> None:
+        while self._queue:
+            batch = await self._filled()
+            if batch.taken:
+                await self._commit(batch)
+
+    async def _filled(self) -> _Batch:
+        """Decide what waits, until a batch is full, takes long, or must be on disk first."""
+        loop = asyncio.get_running_loop()
+        batch = _Batch(self._store)
+        until = loop.time() + DECIDING_SECONDS
+        while self._queue and len(batch.taken) < self._batch and loop.time() < until:
+            write = self._queue[0]
+            if batch.taken and (write.slow or write.alone):
+                break
+            self._queue.popleft()
+            if write.told.done() or _refused_for_waiting(write, loop.time()):
+                continue
+            if write.slow:
+                deciding = loop.run_in_executor(self._mind, batch.decide, write)
+                await asyncio.wait({deciding})
+                decision = deciding.result()
+            else:
+                decision = batch.decide(write)
+            batch.take(write, decision)
+            if write.alone:
+                break
+        self._queue.extendleft(reversed(batch.postponed))
+        return batch
+
+    async def _commit(self, batch: _Batch) -> None:
+        drafts = tuple(draft for _, draft in batch.taken)
+        writes = [write for write, _ in batch.taken]
+        loop = asyncio.get_running_loop()
+        committing = loop.run_in_executor(self._disk, self._store.commit_all, batch.base.revision, drafts)
+        await asyncio.wait({committing})
+        error = committing.exception()
+        if error is None:
+            self._note(works=True)
+            try:
+                self._committed(batch.head, drafts)
+            finally:
+                for write, revision in zip(writes, committing.result(), strict=True):
+                    write.tell(revision)
+        elif isinstance(error, RevisionConflictError):
+            self._decide_again(writes, error)
+        elif isinstance(error, StorageError) or len(writes) == 1:
+            self._note(works=not isinstance(error, StorageError))
+            for write in writes:
+                write.refuse(error)
+        else:
+            # One of them is at fault. Alone, each harms nobody but itself.
+            for write in writes:
+                write.alone = True
+            self._queue.extendleft(reversed(writes))
+
+    def _decide_again(self, writes: list[_Write], error: RevisionConflictError) -> None:
+        """Another process was faster."""
+        now = asyncio.get_running_loop().time()
+        patient = [write for write in writes if write.began + PATIENCE > now]
+        for write in writes:
+            if write.began + PATIENCE <= now:
+                write.refuse(error)
+        self._queue.extendleft(reversed(patient))
+
+
+class _Write:
+    """One call of `Writer.write`."""
+
+    def __init__(self, decide: Decide, told: asyncio.Future[Revision | None], began: float, *, slow: bool) -> None:
+        self.decide = decide
+        self.told = told
+        self.began = began
+        self.slow = slow
+        """Whether it is decided in a thread, first of its batch: it may look for more in the store than the head."""
+        self.alone = False
+        """Whether it is to have a batch of its own."""
+
+    def tell(self, revision: Revision | None) -> None:
+        if not self.told.done():
+            self.told.set_result(revision)
+
+    def refuse(self, error: BaseException) -> None:
+        if not self.told.done():
+            self.told.set_exception(error)
+
+
+class _Decision:
+    """What became of one `decide`: it carries an exception to its caller, and handles none."""
+
+    draft: Draft | None = None
+    error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+        return self.error is not None
+
+
+class _Batch:
+    """Drafts that are to be committed together, each decided on the state that those before it leave."""
+
+    base: Head
+    """What is on disk."""
+    head: Head
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tokens: set[tuple[str, str]] = set()
+        self._begun = False
+        self.taken: list[tuple[_Write, Draft]] = []
+        self.postponed: list[_Write] = []
+        """What is to be decided anew once this batch is on disk."""
+
+    def decide(self, write: _Write) -> _Decision:
+        with _Decision() as decision:
+            if not self._begun:
+                self.base = self.head = self._store.head()
+                self._begun = True
+            decision.draft = write.decide(self.head)
+            if decision.draft is not None:
+                refuse_contradiction(decision.draft, self.head.revision + 1)
+        return decision
+
+    def take(self, write: _Write, decision: _Decision) -> None:
+        """Let the draft in; tell a refusal if it rests on nothing but what is on disk."""
+        draft = decision.draft if decision.error is None else None
+        answered = draft.answered if draft is not None else None
+        token = (answered.scope, answered.token) if answered is not None else None
+        if (draft is None or token in self._tokens) and self.taken:
+            self.postponed.append(write)
+        elif decision.error is not None:
+            write.refuse(decision.error)
+        elif draft is None:
+            write.tell(None)
+        else:
+            self.taken.append((write, draft))
+            self.head = Head(self.head.revision + 1, self.head.state.drop(*draft.deletes).put(*draft.puts))
+            if token is not None:
+                self._tokens.add(token)
+
+
+def _refused_for_waiting(write: _Write, now: float) -> bool:
+    late = write.began + LONGEST_WAIT <= now
+    if late:
+        write.refuse(
+            ServiceUnavailableException(
+                f"The database took no write for {LONGEST_WAIT:g} s; nothing was changed. Repeat the request."
+            )
+        )
+    return late

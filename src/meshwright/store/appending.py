@@ -1,0 +1,174 @@
+"""What is written in a transaction: leaves of the audit log, and what each of them tells of.
+
+The one rule: whatever is recorded has its leaf in the same transaction. Rows are gathered and written many at a time,
+because every statement gives up the interpreter's lock and waits for it again: under load that is what costs.
+"""
+
+from __future__ import annotations
+
+import sqlite3  # noqa: TC003 - the store's own library
+from typing import TYPE_CHECKING
+
+from meshwright import audit
+from meshwright.release import NEXT, Status
+from meshwright.store import reading, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meshwright.release import Release
+    from meshwright.store.contract import Answered, Draft, Revision
+
+ANSWERS_KEPT = 24 * 3600 * 1000
+"""For how many milliseconds the answer to a request that named a token is kept."""
+_FORGOTTEN_AT_ONCE = 500
+"""How many old answers a commit forgets at most, so that none takes long."""
+_AT_ONCE = 400
+"""Rows of one statement."""
+
+_OBJECTS = "INSERT INTO objects (mesh, kind, parent, name) VALUES {} ON CONFLICT DO NOTHING"
+_CHANGES = """
+    WITH given (mesh, kind, parent, name, revision, body) AS (VALUES {})
+    INSERT INTO changes (revision, object, body) SELECT given.revision, objects.id, given.body
+    FROM given CROSS JOIN objects USING (mesh, kind, parent, name)
+"""
+_FORGET = """
+    DELETE FROM answers WHERE (scope, token) IN
+    (SELECT scope, token FROM answers WHERE at < ? ORDER BY at LIMIT ?)
+"""
+
+
+class Log:
+    """The audit log's end during one transaction; `flush` writes what was added."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._frontier = frontier(connection)
+        self._added: list[tuple[int, str, bytes]] = []
+
+    def add(self, leaf: audit.Leaf) -> int:
+        """One more leaf; its position."""
+        entry = audit.canonical(leaf)
+        position = self._frontier.size
+        self._frontier = audit.append(self._frontier, audit.leaf_hash(entry))
+        self._added.append((position, entry.decode(), audit.root(self._frontier)))
+        return position
+
+    def flush(self) -> None:
+        """Write the leaves that were added since, and the log's end."""
+        if self._added:
+            insert(self._connection, "INSERT INTO leaves VALUES {}", self._added)
+            after = (self._frontier.size, b"".join(self._frontier.hashes))
+            self._connection.execute("UPDATE frontier SET size = ?, hashes = ?", after)
+            self._added.clear()
+
+
+def append(connection: sqlite3.Connection, leaf: audit.Leaf) -> int:
+    """Append one leaf to the audit log; its position."""
+    log = Log(connection)
+    position = log.add(leaf)
+    log.flush()
+    return position
+
+
+def frontier(connection: sqlite3.Connection) -> audit.Frontier:
+    """The audit log's end as it was left."""
+    size, hashes = connection.execute("SELECT size, hashes FROM frontier").fetchone()
+    return audit.Frontier(size, tuple(hashes[at : at + 32] for at in range(0, len(hashes), 32)))
+
+
+def insert(connection: sqlite3.Connection, statement: str, found: Sequence[tuple[object, ...]]) -> None:
+    """Run `statement`, whose `{}` stands for rows of values, for all of `found`."""
+    for start in range(0, len(found), _AT_ONCE):
+        part = found[start : start + _AT_ONCE]
+        row = f"({', '.join('?' * len(part[0]))})"
+        values = [value for one in part for value in one]
+        connection.execute(statement.format(", ".join([row] * len(part))), values)
+
+
+def insert_revisions(connection: sqlite3.Connection, made: Sequence[tuple[Revision, Draft]]) -> None:
+    """Write revisions in their order, with all that their drafts bring along."""
+    pending = _Pending(connection)
+    for revision, draft in made:
+        pending.add(revision, draft.release)
+        if draft.release is not None:
+            # A rollback looks at what is there, and its leaves come after its own revision's.
+            pending.flush()
+            take_back(connection, draft.release)
+            pending = _Pending(connection)
+    pending.flush()
+    _keep_answers(connection, [draft.answered for _, draft in made if draft.answered], made[-1][0].at)
+
+
+class _Pending:
+    """Revisions that are still to be written."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._log = Log(connection)
+        self._revisions: list[tuple[object, ...]] = []
+        self._changes: list[tuple[object, ...]] = []
+        self._releases: list[tuple[object, ...]] = []
+
+    def add(self, revision: Revision, release: Release | None) -> None:
+        number, at, principal, cause = revision.number, revision.at, revision.principal, revision.cause
+        changes = [
+            *((one.key, rows.body_of(one)) for one in revision.puts),
+            *((key, None) for key in revision.deletes),
+        ]
+        body = None if release is None else rows.release_body(release)
+        leaf = audit.Leaf(
+            kind="revision",
+            at=at,
+            principal=principal,
+            cause=cause,
+            digest=rows.changes_digest((key.path, text) for key, text in changes),
+            revision=number,
+            release=None if release is None else rows.release_name(release.mesh, release.stack, release.number),
+            release_digest=None if body is None else rows.text_digest(body),
+        )
+        self._revisions.append((number, at, principal, cause, self._log.add(leaf)))
+        self._changes += [(key.mesh, key.kind.value, key.parent, key.name, number, text) for key, text in changes]
+        if release is not None:
+            self._releases.append((release.mesh, release.stack, release.number, number, body))
+
+    def flush(self) -> None:
+        self._log.flush()
+        insert(self._connection, "INSERT INTO revisions VALUES {}", self._revisions)
+        insert(self._connection, _OBJECTS, [one[:4] for one in self._changes])
+        insert(self._connection, _CHANGES, self._changes)
+        insert(self._connection, "INSERT INTO releases VALUES {}", self._releases)
+
+
+def take_back(connection: sqlite3.Connection, rollback: Release) -> None:
+    """Mark what came after the release that `rollback` restores, if that is what it is."""
+    if rollback.kind != "rollback" or rollback.restores is None:
+        return
+    later = reading.releases_between(connection, rollback.mesh, rollback.stack, rollback.restores, rollback.number)
+    for one in later:
+        if Status.ROLLED_BACK in NEXT[one.status]:
+            move(connection, one, Status.ROLLED_BACK, rollback.principal, rollback.at)
+
+
+def move(connection: sqlite3.Connection, release: Release, status: Status, principal: str, at: int) -> None:
+    """Write that a release's status is now `status`."""
+    name = rows.release_name(release.mesh, release.stack, release.number)
+    leaf = audit.Leaf(
+        kind="status",
+        at=at,
+        principal=principal,
+        cause=status.value,
+        digest=rows.status_digest(name, status.value),
+        release=name,
+    )
+    connection.execute(
+        "INSERT INTO statuses VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (append(connection, leaf), release.mesh, release.stack, release.number, status.value, at, principal),
+    )
+
+
+def _keep_answers(connection: sqlite3.Connection, answers: list[Answered], at: int) -> None:
+    """Write the answers, and forget old ones."""
+    connection.execute(_FORGET, (at - ANSWERS_KEPT, _FORGOTTEN_AT_ONCE))
+    found = [(one.scope, one.token, one.digest, one.status, one.body, one.at) for one in answers]
+    insert(connection, "INSERT OR REPLACE INTO answers VALUES {}", found)

@@ -1,0 +1,128 @@
+"""What is read out of the tables, as values: revisions, states and releases.
+
+The one rule: what is stored in a form that is not ours is named in a StorageError, and never guessed at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3  # noqa: TC003 - the store's own library
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.errors import StorageError
+from meshwright.release import Release, Status
+from meshwright.store import rows
+from meshwright.store.contract import Revision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from meshwright.model.identity import Key
+    from meshwright.model.state import Resource
+
+# CROSS JOIN: SQLite shall go by object, one search each, and never through the whole history.
+_STATE_AT = """
+    SELECT mesh, kind, parent, name, body FROM objects CROSS JOIN changes ON changes.object = objects.id
+    WHERE changes.revision = (SELECT max(revision) FROM changes WHERE object = objects.id AND revision <= ?)
+    AND body IS NOT NULL
+"""
+_REVISIONS = """
+    SELECT number, at, principal, cause, mesh, kind, parent, name, body FROM revisions
+    LEFT JOIN changes ON changes.revision = revisions.number LEFT JOIN objects ON objects.id = changes.object
+    WHERE number > ? AND number <= ? ORDER BY number, changes.id
+"""
+_LAST_CHANGE = """
+    SELECT max(revision) FROM changes WHERE object =
+    (SELECT id FROM objects WHERE mesh = ? AND kind = ? AND parent = ? AND name = ?)
+"""
+_RELEASES = """
+    SELECT body, (
+        SELECT status FROM statuses AS moves WHERE moves.mesh = releases.mesh AND moves.stack = releases.stack
+        AND moves.number = releases.number ORDER BY leaf DESC LIMIT 1
+    ) FROM releases WHERE mesh = ? AND stack = ?
+"""
+
+
+def newest_number(connection: sqlite3.Connection) -> int:
+    """The newest revision's number, 0 before the first."""
+    return int(connection.execute("SELECT coalesce(max(number), 0) FROM revisions").fetchone()[0])
+
+
+def resources_at(connection: sqlite3.Connection, revision: int) -> Iterator[Resource]:
+    """The objects that there were at a revision."""
+    return _resources(connection.execute(_STATE_AT, (revision,)))
+
+
+def revisions(connection: sqlite3.Connection, after: int, last: int) -> Iterator[Revision]:
+    """The revisions from `after + 1` to `last`."""
+    found: dict[int, tuple[Revision, list[Resource], list[Key]]] = {}
+    for number, at, principal, cause, mesh, kind, parent, name, body in connection.execute(_REVISIONS, (after, last)):
+        if number not in found:
+            found[number] = (Revision(number=number, at=at, principal=principal, cause=cause), [], [])
+        _, puts, deletes = found[number]
+        if body is not None:
+            puts.extend(_resources([(mesh, kind, parent, name, body)]))
+        elif mesh is not None:
+            with readable(f"the deletion of the {kind} {name!r} of mesh {mesh!r}"):
+                deletes.append(rows.key_of(mesh, kind, parent, name))
+    for revision, puts, deletes in found.values():
+        yield msgspec.structs.replace(revision, puts=tuple(puts), deletes=tuple(deletes))
+
+
+def last_change(connection: sqlite3.Connection, key: Key) -> Revision | None:
+    """The newest revision that put or deleted `key`."""
+    number = connection.execute(_LAST_CHANGE, (key.mesh, key.kind.value, key.parent, key.name)).fetchone()[0]
+    return None if number is None else next(revisions(connection, number - 1, number))
+
+
+def releases(connection: sqlite3.Connection, mesh: str, stack: str, limit: int) -> tuple[Release, ...]:
+    """The newest `limit` releases of a stack, newest first, without their content."""
+    found = connection.execute(f"{_RELEASES} ORDER BY number DESC LIMIT ?", (mesh, stack, limit))
+    with readable(f"a release of stack {stack!r} in mesh {mesh!r}"):
+        return tuple(_standing(rows.listed_release_of(body), status) for body, status in found)
+
+
+def releases_between(
+    connection: sqlite3.Connection, mesh: str, stack: str, after: int, before: int
+) -> tuple[Release, ...]:
+    """The releases of a stack numbered over `after` and below `before`, without their content."""
+    found = connection.execute(
+        f"{_RELEASES} AND number > ? AND number < ? ORDER BY number", (mesh, stack, after, before)
+    )
+    with readable(f"a release of stack {stack!r} in mesh {mesh!r}"):
+        return tuple(_standing(rows.listed_release_of(body), status) for body, status in found)
+
+
+def release(connection: sqlite3.Connection, mesh: str, stack: str, number: int) -> Release | None:
+    """One release, whole."""
+    found = connection.execute(f"{_RELEASES} AND number = ?", (mesh, stack, number)).fetchone()
+    if found is None:
+        return None
+    with readable(f"release {rows.release_name(mesh, stack, number)}"):
+        return _standing(rows.release_of(found[0]), found[1])
+
+
+@contextlib.contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Let what is stored in a form that is not ours be a StorageError that names `what`."""
+    try:
+        yield
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        raise StorageError(
+            f"The database holds {what} in a form that cannot be read: {error}. "
+            "Run 'meshwright audit verify' to see whether it was edited, and restore a backup."
+        ) from error
+
+
+def _resources(found: Iterable[tuple[str, str, str, str, str]]) -> Iterator[Resource]:
+    for mesh, kind, parent, name, body in found:
+        with readable(f"mesh/{mesh}/{f'{parent}/' if parent else ''}{kind}/{name}"):
+            resource = rows.resource_of(rows.key_of(mesh, kind, parent, name), body)
+        yield resource
+
+
+def _standing(found: Release, status: str | None) -> Release:
+    """`found` with the status that it has moved to since."""
+    return found if status is None else msgspec.structs.replace(found, status=Status(status))
