@@ -1,0 +1,1 @@
+"""Requests made from the published service model, valid, at the limits and broken, each from its number alone."""

@@ -1,0 +1,98 @@
+"""Whatever is sent to the API: no 5xx, no traceback, answers of the protocol, and nothing changed by a refusal.
+
+The requests are made from the published service model and our OpenAPI document, from a seed and a number each.
+`MESHWRIGHT_FUZZ_SEED` and `MESHWRIGHT_FUZZ_NUMBER` send one of them again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fuzzing import requests
+from fuzzing.mutants import MUTANTS
+from fuzzing.running import Outcome, Run
+from fuzzing.values import operations
+from live import Live, live
+from settings import PROVE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(1800)
+
+COUNT = 50_000 if PROVE else 1_500
+SEED = int(os.environ.get("MESHWRIGHT_FUZZ_SEED", random.SystemRandom().randrange(10**6) if PROVE else 20190125))
+NUMBER = os.environ.get("MESHWRIGHT_FUZZ_NUMBER")
+GROWTH = 60_000
+"""kB of memory that a server may have more at the end than after its first requests: its state is some objects."""
+SHARE = 0.3
+"""The least part of sensible creates and updates that is accepted; most others meet a taken or a missing name."""
+
+
+def bounded(outcome: Outcome) -> list[str]:
+    """What grew that must not: memory, open files."""
+    memory = outcome.memory
+    grown = max(memory, default=0) - memory[min(1, len(memory) - 1)] if memory else 0
+    found = [f"{grown} kB more memory than at first, of {memory}"] if grown > GROWTH else []
+    if outcome.files and outcome.files[-1] > outcome.files[0] + 8:
+        found.append(f"open files went from {outcome.files[0]} to {outcome.files[-1]}")
+    return found
+
+
+def told(outcome: Outcome) -> str:
+    """What was found, and how to see it again."""
+    first = outcome.findings[0].number if outcome.findings else 0
+    again = f"MESHWRIGHT_FUZZ_SEED={SEED} MESHWRIGHT_FUZZ_NUMBER={first} pytest tests/test_fuzz_api.py -k whatever"
+    return "\n".join([f"seed {SEED}", *map(str, outcome.findings[:10]), again])
+
+
+def test_whatever_is_sent_is_answered_in_order_and_a_refusal_changes_nothing(tmp_path: Path) -> None:
+    """Valid, boundary and invalid bodies, hostile paths, queries, headers, framings and signatures."""
+    numbers = range(COUNT) if NUMBER is None else [int(NUMBER)]
+    with live(tmp_path / "data") as server:
+        outcome = Run(server, SEED).run(numbers)
+        report(outcome, server)
+        assert outcome.findings == [], told(outcome)
+        if NUMBER is not None:
+            return
+        assert bounded(outcome) == []
+        assert outcome.share >= SHARE, f"{outcome.writes} of the sensible writes were accepted"
+        assert set(operations()) - outcome.operations == set(), "every operation was accepted at least once"
+        assert server.end() == 0
+
+
+def report(outcome: Outcome, server: Live) -> None:
+    """The figures, for `pytest -s` and for whoever reads a failure."""
+    by_family: dict[str, list[str]] = {}
+    for name, count in sorted(outcome.statuses.items()):
+        family, _, answer = name.rpartition(" ")
+        by_family.setdefault(family, []).append(f"{count} {answer}")
+    memory, files = outcome.memory, outcome.files
+    lines = [
+        f"seed {SEED}: {outcome.sent} requests in {outcome.seconds:.1f} s",
+        f"sensible writes accepted: {outcome.share:.0%} {outcome.writes}",
+        f"memory {memory[:1]} to {memory[-1:]} kB, files {files[:1]} to {files[-1:]}",
+        f"log {server.log.stat().st_size >> 10} kB",
+        *(f"  {family}: {', '.join(said)}" for family, said in by_family.items()),
+    ]
+    print("\n".join(lines))  # noqa: T201 - figures for `pytest -s`
+
+
+def test_a_request_is_made_from_its_seed_and_number_alone() -> None:
+    """So that one of fifty thousand can be sent again."""
+    world = requests.World()
+    for number in range(300):
+        assert requests.case(7, number, world) == requests.case(7, number, world)
+    assert requests.case(7, 1, world) != requests.case(8, 1, world)
+
+
+@pytest.mark.parametrize("name", MUTANTS if PROVE else ["unexpected", "written first"])
+def test_a_fault_in_the_server_is_found(tmp_path: Path, name: str) -> None:
+    """The fuzzer can fail: each fault is put into a server, and told within a thousand requests."""
+    with live(tmp_path / "data", program=("-m", "fuzzing.mutants", name)) as server:
+        outcome = Run(server, SEED, most=1).run(range(1_000))
+    assert outcome.findings or bounded(outcome), f"nobody noticed {name}"
