@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ HEAD_LIMIT = 64 * 1024
 """Bytes of a request line and headers that are read before giving up; AWS's clients send some 2 kB."""
 HEAD_SECONDS = 10.0
 """How long a head may take, from the connection or from its first byte."""
+
+_REFUSAL = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-amzn-errortype: BadRequestException\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+)
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -48,6 +54,12 @@ class BoundedConnection(HttpToolsProtocol):
             self._head += len(data)
             if self._head > HEAD_LIMIT:
                 self.send_400_response(f"The request's head is larger than {HEAD_LIMIT} bytes.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, in the form of every other refusal, and end the connection."""
+        body = msgspec.json.encode({"message": msg})
+        self.transport.write(_REFUSAL % (len(body), body))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
