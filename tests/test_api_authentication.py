@@ -32,10 +32,11 @@ def code_of(call: Any) -> tuple[str, int]:
 
 def test_an_unsigned_request_is_refused_on_every_path_but_health(server: Serving) -> None:
     """Also where nothing is, so that nobody learns what is."""
-    for method, path in (("GET", MESHES), ("PUT", MESHES), ("GET", "/"), ("POST", "/meshwright/v1/releases")):
+    for method, path in (("GET", MESHES), ("PUT", MESHES), ("GET", "/x"), ("POST", "/meshwright/v1/releases")):
         answer = server.ask(method, path, key=None)
         assert (answer.status, answer.code) == (403, "MissingAuthenticationTokenException")
-    for path in ("/healthz", "/readyz"):
+    assert b"<Code>MissingAuthenticationToken</Code>" in server.ask("GET", "/", key=None).body
+    for path in ("/healthz", "/readyz", "/metrics"):
         assert server.ask("GET", path, key=None).status == 200
 
 
@@ -75,7 +76,7 @@ def test_a_key_made_by_another_process_works_at_once(server: Serving) -> None:
     key = AccessKey(id="AKIABUILD", secret="s", principal="build", created_at=1)
     server.store.add_key(key)
     server.client(key).create_mesh(meshName="m")
-    assert [one.principal for one in server.store.revisions()] == ["build"]
+    assert [one.principal for one in server.store.revisions()] == ["arn:aws:iam::000000000000:user/build"]
 
 
 async def test_a_failure_inside_is_logged_and_not_told(server: Serving, caplog: pytest.LogCaptureFixture) -> None:

@@ -88,7 +88,7 @@ def test_a_release_is_one_revision_with_its_build_and_its_changes(server: Servin
     outcome = applied(client(server, BUILD), *SHOP, build=build, tool_version="1.2.3")
     one = outcome["release"]
     assert outcome["changed"] is True
-    assert (one["title"], one["revision"], one["status"], one["principal"]) == ("shop#1", 1, "applied", "build")
+    assert (one["title"], one["revision"], one["status"], one["principal"]) == ("shop#1", 1, "applied", "arn:aws:iam::000000000000:user/build")
     assert (one["build"], one["tool_version"]) == (
         {"ci": "travis", "repository": "acme/shop", "build_number": "42"},
         "1.2.3",
@@ -240,7 +240,11 @@ def test_drift_names_the_object_the_field_and_the_author(server: Serving) -> Non
         {"path": f"{weights}[1].weight", "old": 10, "new": 100},
     ]
     author = found[0]["author"]
-    assert (author["principal"], author["cause"], author["revision"]) == ("intruder", "UpdateRoute", 2)
+    assert (author["principal"], author["cause"], author["revision"]) == (
+        "arn:aws:iam::000000000000:user/intruder",
+        "UpdateRoute",
+        2,
+    )
 
 
 def test_the_releasers_own_write_is_an_unreleased_change(server: Serving) -> None:

@@ -9,25 +9,53 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import msgspec
 from starlette.responses import Response
 
+from meshwright.api.limits import OPEN_PATHS, RETRY_AFTER, Held, Rate
 from meshwright.errors import (
+    AccessDeniedError,
     ApiError,
     InternalServerErrorException,
     MeshwrightError,
     RevisionConflictError,
     ServiceUnavailableException,
     StorageError,
+    TooManyRequestsException,
 )
+from meshwright.trust.canonical import EXPIRED, INCOMPLETE, INVALID, MISSING, UNRECOGNIZED
 from meshwright.trust.sigv4 import SignatureError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from meshwright.api.services import Services
+    from meshwright.trust.principals import Principal
+
+TOKEN_PATH = "/"  # noqa: S105 - a path
+"""Where STS answers, in XML; everything else is the App Mesh API and our own endpoints, in JSON."""
+
+_LOGGED_PATH = 200
+_TOKEN_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        MISSING: "MissingAuthenticationToken",
+        INCOMPLETE: "IncompleteSignature",
+        INVALID: "SignatureDoesNotMatch",
+        UNRECOGNIZED: "InvalidClientTokenId",
+        EXPIRED: "ExpiredToken",
+        AccessDeniedError.code: "AccessDenied",
+        "TooManyRequestsException": "Throttling",
+        "InternalServerErrorException": "InternalFailure",
+        "ServiceUnavailableException": "ServiceUnavailable",
+    }
+)
 
 
 class ProtocolError(MeshwrightError):
@@ -53,20 +81,38 @@ def error_answer(code: str, message: str, status: int) -> Response:
     return response
 
 
+def token_error_answer(code: str, message: str, status: int, request_id: str) -> Response:
+    """An error as STS tells it: XML, and AWS's shorter names for what is wrong with a signature.
+
+    Source: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+    """
+    code = _TOKEN_CODES.get(code, code.removesuffix("Exception"))
+    fault = "Receiver" if status >= 500 else "Sender"
+    text = (
+        f'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>{fault}</Type>'
+        f"<Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+        f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+    )
+    return Response(text.encode("utf-8", "xmlcharrefreplace"), status, media_type="text/xml")
+
+
 class ErrorLayer:
-    """The outermost layer: gives each request an id, logs it, and answers for every exception from below."""
+    """The outermost layer: gives each request an id, counts and logs it, and answers every exception from below."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._services = services
         self._log = logging.getLogger("meshwright.api")
+        self._places = Held(services.limits.requests, "the places for requests")
+        self._refusals = Rate(burst=20, every=3_000)
+        services.metrics.watch("requests_in_flight", lambda: self._places.amount)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; see https://asgi.readthedocs.io/en/latest/specs/www.html."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, began = self._services.uid(), self._services.now()
+        request_id, began = self._services.uid(), time.perf_counter()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0
@@ -79,7 +125,11 @@ class ErrorLayer:
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            if scope["path"] in OPEN_PATHS:
+                await self._app(scope, receive, noting)
+            else:
+                with self._places.one():
+                    await self._app(scope, receive, noting)
         except asyncio.CancelledError:
             # The server stops, and the request has outlived its grace.
             if status:
@@ -92,33 +142,78 @@ class ErrorLayer:
         except Exception as error:
             if status:
                 raise
-            await self._told(error, request_id)(scope, receive, noting)
-        self._log.info(
-            "%s %s %s",
-            scope["method"],
-            scope["path"],
-            status,
-            extra={
-                "request_id": request_id,
-                "operation": state.get("operation", ""),
-                "principal": state.get("principal", ""),
-                "status": status,
-                "milliseconds": self._services.now() - began,
-            },
-        )
+            await self._told(error, scope, request_id)(scope, receive, noting)
+        self._noted(scope, status, time.perf_counter() - began)
 
-    def _told(self, error: Exception, request_id: str) -> Response:
+    def _told(self, error: Exception, scope: Scope, request_id: str) -> Response:
         """The answer to a client whose request ended in `error`."""
+        code, message, status = self._judged(error, scope["state"], request_id)
+        if scope["path"] == TOKEN_PATH:
+            response = token_error_answer(code, message, status, request_id)
+        else:
+            response = error_answer(code, message, status)
+        if status == 429:
+            response.headers["retry-after"] = str(RETRY_AFTER)
+        if any(name == b"expect" for name, _ in scope["headers"]):
+            # Whether the body comes yet is the client's choice: what follows could be read as it, or it as a request.
+            response.headers["connection"] = "close"
+        return response
+
+    def _judged(self, error: Exception, state: dict[str, Any], request_id: str) -> tuple[str, str, int]:
+        """The error's name, its words and its HTTP status; it is counted and, where it is ours, logged."""
+        metrics, operation = self._services.metrics, state.get("operation", "")
         code: type[ApiError]
         match error:
-            case ApiError() | ProtocolError() | SignatureError():
-                return error_answer(error.code, str(error), error.status)
+            case SignatureError():
+                metrics.refused(error.code)
+                state["unauthenticated"] = str(error)
+                return error.code, str(error), error.status
+            case AccessDeniedError():
+                metrics.denied(operation)
+                return error.code, str(error), error.status
+            case ApiError() | ProtocolError():
+                if isinstance(error, TooManyRequestsException):
+                    metrics.turned_away("requests")
+                return error.code, str(error), error.status
             case RevisionConflictError():
                 code, text = ServiceUnavailableException, "Other writes were faster. Repeat the request."
             case StorageError():
+                metrics.store_failed()
                 self._log.error("storage failed", exc_info=error, extra={"request_id": request_id})
                 code, text = ServiceUnavailableException, "The database cannot be used now. Repeat the request later."
             case _:
                 self._log.error("request failed", exc_info=error, extra={"request_id": request_id})
                 code, text = InternalServerErrorException, "The server failed; its log says why."
-        return error_answer(code.__name__, f"{text} Request id: {request_id}", code.status)
+        return code.__name__, f"{text} Request id: {request_id}", code.status
+
+    def _noted(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count the request and log it; of those that nobody can be held to, and are free to send, only some."""
+        state = scope["state"]
+        operation = state.get("operation", "")
+        self._services.metrics.answered(operation, status, seconds)
+        level, missed = logging.INFO, 0
+        if "principal" not in state:
+            if scope["path"] in OPEN_PATHS and status == 200:
+                level = logging.DEBUG
+            elif not self._refusals.allow(self._services.now()):
+                return
+            missed = self._refusals.forget()
+        if not self._log.isEnabledFor(level):
+            return
+        principal: Principal | None = state.get("principal")
+        self._log.log(
+            level,
+            "%s %s %s",
+            scope["method"],
+            scope["path"][:_LOGGED_PATH],
+            status,
+            extra={
+                "request_id": state["request_id"],
+                "operation": operation,
+                "principal": principal.arn if principal else "",
+                "refused": state.get("unauthenticated", ""),
+                "not_logged_before": missed or "",
+                "status": status,
+                "milliseconds": round(seconds * 1000, 1),
+            },
+        )

@@ -1,37 +1,58 @@
 """The HTTP API, assembled: read it from top to bottom to see what a request passes.
 
-The one rule: nothing is reached without a signature but the two questions about health.
+The one rule: nothing is reached without a signature but the questions about health, the metrics, and the one STS
+action that exchanges a token.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.exceptions import HTTPException
+from starlette.routing import Router
 
 from meshwright.api import health, releases
-from meshwright.api.answers import ErrorLayer
+from meshwright.api.answers import ErrorLayer, ProtocolError
 from meshwright.api.appmesh import AppMesh
 from meshwright.api.authentication import Authentication
 from meshwright.api.services import Services
+from meshwright.operations import PREFIX
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Services", "build"]
 
 
-def build(services: Services) -> Starlette:
-    """The whole API on one port: the App Mesh API, our own endpoints, health."""
-    routes: list[BaseRoute] = [
-        *health.routes(services),
-        *releases.routes(services),
-        Mount("/", app=AppMesh(services)),
-    ]
-    layers = [
-        Middleware(ErrorLayer, services=services),
-        Middleware(Authentication, services=services),
-    ]
-    return Starlette(routes=routes, middleware=layers)
+def build(services: Services) -> ASGIApp:
+    """The whole API on one port: the App Mesh API, our own endpoints, health and metrics."""
+    appmesh = AppMesh(services)
+    routes = [*health.routes(services), *releases.routes(services)]
+    # AppMesh answers for unknown paths too. No mount: its pattern would miss a path with a line feed in it, and
+    # Starlette would answer in its own words.
+    ours = Router(routes, redirect_slashes=False, default=appmesh)
+    return ErrorLayer(Authentication(Doors(appmesh, ours), services), services)
+
+
+class Doors:
+    """Which of the APIs a request is for."""
+
+    def __init__(self, appmesh: ASGIApp, ours: ASGIApp) -> None:
+        self._appmesh = appmesh
+        self._ours = ours
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            ProtocolError: one of our paths has no such method.
+        """
+        if scope["path"].startswith(PREFIX):
+            await self._appmesh(scope, receive, send)
+            return
+        scope["app"] = self
+        try:
+            await self._ours(scope, receive, send)
+        except HTTPException as error:
+            text = f"{scope['method']} is no operation on {scope['path'][:200]}."
+            raise ProtocolError(text, "UnknownOperationException", error.status_code) from None

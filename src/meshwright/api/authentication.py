@@ -1,124 +1,261 @@
-"""Who is calling: every request is signed with SigV4 by a key of the store, or goes no further.
+"""Who is calling: every request is signed with SigV4 by a key or a session of the store, or goes no further.
 
-The one rule: what an endpoint reads is what was verified; the body is read here, once, and handed on. For now every
-valid key may do everything; the principal reaches each revision, so that who did what is known from the first day.
+The one rule: what an endpoint reads is what was verified. Whatever can be judged from the head alone is judged
+before the body is asked for; the body is read here, once, and handed on.
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
-from meshwright.api.answers import ProtocolError
-from meshwright.trust.canonical import INVALID, canonical_path
-from meshwright.trust.sigv4 import AccessKeySecret, Request, SignatureError, verify
+import msgspec
+
+from meshwright.api.answers import TOKEN_PATH, ProtocolError
+from meshwright.api.limits import OPEN_PATHS, Held
+from meshwright.trust.canonical import EXPIRED, INCOMPLETE, INVALID, MISSING, has_dot_segments
+from meshwright.trust.sigv4 import (
+    AccessKeySecret,
+    Request,
+    SignatureError,
+    check_body,
+    check_signature,
+    check_token,
+    read,
+    unknown_key,
+)
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from meshwright.api.services import Services
-    from meshwright.store.contract import AccessKey
+    from meshwright.store.contract import Session
+    from meshwright.trust.principals import Principal
+    from meshwright.trust.sigv4 import Claim
 
-SIGNING_NAME = "appmesh"
-"""The service that requests are signed for, our own endpoints included."""
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""What anybody may ask."""
-APPMESH_BODY_LIMIT = 1 << 20
-"""Bytes of a request to the App Mesh API; its largest legal spec takes some 200 kB."""
-OUR_BODY_LIMIT = 32 << 20
-"""Bytes of a request to our own endpoints: a change set of thousands of objects."""
-BODY_SECONDS = 60.0
-"""How long a body may take."""
+APPMESH, STS = "appmesh", "sts"
+"""The services that requests are signed for; our own endpoints are signed for App Mesh too."""
+UNSIGNED_ACTION = "AssumeRoleWithWebIdentity"
+"""The only action that is not signed: the token in it is the proof."""
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+_OURS = "/meshwright/"
 
 
 class Authentication:
-    """The layer that verifies signatures; sets `principal` and `key_id` in the request's state."""
+    """The layer that verifies signatures.
+
+    It sets in the request's state: `principal`, a `trust.principals.Principal`, or None for the one unsigned action;
+    `key_id`; and `signed_headers`, the lower-case names of the headers that the signature covers.
+    """
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._services = services
         self._signing_keys: dict[tuple[str, str, str, str], bytes] = {}
+        self._bodies = Held(services.limits.bodies_bytes, "the bytes for bodies")
+        self._unsigned = Held(services.limits.unsigned, "the places for unsigned requests")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
 
         Raises:
             SignatureError: nobody can be held to it.
-            ProtocolError: it is too large, or too slow to come.
+            ProtocolError: it is too large, too slow to come, or ambiguous.
+            TooManyRequestsException: there is no room for it.
         """
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _body(scope, receive)
-        except TimeoutError:
-            raise _too_slow() from None
-        if body is None:
+        length = _length(scope)
+        if length == 0:
+            await self._serve(scope, receive, send, None)
             return
-        key = self._signer(scope, body)
-        scope["state"] |= {"principal": key.principal, "key_id": key.id}
-        given = False
+        reader = _Body(receive, length, self._limit(scope), self._bodies)
+        try:
+            await self._serve(scope, receive, send, reader)
+        finally:
+            reader.release()
 
-        async def replay() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, reader: _Body | None) -> None:
+        request = _head(scope)
+        state = scope["state"]
+        if scope["path"] == TOKEN_PATH and _unsigned(request):
+            with self._unsigned.one():
+                body = await self._unsigned_body(request, reader)
+            state["principal"], state["key_id"], state["signed_headers"] = None, "", ()
+        else:
+            body = await self._verified(request, state, reader, STS if scope["path"] == TOKEN_PATH else APPMESH)
+        if body is not None:
+            await self._app(scope, _replay(body, receive), send)
 
-        await self._app(scope, replay, send)
-
-    def _signer(self, scope: Scope, body: bytes) -> AccessKey:
-        """The key that signed the request, read from the store each time: a key made a moment ago works."""
-        path = scope["raw_path"]
-        if canonical_path(path) != canonical_path(path, normalize=False):
-            # A signature is made over the path without dot segments and repeated slashes; routing is by the raw one.
-            raise SignatureError("The path has dot segments or repeated slashes; write it without.", INVALID)
-        known: dict[str, AccessKey] = {}
-
-        def secret_of(key_id: str) -> AccessKeySecret | None:
-            key = self._services.store.key(key_id)
-            if key is None:
-                return None
-            known[key_id] = key
-            return AccessKeySecret(secret=key.secret)
-
-        request = Request(
-            method=scope["method"],
-            path=path,
-            query=scope["query_string"],
-            headers=tuple((name, value) for name, value in scope["headers"]),
-            body=body,
-        )
-        services = self._services
-        signer = verify(request, secret_of, services.region, SIGNING_NAME, services.now(), cache=self._signing_keys)
-        return known[signer]
-
-
-async def _body(scope: Scope, receive: Receive) -> bytes | None:
-    """The whole body; None when the client went away."""
-    limit = OUR_BODY_LIMIT if scope["path"].startswith("/meshwright/") else APPMESH_BODY_LIMIT
-    declared = dict(scope["headers"]).get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
+    async def _verified(
+        self, request: Request, state: dict[str, object], reader: _Body | None, service: str
+    ) -> bytes | None:
+        """The body of `request`, once all of it holds; None when the client went away."""
+        services, now = self._services, self._services.now()
+        claim = read(request, services.region, service, now)
+        known, principal = self._known(claim, now)
+        check_token(claim, known)
+        if isinstance(principal, SignatureError):
+            raise principal
+        digest = claim.digest if reader else _EMPTY
+        if digest is not None:
+            # The head tells the hash: a signature over it is judged before a byte of the body is waited for.
+            check_signature(claim, request, digest, known, cache=self._signing_keys)
+        body = await reader.read(services.limits.body_seconds) if reader else b""
+        if body is None:
             return None
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        found = hashlib.sha256(body).hexdigest() if body else _EMPTY
+        check_body(claim, found)
+        if digest is None:
+            check_signature(claim, request, found, known, cache=self._signing_keys)
+        state["principal"], state["key_id"], state["signed_headers"] = principal, claim.key_id, claim.signed
+        return body
+
+    def _known(self, claim: Claim, now: int) -> tuple[AccessKeySecret, Principal | SignatureError]:
+        """What the key is worth: its secret, and whose it is or why it is worth nothing any more.
+
+        Raises:
+            SignatureError: it was never made, or was revoked.
+        """
+        store = self._services.store
+        key = store.key(claim.key_id)
+        if key is not None:
+            if store.revoked(key):
+                raise unknown_key(claim.key_id)
+            principal = msgspec.structs.replace(self._services.user(key.principal), key_id=key.id)
+            return AccessKeySecret(secret=key.secret), principal
+        session = store.session(claim.key_id)
+        if session is None:
+            raise unknown_key(claim.key_id)
+        return AccessKeySecret(secret=session.secret, token=session.token), self._of_session(session, now)
+
+    def _of_session(self, session: Session, now: int) -> Principal | SignatureError:
+        if now >= session.expires_at:
+            return SignatureError("The security token included in the request is expired.", EXPIRED)
+        if self._services.store.revoked(session):
+            return SignatureError("The security token included in the request was revoked.", EXPIRED)
+        return session.principal
+
+    async def _unsigned_body(self, request: Request, reader: _Body | None) -> bytes | None:
+        """The body of the one action that needs no signature; None when the client went away."""
+        body = await reader.read(self._services.limits.body_seconds / 10) if reader else b""
+        if body is None:
+            return None
+        form = body if request.method == "POST" else request.query
+        try:
+            actions = [value for name, value in parse_qsl(form.decode(), max_num_fields=50) if name == "Action"]
+        except ValueError:
+            actions = []
+        if actions != [UNSIGNED_ACTION]:
+            raise SignatureError(f"The request is not signed; only {UNSIGNED_ACTION} needs no signature.", MISSING)
+        return body
+
+    def _limit(self, scope: Scope) -> int:
+        """How many bytes of body are read here."""
+        limits, path = self._services.limits, scope["path"]
+        if path == TOKEN_PATH:
+            return limits.token_body_bytes
+        return limits.our_body_bytes if path.startswith(_OURS) else limits.body_bytes
 
 
-def _too_slow() -> ProtocolError:
-    text = f"The request's body did not come within {BODY_SECONDS:g} s."
-    return ProtocolError(text, "RequestTimeoutException", 408)
+class _Body:
+    """The body of one request as it comes, within its limit and that of all bodies together."""
+
+    def __init__(self, receive: Receive, declared: int, limit: int, bodies: Held) -> None:
+        self._receive = receive
+        self._declared = declared
+        self._limit = limit
+        self._bodies = bodies
+        self._size = 0
+
+    async def read(self, seconds: float) -> bytes | None:
+        """The whole of it; None when the client went away."""
+        if self._declared > self._limit:
+            raise _too_large(self._limit)
+        parts = []
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    parts.append(self._counted(message.get("body", b"")))
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            text = f"The request's body did not come within {seconds:g} s."
+            raise ProtocolError(text, "RequestTimeoutException", 408) from None
+
+    def release(self) -> None:
+        """It is not needed any more."""
+        self._bodies.amount -= self._size
+        self._size = 0
+
+    def _counted(self, part: bytes) -> bytes:
+        self._bodies.take(len(part))
+        self._size += len(part)
+        if self._size > self._limit:
+            raise _too_large(self._limit)
+        return part
+
+
+def _head(scope: Scope) -> Request:
+    """What of the request is signed, but for its body.
+
+    Raises:
+        SignatureError: its path shares its signature with another one.
+        ProtocolError: it could be read in two ways.
+    """
+    path = scope["raw_path"]
+    if has_dot_segments(path):
+        # A signature is made over the path without dot segments and repeated slashes; routing is by the raw one.
+        raise SignatureError("The path has dot segments or repeated slashes; write it without.", INVALID)
+    return Request(
+        method=scope["method"], path=path, query=scope["query_string"], headers=tuple(map(tuple, scope["headers"]))
+    )
+
+
+def _unsigned(request: Request) -> bool:
+    """Whether it does not even claim a signature."""
+    return not any(name == b"authorization" for name, _ in request.headers) and b"-amz-" not in request.query.lower()
+
+
+def _length(scope: Scope) -> int:
+    """How long the body is said to be; 1 where that is known at its end only.
+
+    Raises:
+        ProtocolError: it is said in two ways, or in one that is not understood here.
+    """
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    codings = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
+    if codings:
+        if lengths or [one.lower() for one in codings] != [b"chunked"]:
+            raise ProtocolError("Of Transfer-Encoding only chunked is understood, alone.", INCOMPLETE, 400)
+        return 1
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+        raise ProtocolError("Content-Length takes one number.", INCOMPLETE, 400)
+    return int(lengths[0])
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body, and then whatever comes of the client."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
 
 
 def _too_large(limit: int) -> ProtocolError:

@@ -1,4 +1,4 @@
-"""Whether the server is alive, and whether it can do its work; anybody may ask.
+"""Whether the server is alive, whether it can do its work, and what it has done so far; anybody may ask.
 
 The one rule: alive means that the process answers; ready means that the database reads and that what it holds has
 reached the control loop.
@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright.api.answers import answer
+from meshwright.api.metrics import CONTENT_TYPE
 from meshwright.errors import StorageError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from meshwright.api.services import Services
 
 
 def routes(services: Services) -> list[Route]:
-    """`GET /healthz` and `GET /readyz`: 200, or 503 with what is missing."""
+    """`GET /healthz` and `GET /readyz`: 200, or 503 with what is missing; `GET /metrics`."""
 
     async def healthz(_request: Request) -> Response:
         return answer({"status": "ok"})
@@ -35,7 +36,10 @@ def routes(services: Services) -> list[Route]:
         ready = all(checks.values())
         return answer({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+    async def metrics(_request: Request) -> Response:
+        return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
 def _readable(services: Services) -> bool:

@@ -103,7 +103,7 @@ async def post_release(services: Services, request: Request) -> Response:
     intent = applying.Intent(
         mesh=mesh,
         stack=stack,
-        principal=request.state.principal,
+        principal=request.state.principal.arn,
         build=asked.build,
         tool_version=asked.tool_version,
     )
@@ -169,7 +169,7 @@ async def post_rollback(services: Services, request: Request) -> Response:
     mesh, stack = _stack(request)
     asked = await _body(request, RollbackRequest)
     await _observed(services, mesh, stack)
-    return _outcome(await roll_back(services, mesh, stack, asked, request.state.principal))
+    return _outcome(await roll_back(services, mesh, stack, asked, request.state.principal.arn))
 
 
 async def get_openapi(services: Services, request: Request) -> Response:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from meshwright.api.limits import Limits
+from meshwright.api.metrics import Metrics
 from meshwright.operations import UNLIMITED, Stamp
+from meshwright.trust.principals import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +38,14 @@ class Services:
     partition: str = "aws"
     quotas: Quotas | None = UNLIMITED
     """None for App Mesh's documented defaults. No limit otherwise, as long as no operator could raise one."""
+    metrics: Metrics = dataclasses.field(default_factory=Metrics)
+    limits: Limits = dataclasses.field(default_factory=Limits)
     sharing: Callable[[], Sharing] = frozenset
     """Which meshes are shared with which accounts, as the newest `trust.yaml` says."""
+
+    def user(self, name: str) -> Principal:
+        """Who the user of an access key is; `key_id` is not filled in."""
+        return Principal(account=self.account, kind="user", name=name, partition=self.partition)
 
     def stamp(self, account: str = "") -> Stamp:
         """The time, a fresh id and who asks, for one operation; no `account` is the server's own."""

@@ -1,0 +1,117 @@
+"""How much of the server one client, or all of them together, may take; and what is said to those who come too late.
+
+The one rule: saying no costs less than what was asked for, and health and metrics always get through.
+Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/CommonErrors.html (TooManyRequestsException)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.errors import TooManyRequestsException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What anybody may ask, also when the server is busy."""
+RETRY_AFTER = 1
+"""After how many seconds a client that was turned away may come again."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server takes on; the defaults are for a machine that others share."""
+
+    connections: int = 1024
+    """TCP connections at once. One more takes the place of the one that has idled longest, if there is one."""
+    requests: int = 256
+    """Requests that are being worked on at once."""
+    unsigned: int = 32
+    """Requests at once whose sender cannot be known before their body is read (AssumeRoleWithWebIdentity)."""
+    body_bytes: int = 1 << 20
+    """Bytes of a request to the App Mesh API; its largest legal spec takes some 200 kB."""
+    our_body_bytes: int = 32 << 20
+    """Bytes of a request to our own endpoints: a change set of thousands of objects."""
+    token_body_bytes: int = 128 << 10
+    """Bytes of a request to STS."""
+    bodies_bytes: int = 256 << 20
+    """Bytes of all the bodies that are held at once."""
+    head_bytes: int = 64 << 10
+    """Bytes of a request line and headers; AWS's clients send some 2 kB."""
+    head_count: int = 100
+    """Headers of a request."""
+    target_bytes: int = 16 << 10
+    """Bytes of a path and query."""
+    head_seconds: float = 10.0
+    """How long a head may take, from the connection or from its first byte."""
+    body_seconds: float = 60.0
+    """How long a body may take; an unsigned one a tenth of it."""
+    idle_seconds: float = 30.0
+    """How long a connection may stay open between two requests."""
+    write_seconds: float = 30.0
+    """How long a client may leave an answer unread."""
+
+
+class Rate:
+    """So many events at once, and one more each so many milliseconds; how many were left out meanwhile."""
+
+    def __init__(self, burst: int, every: int) -> None:
+        self._burst = burst
+        self._every = every
+        self._left = burst
+        self._since: int | None = None
+        self.missed = 0
+
+    def allow(self, now: int) -> bool:
+        """Whether one more event fits in at `now`, in milliseconds."""
+        since = now if self._since is None else self._since
+        earned = max(now - since, 0) // self._every
+        self._left = min(self._burst, self._left + earned)
+        self._since = now if self._left == self._burst else since + earned * self._every
+        if self._left == 0:
+            self.missed += 1
+            return False
+        self._left -= 1
+        return True
+
+    def forget(self) -> int:
+        """How many were left out since this was asked last."""
+        missed, self.missed = self.missed, 0
+        return missed
+
+
+class Held:
+    """An amount that is shared by all: requests at once, or bytes."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most = most
+        self._what = what
+        self.amount = 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold one while the block lasts.
+
+        Raises:
+            TooManyRequestsException: there is none left.
+        """
+        self.take(1)
+        try:
+            yield
+        finally:
+            self.amount -= 1
+
+    def take(self, amount: int) -> None:
+        """Hold so much more; the caller lowers `amount` again.
+
+        Raises:
+            TooManyRequestsException: there is not so much left; nothing was taken.
+        """
+        if self.amount + amount > self._most:
+            raise TooManyRequestsException(
+                f"The server is busy: {self._what} are used up. Repeat the request after {RETRY_AFTER} s."
+            )
+        self.amount += amount
