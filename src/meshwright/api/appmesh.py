@@ -53,7 +53,7 @@ class AppMesh:
         body = await HttpRequest(scope, receive).body()
         request = decode_request(operation, path, _query(scope["query_string"]), _json(body))
         if operation.writes:
-            response = await self._written(request, scope["state"]["principal"])
+            response = await self._written(request, scope["state"]["principal"].arn)
         else:
             _, response = perform(self._services.store.head().state, request, self._stamp())
         await answer(response.body)(scope, receive, send)
