@@ -1,0 +1,26 @@
+"""IAM policies: documents, patterns, variables, conditions, decisions; pure. `docs/policies.md` lists what is known."""
+
+from meshwright.trust.policies.conditions import Condition, compiled_condition, holds, lowered, matches
+from meshwright.trust.policies.documents import MAX_CHARACTERS, MAX_STATEMENTS, parse
+from meshwright.trust.policies.evaluation import Ask, Decision, Matched, evaluate
+from meshwright.trust.policies.faults import Fault, PolicyError
+from meshwright.trust.policies.statements import Policy, Statement
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "MAX_STATEMENTS",
+    "Ask",
+    "Condition",
+    "Decision",
+    "Fault",
+    "Matched",
+    "Policy",
+    "PolicyError",
+    "Statement",
+    "compiled_condition",
+    "evaluate",
+    "holds",
+    "lowered",
+    "matches",
+    "parse",
+]
