@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
+from meshwright.issuers import Issuers
 from meshwright.operations import UNLIMITED, Stamp
+from meshwright.trust.authorization import Authority
 from meshwright.trust.principals import Principal
+from meshwright.trust.settings import EMPTY
+from meshwright.trust.settling import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +24,10 @@ if TYPE_CHECKING:
     from meshwright.control import Control
     from meshwright.operations import Quotas, Sharing
     from meshwright.store.contract import Store
+
+
+def _nobody() -> Authority:
+    return Authority(settle(EMPTY, None, account="000000000000", region="us-east-1"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,10 @@ class Services:
     limits: Limits = dataclasses.field(default_factory=Limits)
     sharing: Callable[[], Sharing] = frozenset
     """Which meshes are shared with which accounts, as the newest `trust.yaml` says."""
+    authority: Callable[[], Authority] = _nobody
+    """What the newest `trust.yaml` allows; nobody but the administrator anything by default."""
+    issuers: Issuers = dataclasses.field(default_factory=Issuers)
+    """The keys of the OIDC issuers that it declares."""
 
     def user(self, name: str) -> Principal:
         """Who the user of an access key is; `key_id` is not filled in."""
