@@ -310,8 +310,8 @@ def test_no_name_from_the_wire_carries_an_owner(name: str) -> None:
     server = Server()
     server.call(OWNER, "CreateMesh", {"meshName": "shop"})
     server.shared = frozenset({(OWNER, "shop", HOME)})
-    for operation, body in (("CreateMesh", {"meshName": name}), ("DescribeMesh", None), ("ListVirtualNodes", None)):
-        assert "has an @, which no name may have" in server.refusal(HOME, operation, body, meshName=name)
+    for operation, sent in (("CreateMesh", {"meshName": name}), ("DescribeMesh", None), ("ListVirtualNodes", None)):
+        assert "has an @, which no name may have" in server.refusal(HOME, operation, sent, meshName=name)
     body: Wire = {"virtualServiceName": name, "spec": {}}
     assert "has an @" in server.refusal(OWNER, "CreateVirtualService", body, meshName="shop")
 

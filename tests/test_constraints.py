@@ -307,18 +307,24 @@ def test_several_listeners_of_a_target_need_a_target_port() -> None:
     (found,) = constraints.check(graph)
     assert found.summary == "A target port must be set: virtual node a has multiple listeners"
     assert found.path == "spec.httpRoute.action.weightedTargets[0].port"
-    assert "route all of virtual router r depends on it" in str(constraints.refusal(graph, key))
+    assert str(constraints.refusal(graph, key)) == (
+        "All Routes for this Virtual Node must define a target port before adding multiple listeners to this Virtual "
+        "Node. 1 Route(s) are missing port. Listing up to 5 route names: [all]"
+    )
     graph, _ = with_(Kind.VIRTUAL_SERVICE, "s", {"provider": {"virtualNode": {"virtualNodeName": "two"}}})
     graph = resolve(graph.state.put(one(Kind.VIRTUAL_NODE, "two", node(listener(), listener(81)))))
     assert [one.path for one in constraints.check(graph)] == ["spec.httpRoute.action.target.port"]
 
 
 def test_a_gateway_with_several_listeners_needs_a_match_port() -> None:
-    """In the service's own words."""
+    """In the service's own words; from the gateway's side in words like those for a router."""
     graph, key = with_(Kind.VIRTUAL_GATEWAY, "g", {"listeners": [listener(), listener(81)]})
     words = "Gateway route must define a match port if the parent Virtual Gateway has multiple listeners."
     assert [one.summary for one in constraints.check(graph)] == [words]
-    assert constraints.refusal(graph, key) is None
+    assert str(constraints.refusal(graph, key)) == (
+        "All Gateway Routes for this Virtual Gateway must define a port match before adding multiple listeners to "
+        "this Virtual Gateway. 1 Gateway Route(s) are missing port. Listing up to 5 gateway route names: [in]"
+    )
     assert str(constraints.refusal(graph, Key("m", Kind.GATEWAY_ROUTE, "in", "g"))) == words
 
 

@@ -350,6 +350,7 @@ def test_a_router_takes_a_second_listener_only_when_its_routes_name_their_port(s
         "listeners to this Virtual Router. 1 Route(s) are missing port. Listing up to 5 route names: [t]"
     )
     server.call("UpdateRoute", {"spec": route("n", port=8080)}, meshName="m", virtualRouterName="r", routeName="t")
+    server.call("DeleteGatewayRoute", meshName="m", virtualGatewayName="g", gatewayRouteName="w")
     server.call("UpdateVirtualRouter", update, meshName="m", virtualRouterName="r")
     assert refusal(
         server, "CreateRoute", {"routeName": "u", "spec": route("n")}, meshName="m", virtualRouterName="r"
@@ -399,6 +400,82 @@ def test_a_token_that_no_list_gave_is_refused(server: Server, token: str) -> Non
         server.create("VirtualNode", name, {})
     other = server.call("ListVirtualNodes", meshName="m", limit="1").body["nextToken"]
     assert "nextToken" in refusal(server, "ListVirtualRouters", meshName="m", nextToken=other)
+
+
+SECOND: Wire = {**NODE, **TWO_PORTS}
+
+
+@pytest.mark.parametrize(
+    ("operation", "spec", "members", "words"),
+    [
+        (
+            "UpdateVirtualRouter",
+            TWO_PORTS,
+            {"virtualRouterName": "r"},
+            (
+                "All Routes for this Virtual Router must define a port match before adding multiple listeners to "
+                "this Virtual Router. 1 Route(s) are missing port. Listing up to 5 route names: [t]"
+            ),
+        ),
+        (
+            "UpdateVirtualNode",
+            SECOND,
+            {"virtualNodeName": "n"},
+            (
+                "All Routes for this Virtual Node must define a target port before adding multiple listeners to this "
+                "Virtual Node. 1 Route(s) are missing port. Listing up to 5 route names: [t]"
+            ),
+        ),
+        (
+            "UpdateVirtualGateway",
+            TWO_PORTS,
+            {"virtualGatewayName": "g"},
+            (
+                "All Gateway Routes for this Virtual Gateway must define a port match before adding multiple "
+                "listeners to this Virtual Gateway. 1 Gateway Route(s) are missing port. "
+                "Listing up to 5 gateway route names: [w]"
+            ),
+        ),
+        (
+            "UpdateVirtualService",
+            {"provider": {"virtualNode": {"virtualNodeName": "two"}}},
+            {"virtualServiceName": "cart.local"},
+            (
+                "All Gateway Routes for this Virtual Service must define a target port before its provider can have "
+                "multiple listeners. 1 Gateway Route(s) are missing port. Listing up to 5 gateway route names: [w]"
+            ),
+        ),
+    ],
+)
+def test_a_second_listener_wants_a_port_in_every_route_first(
+    server: Server, operation: str, spec: Wire, members: Wire, words: str
+) -> None:
+    """Whichever object the choice would come from; no route is left that says less than it must."""
+    server.create("VirtualNode", "two", SECOND)
+    assert refusal(server, operation, {"spec": spec}, meshName="m", **members) == f"BadRequestException: {words}"
+
+
+def test_a_provider_s_second_listener_wants_a_port_in_gateway_routes(server: Server) -> None:
+    """Of a router's service and of a node's; once they name one, it may come."""
+    server.create("VirtualNode", "two", NODE)
+    to_router = {**route("n")["httpRoute"], "match": {"prefix": "/", "port": 8080}}
+    server.call("UpdateRoute", {"spec": {"httpRoute": to_router}}, meshName="m", virtualRouterName="r", routeName="t")
+    words = refusal(server, "UpdateVirtualRouter", {"spec": TWO_PORTS}, meshName="m", virtualRouterName="r")
+    assert words == (
+        "BadRequestException: All Gateway Routes for this Virtual Router must define a target port before adding "
+        "multiple listeners to this Virtual Router. 1 Gateway Route(s) are missing port. "
+        "Listing up to 5 gateway route names: [w]"
+    )
+    provider = {"provider": {"virtualNode": {"virtualNodeName": "two"}}}
+    server.call("UpdateVirtualService", {"spec": provider}, meshName="m", virtualServiceName="cart.local")
+    words = refusal(server, "UpdateVirtualNode", {"spec": SECOND}, meshName="m", virtualNodeName="two")
+    assert "All Gateway Routes for this Virtual Node must define a target port" in words
+    entry = {"prefix": "/"}, {"target": {"virtualService": {"virtualServiceName": "cart.local"}, "port": 8080}}
+    spec = {"httpRoute": {"match": entry[0], "action": entry[1]}}
+    at = {"meshName": "m", "virtualGatewayName": "g", "gatewayRouteName": "w"}
+    server.call("UpdateGatewayRoute", {"spec": spec}, **at)
+    server.call("UpdateVirtualNode", {"spec": SECOND}, meshName="m", virtualNodeName="two")
+    server.call("UpdateVirtualRouter", {"spec": TWO_PORTS}, meshName="m", virtualRouterName="r")
 
 
 def arn(path: str) -> str:

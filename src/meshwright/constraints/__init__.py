@@ -19,9 +19,10 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from meshwright.constraints.dependents import unfit_dependent
 from meshwright.constraints.faults import Fault, name_fault
 from meshwright.constraints.listeners import gateway_faults, node_faults, router_faults
-from meshwright.constraints.references import agreement_faults, dependents, match_port, ports, reference_faults
+from meshwright.constraints.references import agreement_faults, reference_faults
 from meshwright.constraints.requests import gateway_route_faults, route_faults
 from meshwright.constraints.world import World
 from meshwright.diagnostics import Diagnostic, Severity, ordered
@@ -68,7 +69,8 @@ def refusal(graph: Graph, key: Key) -> ApiError | None:
     for fault in _faults(graph, resource):
         if fault.refused:
             return fault.error(fault.text)
-    return _unfit_dependent(graph, key)
+    unfit = unfit_dependent(graph, key)
+    return BadRequestException(unfit) if unfit else None
 
 
 def near_name(graph: Graph, key: Key) -> str:
@@ -131,23 +133,3 @@ def _told(graph: Graph, resource: Resource, fault: Fault, world: World) -> Itera
         subject=resource.key.path,
         path=fault.path,
     )
-
-
-def _unfit_dependent(graph: Graph, key: Key) -> ApiError | None:
-    """A listener may not be added, taken or moved away from under the routes that depend on it."""
-    if key.kind is Kind.VIRTUAL_ROUTER:
-        portless = [one.key.name for one in graph.children(key) if match_port(one) is None]
-        if portless and len(ports(graph, key)) > 1:
-            return BadRequestException(
-                "All Routes for this Virtual Router must define a port match before adding multiple listeners to "
-                f"this Virtual Router. {len(portless)} Route(s) are missing port. Listing up to 5 route names: "
-                f"[{', '.join(portless[:5])}]"
-            )
-    for route in dependents(graph, key):
-        for fault in agreement_faults(graph, route):
-            if fault.refused:
-                return BadRequestException(
-                    f"{key.kind.type_name} {key.name} cannot be changed so while route {route.key.name} of virtual "
-                    f"router {route.key.parent} depends on it: {fault.text}"
-                )
-    return None

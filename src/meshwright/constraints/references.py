@@ -41,15 +41,6 @@ def agreement_faults(graph: Graph, resource: Resource) -> Iterator[Fault]:
             return
 
 
-def dependents(graph: Graph, key: Key) -> Iterator[Resource]:
-    """The routes that a change of `key`'s listeners may leave without a port: its own, and those that lead to it."""
-    if key.kind is Kind.VIRTUAL_ROUTER:
-        yield from graph.children(key)
-    if key.kind is Kind.VIRTUAL_NODE:
-        sources = dict.fromkeys(edge.source for edge in graph.incoming(key, Relation.TARGET))
-        yield from (graph.state[source] for source in sources)
-
-
 def match_port(route: Resource) -> int | None:
     """The router's listener port that a route is for, when it says so."""
     spec = route.spec

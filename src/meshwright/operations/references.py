@@ -14,7 +14,7 @@ from meshwright.graph import Graph, Relation, gateway_route_target, resolve, rou
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
-from meshwright.model.specs import VirtualRouterSpec, VirtualServiceSpec
+from meshwright.model.specs import VirtualNodeSpec, VirtualRouterSpec, VirtualServiceSpec
 from meshwright.model.state import State
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def neighbourhood(state: State, key: Key, *, created: bool = False) -> Graph:
     """The graph of `key`, of what it strictly refers to, and of the routes that depend on it with what they refer to.
 
     That is all that `constraints.refusal` looks at. A `created` object has no dependents: nothing refers strictly to
-    what is not there.
+    what is not there. Nor does a node of one listener: whoever leads to it has no choice.
     """
-    near = State((state[key], *(() if created else dependents(state, key))))
+    near = State((state[key], *(() if created else _bound_to_listeners(state, key))))
     for _ in range(2):
         targets = {edge.target for edge in resolve(near).edges if edge.relation is not Relation.BACKEND}
         near = near.put(*(state[target] for target in targets if target in state and target not in near))
@@ -47,6 +47,21 @@ def dependents(state: State, key: Key) -> tuple[Resource, ...]:
         case Kind.VIRTUAL_SERVICE:
             return tuple(one for one in state.of(Kind.GATEWAY_ROUTE, key.mesh) if _leads_to_service(one, key))
     return ()
+
+
+def _bound_to_listeners(state: State, key: Key) -> tuple[Resource, ...]:
+    """The routes and gateway routes that a change of `key`, its listeners or its provider, may leave unfit."""
+    spec = state[key].spec
+    several = isinstance(spec, VirtualNodeSpec | VirtualRouterSpec) and len(spec.listeners or ()) > 1
+    if key.kind is Kind.VIRTUAL_NODE and not several:
+        return ()
+    return (*dependents(state, key), *(_entries(state, key) if several else ()))
+
+
+def _entries(state: State, key: Key) -> tuple[Resource, ...]:
+    """The gateway routes to the services that `key` provides."""
+    found = (one for one in state.of(Kind.GATEWAY_ROUTE, key.mesh))
+    return tuple(one for one in found if _provides_for(state, key, _entered(one)))
 
 
 def refuse_in_use(state: State, key: Key, account: str) -> None:
@@ -119,18 +134,19 @@ def _children_text(what: str, inside: Kind, kind: Kind) -> str:
 
 def _provides(state: State, key: Key) -> bool:
     """Whether a virtual service's provider is `key`."""
-    for one in state.of(Kind.VIRTUAL_SERVICE, key.mesh):
-        provider = one.spec.provider if isinstance(one.spec, VirtualServiceSpec) else None
-        if provider is None:
-            continue
-        if key.kind is Kind.VIRTUAL_NODE and provider.virtual_node is not None:
-            named = provider.virtual_node.virtual_node_name
-        elif key.kind is Kind.VIRTUAL_ROUTER and provider.virtual_router is not None:
-            named = provider.virtual_router.virtual_router_name
-        else:
-            continue
-        if named == key.name:
-            return True
+    return any(_provides_for(state, key, one.key) for one in state.of(Kind.VIRTUAL_SERVICE, key.mesh))
+
+
+def _provides_for(state: State, key: Key, service: Key | None) -> bool:
+    """Whether the provider of `service` is `key`."""
+    found = state.get(service) if service is not None else None
+    provider = found.spec.provider if found is not None and isinstance(found.spec, VirtualServiceSpec) else None
+    if provider is None:
+        return False
+    if key.kind is Kind.VIRTUAL_NODE and provider.virtual_node is not None:
+        return provider.virtual_node.virtual_node_name == key.name
+    if key.kind is Kind.VIRTUAL_ROUTER and provider.virtual_router is not None:
+        return provider.virtual_router.virtual_router_name == key.name
     return False
 
 
@@ -142,7 +158,12 @@ def _leads_to_node(route: Resource, node: Key) -> bool:
 
 
 def _leads_to_service(route: Resource, service: Key) -> bool:
+    return _entered(route) == service
+
+
+def _entered(route: Resource) -> Key | None:
+    """The service that a gateway route leads to."""
     if not isinstance(route.spec, GatewayRouteSpec):
-        return False
+        return None
     _, target = gateway_route_target(route.spec)
-    return service_key(route.key.mesh, target.virtual_service.virtual_service_name) == service
+    return service_key(route.key.mesh, target.virtual_service.virtual_service_name)
