@@ -156,7 +156,7 @@ def matches(block: Mapping[str, Any], context: Mapping[str, Values]) -> bool:
     Raises:
         PolicyError: the block is not one; `compiled_condition` finds that out beforehand.
     """
-    return holds(compiled_condition(block, "condition"), lowered(context))
+    return not block or holds(compiled_condition(block, "condition"), lowered(context))
 
 
 def compiled_condition(block: object, source: str) -> Condition:
