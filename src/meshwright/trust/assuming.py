@@ -231,8 +231,9 @@ def _request_context(asked: Asked, tags: Mapping[str, str], at: int) -> dict[str
 
 def _names(entry: Assume, caller: Principal, authority: Authority) -> bool:
     """Whether an entry of `assume` names the caller: as declared, by its ARN, by its role's ARN, or as anybody."""
-    declared = f"{caller.kind}/{caller.name}" if authority.grantee(caller) is not None else None
-    mine = {"*", declared, caller.arn, caller.role_arn} - {None, ""}
+    if authority.grantee(caller) is None:
+        return False  # Whoever the file does not declare is nobody, `*` or not.
+    mine = {"*", f"{caller.kind}/{caller.name}", caller.arn, caller.role_arn} - {""}
     return not mine.isdisjoint(entry.principals)
 
 
