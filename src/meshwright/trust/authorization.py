@@ -13,10 +13,10 @@ import msgspec
 from meshwright.errors import AccessDeniedError
 from meshwright.model.identity import Key
 from meshwright.trust import deeds
-from meshwright.trust.contexts import context_of, evaluated, told
+from meshwright.trust.contexts import context_of, told
 from meshwright.trust.deeds import Deed
 from meshwright.trust.ownership import Holding, Verdict, holding
-from meshwright.trust.policies import Ask, Decision, Policy, parse
+from meshwright.trust.policies import Ask, Decision, Policy, evaluate, parse
 from meshwright.trust.principals import Principal
 from meshwright.trust.settings import ADMINISTRATOR, Role, User
 
@@ -91,6 +91,18 @@ class Authority:
             name=name,
             partition=self.settled.partition,
             tags=dict(declared.tags) if declared else {},
+        )
+
+    def session(self, name: str, session: str, tags: Mapping[str, str] | None = None) -> Principal:
+        """A session of the role `name`, which is declared; session tags beat the role's."""
+        role = self.settled.roles[name]
+        return Principal(
+            account=role.account or self.settled.account,
+            kind="role",
+            name=name,
+            session=session,
+            partition=self.settled.partition,
+            tags={**role.tags, **(tags or {})},
         )
 
     def role(self, arn: str) -> tuple[str, Role] | None:
@@ -222,7 +234,7 @@ class Authority:
         return Judgement(
             deed=deed,
             resource=resource,
-            decision=evaluated(standing.policies, ask, self._boundaries(principal)),
+            decision=evaluate(standing.policies, ask, boundaries=self._boundaries(principal)),
             ownership=_owned(standing.holding, deed),
         )
 

@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from meshwright.trust.policies import Ask, Decision, Policy, evaluate
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from meshwright.trust.authorization import Judgement
     from meshwright.trust.deeds import Deed
+    from meshwright.trust.policies import Decision
     from meshwright.trust.principals import Principal
     from meshwright.trust.settling import Settled
 
@@ -91,11 +90,6 @@ def _scalar(value: object) -> str:
 
 def _iso(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def evaluated(policies: Sequence[Policy], ask: Ask, boundaries: Sequence[Sequence[Policy]]) -> Decision:
-    """What the policies of a principal, and those of its session, say."""
-    return evaluate(policies, ask, boundaries=boundaries)
 
 
 def told(principal: Principal, judgement: Judgement) -> str:

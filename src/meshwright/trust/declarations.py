@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from meshwright.trust.policies import PolicyError, check_conditions
+from meshwright.trust.policies import PolicyError, compiled_condition
 from meshwright.trust.settings import (
     ADMINISTRATOR,
     LONGEST_SESSION,
@@ -100,13 +100,20 @@ def _entry(trust: Trust, path: str, entry: Assume, role: Role) -> Found:
         if role.environments is not None and name not in role.environments:
             yield f"{path}.environments[{at}]", f"the role itself is not in {name!r}; add it there or remove it here."
     try:
-        check_conditions(entry.conditions, f"{path}.conditions")
+        if entry.conditions:
+            compiled_condition(_filled(entry.conditions), f"{path}.conditions")
     except PolicyError as error:
         for fault in error.faults:
-            yield (
-                f"{path}.conditions{'.' if fault.where and fault.where[0] != '[' else ''}{fault.where}",
-                fault.message,
-            )
+            yield f"{path}.conditions.{fault.where}".rstrip("."), fault.message
+
+
+def _filled(value: Any) -> Any:
+    """`value` with a text for every variable of ours: what the environments give is judged when one is chosen."""
+    if isinstance(value, str):
+        return VARIABLE.sub("x", value)
+    if isinstance(value, dict):
+        return {_filled(name): _filled(one) for name, one in value.items()}
+    return [_filled(one) for one in value] if isinstance(value, list) else value
 
 
 def _principal(trust: Trust, path: str, name: str) -> Found:

@@ -149,13 +149,8 @@ class _Settling:
         for name, one in grantees(self._trust).items():
             if isinstance(one, Role) and not self.holds(one):
                 continue
-            parsed: list[Policy | None] = []
-            for index, permission in enumerate(one.permissions):
-                path = f"{path_of(name)}.permissions[{index}]"
-                if isinstance(permission, str):
-                    parsed.append(shared.get(permission) or self._unknown(permission, path))
-                else:
-                    parsed.append(self._parsed(permission, path))
+            path = f"{path_of(name)}.permissions"
+            parsed = [self._permission(each, shared, f"{path}[{at}]") for at, each in enumerate(one.permissions)]
             found[name] = tuple(policy for policy in parsed if policy is not None)
         return found
 
@@ -185,15 +180,14 @@ class _Settling:
                 self.faults.append(f"{_at(self._trust, at)}{at}: {one.message}")
             return None
 
-    def _unknown(self, name: str, path: str) -> None:
-        if name not in self._trust.policies:
-            near = difflib.get_close_matches(name, self._trust.policies, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"policies are: {', '.join(self._trust.policies) or 'none'}."
-            )
-            self._fault(path, f"there is no policy {name!r}; {hint}")
+    def _permission(self, written: object, shared: Mapping[str, Policy | None], path: str) -> Policy | None:
+        if not isinstance(written, str):
+            return self._parsed(written, path)
+        if written not in shared:
+            near = difflib.get_close_matches(written, shared, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"policies are: {', '.join(shared) or 'none'}"
+            self._fault(path, f"there is no policy {written!r}; {hint}")
+        return shared.get(written)
 
     def _replaced(self, value: Any, path: str) -> Any:
         if isinstance(value, str):
