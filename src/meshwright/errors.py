@@ -2,6 +2,7 @@
 
     MeshwrightError                     exit code 2 unless said otherwise
     ├── UsageError                      the command or the configuration cannot mean anything
+    │   └── PolicyError                 an IAM policy that cannot be used, with all its faults (`trust.policies`)
     ├── UnreadableError                 a file or folder cannot be read or is not what it should be
     ├── UnreachableError                a server did not answer, or answered with something else
     ├── RefusedError                    exit code 1: understood and refused; nothing was changed

@@ -1,4 +1,4 @@
-"""IAM policies: documents, patterns, variables, conditions, decisions; pure. `docs/policies.md` lists what is known."""
+"""IAM policies: documents, patterns, variables, conditions, decisions; pure. What is known: `docs/policies.md`."""
 
 from meshwright.trust.policies.conditions import Condition, compiled_condition, holds, lowered, matches
 from meshwright.trust.policies.documents import MAX_CHARACTERS, MAX_STATEMENTS, parse

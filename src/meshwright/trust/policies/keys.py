@@ -1,6 +1,6 @@
 """The condition keys that a policy may name: IAM's global ones, App Mesh's, and those of other services.
 
-The one rule: a key that nothing can ever fill, because it is misspelt, is refused; a condition on it would hold always
+The one rule: a key that nothing can ever fill, being misspelt, is refused; a condition on it would hold always
 or never. Names of keys know no case.
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 """
