@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import grpc
 import grpc.aio
 
+from meshwright.ads.identities import AUTHORITY
 from meshwright.snapshot.messages import message
+from meshwright.trust.sigv4 import Request, sign
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from meshwright.trust.credentials import Credentials
 
 _SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 
 
+def signed(
+    key: Credentials, method: str, *, host: str = AUTHORITY, at: int | None = None, region: str = "us-east-1"
+) -> tuple[tuple[str, str], ...]:
+    """The gRPC metadata of a call of `method` that `key` signs, as Envoy makes it; `at` in milliseconds."""
+    request = Request.of("POST", method, [("host", host), ("content-type", "application/grpc"), ("te", "trailers")])
+    moment = time.time_ns() // 1_000_000 if at is None else at
+    made = sign(request, key.key_id, key.secret, region, "appmesh", moment, key.session_token, hash_header=True)
+    return tuple((name.lower(), value) for name, value in made.items())
+
+
 class AdsClient:
     """One stream of one client; `async with` opens and closes it."""
 
-    def __init__(self, target: str, node: dict[str, Any] | None, *, delta: bool) -> None:
+    def __init__(
+        self, target: str, node: dict[str, Any] | None, *, delta: bool, key: Credentials | None = None
+    ) -> None:
+        """`key` signs the stream."""
+        self._key = key
         self._target = target
         self._node = node
         self.delta = delta
@@ -34,7 +53,7 @@ class AdsClient:
             request_serializer=lambda value: value.SerializeToString(),
             response_deserializer=message(f"envoy.service.discovery.v3.{self._kind}Response").FromString,
         )
-        self.call = open_stream()
+        self.call = open_stream(metadata=() if self._key is None else signed(self._key, _SERVICE + method))
         return self
 
     async def __aexit__(

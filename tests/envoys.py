@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.model.identity import Key
+    from meshwright.proxy.bootstrap import KeyFile
 
 
 class Envoy:
@@ -46,6 +47,7 @@ async def envoy(
     delta: bool = True,
     instance: str = "one",
     placement: Placement | None = None,
+    credentials: KeyFile | None = None,
 ) -> AsyncIterator[Envoy]:
     """One Envoy for `node`, stopped on leaving."""
     settings = Settings(
@@ -54,6 +56,7 @@ async def envoy(
         xds=Address("127.0.0.1", xds),
         admin=Address("127.0.0.1", 1),
         placement=placement or Redirect(),
+        credentials=credentials,
     )
     document: Any = bootstrap(settings)
     document["admin"]["address"]["socket_address"]["port_value"] = 0

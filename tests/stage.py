@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ads_client import AdsClient
 from handmade import NODE, snapshot
+from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
 from meshwright.control import Control
 from meshwright.model.specs import VirtualNodeSpec
@@ -29,7 +30,7 @@ class Stage:
         self.nodes = nodes or (NODE,)
         self.offered: tuple[EnvoyResource, ...] = ()
         self.control = Control(self.build, lambda: time.time_ns() // 1_000_000)
-        self.server = AdsServer(self.control)
+        self.server = AdsServer(self.control, Everybody())
         self.port = 0
         self.builds = 0
 
@@ -54,7 +55,7 @@ class Stage:
     async def restart(self) -> None:
         """Another server on the same port."""
         await self.server.stop()
-        self.server = AdsServer(self.control)
+        self.server = AdsServer(self.control, Everybody())
         await self.server.start("127.0.0.1", self.port)
 
 

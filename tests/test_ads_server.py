@@ -13,6 +13,7 @@ import pytest
 from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
 from handmade import NODE, cluster, endpoints, listener, plain, route
+from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
 from meshwright.control import Delivery
 from meshwright.errors import UsageError
@@ -140,7 +141,7 @@ async def test_a_restart_of_the_server_loses_no_request_and_sends_nothing_again(
         await stage.server.stop()
         assert stage.control.statuses() == ()
         assert [await _status(host) for _ in range(5)] == [True] * 5
-        stage.server = AdsServer(stage.control)
+        stage.server = AdsServer(stage.control, Everybody())
         await stage.server.start("127.0.0.1", stage.port)
         await until(lambda: stage.server.streams == 1)
         assert (await stage.control.wait(1, 10)).state == "propagated"
@@ -222,7 +223,7 @@ async def test_bytes_that_are_no_message_end_the_stream_with_a_reason() -> None:
         call = open_stream()
         await call.write(b"\xff\xff\xff")
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
-        assert "3 bytes that are not a DeltaDiscoveryRequest" in await call.details()
+        assert "3 bytes that are no request with a node" in await call.details()
 
 
 async def test_a_flood_of_types_ends_the_stream() -> None:
@@ -332,7 +333,7 @@ async def test_stopping_ends_the_streams_in_good_order() -> None:
 async def test_a_port_in_use_is_one_clear_message() -> None:
     """Two servers never share a port by accident."""
     async with staged() as stage:
-        other = AdsServer(Stage().control)
+        other = AdsServer(Stage().control, Everybody())
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{stage.port} for xDS"):
             await other.start("127.0.0.1", stage.port)
         await other.stop()

@@ -313,7 +313,9 @@ async def test_the_proxy_command_joins_a_running_mesh(shop: State) -> None:
             *("--application", spare[0], "--ingress", spare[1], "--egress", spare[2], "--concurrency", "1"),
         ]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "meshwright.cli", *arguments, stderr=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "meshwright.cli", *arguments),
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(lab.control.credentials)},
         )
         try:
             await proxies(lab, 10, "synced")

@@ -10,11 +10,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
-from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
+from meshwright.proxy.bootstrap import Address, Environment, KeyFile, Settings, address, bootstrap, proxy_key
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback
 from processes import alive, children, free_port, is_envoy, until
@@ -34,10 +35,12 @@ FULL = Settings(
     resolver=Address("127.9.0.4", 5353),
 )
 NAMED = Settings(proxy=CART, instance="cart-1", xds=Address("mesh.example", 443), admin=Address("::1", 9901))
+SIGNED = msgspec.structs.replace(PLAIN, credentials=KeyFile("/run/mesh/credentials", "cart"), region="eu-west-1")
+KEY = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "not-a-real-secret"}
 
 
 @pytest.mark.envoy
-@pytest.mark.parametrize("settings", [PLAIN, FULL, NAMED], ids=["plain", "full", "named"])
+@pytest.mark.parametrize("settings", [PLAIN, FULL, NAMED, SIGNED], ids=["plain", "full", "named", "signed"])
 def test_envoy_takes_every_bootstrap(settings: Settings, tmp_path: Path) -> None:
     """Validated by the real Envoy, which refuses unknown fields and wrong types."""
     path = tmp_path / "bootstrap.json"
@@ -101,10 +104,11 @@ def meshwright(*arguments: str, **more: Any) -> subprocess.Popen[str]:
 
 def test_print_bootstrap_prints_json_alone() -> None:
     """For use with an Envoy of one's own."""
-    with meshwright("mesh/shop/virtualNode/cart", "--instance", "cart-1", "--print-bootstrap") as process:
+    with meshwright("mesh/shop/virtualNode/cart", "--instance", "cart-1", "--print-bootstrap", env=KEY) as process:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert json.loads(out) == bootstrap(PLAIN)
+    assert json.loads(out) == bootstrap(msgspec.structs.replace(PLAIN, credentials=Environment()))
+    assert KEY["AWS_SECRET_ACCESS_KEY"] not in out
     assert not err
 
 
@@ -183,6 +187,6 @@ def test_a_crash_is_told_from_an_end_from_outside(number: signal.Signals, told: 
 
 def _running(folder: Path, admin: int) -> subprocess.Popen[str]:
     """A proxy whose control plane does not answer, so that it waits; its temporary folders go to `folder`."""
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment = {**KEY, "TMPDIR": str(folder)}
     arguments = ("mesh/shop/virtualNode/cart", "--xds", "127.0.0.1:9", "--admin-port", str(admin))
     return meshwright(*arguments, env=environment)

@@ -15,6 +15,7 @@ from meshwright.release import ApplyRequest, Item, RollbackRequest
 from meshwright.remote import Client, find_credentials
 from meshwright.server import Running, Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
+from meshwright.trust.credentials import parse
 from meshwright.views.releases import status_text
 from test_releases import MESH, SHIFTED, SHOP, item, node
 
@@ -39,6 +40,7 @@ class Plane:
         self.running = running
         credentials = find_credentials({"AWS_SHARED_CREDENTIALS_FILE": str(running.credentials)}, running.api)
         self.client = Client(running.api, credentials)
+        self.key = parse(running.credentials.read_text())["default"]
 
     async def ask(self, name: str, *arguments: Any) -> dict[str, Any]:
         """Call the blocking client without blocking the server, which lives on this very loop."""
@@ -52,7 +54,7 @@ class Plane:
     @contextlib.asynccontextmanager
     async def proxy(self) -> AsyncIterator[AdsClient]:
         """A proxy that takes every cluster it is offered first, and then only what the test tells it to."""
-        async with AdsClient(self.running.xds, dict(NODE), delta=True) as stream:
+        async with AdsClient(self.running.xds, dict(NODE), delta=True, key=self.key) as stream:
             for type_url in (CLUSTER, LISTENER, ROUTE):
                 await stream.say(type_url, resource_names_subscribe=["*"])
                 await stream.ack(await stream.hear())
@@ -180,7 +182,7 @@ async def test_what_a_proxy_cannot_be_sent_is_said_in_its_status(plane: Plane) -
     spec = {"listeners": [listener], "serviceDiscovery": {"dns": {"hostname": "sealed.local"}}}
     await plane.apply(*CONTENT, item("virtualNode/sealed", spec))
     sealed = {"id": "mesh/m/virtualNode/sealed", "metadata": {"meshwright": {"instance": "one"}}}
-    async with AdsClient(plane.running.xds, sealed, delta=True) as stream:
+    async with AdsClient(plane.running.xds, sealed, delta=True, key=plane.key) as stream:
         await stream.say(CLUSTER, resource_names_subscribe=["*"])
         await stream.hear()
         status = await asyncio.to_thread(plane.client.status)

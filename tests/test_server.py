@@ -24,6 +24,7 @@ from meshwright.errors import MeshwrightError, ServiceUnavailableException
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource
+from meshwright.proxy.bootstrap import KeyFile
 from meshwright.release import ApplyRequest, Item
 from meshwright.remote import Client, find_credentials
 from meshwright.server import Settings, control_plane
@@ -33,6 +34,8 @@ from meshwright.trust.credentials import parse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from meshwright.trust.credentials import Credentials
 
 CREDENTIALS = "AWS_SHARED_CREDENTIALS_FILE"
 WEB = Key("shop", Kind.VIRTUAL_NODE, "web")
@@ -48,9 +51,14 @@ class Served:
         self.credentials = Path(line["credentials"])
         self.revision = int(line["revision"])
 
+    @property
+    def key(self) -> Credentials:
+        """The administrator's key."""
+        return parse(self.credentials.read_text())["default"]
+
     def appmesh(self) -> Any:
         """A stock client with the administrator's key."""
-        keys = parse(self.credentials.read_text())["default"]
+        keys = self.key
         session = boto3.session.Session(
             aws_access_key_id=keys.key_id, aws_secret_access_key=keys.secret, region_name="us-east-1"
         )
@@ -135,7 +143,7 @@ async def test_it_stops_while_envoys_are_connected(tmp_path: Path) -> None:
     """Within seconds, with a good ending of their streams."""
     async with served(tmp_path / "data") as server:
         await asyncio.to_thread(create_web, server.appmesh())
-        async with AdsClient(f"127.0.0.1:{server.xds}", {"id": WEB.path}, delta=True) as client:
+        async with AdsClient(f"127.0.0.1:{server.xds}", {"id": WEB.path}, delta=True, key=server.key) as client:
             await client.say(CLUSTER)
             await client.hear()
             assert (await server.end())[0] == 0
@@ -206,7 +214,7 @@ async def test_stopping_answers_whoever_still_waits(tmp_path: Path) -> None:
         client = Client(server.api, find_credentials({CREDENTIALS: str(server.credentials)}, server.api))
         content = (Item(key=Key.of_mesh("shop"), spec={}), Item(key=WEB, spec=web(5)))
         await asyncio.to_thread(client.apply, "shop", "shop", ApplyRequest(resources=content))
-        async with AdsClient(f"127.0.0.1:{server.xds}", {"id": WEB.path}, delta=True) as proxy:
+        async with AdsClient(f"127.0.0.1:{server.xds}", {"id": WEB.path}, delta=True, key=server.key) as proxy:
             await proxy.say(CLUSTER)
             await proxy.hear()  # and no ack: the release stays on its way
             waiting = asyncio.create_task(asyncio.to_thread(client.propagation, "shop", "shop", 1, 25.0))
@@ -243,7 +251,9 @@ async def test_a_killed_server_costs_no_request_and_a_new_one_sends_nothing_agai
 
     async with upstream("here", place.application, 8080), served(tmp_path / "data") as first:
         await asyncio.to_thread(create_web, first.appmesh())
-        async with envoy(tmp_path, WEB, first.xds, placement=place) as running:
+        async with envoy(
+            tmp_path, WEB, first.xds, placement=place, credentials=KeyFile(str(first.credentials))
+        ) as running:
             await until(serves, str(running.log))
             await until(lambda: _settled(running))
             taken = await _successes(running)
@@ -294,7 +304,7 @@ async def test_it_hears_of_commits_by_other_processes(tmp_path: Path) -> None:
         store.close()
 
         async def known() -> bool:
-            async with AdsClient(f"127.0.0.1:{server.xds}", {"id": key.path}, delta=True) as client:
+            async with AdsClient(f"127.0.0.1:{server.xds}", {"id": key.path}, delta=True, key=server.key) as client:
                 await client.say(CLUSTER)
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     return bool((await client.hear()).nonce)

@@ -68,6 +68,9 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     token: str | None = None
     source: str = ""
+    file: str = ""
+    """The file that it was read from; "" for the environment."""
+    profile: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials(key_id={self.key_id!r}, source={self.source!r})"
@@ -353,6 +356,8 @@ def _in_file(path: Path, profile: str) -> Credentials:
         secret=section["aws_secret_access_key"],
         token=section.get("aws_session_token") or None,
         source=f"{path}, profile {profile}",
+        file=str(path),
+        profile=profile,
     )
     return _sound(found)
 

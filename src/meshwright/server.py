@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import uvicorn
 
+from meshwright.ads.admission import Place, identities
+from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
 from meshwright.api.app import Services, build
 from meshwright.api.connection import BoundedConnection
@@ -62,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     region: str = "us-east-1"
     beyond_loopback: bool = False
     """Whether plain HTTP and unauthenticated xDS may be offered to other machines."""
+    xds_without_authentication: bool = False
+    """Whether anybody may be any node's proxy."""
+    envoys_per_node: int = 50
+    """How many Envoys of one virtual node or gateway may be connected."""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +121,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         key = ensure_administrator(store, settings.data_dir, _now())
         control = Control(_snapshot, _now)
         control.publish(store.head())
-        async with _xds(control, settings.xds) as xds, _api(store, control, settings, listening) as serving:
+        async with _xds(store, control, settings) as xds, _api(store, control, settings, listening) as serving:
             following = asyncio.create_task(_follow(store, control), name="following the database")
             try:
                 yield Running(
@@ -132,11 +138,13 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
 
 
 @contextlib.asynccontextmanager
-async def _xds(control: Control, address: Address) -> AsyncIterator[int]:
-    """Serve xDS on `address` until the block ends; its port."""
-    server = AdsServer(control)
+async def _xds(store: Store, control: Control, settings: Settings) -> AsyncIterator[int]:
+    """Serve xDS until the block ends; its port."""
+    place = Place(account=settings.account, region=settings.region, hosts=(_join(*settings.xds),))
+    admission = Everybody() if settings.xds_without_authentication else identities(store, place, _now)
+    server = AdsServer(control, admission, home=settings.account, most=settings.envoys_per_node)
     try:
-        yield await server.start(*address)
+        yield await server.start(*settings.xds)
     finally:
         await server.stop(_GRACE)
 

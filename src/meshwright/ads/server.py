@@ -1,7 +1,7 @@
-"""The aggregated discovery service over gRPC: carries `ads.stream` for each Envoy that connects.
+"""The aggregated discovery service over gRPC: carries `ads.stream` for each Envoy that connects and is admitted.
 
 The one rule: a slow or hostile client costs a bounded amount. At most one response of a type waits for its ack, a
-write waits for the reader, and everything of a stream ends with it.
+write waits for the reader, and everything of a stream ends with it. Who may connect is `ads.gate`'s to ask.
 """
 
 from __future__ import annotations
@@ -13,23 +13,27 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import grpc.aio
 
+from meshwright.ads.gate import Gate, reason
+from meshwright.ads.sockets import place
 from meshwright.ads.stream import Nacked, Stream
 from meshwright.ads.wire import Encoder, decode, identify
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
+    from pathlib import Path
 
+    from meshwright.ads.gate import Call
+    from meshwright.ads.identities import Admission
+    from meshwright.ads.sockets import Placed
     from meshwright.ads.stream import Event, Request
-    from meshwright.control import Control, Delivery
+    from meshwright.control import Control, Delivery, Proxy
     from meshwright.snapshot.resources import Snapshot
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _MAX_TYPES = 32
 _MAX_NAMES = 100_000
 """Names that one stream may subscribe to or claim to have; a node of App Mesh has some hundred."""
-_MAX_REASON = 1000
-"""Characters of a reason; gRPC carries 16 kB at most, and the reason quotes what the client said."""
 _MAX_REQUEST_BYTES = 16 * 1024 * 1024
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its connections
@@ -41,6 +45,9 @@ _OPTIONS = (
     # App Mesh's bootstrap pings every 10 s, also without data.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Who has no stream is no proxy: every Envoy holds one open for as long as it runs.
+    ("grpc.max_connection_idle_ms", 60_000),
 )
 
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
@@ -49,28 +56,43 @@ _log = logging.getLogger(__name__)
 
 
 class AdsServer:
-    """Serves both protocols of ADS for the proxies of `control`."""
+    """Serves both protocols of ADS for the proxies of `control`, to whom `admission` lets in."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(
+        self,
+        control: Control,
+        admission: Admission,
+        *,
+        home: str = "",
+        most: int | None = None,
+        counted: Callable[[str], None] | None = None,
+    ) -> None:
+        """`home` is the account whose meshes have bare names, `most` how many Envoys a node may have connected.
+
+        `counted` is told why each refused call was, such as `unauthenticated`.
+        """
+        self.gate = Gate(admission, home=home, counted=counted)
         self._control = control
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._home = home
+        self._most = most
+        self._servers: list[Any] = []
+        self._placed: list[Placed] = []
+        self._watching: asyncio.Task[None] | None = None
         self._encoders = {delta: Encoder(delta=delta) for delta in (False, True)}
         self._sessions: set[_Session] = set()
-        methods = {
-            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._state_of_the_world),
-            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen without TLS; answers with the port, of the kernel's choice where `port` is 0.
+    async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Listen, with TLS where `credentials` are given; the port, of the kernel's choice where `port` is 0.
 
         Raises:
             UsageError: the address cannot be listened on.
         """
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        server = self._server()
         try:
-            bound = self._server.add_insecure_port(where)
+            bound = (
+                server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
+            )
         except RuntimeError:
             bound = 0
         if bound == 0:
@@ -78,55 +100,114 @@ class AdsServer:
                 f"cannot listen on {where} for xDS: the port is in use or the address is not this machine's; "
                 "stop the other process, or choose another address with --xds"
             )
-        await self._server.start()
-        return bound
+        await self._run(server)
+        return int(bound)
+
+    async def listen_for(self, arn: str, path: Path) -> None:
+        """Serve the node `arn`, and no other, on the Unix socket `path`.
+
+        Raises:
+            UsageError: the socket cannot be made there.
+        """
+        server = self._server(socket=arn)
+
+        def listen(address: str) -> None:
+            try:
+                server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise UsageError(f"Cannot make the Unix socket {path}: {error}.") from error
+
+        self._placed.append(place(path, listen))
+        await self._run(server)
+
+    def _server(self, socket: str = "") -> Any:
+        server = grpc.aio.server(options=_OPTIONS, interceptors=(self.gate.interceptor(socket),))
+        methods = {
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._state_of_the_world),
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
+        return server
+
+    async def _run(self, server: Any) -> None:
+        self._servers.append(server)
+        await server.start()
+        if self._watching is None:
+            self._watching = asyncio.create_task(self.gate.watch(), name="looking after xDS streams")
 
     async def stop(self, grace: float = 1.0) -> None:
         """Take no new stream and end the open ones; those left after `grace` seconds are cut."""
-        stopped = asyncio.ensure_future(self._server.stop(grace))
+        if self._watching is not None:
+            self._watching.cancel()
+        stopped = asyncio.gather(*(server.stop(grace) for server in self._servers))
         await asyncio.sleep(0)
         for session in list(self._sessions):
             session.end()
         await stopped
+        for placed in self._placed:
+            placed.remove()
 
     @property
     def streams(self) -> int:
         """How many streams are open."""
         return len(self._sessions)
 
-    async def _delta(self, _requests: AsyncIterator[bytes], context: Any) -> None:
-        await self._serve(context, delta=True)
+    async def _delta(self, _requests: None, call: Call) -> None:
+        await self._serve(call, delta=True)
 
-    async def _state_of_the_world(self, _requests: AsyncIterator[bytes], context: Any) -> None:
-        await self._serve(context, delta=False)
+    async def _state_of_the_world(self, _requests: None, call: Call) -> None:
+        await self._serve(call, delta=False)
 
-    async def _serve(self, context: Any, *, delta: bool) -> None:
-        first = await context.read()
-        if first is _EOF:
-            return
-        session = _Session(context, self._encoders[delta], delta=delta)
+    async def _serve(self, call: Call, *, delta: bool) -> None:
+        session = _Session(call, self._encoders[delta], delta=delta)
         try:
-            request, node = decode(first, delta=delta)
-            delivery = self._control.connect(identify(node, context.peer()), session.push)
+            request, _ = decode(call.first, delta=delta)
+            proxy = identify(call.node, call.peer(), self._home)
+            self._refuse_crowd(proxy)
+            delivery = self._control.connect(proxy, session.push)
         except (UsageError, UnknownProxyError) as error:
-            _log.warning("refused %s: %s", context.peer(), _reason(error))
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _reason(error))
+            self.gate.refusals.note("invalid_argument", call.peer(), str(error))
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
+        except _CrowdError as error:
+            self.gate.refusals.note("resource_exhausted", call.peer(), str(error))
+            await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason(error))
         except MeshwrightError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, _reason(error))
+            await call.abort(grpc.StatusCode.UNAVAILABLE, reason(error))
+        session.proxy = proxy
         self._sessions.add(session)
-        _log.info("%s connected, %s", delivery.proxy.id, "delta" if delta else "state of the world")
+        _log.info("%s connected as %s, %s", proxy.id, call.identity.name, "delta" if delta else "state of the world")
         try:
             await session.run(delivery, request)
         finally:
             self._sessions.discard(session)
             delivery.close()
-            _log.info("%s disconnected", delivery.proxy.id)
+            _log.info("%s disconnected", proxy.id)
+
+    def _refuse_crowd(self, proxy: Proxy) -> None:
+        """One that connects again takes its own place.
+
+        Raises:
+            _CrowdError: as many others of the node are connected as may be.
+        """
+        if self._most is None:
+            return
+        others = {one.proxy.id for one in self._sessions if one.proxy is not None and one.proxy.node == proxy.node}
+        if len(others - {proxy.id}) >= self._most:
+            raise _CrowdError(
+                f"{proxy.node.path} has {self._most} Envoys connected, the most that it may have; "
+                "raise the limit with --xds-envoys-per-node"
+            )
+
+
+class _CrowdError(MeshwrightError):
+    """Too many Envoys for one node: App Mesh's quotas L-606A910B and L-33E8F9C9, gRPC code 8."""
 
 
 class _Session:
     """One open stream: a reader that feeds the state machine, and a writer that empties it."""
 
-    def __init__(self, context: Any, encode: Encoder, *, delta: bool) -> None:
+    def __init__(self, context: Call, encode: Encoder, *, delta: bool) -> None:
+        self.proxy: Proxy | None = None
         self._context = context
         self._encode = encode
         self._delta = delta
@@ -166,7 +247,7 @@ class _Session:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
         if self._failure is not None:
-            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, _reason(self._failure))
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(self._failure))
 
     async def _read(self, stream: Stream, delivery: Delivery) -> None:
         try:
@@ -202,8 +283,3 @@ class _Session:
             url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
         }
         delivery.report(stream.outstanding(), refused)
-
-
-def _reason(error: MeshwrightError) -> str:
-    text = str(error)
-    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}…"

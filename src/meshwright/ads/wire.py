@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError
 from meshwright.ads.stream import DeltaRequest, Request, Response, StateRequest
 from meshwright.control import Proxy
 from meshwright.errors import UsageError
-from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.model.identity import Key, Kind, parse_key, qualified, split_mesh
 from meshwright.snapshot.messages import as_dict, message
 from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _DISCOVERY = "envoy.service.discovery.v3."
 _NODES = "Envoy's node.id must be an ARN or a path such as mesh/NAME/virtualNode/NAME"
@@ -63,14 +63,23 @@ def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
     ), found.node
 
 
-def identify(node: Any, peer: str) -> Proxy:
-    """Who an Envoy says it is, from the `Node` of its first message; `peer` tells unnamed instances apart.
-
-    `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters, and
-    `placement` with the addresses `application`, `ingress` and `egress` of 127/8.
+def node_in(body: bytes, field: int) -> Any:
+    """The `Node` message in field `field` of a request of any service; an empty one where it is not there.
 
     Raises:
-        UsageError: the id names no virtual node or gateway, or the placement cannot be used.
+        UsageError: the bytes are no message, or hold no `Node` there.
+    """
+    try:
+        return message("envoy.config.core.v3.Node").FromString(b"".join(_fields_of(body, field)))
+    except (DecodeError, IndexError) as error:
+        raise UsageError(f"{len(body)} bytes that are no request with a node: {error}; {_NODES}") from None
+
+
+def node_key(node: Any, home: str = "") -> Key:
+    """The virtual node or gateway that an Envoy's id names; `home` is the account whose meshes have bare names.
+
+    Raises:
+        UsageError: the id names none.
     """
     if not node.id:
         raise UsageError(f"the first message carries no node id; {_NODES}")
@@ -80,8 +89,20 @@ def identify(node: Any, peer: str) -> Proxy:
         raise UsageError(f"{error}; {_NODES}") from None
     if key.kind not in {Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY}:
         raise UsageError(f"{node.id!r} is a {key.kind.type_name}; an Envoy stands for a virtual node or gateway")
-    # A shared mesh is written NAME@OWNER in an ARN; it is the same mesh.
-    key = Key(key.mesh.partition("@")[0], key.kind, key.name)
+    name, owner = split_mesh(key.mesh)
+    return key.within(qualified(name, owner, home) if home else name)
+
+
+def identify(node: Any, peer: str, home: str = "") -> Proxy:
+    """Who an Envoy says it is, from the `Node` of its first message; `peer` tells unnamed instances apart.
+
+    `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters, and
+    `placement` with the addresses `application`, `ingress` and `egress` of 127/8.
+
+    Raises:
+        UsageError: the id names no virtual node or gateway, or the placement cannot be used.
+    """
+    key = node_key(node, home)
     ours = _ours(node)
     instance = ours.get("instance") or peer
     if not isinstance(instance, str) or len(instance) > _LONGEST_INSTANCE:
@@ -187,3 +208,36 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _fields_of(body: bytes, wanted: int) -> Iterator[bytes]:
+    """The contents of every length-delimited field `wanted`: parts of one message are merged by joining them."""
+    at = 0
+    while at < len(body):
+        tag, at = _read_varint(body, at)
+        kind = tag & 7
+        if kind == 2:
+            size, at = _read_varint(body, at)
+            if at + size > len(body):
+                raise IndexError("cut off")
+            if tag >> 3 == wanted:
+                yield body[at : at + size]
+            at += size
+        elif kind == 0:
+            _, at = _read_varint(body, at)
+        elif kind in {1, 5}:
+            at += 8 if kind == 1 else 4
+        else:
+            raise IndexError(f"a field of kind {kind}")
+
+
+def _read_varint(body: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = body[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+        if shift > 63:
+            raise IndexError("a number of more than 64 bits")

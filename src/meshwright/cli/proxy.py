@@ -5,6 +5,7 @@ The rule: nothing but the bootstrap is decided here; what the Envoy does comes f
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 @click.argument("arn")
 @click.option("--xds", default="127.0.0.1:18000", show_default=True, envvar="MESHWRIGHT_XDS",
               help="The control plane's xDS address: HOST:PORT or unix:///PATH.")  # fmt: skip
+@click.option("--xds-tls-ca", type=click.Path(path_type=Path), metavar="FILE", envvar="MESHWRIGHT_XDS_TLS_CA",
+              help="Speak TLS to it, whose certificate these issue.")  # fmt: skip
+@click.option("--xds-client-certificate", type=click.Path(path_type=Path), metavar="FILE",
+              help="This proxy's own certificate, whose URI is the node's ARN, instead of a key.")  # fmt: skip
+@click.option("--xds-client-key", type=click.Path(path_type=Path), metavar="FILE", help="Its private key.")
+@click.option("--insecure-xds-without-authentication", "unsigned", is_flag=True,
+              help="Prove nothing: for a control plane that was started so.")  # fmt: skip
 @click.option(
     "--instance", help="The name that tells this proxy from others of its node [default: host and process]."
 )
@@ -36,6 +44,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     *,
     arn: str,
     xds: str,
+    xds_tls_ca: Path | None,
+    xds_client_certificate: Path | None,
+    xds_client_key: Path | None,
+    unsigned: bool,
     instance: str | None,
     admin_port: int,
     application: str | None,
@@ -50,20 +62,30 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     ARN is its ARN, or a path such as mesh/NAME/virtualNode/NAME. Envoy runs until this command is stopped. Without
     the three addresses, it expects the usual App Mesh redirection of traffic to ports 15000 and 15001.
+
+    It proves who it is with the AWS settings that are there (or the key of a control plane on this machine), with a
+    client certificate, or by coming through its node's own Unix socket.
     """
     import os
     import socket
 
     from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
+    from meshwright.proxy.credentials import find, secured
 
+    where = address(xds)
+    tls = secured(xds_tls_ca, xds_client_certificate, xds_client_key)
+    folder = Path(os.environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
     document = bootstrap(
         Settings(
             proxy=proxy_key(arn),
             instance=instance or f"{socket.gethostname()}-{os.getpid()}",
-            xds=address(xds),
+            xds=where,
             admin=Address("127.0.0.1", admin_port),
             placement=_placement(application, ingress, egress),
             resolver=address(resolver) if resolver else None,
+            credentials=None if unsigned or xds_client_certificate else find(os.environ, where, folder),
+            region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+            tls=tls,
         )
     )
     if print_bootstrap:

@@ -17,7 +17,7 @@ from meshwright.errors import MeshwrightError
 from meshwright.lab import http1
 from meshwright.lab.exchange import Request
 from meshwright.lab.processes import Child
-from meshwright.proxy.bootstrap import Address
+from meshwright.proxy.bootstrap import Address, KeyFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,11 @@ class ControlPlane:
     def credentials(self) -> Path:
         """The administrator's key, as an AWS shared credentials file."""
         return self.folder / "credentials"
+
+    @property
+    def key(self) -> KeyFile:
+        """The same, for the Envoys that connect here."""
+        return KeyFile(str(self.credentials.absolute()))
 
     async def start(self) -> None:
         """Start the server and wait until it is ready.

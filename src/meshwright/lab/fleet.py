@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from meshwright.lab.addresses import Block
     from meshwright.lab.topology import Role
     from meshwright.model.state import State
+    from meshwright.proxy.bootstrap import KeyFile
     from meshwright.snapshot.resources import Loopback
 
 START = 30.0
@@ -53,8 +54,8 @@ class Instance:
         self.envoy: Child | None = None
         self._folder = folder
 
-    async def start(self, xds: Address, resolver: Address) -> Child:
-        """Start the Envoy; it is not ready yet."""
+    async def start(self, xds: Address, resolver: Address, key: KeyFile | None) -> Child:
+        """Start the Envoy, which signs with `key`; it is not ready yet."""
         settings = Settings(
             proxy=self.role.key,
             instance=self.name,
@@ -62,6 +63,7 @@ class Instance:
             admin=Address(str(self.admin)),
             placement=self.place,
             resolver=resolver,
+            credentials=key,
         )
         document = run.write(bootstrap(settings), self._folder)
         # One worker thread each: a lab runs many Envoys on one machine, and none of them is there for speed.
@@ -115,10 +117,13 @@ class Fleet:
         xds: Address,
         block: Block,
         folder: Path,
+        key: KeyFile | None = None,
         instances: Mapping[str, int] | None = None,
         within: float = START,
     ) -> None:
-        """`instances` says how many of a node or gateway to run where it is more than one, by name.
+        """`key` is what the Envoys sign with, as a control plane asks for it.
+
+        `instances` says how many of a node or gateway to run where it is more than one, by name.
 
         `within` so many seconds all Envoys together must be ready.
 
@@ -129,6 +134,7 @@ class Fleet:
         self.names = NameServer()
         self.instances: tuple[Instance, ...] = ()
         self._xds = xds
+        self._key = key
         self._block = block
         self._folder = folder
         self._within = within
@@ -155,7 +161,7 @@ class Fleet:
                 if one.workload is not None:
                     await one.workload.start()
             for one in self.instances:
-                children.append(await one.start(self._xds, self.resolver))  # noqa: PERF401 - one that fails must not hide those started
+                children.append(await one.start(self._xds, self.resolver, self._key))  # noqa: PERF401 - one that fails must not hide those started
             await self._all_ready()
             self._exits = exits.pop_all()
         return self

@@ -76,7 +76,14 @@ class Lab:
             block = exits.enter_context(Block())
             self.control = await exits.enter_async_context(ControlPlane(block, folder))
             number = await self.apply(self._state)
-            fleet = Fleet(self._state, xds=self.control.xds, block=block, folder=folder, instances=self._instances)
+            fleet = Fleet(
+                self._state,
+                xds=self.control.xds,
+                block=block,
+                folder=folder,
+                key=self.control.key,
+                instances=self._instances,
+            )
             self.fleet = await exits.enter_async_context(fleet)
             await self.propagated(number)
             self._exits = exits.pop_all()

@@ -1,6 +1,7 @@
 """The bootstrap of one Envoy, as a JSON document: who it is, where its control plane is, how it resolves names.
 
 Pure: the same settings always give the same document, and everything about traffic comes over xDS, never from here.
+It names the files in which secrets lie, and holds none.
 Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/bootstrap
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from meshwright.ads.identities import AUTHORITY, SIGNING_NAME
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.routing.expressions import PROGRAM_SIZE
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 Document: TypeAlias = "dict[str, Any]"
 
-XDS_CLUSTER = "meshwright_xds"
-"""The one static cluster: the control plane."""
+XDS_CLUSTER = AUTHORITY
+"""The one static cluster: the control plane. Envoy signs its name as the host that it speaks to."""
 
 _TYPE = "type.googleapis.com/"
 _CONNECTIONS = 50_000
@@ -44,6 +46,28 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class KeyFile(msgspec.Struct, frozen=True):
+    """An access key in the AWS shared credentials format, which is read again when its folder changes."""
+
+    path: str
+    """Absolute."""
+    profile: str = "default"
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """An access key in Envoy's own `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`."""
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """How to know the control plane, and how to be known to it."""
+
+    authorities: str
+    """The file of certificates in PEM that issue the control plane's."""
+    certificate: str = ""
+    """The file of this proxy's own certificate chain; "" for none."""
+    key: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What one Envoy's bootstrap is made from."""
 
@@ -57,6 +81,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement = Redirect()
     resolver: Address | None = None
     """The DNS server of every cluster; None for the machine's own resolver."""
+    credentials: KeyFile | Environment | None = None
+    """What the stream is signed with; None where a certificate or the socket says who this is."""
+    region: str = "us-east-1"
+    """The region that the control plane expects signatures for."""
+    tls: Tls | None = None
+    """None for plain HTTP/2, as through a Unix socket."""
 
 
 def address(text: str) -> Address:
@@ -102,7 +132,7 @@ def bootstrap(settings: Settings) -> Document:
             "lds_config": _over_ads(),
             "cds_config": _over_ads(),
         },
-        "static_resources": {"clusters": [_control_plane(settings.xds)]},
+        "static_resources": {"clusters": [_control_plane(settings)]},
         "layered_runtime": _runtime(),
         "overload_manager": _limits(),
     }
@@ -151,8 +181,9 @@ def _over_ads() -> Document:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def _control_plane(xds: Address) -> Document:
-    return {
+def _control_plane(settings: Settings) -> Document:
+    xds = settings.xds
+    cluster: Document = {
         "name": XDS_CLUSTER,
         "type": "STATIC" if not xds.port or _is_ip(xds.host) else "STRICT_DNS",
         "connect_timeout": "1s",
@@ -167,9 +198,68 @@ def _control_plane(xds: Address) -> Document:
                     # Without pings, a control plane that vanished would be believed alive while it stays silent.
                     "http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "20s"}}
                 },
+                **_signed(settings),
             }
         },
     }
+    if settings.tls is not None:
+        cluster["transport_socket"] = _secured(settings.tls, xds.host)
+    return cluster
+
+
+def _signed(settings: Settings) -> Document:
+    """The filter that signs each stream as it opens, with the key that is valid then.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/aws_request_signing_filter
+    """
+    match settings.credentials:
+        case None:
+            return {}
+        case KeyFile(path, profile):
+            source = {"filename": path, "watched_directory": {"path": path.rpartition("/")[0] or "/"}}
+            provider: Document = {
+                "credentials_file_provider": {"credentials_data_source": source, "profile": profile}
+            }
+        case Environment():
+            provider = {"environment_credential_provider": {}}
+    signing = {
+        "@type": f"{_TYPE}envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning",
+        "service_name": SIGNING_NAME,
+        "region": settings.region,
+        "use_unsigned_payload": True,  # the stream's body is not there yet when it opens
+        # Envoy's own chain would ask the network for other keys.
+        "credential_provider": {"custom_credential_provider_chain": True, **provider},
+    }
+    codec = {"@type": f"{_TYPE}envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"}
+    return {
+        "http_filters": [
+            {"name": "envoy.filters.http.aws_request_signing", "typed_config": signing},
+            {"name": "envoy.filters.http.upstream_codec", "typed_config": codec},
+        ]
+    }
+
+
+def _secured(tls: Tls, host: str) -> Document:
+    """TLS to the control plane, whose certificate must be for `host`."""
+    kind = "IP_ADDRESS" if _is_ip(host) else "DNS"
+    common: Document = {
+        "alpn_protocols": ["h2"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "validation_context": {
+            "trusted_ca": {"filename": tls.authorities},
+            "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": host}}],
+        },
+    }
+    if tls.certificate:
+        pair = {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
+        common["tls_certificates"] = [pair]
+    context: Document = {
+        "@type": f"{_TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": common,
+    }
+    if kind == "DNS":
+        context["sni"] = host
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
 def _socket_of_peer(where: Address) -> Document:

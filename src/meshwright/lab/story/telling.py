@@ -70,7 +70,7 @@ async def _begin(teller: Teller, exits: contextlib.AsyncExitStack, block: Block,
     teller.check("the shop is applied, as one release", held=applied.code == 0, expected="exit code 0", seen=seen)
     state = _shop(scene)
     watch = Stopwatch()
-    fleet = Fleet(state, xds=control.xds, block=block, folder=folder, instances=INSTANCES)
+    fleet = Fleet(state, xds=control.xds, block=block, folder=folder, key=control.key, instances=INSTANCES)
     scene.running = await exits.enter_async_context(fleet)
     count = len(fleet.instances)
     teller.check(
