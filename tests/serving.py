@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -18,6 +18,9 @@ import uvicorn
 from botocore.config import Config
 
 from meshwright.api.app import Services, build
+from meshwright.api.connection import Connections
+from meshwright.api.limits import Limits
+from meshwright.api.metrics import Metrics
 from meshwright.api.writing import Writer
 from meshwright.control import Control
 from meshwright.operations import UNLIMITED
@@ -113,19 +116,27 @@ class Serving:
             connection.close()
 
 
-def services(store: SqliteStore, quotas: Quotas | None = UNLIMITED) -> Services:
+def services(store: SqliteStore, quotas: Quotas | None = UNLIMITED, limits: Limits | None = None) -> Services:
     """What `meshwright.server` would assemble, without xDS."""
     control = Control(empty, now)
     control.publish(store.head())
 
-    writer = Writer(store, lambda head, _: control.publish(head))
+    metrics = Metrics()
+    writer = Writer(store, lambda head, _: control.publish(head), measured=metrics.committed)
     return Services(
-        store=store, writer=writer, control=control, now=now, uid=lambda: str(uuid.uuid4()), quotas=quotas
+        store=store,
+        writer=writer,
+        control=control,
+        now=now,
+        uid=lambda: str(uuid.uuid4()),
+        quotas=quotas,
+        metrics=metrics,
+        limits=limits or Limits(),
     )
 
 
 @contextlib.contextmanager
-def serving(folder: Path, quotas: Quotas | None = UNLIMITED) -> Iterator[Serving]:
+def serving(folder: Path, quotas: Quotas | None = UNLIMITED, limits: Limits | None = None) -> Iterator[Serving]:
     """The API on a free port until the block ends; `KEY` is the administrator's."""
     store = sqlite.connect(folder / "meshwright.db")
     if store.key(KEY.id) is None:
@@ -134,8 +145,11 @@ def serving(folder: Path, quotas: Quotas | None = UNLIMITED) -> Iterator[Serving
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
-    given = services(store, quotas)
-    config = uvicorn.Config(build(given), log_config=None, access_log=False, lifespan="off")
+    given = services(store, quotas, limits)
+    connections = Connections(given.limits, given.metrics)
+    config = uvicorn.Config(
+        build(given), http=cast("Any", connections.protocol), log_config=None, access_log=False, lifespan="off"
+    )
     server = uvicorn.Server(config)
 
     async def serve() -> None:

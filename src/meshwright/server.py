@@ -16,7 +16,7 @@ import socket
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 import uvicorn
@@ -25,7 +25,9 @@ from meshwright.ads.admission import Place, identities
 from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
 from meshwright.api.app import Services, build
-from meshwright.api.connection import BoundedConnection
+from meshwright.api.connection import Connections
+from meshwright.api.limits import Limits
+from meshwright.api.metrics import Metrics
 from meshwright.api.propagating import Propagating
 from meshwright.api.writing import Writer
 from meshwright.control import Control
@@ -66,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether plain HTTP and unauthenticated xDS may be offered to other machines."""
     xds_without_authentication: bool = False
     """Whether anybody may be any node's proxy."""
+    limits: Limits = Limits()
     envoys_per_node: int = 50
     """How many Envoys of one virtual node or gateway may be connected."""
 
@@ -161,7 +164,8 @@ async def _api(
             if draft.release is not None:
                 propagating.follow(draft.release)
 
-    writer = Writer(store, committed)
+    metrics = Metrics()
+    writer = Writer(store, committed, measured=metrics.committed)
     services = Services(
         store=store,
         writer=writer,
@@ -170,12 +174,17 @@ async def _api(
         uid=lambda: str(uuid.uuid4()),
         account=settings.account,
         region=settings.region,
+        limits=settings.limits,
+        metrics=metrics,
     )
+    connections = Connections(services.limits, metrics)
+    metrics.watch("revision", lambda: control.revision)
+    metrics.watch("proxies_connected", lambda: len(control.statuses()))
     propagating = Propagating(services)
     propagating.resume()
     config = uvicorn.Config(
         build(services),
-        http=BoundedConnection,
+        http=cast("Any", connections.protocol),
         ws="none",
         lifespan="off",
         log_config=None,

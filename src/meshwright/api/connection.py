@@ -1,81 +1,286 @@
-"""One HTTP connection, with an end to what a client may send or put off before its request is known.
+"""One HTTP connection, with an end to what a client may send, put off or leave unread.
 
-The one rule: nobody has been asked for a signature yet, so a head costs a bounded amount of memory and time.
+The one rule: nobody has been asked for a signature yet, so a connection costs a bounded amount of memory and time,
+and nothing that could be read as two different requests is read at all.
+Source: https://datatracker.ietf.org/doc/html/rfc9112#section-11 (request smuggling)
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from meshwright.api.limits import RETRY_AFTER
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
 
-HEAD_LIMIT = 64 * 1024
-"""Bytes of a request line and headers that are read before giving up; AWS's clients send some 2 kB."""
-HEAD_SECONDS = 10.0
-"""How long a head may take, from the connection or from its first byte."""
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-_REFUSAL = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-amzn-errortype: BadRequestException\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+    from meshwright.api.limits import Limits
+    from meshwright.api.metrics import Metrics
+
+_ANSWER = (
+    b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nx-amzn-errortype: %s\r\ncontent-length: %d\r\n"
+    b"%sconnection: close\r\n\r\n%b"
 )
+_BAD = b"400 Bad Request"
+_TOO_LARGE = b"431 Request Header Fields Too Large"
+_BUSY = b"503 Service Unavailable"
+_TARGET = re.compile(rb'/[!"$-~]*')
+"""A path and a query in printable ASCII; a fragment would be signed by nobody."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+_LINGER = 1.0
+"""Seconds in which a client may take in a refusal; closing earlier, with bytes unread, would take it back."""
+_SPARE = 64
+"""Connections beyond the limit that are told so; further ones are dropped."""
+
+
+class Connections:
+    """The open connections of one server, those that wait for a request in the order in which they began to."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits = limits
+        self.metrics = metrics
+        self.open: set[BoundedConnection] = set()
+        self.waiting: dict[BoundedConnection, None] = {}
+        metrics.watch("connections", lambda: len(self.open))
+
+    def protocol(self, **members: Any) -> BoundedConnection:
+        """What uvicorn makes for each connection."""
+        return BoundedConnection(self, **members)
+
+    def admit(self, connection: BoundedConnection) -> bool:
+        """Whether there is room for one more, if need be in the place of the one that has waited longest."""
+        self.open.add(connection)
+        if len(self.open) <= self.limits.connections:
+            return True
+        self.metrics.turned_away("connections")
+        longest = next(iter(self.waiting), None)
+        if longest is None:
+            return False
+        longest.cut()
+        return True
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Uvicorn's connection; it has limits for a head in its slower parser only."""
+    """Uvicorn's connection, which trusts its clients to come to an end.
 
-    _head: int | None = 0
-    """Bytes of the head that is being read, None outside of one."""
-    _late: TimerHandle | None = None
+    At each moment one timer runs for what the client owes: a head, the next request, the rest of a body that nobody
+    wants any more, or the reading of an answer. While a request is worked on, none does: that is the server's time.
+    """
+
+    def __init__(self, all_of_them: Connections, **members: Any) -> None:
+        super().__init__(**members)
+        self._all = all_of_them
+        self._limits = all_of_them.limits
+        self._in_head = False
+        self._head = 0
+        """Bytes of the head that is being read, whole headers and the rest."""
+        self._unwanted = 0
+        """Bytes of a body whose request has been answered."""
+        self._deaf = False
+        """Whether what comes is not looked at any more."""
+        self._owed: TimerHandle | None = None
+        self._writing: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as in uvicorn
-        """The first head may come."""
+        """The first head may come, if there is room."""
         super().connection_made(transport)
-        self._expect_head()
+        if self._all.admit(self):
+            self._wait("head_seconds")
+        elif len(self._all.open) > self._limits.connections + _SPARE:
+            transport.abort()
+        else:
+            self._refuse(_BUSY, "ServiceUnavailableException", "Too many connections are open.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._all.open.discard(self)
+        self._stop_waiting()
+        self._stop_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of a head or a body, or of both."""
+        if self._deaf:
+            return
+        began_before = self._in_head
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The request is answered as if it had not offered another protocol; what follows could be that protocol.
+            self._deaf = True
+        except httptools.HttpParserError as error:
+            self._not_understood(error)
+        else:
+            if self._in_head and not began_before:
+                self._wait("head_seconds")
+            elif self._in_head:
+                self._head += len(data)
+                if self._head > self._limits.head_bytes:
+                    self._not_read(_head_too_large(self._limits))
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._expect_head()
+        self._in_head, self._head = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        super().on_url(url)
+        if len(self.url) > self._limits.target_bytes:
+            text = f"The target is larger than {self._limits.target_bytes} bytes."
+            raise _RefusedHead(b"414 URI Too Long", text, "target_bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._head += len(name) + len(value)
+        if self._head > self._limits.head_bytes:
+            raise _head_too_large(self._limits)
+        if len(self.headers) >= self._limits.head_count:
+            raise _RefusedHead(_TOO_LARGE, f"There are more than {self._limits.head_count} headers.", "head_count")
+        if _CONTROL.search(value):
+            raise _RefusedHead(_BAD, f"The header {name.decode('latin-1')!r} is folded or holds control characters.")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        self._forget_head()
+        self._in_head, self._unwanted = False, 0
+        if not _TARGET.fullmatch(self.url):
+            raise _RefusedHead(_BAD, "The target must be a path, in printable ASCII and without a fragment.")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            raise _RefusedHead(_BAD, f"There must be one Host header; there are {hosts}.")
+        self._stop_waiting()
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+        if len(self.pipeline) > self._limits.pipelined:
+            self._all.metrics.turned_away("pipelined")
+            self.cut()
 
-    def data_received(self, data: bytes) -> None:
-        """Some bytes of a head or a body, or of both."""
-        super().data_received(data)
-        if self._head is not None and not self.transport.is_closing():
-            self._head += len(data)
-            if self._head > HEAD_LIMIT:
-                self.send_400_response(f"The request's head is larger than {HEAD_LIMIT} bytes.")
+    def on_body(self, body: bytes) -> None:
+        """A part of a body; one that nobody waits for is thrown away, up to a limit."""
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._unwanted += len(body)
+            if self._unwanted > self._limits.our_body_bytes:
+                self.cut()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the form of every other refusal, and end the connection."""
-        body = msgspec.json.encode({"message": msg})
-        self.transport.write(_REFUSAL % (len(body), body))
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        super().on_message_complete()
+        self.cycle.more_body = False
+        if self.cycle.response_complete:
+            self._wait("idle_seconds")
+
+    def on_response_complete(self) -> None:
+        """The answer is written; the rest of the body, or the next request, may come."""
+        super().on_response_complete()
+        # Ours alone runs: uvicorn's would be stopped for good by a blank line between two requests.
+        self._unset_keepalive_if_required()
+        if self.transport.get_write_buffer_size():
+            self._watch_writing()
+        if self.cycle.response_complete:
+            self._wait("body_seconds" if self.cycle.more_body else "idle_seconds")
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        super().pause_writing()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._stop_writing()
+
+    def cut(self) -> None:
+        """End the connection; what was written is sent still, for as long as the client reads it in time."""
+        self._deaf = True
+        self._stop_waiting()
+        if self.transport.get_write_buffer_size():
+            self._watch_writing()
         self.transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._forget_head()
-        super().connection_lost(exc)
+    def _not_understood(self, error: httptools.HttpParserError) -> None:
+        """Refuse what is no HTTP, or none that is read here; nothing is logged, for anybody may send it."""
+        found = error.__context__
+        self._not_read(found if isinstance(found, _RefusedHead) else _RefusedHead(_BAD, f"This is no HTTP: {error}."))
 
-    def _expect_head(self) -> None:
-        self._forget_head()
-        self._head = 0
-        self._late = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._too_late)
+    def _not_read(self, found: _RefusedHead) -> None:
+        if found.limit:
+            self._all.metrics.turned_away(found.limit)
+        else:
+            self._all.metrics.refused("MalformedRequest")
+        self._refuse(found.status, "BadRequestException", str(found))
 
-    def _forget_head(self) -> None:
-        self._head = None
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _refuse(self, status: bytes, code: str, message: str) -> None:
+        """Answer in the form of every other refusal, unless another answer is due, and end the connection."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self.cut()
+            return
+        body = msgspec.json.encode({"message": message})
+        retry = b"retry-after: %d\r\n" % RETRY_AFTER if status == _BUSY else b""
+        self.transport.write(_ANSWER % (status, code.encode(), len(body), retry, body))
+        self._deaf = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._wait("linger")
+        else:
+            self.cut()
 
-    def _too_late(self) -> None:
-        self.transport.close()
+    def _wait(self, limit: str) -> None:
+        """Until something more is there, as long as `limit` says; meanwhile a newer connection may take its place."""
+        if self.transport.is_closing():
+            return
+        self._stop_waiting()
+        self._all.waiting[self] = None
+        seconds = _LINGER if limit == "linger" else getattr(self._limits, limit)
+        self._owed = self.loop.call_later(seconds, self._too_late, limit)
+
+    def _stop_waiting(self) -> None:
+        self._all.waiting.pop(self, None)
+        if self._owed is not None:
+            self._owed.cancel()
+            self._owed = None
+
+    def _too_late(self, limit: str) -> None:
+        if limit in {"head_seconds", "body_seconds"}:
+            self._all.metrics.turned_away(limit)
+        self.cut()
+
+    def _watch_writing(self) -> None:
+        if self._writing is None:
+            self._writing = self.loop.call_later(self._limits.write_seconds, self._unread_answer)
+
+    def _stop_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    def _unread_answer(self) -> None:
+        self._writing = None
+        if self.transport.get_write_buffer_size():
+            self._all.metrics.turned_away("write_seconds")
+            self.transport.abort()
+
+
+class _RefusedHead(Exception):  # noqa: N818 - a refusal; the parser is left by it and it goes no further
+    """A head that is HTTP and is not read here; `limit` is the one that it ran into, "" for none."""
+
+    def __init__(self, status: bytes, message: str, limit: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.limit = limit
+
+
+def _head_too_large(limits: Limits) -> _RefusedHead:
+    return _RefusedHead(_TOO_LARGE, f"The request's head is larger than {limits.head_bytes} bytes.", "head_bytes")

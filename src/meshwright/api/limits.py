@@ -45,6 +45,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of a request."""
     target_bytes: int = 16 << 10
     """Bytes of a path and query."""
+    pipelined: int = 32
+    """Requests that a client may send before the first of them is answered."""
     head_seconds: float = 10.0
     """How long a head may take, from the connection or from its first byte."""
     body_seconds: float = 60.0

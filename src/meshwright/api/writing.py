@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from meshwright.store.contract import Draft, Revision, Store
 
     Decide: TypeAlias = Callable[[Head], Draft | None]
+    Measured: TypeAlias = Callable[[int, float], None]
     Committed: TypeAlias = Callable[[Head, tuple[Draft, ...]], None]
 
 QUEUE = 500
@@ -56,8 +57,20 @@ _log = logging.getLogger(__name__)
 class Writer:
     """The one way to write: decides and commits, in the order in which writes were asked for."""
 
-    def __init__(self, store: Store, committed: Committed, *, queue: int = QUEUE, batch: int = BATCH) -> None:
-        """`committed` is told of each batch before anybody else: the head it led to, and its drafts."""
+    def __init__(
+        self,
+        store: Store,
+        committed: Committed,
+        *,
+        measured: Measured = lambda _revisions, _seconds: None,
+        queue: int = QUEUE,
+        batch: int = BATCH,
+    ) -> None:
+        """`committed` is told of each batch before anybody else: the head it led to, and its drafts.
+
+        `measured` is told of how many revisions it was, and how many seconds they took to be durable.
+        """
+        self._measured = measured
         self._store = store
         self._committed = committed
         self._most = queue
@@ -174,11 +187,13 @@ class Writer:
         drafts = tuple(draft for _, draft in batch.taken)
         writes = [write for write, _ in batch.taken]
         loop = asyncio.get_running_loop()
+        began = loop.time()
         committing = loop.run_in_executor(self._disk, self._store.commit_all, batch.base.revision, drafts)
         await asyncio.wait({committing})
         error = committing.exception()
         if error is None:
             self._note(works=True)
+            self._measured(len(drafts), loop.time() - began)
             try:
                 self._committed(batch.head, drafts)
             finally:
