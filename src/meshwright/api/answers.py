@@ -12,11 +12,11 @@ import logging
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 import msgspec
 from starlette.responses import Response
 
+from meshwright.api import sts_xml
 from meshwright.api.limits import OPEN_PATHS, RETRY_AFTER, Held, Rate
 from meshwright.errors import (
     AccessDeniedError,
@@ -87,13 +87,7 @@ def token_error_answer(code: str, message: str, status: int, request_id: str) ->
     Source: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
     """
     code = _TOKEN_CODES.get(code, code.removesuffix("Exception"))
-    fault = "Receiver" if status >= 500 else "Sender"
-    text = (
-        f'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>{fault}</Type>'
-        f"<Code>{code}</Code><Message>{escape(message)}</Message></Error>"
-        f"<RequestId>{request_id}</RequestId></ErrorResponse>"
-    )
-    return Response(text.encode("utf-8", "xmlcharrefreplace"), status, media_type="text/xml")
+    return Response(sts_xml.failure(code, message, status, request_id), status, media_type=sts_xml.MEDIA_TYPE)
 
 
 class ErrorLayer:

@@ -12,10 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Router
 
 from meshwright.api import health, releases
-from meshwright.api.answers import ErrorLayer, ProtocolError
+from meshwright.api.answers import TOKEN_PATH, ErrorLayer, ProtocolError
 from meshwright.api.appmesh import AppMesh
 from meshwright.api.authentication import Authentication
 from meshwright.api.services import Services
+from meshwright.api.sts import Sts
 from meshwright.operations import PREFIX
 
 if TYPE_CHECKING:
@@ -25,20 +26,21 @@ __all__ = ["Services", "build"]
 
 
 def build(services: Services) -> ASGIApp:
-    """The whole API on one port: the App Mesh API, our own endpoints, health and metrics."""
+    """The whole API on one port: the App Mesh API, STS, our own endpoints, health and metrics."""
     appmesh = AppMesh(services)
     routes = [*health.routes(services), *releases.routes(services)]
     # AppMesh answers for unknown paths too. No mount: its pattern would miss a path with a line feed in it, and
     # Starlette would answer in its own words.
     ours = Router(routes, redirect_slashes=False, default=appmesh)
-    return ErrorLayer(Authentication(Doors(appmesh, ours), services), services)
+    return ErrorLayer(Authentication(Doors(appmesh, Sts(services), ours), services), services)
 
 
 class Doors:
     """Which of the APIs a request is for."""
 
-    def __init__(self, appmesh: ASGIApp, ours: ASGIApp) -> None:
+    def __init__(self, appmesh: ASGIApp, sts: ASGIApp, ours: ASGIApp) -> None:
         self._appmesh = appmesh
+        self._sts = sts
         self._ours = ours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +51,9 @@ class Doors:
         """
         if scope["path"].startswith(PREFIX):
             await self._appmesh(scope, receive, send)
+            return
+        if scope["path"] == TOKEN_PATH:
+            await self._sts(scope, receive, send)
             return
         scope["app"] = self
         try:

@@ -1,0 +1,190 @@
+"""AWS's Security Token Service, as far as sessions of roles need it: on the same port, at `/`.
+
+The one rule: a session is written down, with its audit leaf, before anybody has its key; a refusal is counted and
+logged with its whole reason, and the client reads no more of it than it may know.
+Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_Operations.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.responses import Response
+
+from meshwright.api import sts_xml
+from meshwright.api.answers import ProtocolError
+from meshwright.api.refusals import Refusals
+from meshwright.api.sts_parameters import (
+    CALLER,
+    WEB_IDENTITY,
+    action_of,
+    asked_for,
+    missing,
+    read_form,
+    refuse_unknown,
+)
+from meshwright.issuers import IssuerUnavailableError
+from meshwright.store.contract import Session
+from meshwright.trust.assuming import AssumeError, by_principal, unique_id, with_token
+from meshwright.trust.tokens import TokenError, read_token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Receive, Scope, Send
+
+    from meshwright.api.services import Services
+    from meshwright.api.sts_xml import Fields
+    from meshwright.trust.assuming import Asked, Granted
+    from meshwright.trust.principals import Principal
+    from meshwright.trust.tokens import Unverified
+
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+class Sts:
+    """The endpoint of the three actions."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._log = logging.getLogger("meshwright.api.sts")
+        self._refusals = Refusals()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; whoever signed it, if anybody, stands in its state.
+
+        Raises:
+            ProtocolError: no action can be told from it, or its parameters are none of the action's.
+            TooManyRequestsException: too many tokens from there were refused of late.
+            StorageError: the session could not be written down; nobody has it.
+        """
+        form = await read_form(scope, receive)
+        action = action_of(form)
+        scope["state"]["operation"] = action
+        asked = {name: value for name, value in form.items() if name not in {"Action", "Version"}}
+        refuse_unknown(action, asked)
+        request_id = scope["state"]["request_id"]
+        try:
+            fields = await self._carried_out(action, asked, scope)
+        except (TokenError, AssumeError, IssuerUnavailableError) as error:
+            response = self._refused(error, action, scope)
+        else:
+            response = _xml(sts_xml.result(action, fields, request_id), 200)
+        await response(scope, receive, send)
+
+    async def _carried_out(self, action: str, asked: Mapping[str, str], scope: Scope) -> Fields:
+        caller: Principal | None = scope["state"]["principal"]
+        if action == WEB_IDENTITY:
+            return await self._by_token(asked, scope)
+        if caller is None:
+            raise ProtocolError(f"{action} must be signed.", "MissingAuthenticationToken", 403)
+        if action == CALLER:
+            return {"Arn": caller.arn, "UserId": _user_id(caller), "Account": caller.account}
+        now = self._services.now()
+        source = {"aws:SourceIp": _source(scope)} if _source(scope) else {}
+        granted = by_principal(self._services.authority(), asked_for(asked), caller, now, source)
+        return await self._begun(granted, now, scope)
+
+    async def _by_token(self, asked: Mapping[str, str], scope: Scope) -> Fields:
+        self._refusals.admit(_source(scope), self._services.now())
+        if "WebIdentityToken" not in asked:
+            raise missing("WebIdentityToken")
+        token, now = read_token(asked["WebIdentityToken"]), self._services.now()
+        granted = await self._proved(token, asked_for(asked), now)
+        claims = granted.principal.claims
+        audience = claims["aud"]
+        found = {
+            "SubjectFromWebIdentityToken": claims["sub"],
+            "Audience": audience if isinstance(audience, str) else ", ".join(audience),
+            "Provider": claims["iss"],
+        }
+        return {**found, **await self._begun(granted, now, scope)}
+
+    async def _proved(self, token: Unverified, asked: Asked, now: int) -> Granted:
+        """What the token is worth, by the first declaration of its issuer under which it is worth something."""
+        authority = self._services.authority()
+        address, failures = token.issuer(), list[TokenError | AssumeError]()
+        for name, issuer in authority.settled.issuers.items():
+            if issuer.url != address:
+                continue
+            try:
+                claims = await self._services.issuers.verify(token, issuer, now)
+                return with_token(authority, asked, name, claims, now)
+            except (TokenError, AssumeError) as error:
+                failures.append(error)
+        if not failures:
+            raise TokenError(f"No OpenIDConnect provider found in this environment for {address[:200]!r}.")
+        raise next((one for one in failures if isinstance(one, AssumeError)), failures[0])
+
+    async def _begun(self, granted: Granted, now: int, scope: Scope) -> Fields:
+        """A new session, once it is durable."""
+        session = _session(granted, now)
+        await asyncio.to_thread(self._services.store.add_session, session)
+        principal = scope["state"]["principal"] = session.principal
+        ends = datetime.fromtimestamp(session.expires_at // 1000, tz=UTC)
+        return {
+            "AssumedRoleUser": {"AssumedRoleId": _user_id(principal), "Arn": principal.arn},
+            "Credentials": {
+                "AccessKeyId": session.key_id,
+                "SecretAccessKey": session.secret,
+                "SessionToken": session.token,
+                "Expiration": ends.isoformat().replace("+00:00", "Z"),
+            },
+            "PackedPolicySize": str(granted.packed),
+        }
+
+    def _refused(
+        self, error: TokenError | AssumeError | IssuerUnavailableError, action: str, scope: Scope
+    ) -> Response:
+        """The answer to whoever gets no session; counted, and logged with the whole reason."""
+        code, status = ("IDPCommunicationError", 400) if isinstance(error, IssuerUnavailableError) else _named(error)
+        reason = error.reason if isinstance(error, AssumeError) else str(error)
+        state = scope["state"]
+        if state["principal"] is None:
+            # As for a wrong signature: of those that anybody may send, the log takes some and the metrics all.
+            del state["principal"]
+            state["unauthenticated"] = reason
+            self._services.metrics.refused(code)
+            self._refusals.note(_source(scope), self._services.now())
+        else:
+            self._services.metrics.denied(action)
+            self._log.info("refused: %s", reason, extra={"request_id": state["request_id"]})
+        return _xml(sts_xml.failure(code, str(error), status, state["request_id"]), status)
+
+
+def _session(granted: Granted, now: int) -> Session:
+    key_id = "ASIA" + "".join(secrets.choice(_BASE32) for _ in range(16))
+    ends = now + granted.seconds * 1000
+    return Session(
+        key_id=key_id,
+        secret="".join(secrets.choice(_BASE64) for _ in range(40)),
+        token=secrets.token_urlsafe(96),
+        principal=msgspec.structs.replace(granted.principal, key_id=key_id, issued_at=now, expires_at=ends),
+        created_at=now,
+        expires_at=ends,
+    )
+
+
+def _user_id(principal: Principal) -> str:
+    if principal.kind == "user":
+        return unique_id("AIDA", principal.arn)
+    return f"{unique_id('AROA', principal.role_arn)}:{principal.session}"
+
+
+def _named(error: TokenError | AssumeError) -> tuple[str, int]:
+    return error.code, error.status
+
+
+def _source(scope: Scope) -> str:
+    client: Any = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _xml(body: bytes, status: int) -> Response:
+    return Response(body, status, media_type=sts_xml.MEDIA_TYPE)
