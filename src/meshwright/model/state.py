@@ -14,6 +14,7 @@ import msgspec
 
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
+from meshwright.model.layered import Layered
 from meshwright.model.routes import RouteSpec
 from meshwright.model.specs import (
     MeshSpec,
@@ -71,67 +72,113 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """None for an object that was read from a file."""
 
 
-class State:
-    """All objects by key, iterated in the order of their keys."""
+_Objects: TypeAlias = Layered[Key, Resource]
+_Shelf: TypeAlias = tuple[Kind, str | None, str | None]
 
-    __slots__ = ("_resources",)
+
+class State:
+    """All objects by key, iterated in the order of their keys.
+
+    What is made from a state shares all but the changes with it, so that a write costs the same in a mesh of
+    thousands as in an empty one.
+    """
+
+    __slots__ = ("_all", "_shelves")
 
     def __init__(self, resources: Iterable[Resource] = ()) -> None:
-        self._resources = {one.key: one for one in resources}
+        self._all: _Objects = Layered({one.key: one for one in resources})
+        self._shelves: Layered[_Shelf, _Objects] | None = None
+        """The same objects by kind, by kind and mesh, and by what they lie in; made when first asked for."""
 
     def __getitem__(self, key: Key) -> Resource:
-        return self._resources[key]
+        found = self._all.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
 
     def __contains__(self, key: object) -> bool:
-        return key in self._resources
+        return isinstance(key, Key) and self._all.get(key) is not None
 
     def __len__(self) -> int:
-        return len(self._resources)
+        return len(self._all)
 
     def __iter__(self) -> Iterator[Resource]:
-        return iter([self._resources[key] for key in sorted(self._resources)])
+        return iter(self._all.ordered())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, State) and self._resources == other._resources
+        if not isinstance(other, State) or len(self) != len(other):
+            return False
+        return not any(self.get(key) != other.get(key) for key in self._all.differing(other._all))
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._resources.values()))
+        return hash(frozenset(one for _, one in self._all.items()))
 
     def __repr__(self) -> str:
         return f"State({len(self)} objects)"
 
     def get(self, key: Key) -> Resource | None:
         """The object, or None."""
-        return self._resources.get(key)
+        return self._all.get(key)
 
     def of(self, kind: Kind, mesh: str | None = None, parent: str | None = None) -> tuple[Resource, ...]:
         """The objects of one kind, narrowed to a mesh and to a router or gateway, in order of their keys."""
-        found = (
-            key
-            for key in self._resources
-            if key.kind is kind and (mesh is None or key.mesh == mesh) and (parent is None or key.parent == parent)
-        )
-        return tuple(self._resources[key] for key in sorted(found))
+        if mesh is None and parent is not None:
+            return tuple(one for one in self.of(kind) if one.key.parent == parent)
+        found = self._shelf(kind, mesh, parent)
+        return () if found is None else found.ordered()
+
+    def count(self, kind: Kind, mesh: str | None = None, parent: str | None = None) -> int:
+        """How many objects `of` would answer with."""
+        if mesh is None and parent is not None:
+            return len(self.of(kind, mesh, parent))
+        found = self._shelf(kind, mesh, parent)
+        return 0 if found is None else len(found)
 
     @property
     def meshes(self) -> tuple[str, ...]:
         """The names of every mesh that an object lies in, declared or not."""
-        return tuple(sorted({key.mesh for key in self._resources}))
+        return tuple(sorted({key.mesh for key, _ in self._all.items()}))
 
     def put(self, *resources: Resource) -> State:
         """This state with `resources` added or replaced."""
-        return self._with({**self._resources, **{one.key: one for one in resources}})
+        return self._changed({one.key: one for one in resources})
 
     def drop(self, *keys: Key) -> State:
         """This state without `keys`; those that are not there do not matter."""
-        gone = set(keys)
-        return self._with({key: one for key, one in self._resources.items() if key not in gone})
+        return self._changed({key: None for key in keys if key in self._all})
 
-    @staticmethod
-    def _with(resources: dict[Key, Resource]) -> State:
+    def differing(self, other: State) -> tuple[Key, ...]:
+        """The keys of what is in one of the two only, or differs; cheap where one was made from the other."""
+        return tuple(sorted(key for key in self._all.differing(other._all) if self.get(key) != other.get(key)))
+
+    def _changed(self, changes: dict[Key, Resource | None]) -> State:
+        if not changes:
+            return self
         state = State()
-        state._resources = resources
+        state._all = self._all.changed(changes)
+        if self._shelves is not None:
+            state._shelves = self._shelves.changed(_rearranged(self._shelves, changes))
         return state
+
+    def _shelf(self, kind: Kind, mesh: str | None, parent: str | None) -> _Objects | None:
+        if self._shelves is None:
+            self._shelves = Layered(_rearranged(Layered(), dict(self._all.items())))
+        if parent == "" and kind.parent is None:
+            # What lies in the mesh itself.
+            parent = None
+        return self._shelves.get((kind, mesh, parent))
+
+
+def _rearranged(shelves: Layered[_Shelf, _Objects], changes: Mapping[Key, Resource | None]) -> dict[_Shelf, _Objects]:
+    """The shelves that `changes` touch, as they become."""
+    found: dict[_Shelf, dict[Key, Resource | None]] = {}
+    for key, resource in changes.items():
+        places: tuple[_Shelf, ...] = ((key.kind, None, None), (key.kind, key.mesh, None))
+        if key.parent:
+            places = (*places, (key.kind, key.mesh, key.parent))
+        for place in places:
+            found.setdefault(place, {})[key] = resource
+    return {place: (shelves.get(place) or Layered()).changed(part) for place, part in found.items()}
 
 
 def digest(value: object) -> str:
