@@ -384,7 +384,7 @@ def test_lists_are_in_order_of_names_and_whole_through_their_pages(server: Serve
     assert "spec" not in rest["virtualNodes"][0]
 
 
-@pytest.mark.parametrize("limit", ["0", "101", "-1", "ten", "", "1.5"])
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "ten", "", "1.5", "\N{DEVANAGARI DIGIT ONE}"])
 def test_a_limit_that_is_no_number_from_1_to_100_is_refused(server: Server, limit: str) -> None:
     """The limit of tags is 50."""
     words = refusal(server, "ListVirtualNodes", meshName="m", limit=limit)

@@ -210,7 +210,7 @@ class _Reader:
         text, most = self._values.get("limit"), self.operation.most
         if text is None:
             return None
-        if re.fullmatch(r"\d{1,9}", str(text)) and 1 <= int(str(text)) <= most:
+        if re.fullmatch("[0-9]{1,9}", str(text)) and 1 <= int(str(text)) <= most:
             return int(str(text))
         self.problems.append(Problem("MW002", "limit", f"{text!r} is not a number from 1 to {most}"))
         return None
