@@ -68,7 +68,7 @@ def _form_faults(case: Case, answer: Answer, *, sts: bool) -> Iterator[str]:
         yield f"answered {answer.status} {answer.code}: {answer.body[:300]!r}"
     if case.method == "HEAD":
         return
-    if case.path == b"/" and case.service == "sts" and sts:
+    if case.path == b"/" and case.service == "sts" and sts and not case.loose:
         yield from _xml_faults(answer)
     elif answer.status >= 400:
         yield from _error_faults(answer)
@@ -140,18 +140,16 @@ def _verdict_faults(case: Case, answer: Answer) -> Iterator[str]:
     """What is known of the request."""
     if case.refuse and answer.status < 400:
         yield f"accepted with {answer.status} although wrong: {case.note}"
-    if (
-        case.signing not in {"header", "presigned"}
-        and answer.status >= 400
-        and not (answer.code in UNKNOWN or _no_http(answer))
-    ):
+    stranger = case.service == "appmesh" and case.signing not in {"header", "presigned"}
+    if stranger and answer.status >= 400 and not (answer.code in UNKNOWN or _unreadable(answer)):
         yield f"judged as {answer.code} although nobody is known to have sent it: {case.note}"
     if case.valid and answer.status >= 400:
         yield from _refusal_faults(answer)
 
 
-def _no_http(answer: Answer) -> bool:
-    return answer.status == 400 and b"HTTP" in answer.body
+def _unreadable(answer: Answer) -> bool:
+    """Whether it was no request at all, or one for no clear path."""
+    return answer.status == 400 and (b"HTTP" in answer.body or b"dot segments" in answer.body)
 
 
 def _refusal_faults(answer: Answer) -> Iterator[str]:

@@ -421,6 +421,7 @@ def _sts(chance: random.Random, world: World) -> Case:
     )
     if chance.random() < 0.2:
         made.method, made.query, made.body, made.headers = "GET", form, b"", ()
+        made.loose = len(form) > 16_000
     if chance.random() < 0.1:
         made.body += chance.choice([b"&%ff=%ff", b"&Action=AssumeRole", b"&" * 3000, b"&a=1" * 3000, b"\xff\xfe"])
     return made
