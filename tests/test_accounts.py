@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 
 from meshwright import errors
+from meshwright.ads.wire import node_key
+from meshwright.graph import resolve
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.operations import OPERATIONS, UNLIMITED, Quotas, Sharing, Stamp, decode_request, perform
+from meshwright.snapshot.build import build
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import Redirect
 
 Wire = dict[str, Any]
 HOME, OWNER, CONSUMER, STRANGER = "000000000000", "111111111111", "222222222222", "333333333333"
@@ -320,3 +325,33 @@ def test_keys_of_other_accounts_meshes_carry_the_owner(server: Server, owner: st
     """That is how stores, plans and proxies name them; the home account's meshes are bare."""
     mesh = "shop" if owner == HOME else f"shop@{owner}"
     assert Key(mesh, Kind.VIRTUAL_NODE, "mine") in server.state
+
+
+@pytest.mark.parametrize(
+    ("said", "mesh"),
+    [
+        ("mesh/shop/virtualNode/cart", "shop"),
+        (f"mesh/shop@{HOME}/virtualNode/cart", "shop"),
+        (f"mesh/shop@{OWNER}/virtualNode/cart", f"shop@{OWNER}"),
+        (f"arn:aws:appmesh:us-east-1:{HOME}:mesh/shop/virtualNode/cart", "shop"),
+        (f"arn:aws:appmesh:us-east-1:{CONSUMER}:mesh/shop@{HOME}/virtualNode/cart", "shop"),
+        (f"arn:aws:appmesh:us-east-1:{OWNER}:mesh/shop/virtualNode/cart", f"shop@{OWNER}"),
+        (f"arn:aws:appmesh:us-east-1:{CONSUMER}:mesh/shop@{OWNER}/virtualNode/cart", f"shop@{OWNER}"),
+    ],
+)
+def test_an_envoy_says_whose_mesh_its_node_lies_in(said: str, mesh: str) -> None:
+    """By a path, with the owner or without, and by the ARN of either account."""
+    node = message("envoy.config.core.v3.Node")(id=said)
+    assert node_key(node, HOME) == Key(mesh, Kind.VIRTUAL_NODE, "cart")
+
+
+def test_an_envoy_of_a_shared_mesh_is_configured_like_any_other(server: Server, owner: str) -> None:
+    """Its resources are named as if the mesh were the server's own; a consumer's service is reached by its ARN."""
+    put(server, CONSUMER, "VirtualService", "mine.local", {"provider": {"virtualNode": {"virtualNodeName": "mine"}}})
+    arn = f"arn:aws:appmesh:us-east-1:{CONSUMER}:mesh/shop@{owner}/virtualService/mine.local"
+    put(server, owner, "VirtualNode", "caller", {"backends": [{"virtualService": {"virtualServiceName": arn}}]})
+    mesh = "shop" if owner == HOME else f"shop@{owner}"
+    snapshot = build(resolve(server.state), Key(mesh, Kind.VIRTUAL_NODE, "caller"), {}, Redirect())
+    names = {name for found in snapshot.resources.values() for name in found}
+    assert "cds_egress_shop_mine_http_8080" in names
+    assert not [name for name in names if "@" in name]

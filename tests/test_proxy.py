@@ -89,7 +89,9 @@ def test_what_is_no_address_is_refused_with_the_forms_that_are(text: str) -> Non
 
 def test_only_nodes_and_gateways_have_a_proxy() -> None:
     """By ARN or by path; a router, a mesh and noise are refused by name."""
-    assert proxy_key("arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/cart") == CART
+    arn = "arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/cart"
+    assert proxy_key(arn) == CART.within("shop@000000000000")
+    assert proxy_key("arn:aws:appmesh:r:1:mesh/shop@111111111111/virtualNode/cart").mesh == "shop@111111111111"
     assert proxy_key("mesh/shop/virtualNode/cart") == CART
     for text in ("mesh/shop", "mesh/shop/virtualRouter/cart", "cart", "arn:aws:s3:::bucket"):
         with pytest.raises(UsageError, match=text):

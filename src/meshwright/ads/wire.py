@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from meshwright.ads.stream import DeltaRequest, Request, Response, StateRequest
 from meshwright.control import Proxy
 from meshwright.errors import UsageError
-from meshwright.model.identity import Key, Kind, parse_key, qualified, split_mesh
+from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.snapshot.messages import as_dict, message
 from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect
 
@@ -84,13 +84,12 @@ def node_key(node: Any, home: str = "") -> Key:
     if not node.id:
         raise UsageError(f"the first message carries no node id; {_NODES}")
     try:
-        key = parse_key(node.id)
+        key = parse_key(node.id, home)
     except ValueError as error:
         raise UsageError(f"{error}; {_NODES}") from None
     if key.kind not in {Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY}:
         raise UsageError(f"{node.id!r} is a {key.kind.type_name}; an Envoy stands for a virtual node or gateway")
-    name, owner = split_mesh(key.mesh)
-    return key.within(qualified(name, owner, home) if home else name)
+    return key if home else key.within(key.mesh_name)
 
 
 def identify(node: Any, peer: str, home: str = "") -> Proxy:

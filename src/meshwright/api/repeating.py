@@ -70,7 +70,7 @@ def of_header(request: Request, operation: str, place: str, body: object) -> Ask
         return None
     key = found[0]
     if len(found) > 1 or not _KEY.fullmatch(key):
-        raise BadRequestException("Idempotency-Key takes 1 to 128 printable characters without spaces, and comes once.")
+        raise BadRequestException("Idempotency-Key takes 1 to 128 printable characters, no spaces, and comes once.")
     if HEADER not in request.state.signed_headers:
         raise BadRequestException(
             "Idempotency-Key is not signed; whoever carries the request could change it. Sign it as a header."

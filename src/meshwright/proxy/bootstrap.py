@@ -104,13 +104,14 @@ def address(text: str) -> Address:
 
 
 def proxy_key(text: str) -> Key:
-    """The virtual node or gateway that an ARN or path names.
+    """The virtual node or gateway that an ARN or path names; an ARN's mesh is written NAME@OWNER.
 
     Raises:
         UsageError: it names something else, or nothing.
     """
     try:
-        key = parse_key(text)
+        # Whose account the control plane's is, only it knows: the owner is said, and left out by it where it may be.
+        key = parse_key(text, "unknown")
     except ValueError as error:
         raise UsageError(str(error)) from None
     if key.kind not in {Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY}:

@@ -1,5 +1,7 @@
 """The names of Envoy's resources, exactly as App Mesh gave them: dashboards and StatsD consumers parse them.
 
+A mesh goes by its bare name in them, whoever owns it: an Envoy is of one mesh.
+
 Source: Envoy configuration dumps in the public App Mesh examples (`howto-k8s-fargate`, `howto-ipv6`,
 `howto-k8s-connection-pools` of https://github.com/aws/aws-app-mesh-examples).
 """
@@ -31,25 +33,25 @@ def route_configuration(direction: str, protocol: str, port: int) -> str:
 
 def application(node: Key, protocol: str, port: int) -> str:
     """The cluster of a node's own application."""
-    return f"cds_ingress_{node.mesh}_{node.name}_{protocol}_{port}"
+    return f"cds_ingress_{node.mesh_name}_{node.name}_{protocol}_{port}"
 
 
 def backend(node: Key, protocol: str, port: int) -> str:
     """The cluster of a node as its clients see it; the node's own protocol and port."""
-    return f"cds_egress_{node.mesh}_{node.name}_{protocol}_{port}"
+    return f"cds_egress_{node.mesh_name}_{node.name}_{protocol}_{port}"
 
 
 def self_redirect(gateway: Key, protocol: str, port: int, ingress: int | None) -> str:
     """The cluster by which a gateway's ingress reaches its egress; `ingress` where it has several listeners."""
     middle = "" if ingress is None else f"{ingress}_"
-    return f"cds_ingress_{gateway.mesh}_{gateway.name}_self_redirect_{middle}{protocol}_{port}"
+    return f"cds_ingress_{gateway.mesh_name}_{gateway.name}_self_redirect_{middle}{protocol}_{port}"
 
 
-def amazonaws(mesh: str) -> str:
+def amazonaws(node: Key) -> str:
     """The cluster for AWS's own endpoints, which the egress filter always lets through."""
-    return f"cds_egress_{mesh}_amazonaws"
+    return f"cds_egress_{node.mesh_name}_amazonaws"
 
 
-def allow_all(mesh: str) -> str:
+def allow_all(node: Key) -> str:
     """The cluster for everything else when the egress filter allows all."""
-    return f"cds_egress_{mesh}_mesh-allow-all"
+    return f"cds_egress_{node.mesh_name}_mesh-allow-all"

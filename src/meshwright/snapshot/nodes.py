@@ -95,12 +95,12 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
         for port, chains in outbound.items():
             assembly.add(listeners.direct("egress", port, bind, chains), origins, clues)
         return
-    amazonaws = assembly.add(clusters.original_destination(names.amazonaws(assembly.proxy.mesh)), (assembly.mesh,))
+    amazonaws = assembly.add(clusters.original_destination(names.amazonaws(assembly.proxy)), (assembly.mesh,))
     passed = listeners.for_names(listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()), _AWS)
     outbound[443] = [passed, *outbound.get(443, ())]
     otherwise = None
     if _allows_all(assembly):
-        unmodelled = clusters.original_destination(names.allow_all(assembly.proxy.mesh), http=True)
+        unmodelled = clusters.original_destination(names.allow_all(assembly.proxy), http=True)
         anywhere = assembly.add(unmodelled, (assembly.mesh,))
         otherwise = {"filters": [listeners.tcp_filter("egress", [(anywhere, 1)], 0, ())]}
     listener = listeners.redirected(
@@ -132,7 +132,7 @@ def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend]) -> s
     named = [(one.service.name, (one.service.name, f"{one.service.name}:{port}")) for one in backends]
     hosts = egress.http_hosts(assembly, backends, named)
     if _allows_all(assembly) and not isinstance(assembly.placement, Loopback):
-        hosts.append(routes.to_anywhere(names.allow_all(assembly.proxy.mesh)))
+        hosts.append(routes.to_anywhere(names.allow_all(assembly.proxy)))
     name = names.route_configuration("egress", backends[0].port.protocol, port)
     return egress.add_route_configuration(assembly, name, hosts, backends)
 
