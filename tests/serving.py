@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import http.client
 import json
 import socket
@@ -28,6 +29,7 @@ from meshwright.snapshot.resources import Snapshot
 from meshwright.store import sqlite
 from meshwright.store.contract import AccessKey
 from meshwright.trust.sigv4 import Request, sign
+from trusting import WIDE, authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from meshwright.snapshot.resources import Placement
     from meshwright.store.sqlite import SqliteStore
 
-KEY = AccessKey(id="AKIATESTADMIN", secret="not-a-real-secret", principal="admin", created_at=0)
+KEY = AccessKey(id="AKIATESTADMIN", secret="not-a-real-secret", principal="administrator", created_at=0)
 
 
 def now() -> int:
@@ -121,7 +123,7 @@ def services(store: SqliteStore, quotas: Quotas | None = UNLIMITED, limits: Limi
     control = Control(empty, now)
     control.publish(store.head())
 
-    metrics = Metrics()
+    metrics, everybody = Metrics(), authority(WIDE)
     writer = Writer(store, lambda head, _: control.publish(head), measured=metrics.committed)
     return Services(
         store=store,
@@ -132,12 +134,15 @@ def services(store: SqliteStore, quotas: Quotas | None = UNLIMITED, limits: Limi
         quotas=quotas,
         metrics=metrics,
         limits=limits or Limits(),
+        authority=lambda: everybody,
     )
 
 
 @contextlib.contextmanager
-def serving(folder: Path, quotas: Quotas | None = UNLIMITED, limits: Limits | None = None) -> Iterator[Serving]:
-    """The API on a free port until the block ends; `KEY` is the administrator's."""
+def serving(
+    folder: Path, quotas: Quotas | None = UNLIMITED, limits: Limits | None = None, **members: Any
+) -> Iterator[Serving]:
+    """The API on a free port until the block ends; `KEY` is the administrator's, `members` are of `Services`."""
     store = sqlite.connect(folder / "meshwright.db")
     if store.key(KEY.id) is None:
         store.add_key(KEY)
@@ -145,7 +150,7 @@ def serving(folder: Path, quotas: Quotas | None = UNLIMITED, limits: Limits | No
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
-    given = services(store, quotas, limits)
+    given = dataclasses.replace(services(store, quotas, limits), **members)
     connections = Connections(given.limits, given.metrics)
     config = uvicorn.Config(
         build(given), http=cast("Any", connections.protocol), log_config=None, access_log=False, lifespan="off"

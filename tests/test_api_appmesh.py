@@ -159,9 +159,9 @@ def test_a_revision_says_who_and_what(server: Serving) -> None:
     client.delete_mesh(meshName="m")
     said = [(one.principal, one.cause, len(one.puts), one.deletes) for one in server.store.revisions()]
     assert said == [
-        ("arn:aws:iam::000000000000:user/admin", "CreateMesh", 1, ()),
-        ("arn:aws:iam::000000000000:user/admin", "TagResource", 1, ()),
-        ("arn:aws:iam::000000000000:user/admin", "DeleteMesh", 0, (Key.of_mesh("m"),)),
+        ("arn:aws:iam::000000000000:user/administrator", "CreateMesh", 1, ()),
+        ("arn:aws:iam::000000000000:user/administrator", "TagResource", 1, ()),
+        ("arn:aws:iam::000000000000:user/administrator", "DeleteMesh", 0, (Key.of_mesh("m"),)),
     ]
 
 

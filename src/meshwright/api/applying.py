@@ -6,6 +6,8 @@ is faster, everything is decided anew.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -15,10 +17,11 @@ from meshwright.diagnostics import Severity
 from meshwright.errors import RefusedError, StalePlanError
 from meshwright.graph import Relation, resolve
 from meshwright.model.state import State
-from meshwright.operations import DEFAULT_QUOTAS, Stamp
-from meshwright.plan import diff, stale
+from meshwright.operations import DEFAULT_QUOTAS
+from meshwright.plan import decoded, diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
 from meshwright.store.contract import Draft
+from meshwright.trust.principals import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +39,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """None for an empty stack that never had a release."""
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks, and what only the connection knows of it: condition keys."""
+
+    principal: Principal
+    facts: Mapping[str, str] = MappingProxyType({})
+
+
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be released, by whom, from which build."""
 
     mesh: str
     stack: str
-    principal: str
+    caller: Caller
     kind: Literal["apply", "rollback"] = "apply"
     restores: int | None = None
     build: Build | None = None
@@ -55,6 +65,7 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
     release that it made the first time.
 
     Raises:
+        AccessDeniedError: naming every object that the principal may not change so.
         RefusedError: the plan is stale, in conflict, or leads to an invalid mesh; nothing was changed.
         RevisionConflictError: other writers were faster every time.
     """
@@ -72,7 +83,7 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
         return Draft(
             puts=puts,
             deletes=deletes,
-            principal=intent.principal,
+            principal=intent.caller.principal.arn,
             cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
             at=new.at,
             release=new,
@@ -132,7 +143,11 @@ def _made(
 ) -> tuple[Release, State] | None:
     """The release and the state that it leads to; None when there is nothing to release."""
     plan = planned(state)
-    after = release.perform(state, plan, lambda: _stamp(services), services.quotas or DEFAULT_QUOTAS)
+    _authorise(services, intent, state, _hoped(state, plan), plan)
+    after = release.perform(
+        state, plan, lambda: services.stamp(intent.caller.principal.account), services.quotas or DEFAULT_QUOTAS
+    )
+    _authorise(services, intent, state, after, plan)
     _refuse_invalid(state, after, plan)
     content = release.content_of(after, intent.mesh, intent.stack)
     digest = release.digest_of(content)
@@ -146,7 +161,7 @@ def _made(
         parent=newest.number if newest else None,
         digest=digest,
         at=services.now(),
-        principal=intent.principal,
+        principal=intent.caller.principal.arn,
         kind=intent.kind,
         restores=intent.restores,
         build=intent.build,
@@ -156,6 +171,30 @@ def _made(
         status=Status.APPLIED,
     )
     return new, after
+
+
+def _authorise(services: Services, intent: Intent, before: State, after: State, plan: Plan) -> None:
+    """Raise for every object that the principal may not change so; those of other stacks in the way count as well.
+
+    Asked twice: of what is planned, before anything else is judged, and of what has really come of it.
+    """
+    services.authority().permit_release(
+        intent.caller.principal,
+        before,
+        after,
+        [*(one.key for one in plan.changes), *(one.key for one in plan.conflicts)],
+        stack=intent.stack,
+        mesh=intent.mesh,
+        at=services.now(),
+        context=intent.caller.facts,
+    )
+
+
+def _hoped(state: State, plan: Plan) -> State:
+    """What the plan's changes would make of `state`, whether or not they can be made."""
+    gone = (one.key for one in plan.changes if one.action == "delete")
+    put = (decoded(one.key, one.spec, one.tags) for one in plan.changes if one.action != "delete")
+    return state.drop(*gone).put(*(msgspec.structs.replace(one, stack=plan.stack) for one in put))
 
 
 def _refuse_invalid(before: State, after: State, plan: Plan) -> None:
@@ -190,13 +229,3 @@ def refuse_missing(content: tuple[Item, ...], state: State, mesh: str, stack: st
             f"{title} cannot be restored, because what it refers to is gone: {'; '.join(lost)}. "
             "Restore that first, in the stack that owned it. Nothing was changed."
         )
-
-
-def _stamp(services: Services) -> Stamp:
-    return Stamp(
-        at=services.now(),
-        uid=services.uid(),
-        account=services.account,
-        region=services.region,
-        partition=services.partition,
-    )

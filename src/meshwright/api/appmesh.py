@@ -13,13 +13,13 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 
 from meshwright.api.answers import ProtocolError, answer
+from meshwright.api.connection_facts import connection_facts
 from meshwright.errors import BadRequestException
 from meshwright.operations import (
     DEFAULT_QUOTAS,
     OPERATIONS,
     Request,
     Response,
-    Stamp,
     decode_request,
     find,
     perform,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from meshwright.api.services import Services
     from meshwright.operations import Operation
     from meshwright.store.contract import Head
+    from meshwright.trust.principals import Principal
 
 
 class AppMesh:
@@ -45,6 +46,7 @@ class AppMesh:
 
         Raises:
             ProtocolError: no operation can be told from it.
+            AccessDeniedError: the caller may not do it.
             ApiError: the operation is refused.
             StorageError: the database refused the commit; nothing was changed.
         """
@@ -52,20 +54,29 @@ class AppMesh:
         scope["state"]["operation"] = operation.name
         body = await HttpRequest(scope, receive).body()
         request = decode_request(operation, path, _query(scope["query_string"]), _json(body))
+        principal, facts = scope["state"]["principal"], connection_facts(scope)
         if operation.writes:
-            response = await self._written(request, scope["state"]["principal"].arn)
+            response = await self._written(request, principal, facts)
         else:
-            _, response = perform(self._services.store.head().state, request, self._stamp())
+            response = self._read(request, principal, facts)
         await answer(response.body)(scope, receive, send)
 
-    async def _written(self, request: Request, principal: str) -> Response:
+    def _read(self, request: Request, principal: Principal, facts: dict[str, str]) -> Response:
+        services = self._services
+        state, stamp = services.store.head().state, services.stamp(principal.account)
+        services.authority().permit(principal, request, state, stamp, context=facts)
+        return perform(state, request, stamp)[1]
+
+    async def _written(self, request: Request, principal: Principal, facts: dict[str, str]) -> Response:
         """Perform on the newest revision, and commit what came of it."""
         services = self._services
         responses: list[Response] = []
 
         def decide(head: Head) -> Draft | None:
-            stamp = self._stamp()
-            after, response = perform(head.state, request, stamp, services.quotas or DEFAULT_QUOTAS)
+            stamp = services.stamp(principal.account)
+            permit = services.authority().permit(principal, request, head.state, stamp, context=facts)
+            claimed = msgspec.structs.replace(request, stack=permit.stack or None)
+            after, response = perform(head.state, claimed, stamp, services.quotas or DEFAULT_QUOTAS)
             responses[:] = [response]
             if response.key is None:
                 return None
@@ -73,23 +84,13 @@ class AppMesh:
             return Draft(
                 puts=() if put is None else (put,),
                 deletes=(response.key,) if put is None else (),
-                principal=principal,
+                principal=principal.arn,
                 cause=request.operation.name,
                 at=stamp.at,
             )
 
         await services.writer.write(decide)
         return responses[0]
-
-    def _stamp(self) -> Stamp:
-        services = self._services
-        return Stamp(
-            at=services.now(),
-            uid=services.uid(),
-            account=services.account,
-            region=services.region,
-            partition=services.partition,
-        )
 
 
 def _routed(method: str, raw_path: bytes) -> tuple[Operation, dict[str, str]]:

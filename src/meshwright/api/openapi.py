@@ -35,6 +35,10 @@ class Described(NamedTuple):
     path: str
     name: str
     summary: str
+    action: str
+    """What a policy must allow."""
+    resource: str
+    """On what: the end of the ARN, or `*`."""
 
 
 def document(endpoints: Iterable[Described], version: str) -> dict[str, Any]:
@@ -88,6 +92,8 @@ def _operation(one: Described, body: dict[str, Any] | None) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
+        "x-meshwright-action": one.action,
+        "x-meshwright-resource": one.resource,
         "parameters": parameters,
         "responses": {"200": {"description": "OK"}, "4XX": {"description": "Refused; `message` says why."}},
     }

@@ -15,9 +15,11 @@ from starlette.routing import Route
 from meshwright import release
 from meshwright.api import applying, openapi
 from meshwright.api.answers import answer
+from meshwright.api.connection_facts import connection_facts
 from meshwright.api.propagating import noted
 from meshwright.api.rolling_back import roll_back
 from meshwright.errors import (
+    AccessDeniedError,
     BadRequestException,
     NotFoundException,
     RefusedError,
@@ -103,7 +105,7 @@ async def post_release(services: Services, request: Request) -> Response:
     intent = applying.Intent(
         mesh=mesh,
         stack=stack,
-        principal=request.state.principal.arn,
+        caller=_caller(request),
         build=asked.build,
         tool_version=asked.tool_version,
     )
@@ -169,13 +171,16 @@ async def post_rollback(services: Services, request: Request) -> Response:
     mesh, stack = _stack(request)
     asked = await _body(request, RollbackRequest)
     await _observed(services, mesh, stack)
-    return _outcome(await roll_back(services, mesh, stack, asked, request.state.principal.arn))
+    return _outcome(await roll_back(services, mesh, stack, asked, _caller(request)))
 
 
 async def get_openapi(services: Services, request: Request) -> Response:
     """This description."""
     del services, request
-    described = [openapi.Described(one.method, PREFIX + one.path, one.name, one.summary) for one in ENDPOINTS]
+    described = [
+        openapi.Described(one.method, PREFIX + one.path, one.name, one.summary, one.action, one.resource)
+        for one in ENDPOINTS
+    ]
     return answer(openapi.document(described, version("meshwright")))
 
 
@@ -185,6 +190,15 @@ class Row(NamedTuple):
     method: str
     path: str
     endpoint: Endpoint
+    action: str
+    """What a policy must allow, on `resource`."""
+
+    @property
+    def resource(self) -> str:
+        """The end of the ARN that is asked about, members in braces; `*` for what is of no one mesh."""
+        if "{mesh}" not in self.path:
+            return "*"
+        return "mesh/{mesh}/stack/{stack}" if "{stack}" in self.path else "mesh/{mesh}"
 
     @property
     def name(self) -> str:
@@ -199,32 +213,42 @@ class Row(NamedTuple):
 
 _IN_STACK = "/meshes/{mesh}/stacks/{stack}"
 ENDPOINTS = (
-    Row("GET", "/status", get_status),
-    Row("GET", "/openapi.json", get_openapi),
-    Row("GET", "/revisions/{revision}/propagation", get_revision_propagation),
-    Row("GET", "/meshes/{mesh}", get_mesh),
-    Row("GET", f"{_IN_STACK}/releases", get_releases),
-    Row("POST", f"{_IN_STACK}/releases", post_release),
-    Row("GET", f"{_IN_STACK}/releases/{{number}}", get_release),
-    Row("GET", f"{_IN_STACK}/releases/{{number}}/propagation", get_release_propagation),
-    Row("GET", f"{_IN_STACK}/drift", get_drift),
-    Row("POST", f"{_IN_STACK}/rollbacks", post_rollback),
+    Row("GET", "/status", get_status, "meshwright:GetStatus"),
+    Row("GET", "/openapi.json", get_openapi, "meshwright:GetStatus"),
+    Row("GET", "/revisions/{revision}/propagation", get_revision_propagation, "meshwright:GetPropagation"),
+    Row("GET", "/meshes/{mesh}", get_mesh, "meshwright:GetMesh"),
+    Row("GET", f"{_IN_STACK}/releases", get_releases, "meshwright:GetReleases"),
+    Row("POST", f"{_IN_STACK}/releases", post_release, "meshwright:ApplyRelease"),
+    Row("GET", f"{_IN_STACK}/releases/{{number}}", get_release, "meshwright:GetRelease"),
+    Row(
+        "GET",
+        f"{_IN_STACK}/releases/{{number}}/propagation",
+        get_release_propagation,
+        "meshwright:GetPropagation",
+    ),
+    Row("GET", f"{_IN_STACK}/drift", get_drift, "meshwright:GetDrift"),
+    Row("POST", f"{_IN_STACK}/rollbacks", post_rollback, "meshwright:RollBack"),
 )
 """Every endpoint of ours."""
 
 
 def routes(services: Services) -> list[Route]:
     """The endpoints as Starlette routes, below `PREFIX`."""
-    return [Route(PREFIX + one.path, _served(services, one.endpoint), methods=[one.method]) for one in ENDPOINTS]
+    return [Route(PREFIX + one.path, _served(services, one), methods=[one.method]) for one in ENDPOINTS]
 
 
-def _served(services: Services, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
-    """`endpoint` with our refusals as answers; App Mesh's errors and failures are the outer layer's."""
+def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint for those who may, with our refusals as answers; App Mesh's and failures are the outer layer's."""
 
     async def serve(request: Request) -> Response:
-        request.scope["state"]["operation"] = endpoint.__name__
+        request.scope["state"]["operation"] = row.name
+        caller = _caller(request)
+        resource = services.resource(row.resource.format(**request.path_params))
+        services.authority().permit_action(caller.principal, row.action, resource, caller.facts, at=services.now())
         try:
-            return await endpoint(services, request)
+            return await row.endpoint(services, request)
+        except AccessDeniedError:
+            raise
         except StalePlanError as error:
             return _refused("StalePlanException", error, 409)
         except RevisionConflictError as error:
@@ -235,6 +259,10 @@ def _served(services: Services, endpoint: Endpoint) -> Callable[[Request], Await
             return _refused("RefusedException", error, 422)
 
     return serve
+
+
+def _caller(request: Request) -> applying.Caller:
+    return applying.Caller(request.state.principal, connection_facts(request.scope))
 
 
 def _refused(code: str, error: RefusedError, status: int, **more: object) -> Response:

@@ -22,7 +22,7 @@ LOOK_BACK = 1000
 
 
 async def roll_back(
-    services: Services, mesh: str, stack: str, request: RollbackRequest, principal: str
+    services: Services, mesh: str, stack: str, request: RollbackRequest, caller: applying.Caller
 ) -> applying.Outcome:
     """Restore an older release's content as a new release; the store marks later ones as rolled back.
 
@@ -40,7 +40,7 @@ async def roll_back(
     intent = applying.Intent(
         mesh=mesh,
         stack=stack,
-        principal=principal,
+        caller=caller,
         kind="rollback",
         restores=target.number,
         build=request.build,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.issuers import Issuers
+from meshwright.model.identity import split_mesh
 from meshwright.operations import UNLIMITED, Stamp
 from meshwright.trust.authorization import Authority
-from meshwright.trust.principals import Principal
 from meshwright.trust.settings import EMPTY
 from meshwright.trust.settling import settle
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meshwright.control import Control
     from meshwright.operations import Quotas, Sharing
     from meshwright.store.contract import Store
+    from meshwright.trust.principals import Principal
 
 
 def _nobody() -> Authority:
@@ -57,7 +58,19 @@ class Services:
 
     def user(self, name: str) -> Principal:
         """Who the user of an access key is; `key_id` is not filled in."""
-        return Principal(account=self.account, kind="user", name=name, partition=self.partition)
+        return self.authority().user(name)
+
+    def resource(self, path: str) -> str:
+        """The ARN of a mesh or a stack as our own endpoints know it, from `mesh/NAME…`; `*` stays so.
+
+        Its account is the mesh's owner: `mesh/shop@444444444444` is one of that account.
+        """
+        if path == "*":
+            return path
+        mesh, slash, rest = path.removeprefix("mesh/").partition("/")
+        name, owner = split_mesh(mesh)
+        where = f"arn:{self.partition}:meshwright:{self.region}:{owner or self.account}"
+        return f"{where}:mesh/{name}{slash}{rest}"
 
     def stamp(self, account: str = "") -> Stamp:
         """The time, a fresh id and who asks, for one operation; no `account` is the server's own."""

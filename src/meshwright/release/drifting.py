@@ -59,7 +59,7 @@ def drift(
     for one in found:
         if one is not None:
             wrote = author(one.key)
-            own = wrote is not None and wrote.principal == principal
+            own = wrote is not None and _who(wrote.principal) == _who(principal)
             told.append(msgspec.structs.replace(one, author=wrote, kind="unreleased" if own else "drift"))
     return tuple(told)
 
@@ -85,3 +85,8 @@ def _difference(key: Key, released: State, state: State) -> Difference | None:
     if was.stack != now.stack:
         fields = (*fields, Field(path="stack", old=was.stack or None, new=now.stack or None))
     return Difference(key=key, state="changed", kind="drift", fields=fields) if fields else None
+
+
+def _who(principal: str) -> str:
+    """A principal without the name of its session: every job of a pipeline is the same role under another name."""
+    return principal.rpartition("/")[0] if ":assumed-role/" in principal else principal

@@ -199,6 +199,11 @@ class Authority:
         """
         if self.is_administrator(principal):
             return
+        if action.startswith("meshwright:") and principal.account != _account_of(resource, self.settled.account):
+            raise AccessDeniedError(
+                f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} because "
+                "the resource belongs to another account"
+            )
         judgement = self.judge_action(principal, action, resource, at=at, context=context)
         if not judgement.allowed:
             raise AccessDeniedError(told(principal, judgement))
@@ -279,6 +284,11 @@ class Authority:
                 self._sessions.clear()
             self._sessions[principal.policies] = found
         return found
+
+
+def _account_of(resource: str, home: str) -> str:
+    """The account in an ARN; the home account for `*`, which is the server itself."""
+    return resource.split(":", 5)[4] if resource.count(":") >= 5 else home
 
 
 def _owned(holding: Holding, deed: Deed) -> Verdict | None:
