@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.report import machine
 
-NAMES = ("startup", "validate", "push")
+NAMES = ("startup", "validate", "push", "api")
 
 
 def main() -> None:

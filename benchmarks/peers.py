@@ -12,22 +12,20 @@ _HERE = Path(__file__).resolve().parent
 
 def cfn_lint() -> Path:
     """The cfn-lint command, installed on first use."""
-    where = _HERE / ".peers" / "cfn-lint"
-    binary = where / "bin" / "cfn-lint"
+    return _installed("cfn-lint", "cfn-lint")
+
+
+def moto() -> Path:
+    """The moto_server command, installed on first use."""
+    return _installed("moto", "moto_server")
+
+
+def _installed(peer: str, command: str) -> Path:
+    """A command of the environment that `<peer>.txt` describes, made on first use."""
+    where = _HERE / ".peers" / peer
+    binary = where / "bin" / command
     if not binary.exists():
         venv.create(where, with_pip=True, clear=True)
-        subprocess.run(
-            [
-                where / "bin" / "python",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--require-hashes",
-                "-r",
-                _HERE / "cfn-lint.txt",
-            ],
-            check=True,
-            stdout=sys.stderr,
-        )
+        install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", _HERE / f"{peer}.txt"]
+        subprocess.run([where / "bin" / "python", *install], check=True, stdout=sys.stderr)
     return binary

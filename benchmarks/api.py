@@ -1,0 +1,197 @@
+"""The App Mesh API beside `moto_server`: the same signed requests, from the same client, in one run.
+
+moto holds what it is told in a dictionary and checks neither signatures nor permissions; Meshwright does all that a
+production server does: SigV4, authorisation by a policy, ownership, quotas, the audit log, and a full sync before a
+create is answered.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+
+from benchmarks.peers import moto
+from benchmarks.process import Process
+from benchmarks.report import Table, seconds
+from meshwright.store import sqlite
+from meshwright.store.keys import create_key, database_path, prepare_directory
+from meshwright.trust.sigv4 import Request, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CONNECTIONS = 32
+MESHES = 400
+"""Created in a round, and then there to be described and listed."""
+NODES = 2000
+READS = 8000
+"""Of Meshwright; moto gets an eighth of it, which takes it as long."""
+SHARE = 8
+PAGE = 25
+"""Objects on a page of a list."""
+
+_TRUST = {
+    "version": 1,
+    "users": {
+        "bench": {"permissions": ["everything"], "stack": "bench", "owns": ["mesh", "**"], "may_extend": ["**"]}
+    },
+    "policies": {
+        "everything": {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Action": "appmesh:*", "Resource": "arn:aws:appmesh:*:*:mesh/*"}],
+        }
+    },
+    "quotas": {"meshes": 100_000, "virtual_nodes": 100_000},
+}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One server and the key to sign with."""
+
+    name: str
+    port: int
+    key_id: str
+    secret: str
+    share: int = 1
+    """Of how many requests it gets one."""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One request before it is signed."""
+
+    method: str
+    target: str
+    body: bytes = b""
+
+
+def run() -> Table:
+    """Creates, describes and lists a second, with the 99th percentile of their times."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        log = stack.enter_context((folder / "log").open("w"))
+        load = stack.enter_context(Process("benchmarks.load"))
+        ours = stack.enter_context(_meshwright(folder, log))
+        theirs = stack.enter_context(_moto(log))
+        rows = []
+        for name, asks in _rounds():
+            found = [_measure(load, target, asks) for target in (ours, theirs)]
+            rows.append(
+                (
+                    name,
+                    *(text for one in found for text in (f"{one['rate']:,.0f}/s", seconds(one["p99"]))),
+                    f"{found[0]['rate'] / found[1]['rate']:.1f}",
+                )
+            )
+            print(name, [{k: v for k, v in one.items() if k != "last"} for one in found], file=sys.stderr)
+    columns = ("operation", "meshwright serve", "p99", "moto_server", "p99", "ratio")
+    note = (
+        f"The same requests, signed by the same key, over {CONNECTIONS} connections from one client process; a list "
+        f"gives pages of {PAGE}. Each server has one process of one interpreter. Meshwright checks signature, policy, "
+        "ownership and quotas, and answers a create after its audit leaf and a full sync; moto checks and keeps "
+        "nothing."
+    )
+    return Table("App Mesh API", note, columns, tuple(rows))
+
+
+def _rounds() -> Iterator[tuple[str, list[Ask]]]:
+    """What is asked, in an order in which each finds what it needs."""
+    meshes, nodes = [f"mesh-{n:05}" for n in range(MESHES)], [f"node-{n:05}" for n in range(NODES)]
+    root, inside = "/v20190125/meshes", f"/v20190125/meshes/{meshes[0]}/virtualNodes"
+    yield "CreateMesh", [Ask("PUT", root, _body(meshName=name)) for name in meshes]
+    yield "CreateVirtualNode", [Ask("PUT", inside, _body(virtualNodeName=name, spec=_spec(name))) for name in nodes]
+    yield "DescribeMesh", [Ask("GET", f"{root}/{meshes[n % MESHES]}") for n in range(READS)]
+    yield "DescribeVirtualNode", [Ask("GET", f"{inside}/{nodes[n % NODES // SHARE]}") for n in range(READS)]
+    yield "ListMeshes", [Ask("GET", f"{root}?limit={PAGE}") for _ in range(READS)]
+    yield "ListVirtualNodes", [Ask("GET", f"{inside}?limit={PAGE}") for _ in range(READS)]
+
+
+def _body(**members: object) -> bytes:
+    return json.dumps({**members, "clientToken": str(uuid.uuid4())}).encode()
+
+
+def _spec(name: str) -> dict[str, Any]:
+    return {
+        "listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}],
+        "serviceDiscovery": {"dns": {"hostname": f"{name}.example.org"}},
+    }
+
+
+def _measure(load: Process, target: Target, asks: Sequence[Ask]) -> dict[str, Any]:
+    """Sign what `target` gets of `asks`, send it, and look that it was answered."""
+    count = len(asks) if asks[0].method == "PUT" and target.share > 1 else len(asks) // target.share
+    signed = [_signed(target, one) for one in asks[:count]]
+    load.tell(json.dumps({"host": "127.0.0.1", "port": target.port, "connections": CONNECTIONS, "requests": signed}))
+    found = load.answer()
+    if found["statuses"] != {"200": count}:
+        raise RuntimeError(f"{target.name} answered {asks[0].target} with {found['statuses']}: {found['last'][:500]}")
+    return found
+
+
+def _signed(target: Target, ask: Ask) -> str:
+    headers = {"Host": f"127.0.0.1:{target.port}", "Content-Type": "application/json"}
+    request = Request.of(ask.method, ask.target, headers.items(), ask.body)
+    headers |= sign(request, target.key_id, target.secret, "us-east-1", "appmesh", time.time_ns() // 1_000_000)
+    headers |= {"Content-Length": str(len(ask.body))} if ask.body else {}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return base64.b64encode(f"{ask.method} {ask.target} HTTP/1.1\r\n{head}\r\n".encode() + ask.body).decode()
+
+
+@contextlib.contextmanager
+def _meshwright(folder: Path, log: IO[str]) -> Iterator[Target]:
+    """`meshwright serve` on a disk, with a policy that its user must match."""
+    path = prepare_directory(folder / "data")
+    assert path == database_path(folder / "data")
+    with contextlib.closing(sqlite.connect(path)) as store:
+        key = create_key(store, "bench", 0)
+    (folder / "trust.yaml").write_text(json.dumps(_TRUST))
+    options = ("--listen", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--data-dir", str(folder / "data"))
+    with Process(
+        "meshwright.cli", "serve", *options, "--trust", str(folder / "trust.yaml"), "--format", "json", log=log
+    ) as child:
+        address = child.answer()["api"]
+        try:
+            yield Target("meshwright", int(address.rpartition(":")[2]), key.id, key.secret)
+        finally:
+            child.terminate()
+
+
+@contextlib.contextmanager
+def _moto(log: IO[str]) -> Iterator[Target]:
+    """`moto_server` as it is installed."""
+    port = 0
+    for _ in range(20):
+        port = port or 20_000 + os.getpid() % 20_000
+        child = subprocess.Popen([moto(), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+        try:
+            _until_it_answers(port, child)
+            yield Target("moto", port, "AKIATEST", "test", SHARE)
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(10)
+        return
+
+
+def _until_it_answers(port: int, child: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while True:
+        if child.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"moto_server did not start on port {port}")
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/data.json", timeout=5).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
