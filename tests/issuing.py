@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -15,6 +18,8 @@ from meshwright.trust.key_sets import TokenKey, read_key_set
 from meshwright.trust.settings import Issuer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from joserfc.jwk import KeyParameters
 
 PrivateKey = RSAKey | ECKey | OKPKey
@@ -100,3 +105,47 @@ def fresh(key: PrivateKey | None = None, **claims: Any) -> str:
 
 def _present(members: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
+
+
+class Published:
+    """An issuer on a real socket, in a thread; a test may take it down, or turn its keys."""
+
+    def __init__(self, *keys: PrivateKey) -> None:
+        self.url = ""
+        self.keys = key_set(*(keys or (private_key(),)))
+        self.down = False
+        self.asked = 0
+
+    def token(self, key: PrivateKey | None = None, **claims: Any) -> str:
+        """A token of this moment."""
+        return fresh(key, **{"iss": self.url, **claims})
+
+
+@contextlib.contextmanager
+def published(*keys: PrivateKey) -> Iterator[Published]:
+    """An issuer with discovery and keys on 127.0.0.1 until the block ends."""
+    found = Published(*keys)
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.asked += 1
+            document = json.dumps({"issuer": found.url, "jwks_uri": f"{found.url}/keys"}).encode()
+            body = document if self.path.endswith("openid-configuration") else found.keys
+            self.send_response(503 if found.down else 200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    found.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
