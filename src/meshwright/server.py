@@ -9,47 +9,54 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import ipaddress
 import logging
-import os
-import socket
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import uvicorn
 
-from meshwright.ads.admission import Place, identities
+from meshwright.ads.admission import identities
 from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
+from meshwright.ads.tls import credentials
 from meshwright.api.app import Services, build
 from meshwright.api.connection import Connections
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.api.propagating import Propagating
 from meshwright.api.writing import Writer
+from meshwright.certificates import TlsFiles, Watched, server_context
 from meshwright.control import Control
 from meshwright.errors import MeshwrightError, StorageError, UsageError
+from meshwright.listening import Address, join, listening, refuse_exposure, url
+from meshwright.model.identity import parse_key
 from meshwright.snapshot.build import build as build_snapshot
 from meshwright.store import sqlite
 from meshwright.store.keys import ensure_administrator, prepare_directory
+from meshwright.trust.authorization import Authority
+from meshwright.trust.settings import EMPTY
+from meshwright.trust.settling import settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    import socket
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import Placement, Snapshot
     from meshwright.store.contract import Draft, Head, Store
 
-Address: TypeAlias = tuple[str, int]
-
 _POLL = 1.0
 """Seconds between two looks for commits of other processes."""
 _GRACE = 2.0
 """Seconds that requests and streams have to end."""
+
+_HANDSHAKE = 10.0
+"""Seconds that a client has for its part of a TLS handshake."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +73,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     region: str = "us-east-1"
     beyond_loopback: bool = False
     """Whether plain HTTP and unauthenticated xDS may be offered to other machines."""
+    tls: TlsFiles | None = None
+    """The API's certificate and key; None for plain HTTP."""
+    xds_tls: TlsFiles | None = None
+    """Those of xDS, with the authorities that issue client certificates where those count."""
+    xds_mutual: Address | None = None
+    """Where Envoys with client certificates connect; None for `xds` itself where there are authorities."""
+    xds_sockets: tuple[tuple[str, Path], ...] = ()
+    """Unix sockets, each for the node of one ARN or path."""
     xds_without_authentication: bool = False
     """Whether anybody may be any node's proxy."""
     limits: Limits = Limits()
@@ -80,6 +95,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """What `--endpoint` takes."""
     xds: str
     """What `meshwright proxy --xds` takes."""
+    xds_mutual: str
+    """The same for proxies with client certificates, where that is another address; else ""."""
     credentials: Path
     created: bool
     """Whether this start made the administrator's key."""
@@ -113,27 +130,34 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         StorageError: the data directory or the database cannot be used.
         RefusedError: the credentials file is another database's.
     """
-    _require_loopback(settings)
+    _refuse_exposure(settings)
     own = prepare_directory(settings.data_dir)
     database = (settings.database or own).resolve()
     with (
-        _listening(settings.listen) as listening,
+        listening(settings.listen) as listener,
         contextlib.closing(sqlite.connect(database)) as store,
         _alone(database),
     ):
         key = ensure_administrator(store, settings.data_dir, _now())
         control = Control(_snapshot, _now)
         control.publish(store.head())
-        async with _xds(store, control, settings) as xds, _api(store, control, settings, listening) as serving:
+        nobody = Authority(settle(EMPTY, None, account=settings.account, region=settings.region))
+        tls = Watched(settings.tls) if settings.tls else None
+        async with (
+            _xds(store, control, settings, lambda: nobody) as (ports, watching),
+            _api(store, control, settings, listener, tls, lambda: nobody) as serving,
+            _followed(tls) as renewing,
+        ):
             following = asyncio.create_task(_follow(store, control), name="following the database")
             try:
                 yield Running(
-                    api=_url(settings.listen[0], listening.getsockname()[1]),
-                    xds=_join(settings.xds[0], xds),
+                    api=url(settings.listen[0], listener.getsockname()[1], secure=tls is not None),
+                    xds=join(settings.xds[0], ports[0]),
+                    xds_mutual=join(settings.xds_mutual[0], ports[1]) if settings.xds_mutual else "",
                     credentials=settings.data_dir / "credentials",
                     created=key is not None,
                     revision=control.revision,
-                    parts=(serving, following),
+                    parts=(serving, following, *watching, *renewing),
                 )
             finally:
                 following.cancel()
@@ -141,20 +165,68 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
 
 
 @contextlib.asynccontextmanager
-async def _xds(store: Store, control: Control, settings: Settings) -> AsyncIterator[int]:
-    """Serve xDS until the block ends; its port."""
-    place = Place(account=settings.account, region=settings.region, hosts=(_join(*settings.xds),))
-    admission = Everybody() if settings.xds_without_authentication else identities(store, place, _now)
+async def _xds(
+    store: Store, control: Control, settings: Settings, authority: Callable[[], Authority]
+) -> AsyncIterator[tuple[list[int], tuple[asyncio.Task[None], ...]]]:
+    """Serve xDS until the block ends; its ports, and the tasks that must not end before."""
+    tls = Watched(settings.xds_tls) if settings.xds_tls else None
+    ports: list[int] = []
+
+    def hosts() -> Iterator[str]:
+        for port in ports:
+            yield from (join(name, port) for name in (settings.xds[0], "localhost", *(tls.pair.names if tls else ())))
+        yield from tls.pair.names if tls else ()
+
+    known = identities(
+        store,
+        account=settings.account,
+        region=settings.region,
+        now=_now,
+        authority=authority,
+        hosts=hosts,
+        authorities=lambda: tls.authorities if tls else (),
+    )
+    admission = Everybody() if settings.xds_without_authentication else known
     server = AdsServer(control, admission, home=settings.account, most=settings.envoys_per_node)
     try:
-        yield await server.start(*settings.xds)
+        mutual = settings.xds_mutual is None and bool(tls and tls.authorities)
+        ports.append(await server.start(*settings.xds, credentials(tls, clients=mutual) if tls else None))
+        if settings.xds_mutual is not None and tls is not None:
+            ports.append(await server.start(*settings.xds_mutual, credentials(tls, clients=True)))
+        for node, path in settings.xds_sockets:
+            await server.listen_for(_arn(node, settings), path)
+        async with _followed(tls) as renewing:
+            yield ports, (*server.parts, *renewing)
     finally:
         await server.stop(_GRACE)
 
 
+def _arn(node: str, settings: Settings) -> str:
+    if node.startswith("arn:"):
+        return node
+    return parse_key(node).arn(region=settings.region, account=settings.account, home=settings.account)
+
+
+@contextlib.asynccontextmanager
+async def _followed(tls: Watched | None) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
+    """Follow the files of a certificate until the block ends; the tasks that do."""
+    tasks = (asyncio.create_task(tls.follow(), name=f"following {tls.files.certificate}"),) if tls else ()
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @contextlib.asynccontextmanager
 async def _api(
-    store: Store, control: Control, settings: Settings, listening: socket.socket
+    store: Store,
+    control: Control,
+    settings: Settings,
+    listener: socket.socket,
+    tls: Watched | None,
+    authority: Callable[[], Authority],
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The HTTP API on a socket that listens already, until the block ends; the task that serves it."""
 
@@ -174,6 +246,7 @@ async def _api(
         uid=lambda: str(uuid.uuid4()),
         account=settings.account,
         region=settings.region,
+        authority=authority,
         limits=settings.limits,
         metrics=metrics,
     )
@@ -192,8 +265,8 @@ async def _api(
         server_header=False,
         timeout_graceful_shutdown=int(_GRACE),
     )
-    server = _Uvicorn(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]), name="serving the API")
+    server = _Uvicorn(config, server_context(tls) if tls else None)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="serving the API")
     try:
         yield serving
     finally:
@@ -204,11 +277,31 @@ async def _api(
 
 
 class _Uvicorn(uvicorn.Server):
-    """Signals are the caller's business."""
+    """Signals are the caller's business; TLS has a context of ours and an end to its handshakes."""
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which would give a client a minute for its handshake."""
+        await super().startup(sockets=[])
+
+        def connection() -> asyncio.Protocol:
+            made: Any = self.config.http_protocol_class
+            found: asyncio.Protocol = made(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return found
+
+        for one in sockets or ():
+            limits: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": _HANDSHAKE} if self._tls else {}
+            loop = asyncio.get_running_loop()
+            self.servers.append(await loop.create_server(connection, sock=one, backlog=self.config.backlog, **limits))
 
 
 async def _follow(store: Store, control: Control) -> None:
@@ -250,42 +343,22 @@ def _alone(database: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _listening(address: Address) -> Iterator[socket.socket]:
-    host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server(address, family=family, backlog=1024)
-    except (OSError, OverflowError) as error:
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise UsageError(
-            f"Cannot listen on {_join(host, port)} for the API: {why}. Stop the other process, or choose another "
-            "address with --listen."
-        ) from error
-    with listening:
-        # Accepted sockets inherit it. asyncio leaves Nagle's algorithm on for sockets made so, and each answer, sent
-        # in two writes, would wait 40 ms for the client's delayed ack; uvloop turns it off by itself.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield listening
-
-
-def _require_loopback(settings: Settings) -> None:
-    for option, (host, port) in (("--listen", settings.listen), ("--xds", settings.xds)):
-        try:
-            inside = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            inside = False
-        if not (inside or settings.beyond_loopback):
-            raise UsageError(
-                f"{option} {_join(host, port)} can be reached from other machines, and this version has no TLS and "
-                "asks no Envoy who it is. Listen on an address of 127.0.0.0/8, or say "
-                "--insecure-listen-beyond-loopback where the network itself is trusted."
+def _refuse_exposure(settings: Settings) -> None:
+    if settings.beyond_loopback:
+        return
+    refuse_exposure(
+        "--listen",
+        settings.listen,
+        secure=settings.tls is not None,
+        authenticated=True,
+        remedy="--tls-certificate and --tls-key",
+    )
+    for option, address in (("--xds", settings.xds), ("--xds-mutual", settings.xds_mutual)):
+        if address is not None:
+            refuse_exposure(
+                option,
+                address,
+                secure=settings.xds_tls is not None,
+                authenticated=not settings.xds_without_authentication,
+                remedy="--tls-certificate and --tls-key, or --xds-tls-certificate and --xds-tls-key",
             )
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://{_join(host, port)}"

@@ -58,7 +58,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """For the log: a principal's ARN, or the ARN that a certificate or a socket stands for."""
     node: str = ""
     """The ARN of the only node that it may be; "" where the principal's policies decide."""
-    principal: Principal | None = None
+    key_id: str = ""
+    """The access key whose principal it is."""
     certificate: bytes = b""
     expires_at: int | None = None
     """When it ends, in milliseconds since the epoch; None for never."""
@@ -117,12 +118,12 @@ class Identities:
         region: str,
         now: Callable[[], int],
         signer_of: Callable[[str], Signer | None],
-        permit: Callable[[Principal, str], None],
+        permit: Callable[[Principal, Key, str], None],
         arn_of: Callable[[Key], str],
         hosts: Callable[[], tuple[str, ...]],
         authorities: Callable[[], tuple[x509.Certificate, ...]] = tuple,
     ) -> None:
-        """`permit` raises AccessDeniedError unless a principal may be the node of an ARN.
+        """`permit` raises AccessDeniedError unless a principal may be a node, whose ARN it is told too.
 
         `signer_of` is None for a key that is unknown, expired or revoked; `hosts` are the names that a signature may
         be made for; `authorities` issue client certificates.
@@ -172,9 +173,10 @@ class Identities:
             if identity.node != arn:
                 raise AccessDeniedError(f"{identity.name} may not be a proxy of {arn}: it stands for itself alone.")
             return
-        if identity.principal is None or self._signer_of(identity.principal.key_id) is None:
-            raise SignatureError(f"The credentials of {identity.name} are no longer valid.", UNRECOGNIZED)
-        self._permit(identity.principal, arn)
+        signer = self._signer_of(identity.key_id)
+        if signer is None:
+            raise SignatureError(f"The credentials of {identity.name} are worth nothing any more.", UNRECOGNIZED)
+        self._permit(signer.principal, node, arn)
 
     def _signed(self, peer: Peer) -> Identity:
         first, *others = (_request(peer, host) for host in self._hosts())
@@ -191,7 +193,7 @@ class Identities:
                     raise
             else:
                 break
-        found = Identity(name=signer.principal.arn, principal=signer.principal, expires_at=signer.expires_at)
+        found = Identity(name=signer.principal.arn, key_id=claim.key_id, expires_at=signer.expires_at)
         self._check_age(found)
         return found
 

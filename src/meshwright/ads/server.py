@@ -148,6 +148,11 @@ class AdsServer:
             placed.remove()
 
     @property
+    def parts(self) -> tuple[asyncio.Task[None], ...]:
+        """What must not end while it serves."""
+        return () if self._watching is None else (self._watching,)
+
+    @property
     def streams(self) -> int:
         """How many streams are open."""
         return len(self._sessions)

@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
+from meshwright.cli.protection import address, protection_options, settled
 from meshwright.errors import UsageError
-
-if TYPE_CHECKING:
-    from meshwright.server import Address
 
 
 @click.command("serve")
@@ -63,11 +61,7 @@ if TYPE_CHECKING:
     envvar="MESHWRIGHT_REGION",
     help="The region that requests are signed for.",
 )
-@click.option(
-    "--insecure-listen-beyond-loopback",
-    is_flag=True,
-    help="Serve other machines although there is no TLS and Envoys are not authenticated.",
-)
+@protection_options
 @click.option(
     "--format",
     "output",
@@ -84,12 +78,13 @@ def command(
     data_dir: Path,
     account: str,
     region: str,
-    insecure_listen_beyond_loopback: bool,
     output: str,
+    **protection: Any,
 ) -> int:
     """Run the control plane: the App Mesh API, releases and xDS, until SIGTERM or Ctrl-C.
 
-    The first start makes the administrator's access key and writes it to DATA_DIR/credentials.
+    The first start makes the administrator's access key and writes it to DATA_DIR/credentials. Every request is
+    signed; every Envoy proves with a signature, a client certificate or a Unix socket of its own which node it is.
     """
     # Its core prints what our own errors say already; it looks at this once, when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -97,23 +92,16 @@ def command(
     from meshwright.server import Settings
 
     settings = Settings(
-        listen=_address("--listen", listen),
-        xds=_address("--xds", xds),
+        listen=address("--listen", listen),
+        xds=address("--xds", xds),
         data_dir=data_dir,
         database=_database(database),
         account=_account(account),
         region=region,
-        beyond_loopback=insecure_listen_beyond_loopback,
+        **settled(protection),
     )
     serve(settings, as_json=output == "json")
     return 0
-
-
-def _address(option: str, text: str) -> Address:
-    host, separator, port = text.rpartition(":")
-    if not (separator and host and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 65_536):
-        raise UsageError(f"{option} {text!r} is no address; write HOST:PORT, such as 127.0.0.1:9080")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _account(text: str) -> str:

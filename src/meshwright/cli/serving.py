@@ -49,6 +49,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
 def _announce(running: Running, *, as_json: bool) -> None:
     if as_json:
         line = {"api": running.api, "xds": running.xds, "credentials": str(running.credentials)}
+        line |= {"xds_mutual": running.xds_mutual} if running.xds_mutual else {}
         click.echo(json.dumps(line | {"revision": running.revision}))
         sys.stdout.flush()
     if running.created:
@@ -56,6 +57,8 @@ def _announce(running: Running, *, as_json: bool) -> None:
         click.echo(f"  export AWS_SHARED_CREDENTIALS_FILE={running.credentials}", err=True)
     click.echo(f"API  {running.api}", err=True)
     click.echo(f"xDS  {running.xds}", err=True)
+    if running.xds_mutual:
+        click.echo(f"xDS  {running.xds_mutual}, with client certificates", err=True)
     click.echo(f"Ready at revision {running.revision}.", err=True)
 
 
