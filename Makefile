@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check prove goldens bench docs lock messages clean
+.PHONY: help demo test check prove oracle goldens bench docs lock messages clean
 
 help:  ## print the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,13 @@ check: $(VENV)/dev.stamp  ## format, lint, types, layers, tests: what CI runs
 
 prove: $(VENV)/dev.stamp  ## long properties, mutations, crash and soak tests in full
 	@MESHWRIGHT_PROVE=1 $(BIN)/python -m pytest -q -n $(WORKERS) --timeout 3600
+
+# An independent evaluator that the tests compare our policy decisions with; without it they skip and say so.
+oracle: tests/oracle/node_modules/.package-lock.json  ## the policy evaluator that tests ask (needs npm; AGPL, for tests only)
+
+tests/oracle/node_modules/.package-lock.json: tests/oracle/package-lock.json
+	@cd tests/oracle && timeout 180 npm ci --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 goldens: $(VENV)/dev.stamp  ## rewrite the expected files under tests/cases
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --update-goldens tests

@@ -45,12 +45,16 @@ class Test(msgspec.Struct, frozen=True):
     """Compiled, those without variables."""
     open: tuple[Template, ...]
     """Those with variables."""
+    presence: bool = False
+    """Whether it asks for the key's presence alone: `Null`."""
 
     def outcome(self, context: Mapping[str, Values]) -> bool | None:
         """Whether the test holds on `context`, whose keys are in lower case; None where it is undecided."""
         found = context.get(self.key, ())
-        if self.operator.name == "Null":
+        if self.presence:
             return (found == ()) in self.fixed
+        if isinstance(found, str) and not self.qualifier and not self.open:
+            return self._of_one(found, self.fixed)
         values = (found,) if isinstance(found, str) else found
         if self.qualifier:
             values = tuple(value for value in values if value)  # IAM: an empty text is an empty set
@@ -75,14 +79,14 @@ class Test(msgspec.Struct, frozen=True):
         return self.operator.negated and self.qualifier != "ForAnyValue"
 
     def _of_one(self, value: str, compiled: Sequence[Any]) -> bool | None:
-        read = self.operator.read(value)
+        operator = self.operator
+        read = operator.read(value)
         if read is None:
             return None
-        agrees = self.operator.agrees
         for one in compiled:
-            if agrees(one, read):
-                return not self.operator.negated
-        return self.operator.negated
+            if operator.agrees(one, read):
+                return not operator.negated
+        return operator.negated
 
     def _filled(self, context: Mapping[str, Values]) -> tuple[tuple[Any, ...], bool]:
         """The compiled values, and whether a variable among them could not be filled."""
@@ -139,8 +143,20 @@ def condition(
                 compiled = _Compiled(operator, (*where, str(key)), faults, variables=variables)
                 texts = compiled.texts(values)
                 fixed, open_ = compiled.values(texts)
+                null = operator.name == "Null"
                 found.append(
-                    Test(str(name), str(key), str(key).lower(), operator, qualifier, if_exists, texts, fixed, open_)
+                    Test(
+                        str(name),
+                        str(key),
+                        str(key).lower(),
+                        operator,
+                        qualifier,
+                        if_exists,
+                        texts,
+                        fixed,
+                        open_,
+                        null,
+                    )
                 )
     return tuple(found)
 

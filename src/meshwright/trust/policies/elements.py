@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elem
 
 from __future__ import annotations
 
+import enum
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,13 +19,18 @@ from meshwright.trust.policies.patterns import SEGMENTS, Glob, Piece, Wild, glob
 from meshwright.trust.policies.variables import Template, Values, Variable, filled, is_static, template, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 MAX_PATTERNS = 200
 """Entries of one Action or Resource element."""
 
 _ACTION = re.compile(r"(?P<service>[A-Za-z0-9-]+|\*):(?P<name>[A-Za-z0-9*?]+)", re.ASCII)
 _LITERAL_PARTS = 5
+_LOWER = {
+    service: tuple(name.lower() for name in (*ACTIONS, *ELSEWHERE) if name.startswith(f"{service}:"))
+    for service in SERVICES
+}
+_WITH_MESHES = frozenset({"appmesh", "meshwright"})
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -42,32 +48,48 @@ class Actions(msgspec.Struct, frozen=True):
         found = action in self.exact or any(one.matches(action) for one in self.globs)
         return found != self.negated
 
+    def among(self, actions: Collection[str]) -> Collection[str]:
+        """Those of `actions`, which are in lower case, that the statement is about."""
+        if not self.globs and not self.negated:
+            return [action for action in self.exact if action in actions]
+        return [action for action in actions if self.match(action)]
+
+
+class Unfilled(enum.Enum):
+    """Why a pattern with variables cannot be told to match."""
+
+    MISSING = enum.auto()
+    """A variable has no value, or several."""
+    EMPTY = enum.auto()
+    """A variable's value is empty."""
+
 
 class Open(msgspec.Struct, frozen=True):
     """A pattern of ARNs with variables, which stand after the fifth colon alone."""
 
-    front: ArnPattern
-    """The first five parts, for any resource."""
-    split: tuple[tuple[Piece, ...], ...]
+    widest: ArnPattern
+    """With a star for each variable: what this does not match is not meant, whatever the variables say."""
+    front: tuple[tuple[Piece, ...], ...]
     """The first five parts."""
     last: Template
+    keys: tuple[str, ...]
+    """Of its variables."""
 
-    def match(self, arn: str, parts: Sequence[str], context: Mapping[str, Values]) -> bool | None:
-        """Whether `arn`, split as `parts`, is matched; None where a variable that is empty leaves it open."""
-        if len(parts) < SEGMENTS or not (self.front.matches(arn, parts) or ":" in parts[-1]):
+    def match(self, arn: str, parts: Sequence[str], context: Mapping[str, Values]) -> bool | Unfilled:
+        """Whether `arn`, split as `parts`, is matched, or why that cannot be told."""
+        if not self.widest.matches(arn, parts):
             return False
-        if any(isinstance(one, Variable) and context.get(one.key) == "" for one in self.last):
-            return None  # `mesh/${aws:PrincipalTag/team}*` with an empty tag would be every mesh
         last = filled(self.last, context)
         if last is None:
-            return False
+            return Unfilled.MISSING
+        for key in self.keys:
+            if context.get(key) == "":
+                return Unfilled.EMPTY
+        if len(last) == 1 and isinstance(last[0], str) and ":" not in parts[-1]:
+            return last[0] == parts[-1]
         if ":" in parts[-1]:
-            return arn_pattern((*self.split, last), runs_on=True).matches(arn, parts)
+            return arn_pattern((*self.front, last), runs_on=True).matches(arn, parts)
         return glob(last).matches(parts[-1])
-
-    def is_unresolved(self, context: Mapping[str, Values]) -> bool:
-        """Whether a variable has no value."""
-        return filled(self.last, context) is None
 
 
 class Resources(msgspec.Struct, frozen=True):
@@ -92,10 +114,11 @@ class Resources(msgspec.Struct, frozen=True):
         found = {one.match(arn, parts, context) for one in self.open}
         if True in found:
             return not self.negated
-        if None in found:
+        # `mesh/${aws:PrincipalTag/team}*` with an empty tag would be every mesh: it neither allows nor lifts a deny.
+        if Unfilled.EMPTY in found:
             return None
-        # IAM: a variable without a value makes the statement invalid; it is about nothing, and about nothing else.
-        return self.negated and not any(one.is_unresolved(context) for one in self.open)
+        # IAM: a variable without a value makes the statement invalid, and `NotResource` is no match either.
+        return False if Unfilled.MISSING in found else self.negated
 
 
 def actions(members: Mapping[Any, Any], path: Path, faults: list[Fault]) -> Actions:
@@ -134,7 +157,9 @@ def resources(members: Mapping[Any, Any], path: Path, faults: list[Fault], *, va
             fixed.append(arn_pattern(_plain(split), runs_on=True))
         else:
             front = _plain(split[:_LITERAL_PARTS])
-            open_.append(Open(arn_pattern([*front, (Wild.RUN,)], runs_on=False), tuple(front), split[-1]))
+            starred = joined(Wild.RUN if isinstance(part, Variable) else part for part in split[-1])
+            used = tuple(part.key for part in split[-1] if isinstance(part, Variable))
+            open_.append(Open(arn_pattern((*front, starred), runs_on=True), tuple(front), split[-1], used))
     return Resources(name == "NotResource", everything, tuple(fixed), tuple(open_))
 
 
@@ -177,10 +202,10 @@ def _fault_of_action(text: str) -> str:
     if service not in SERVICES:
         meant = near(service, SERVICES, 0.8)
         return f"{quoted(text)}: {service!r} is no service known here.{meant}" if meant else ""
-    mine = [action for action in (*ACTIONS, *ELSEWHERE) if action.startswith(f"{service}:")]
     pattern = glob(pieces(text.lower()))
-    if any(pattern.matches(action.lower()) for action in mine):
+    if any(map(pattern.matches, _LOWER[service])):
         return ""
+    mine = [action for action in (*ACTIONS, *ELSEWHERE) if action.startswith(f"{service}:")]
     return f"{quoted(text)} is no action of {service}.{near(text, mine, 0.75)}"
 
 

@@ -7,15 +7,20 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_eval
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from meshwright.trust.policies.conditions import lowered
+from meshwright.trust.policies.patterns import SEGMENTS
 from meshwright.trust.policies.variables import Values
 
 if TYPE_CHECKING:
     from meshwright.trust.policies.statements import Policy, Statement
+
+
+_NOTHING: Mapping[str, Values] = MappingProxyType({})
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -67,48 +72,65 @@ def evaluate(identity: Sequence[Policy], ask: Ask, *, boundaries: Sequence[Seque
         ask: the question.
         boundaries: permissions boundaries and session policies; in each of them one policy must allow as well.
     """
-    action = ask.action.lower()
-    arn, parts, context = ask.resource, ask.resource.split(":", 5), lowered(ask.context)
+    asked = _Asked(ask)
     groups = (identity, *boundaries)
     for number, policies in enumerate(groups):
         for policy in policies:
-            for one in policy.about(action).denies:
-                if one.applies(arn, parts, context):
+            for one in policy.about(asked.action).denies:
+                if asked.met_by(one):
                     return Decision(False, "explicit deny", (_matched(policy, one),), number)
     allowing: list[Matched] = []
     for number, policies in enumerate(groups):
-        found = _allowing(policies, action, arn, parts, context)
+        found = _allowing(policies, asked)
         if found is None:
-            return Decision(False, "implicit deny", _near(policies, action, arn, parts, context), number)
+            return Decision(False, "implicit deny", _near(policies, asked), number)
         allowing.append(found)
     return Decision(True, "allowed", tuple(allowing))
 
 
-def _allowing(
-    policies: Sequence[Policy], action: str, arn: str, parts: Sequence[str], context: Mapping[str, Values]
-) -> Matched | None:
+class _Asked:
+    """A question, taken apart as far as the statements need."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.action = ask.action.lower()
+        self.arn = ask.resource
+        self.parts = ask.resource.split(":", SEGMENTS - 1)
+        self._given = ask.context
+        self._context: dict[str, Values] | None = None
+
+    @property
+    def context(self) -> dict[str, Values]:
+        """The condition keys in lower case."""
+        if self._context is None:
+            self._context = lowered(self._given)
+        return self._context
+
+    def met_by(self, one: Statement) -> bool:
+        """Whether a statement about the action applies."""
+        return one.applies(self.arn, self.parts, self.context if one.asks_context else _NOTHING)
+
+
+def _allowing(policies: Sequence[Policy], asked: _Asked) -> Matched | None:
     for policy in policies:
-        for one in policy.about(action).allows:
-            if one.applies(arn, parts, context):
+        for one in policy.about(asked.action).allows:
+            if asked.met_by(one):
                 return _matched(policy, one)
     return None
 
 
-def _near(
-    policies: Sequence[Policy], action: str, arn: str, parts: Sequence[str], context: Mapping[str, Values]
-) -> tuple[Matched, ...]:
+def _near(policies: Sequence[Policy], asked: _Asked) -> tuple[Matched, ...]:
     """The statements that would have allowed, had the resource or the conditions been others."""
     return tuple(
-        _matched(policy, one, _why_not(one, arn, parts, context))
+        _matched(policy, one, _why_not(one, asked))
         for policy in policies
-        for one in policy.about(action).allows
+        for one in policy.about(asked.action).allows
     )
 
 
-def _why_not(one: Statement, arn: str, parts: Sequence[str], context: Mapping[str, Values]) -> str:
-    if one.resources.match(arn, parts, context) is not True:
+def _why_not(one: Statement, asked: _Asked) -> str:
+    if one.resources.match(asked.arn, asked.parts, asked.context) is not True:
         return f"{'NotResource' if one.resources.negated else 'Resource'} does not match"
-    return "; ".join(test.told(context) for test in one.tests if test.outcome(context) is not True)
+    return "; ".join(test.told(asked.context) for test in one.tests if test.outcome(asked.context) is not True)
 
 
 def _matched(policy: Policy, one: Statement, why: str = "") -> Matched:

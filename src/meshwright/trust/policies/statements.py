@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from meshwright.trust.policies.variables import Values
 
 
+_ACTIONS = tuple(name.lower() for name in ACTIONS)
+
+
 class Statement(msgspec.Struct, frozen=True):
     """One statement of a policy."""
 
@@ -29,6 +32,11 @@ class Statement(msgspec.Struct, frozen=True):
     actions: Actions
     resources: Resources
     tests: Condition
+
+    @property
+    def asks_context(self) -> bool:
+        """Whether condition keys matter to it."""
+        return bool(self.tests or self.resources.open)
 
     def applies(self, arn: str, parts: Sequence[str], context: Mapping[str, Values]) -> bool:
         """Whether it says something about a resource, its action being matched; what is undecided does not allow.
@@ -75,13 +83,17 @@ class Policy(msgspec.Struct, frozen=True):
 
 def index_of(statements: Iterable[Statement]) -> dict[str, About]:
     """The statements about each known action; actions with the same ones share them."""
-    several = tuple(statements)
+    mine: dict[str, tuple[list[Statement], list[Statement]]] = {name: ([], []) for name in _ACTIONS}
+    for one in statements:
+        for name in one.actions.among(mine):
+            mine[name][one.allow].append(one)
     shared: dict[tuple[int, ...], About] = {}
     found: dict[str, About] = {}
-    for name in ACTIONS:
-        about = _about(several, name.lower())
-        positions = tuple(one.index for one in (*about.denies, *about.allows))
-        found[name.lower()] = shared.setdefault(positions, about)
+    for name, (denies, allows) in mine.items():
+        positions = tuple(one.index for one in (*denies, *allows))
+        if positions not in shared:
+            shared[positions] = About(tuple(denies), tuple(allows))
+        found[name] = shared[positions]
     return found
 
 

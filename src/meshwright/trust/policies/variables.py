@@ -61,15 +61,15 @@ def is_static(one: Template) -> bool:
 def filled(one: Sequence[Piece | Variable], context: Mapping[str, Values]) -> tuple[Piece, ...] | None:
     """`one` with its places filled from `context` (lower-case keys), None where one has no value, or several."""
     found: list[Piece] = []
+    texts: list[str] = []
     for part in one:
-        if not isinstance(part, Variable):
-            found.append(part)
-            continue
-        value = context.get(part.key, part.default)
-        if not isinstance(value, str):
+        value = context.get(part.key, part.default) if isinstance(part, Variable) else part
+        if isinstance(value, str):
+            texts.append(value)
+        elif not isinstance(value, Wild):
             return None
         found.append(value)
-    return joined(found)
+    return ("".join(texts),) if len(texts) == len(found) else joined(found)
 
 
 def text_of(one: Sequence[Piece | Variable]) -> str:
