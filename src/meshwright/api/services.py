@@ -46,7 +46,7 @@ class Services:
     region: str = "us-east-1"
     partition: str = "aws"
     quotas: Quotas | None = UNLIMITED
-    """None for App Mesh's documented defaults. No limit otherwise, as long as no operator could raise one."""
+    """None for what the newest `trust.yaml` says, which is App Mesh's documented defaults where it is silent."""
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
     limits: Limits = dataclasses.field(default_factory=Limits)
     sharing: Callable[[], Sharing] = frozenset
@@ -59,6 +59,10 @@ class Services:
     def user(self, name: str) -> Principal:
         """Who the user of an access key is; `key_id` is not filled in."""
         return self.authority().user(name)
+
+    def most(self) -> Quotas:
+        """The quotas that hold now."""
+        return self.quotas or self.authority().quotas
 
     def resource(self, path: str) -> str:
         """The ARN of a mesh or a stack as our own endpoints know it, from `mesh/NAME…`; `*` stays so.

@@ -12,6 +12,7 @@ import msgspec
 
 from meshwright.errors import AccessDeniedError
 from meshwright.model.identity import Key
+from meshwright.operations import Quotas
 from meshwright.trust import deeds
 from meshwright.trust.contexts import context_of, told
 from meshwright.trust.deeds import Deed
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from meshwright.model.state import State
-    from meshwright.operations import Request, Stamp
+    from meshwright.operations import Request, Sharing, Stamp
     from meshwright.trust.settling import Settled
 
 MOST_TOLD = 50
@@ -80,6 +81,12 @@ class Authority:
                 *((f"role/{name}", one) for name, one in settled.roles.items()),
             )
         }
+        self.quotas = Quotas(**settled.quotas)
+        """The documented defaults, but for what the file says."""
+        self.sharing: Sharing = frozenset(
+            (one.owner or settled.account, one.mesh, account) for one in settled.shares for account in one.accounts
+        )
+        """Which meshes are shared: owner, mesh, and the account that it is shared with."""
         self._sessions: dict[tuple[str, ...], tuple[tuple[Policy, ...], ...]] = {}
 
     def user(self, name: str) -> Principal:

@@ -9,6 +9,9 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from meshwright.operations import Quotas
 from meshwright.trust.policies import PolicyError, compiled_condition
 from meshwright.trust.settings import (
     ADMINISTRATOR,
@@ -50,6 +53,11 @@ def faults_of(trust: Trust) -> Found:
         yield f"users.{ADMINISTRATOR}", "this user is built in and may do everything; give your user another name."
     for name, role in trust.roles.items():
         yield from _role(trust, f"roles.{name}", role)
+    for path, quotas in (
+        ("quotas", trust.quotas),
+        *((f"environments.{name}.quotas", one.quotas) for name, one in trust.environments.items()),
+    ):
+        yield from _quotas(path, quotas)
     for index, share in enumerate(trust.shares):
         yield from _known(f"shares[{index}].environments", share.environments or (), trust.environments)
 
@@ -58,6 +66,15 @@ def _environments(trust: Trust) -> Found:
     for name, one in trust.environments.items():
         if one.mesh is not None and re.search(r"[/*?@$]", one.mesh):
             yield f"environments.{name}.mesh", f"{one.mesh!r} is no mesh's name; write it without / * ? @ and $."
+
+
+def _quotas(path: str, quotas: dict[str, int]) -> Found:
+    known = [one.name for one in msgspec.structs.fields(Quotas)]
+    for name, value in quotas.items():
+        if name not in known:
+            yield f"{path}.{name}", f"there is no quota {name!r}; {nearest(name, known)}."
+        elif value < 1:
+            yield f"{path}.{name}", f"{value} leaves no room for anything; write at least 1."
 
 
 def _grantee(path: str, one: Grantee) -> Found:
