@@ -75,6 +75,9 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 _Objects: TypeAlias = Layered[Key, Resource]
 _Shelf: TypeAlias = tuple[Kind, str | None, str | None]
 
+_SMALL = 32
+"""Up to so many objects, a state is not worth arranging before it is asked for some of them."""
+
 
 class State:
     """All objects by key, iterated in the order of their keys.
@@ -156,17 +159,21 @@ class State:
             return self
         state = State()
         state._all = self._all.changed(changes)
-        if self._shelves is not None:
-            state._shelves = self._shelves.changed(_rearranged(self._shelves, changes))
+        # A large state has its shelves made before another one is made from it: both have them then, for one price.
+        shelves = self._arranged() if len(self._all) > _SMALL else self._shelves
+        state._shelves = None if shelves is None else shelves.changed(_rearranged(shelves, changes))
         return state
 
-    def _shelf(self, kind: Kind, mesh: str | None, parent: str | None) -> _Objects | None:
+    def _arranged(self) -> Layered[_Shelf, _Objects]:
         if self._shelves is None:
             self._shelves = Layered(_rearranged(Layered(), dict(self._all.items())))
+        return self._shelves
+
+    def _shelf(self, kind: Kind, mesh: str | None, parent: str | None) -> _Objects | None:
         if parent == "" and kind.parent is None:
             # What lies in the mesh itself.
             parent = None
-        return self._shelves.get((kind, mesh, parent))
+        return self._arranged().get((kind, mesh, parent))
 
 
 def _rearranged(shelves: Layered[_Shelf, _Objects], changes: Mapping[Key, Resource | None]) -> dict[_Shelf, _Objects]:

@@ -61,9 +61,8 @@ def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, created: 
     """
     key = resource.key
     if created:
-        there, most = _together(after, key), quotas.most(key.kind)
-        where = key.owner
-        if there > most:
+        most, where = quotas.most(key.kind), key.owner
+        if _together(after, key, most) > most:
             inside = f"{where.kind.type_name} {where.wire_name}" if where else "the account"
             plural = "Meshes" if key.kind is Kind.MESH else f"{key.kind.type_name}s"
             raise LimitExceededException(f"The limit of {most} {plural} for {inside} is exceeded")
@@ -74,9 +73,15 @@ def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, created: 
         )
 
 
-def _together(after: State, key: Key) -> int:
-    """How many objects of its kind lie where `key` does: in the account, the mesh, the router or the gateway."""
-    if key.kind is Kind.MESH:
-        owner = split_mesh(key.mesh)[1]
-        return sum(split_mesh(one.key.mesh)[1] == owner for one in after.of(Kind.MESH))
-    return len(after.of(key.kind, key.mesh, key.parent))
+def _together(after: State, key: Key, most: int) -> int:
+    """How many objects of its kind lie where `key` does: in the account, the mesh, the router or the gateway.
+
+    Exact where it is more than `most`; nothing is gone through before.
+    """
+    if key.kind is not Kind.MESH:
+        return after.count(key.kind, key.mesh, key.parent)
+    meshes = after.count(Kind.MESH)
+    if meshes <= most:
+        return meshes
+    owner = split_mesh(key.mesh)[1]
+    return sum(split_mesh(one.key.mesh)[1] == owner for one in after.of(Kind.MESH))
