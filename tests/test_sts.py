@@ -21,6 +21,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials as BotoCredentials
+from msgspec.structs import asdict
 
 from issuing import Published, private_key, public, published
 from meshwright.api.refusals import Refusals
@@ -106,6 +107,7 @@ class Plane(NamedTuple):
 
     server: Serving
     issuer: Published
+    deployer: AccessKey = DEPLOYER
 
     def sts(self, key: AccessKey | None = None, **options: Any) -> Any:
         """A stock boto3 client for STS; `key` signs what is signed."""
@@ -122,10 +124,10 @@ class Plane(NamedTuple):
         found: dict[str, Any] = self.sts().assume_role_with_web_identity(**{**asked, **members})
         return found
 
-    def by_key(self, role: str, key: AccessKey = DEPLOYER, **members: Any) -> dict[str, Any]:
-        """The answer to AssumeRole."""
+    def by_key(self, role: str, key: AccessKey | None = None, **members: Any) -> dict[str, Any]:
+        """The answer to AssumeRole; `key` is the deployer's unless given."""
         asked = {"RoleArn": arn(role), "RoleSessionName": "me", **members}
-        found: dict[str, Any] = self.sts(key).assume_role(**asked)
+        found: dict[str, Any] = self.sts(key or self.deployer).assume_role(**asked)
         return found
 
     def as_session(self, answer: dict[str, Any], service: str = "sts") -> Any:
@@ -603,6 +605,35 @@ def test_a_revoked_session_ends_at_once(plane: Plane) -> None:
     store.revoke("role:cart-deployer", now(), "administrator")
     assert refused(plane.as_session(second).get_caller_identity)[:2] == ("ExpiredToken", 403)
     assert plane.as_session(plane.by_token()).get_caller_identity()
+
+
+def test_what_was_obtained_with_a_revoked_credential_ends_with_it(plane: Plane) -> None:
+    """Along a chain of roles, whichever link is revoked; what came of another is not touched."""
+    for subject in ("key:AKIADEPLOYER0000", "session:", "role:operator"):
+        admin, first = plane.by_key("operator", key=ADMIN), plane.by_key("operator")
+        second = plane.as_session(first).assume_role(RoleArn=arn("second"), RoleSessionName="on")
+        assert plane.as_session(second).get_caller_identity()
+        revoked = subject + (first["Credentials"]["AccessKeyId"] if subject == "session:" else "")
+        plane.server.store.revoke(revoked, now(), "administrator")
+        for ended in (first, second):
+            assert refused(plane.as_session(ended).get_caller_identity)[:2] == ("ExpiredToken", 403)
+        if subject != "role:operator":
+            assert plane.as_session(admin).get_caller_identity()
+        if subject.startswith("key:"):
+            assert refused(plane.sts(DEPLOYER).get_caller_identity)[0] == "InvalidClientTokenId"
+            plane.server.store.add_key(again := AccessKey(**{**asdict(DEPLOYER), "id": "AKIADEPLOYER0001"}))
+            plane = plane._replace(deployer=again)
+
+
+def test_a_chain_of_roles_comes_to_an_end(shared: Plane) -> None:
+    """A session cannot prolong itself for ever."""
+    answer = shared.by_key("operator")
+    for _ in range(7):
+        answer = shared.as_session(answer).assume_role(RoleArn=arn("operator"), RoleSessionName="on")
+    asked = {"RoleArn": arn("operator"), "RoleSessionName": "on"}
+    code, _, message = refused(shared.as_session(answer).assume_role, **asked)
+    assert code == "AccessDenied"
+    assert "the last of 8 roles" in message
 
 
 def test_nothing_that_is_secret_is_logged(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:

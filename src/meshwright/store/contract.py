@@ -261,7 +261,7 @@ class Store(Protocol):
         ...
 
     def revoked(self, found: AccessKey | Session) -> bool:
-        """Whether a key or session was revoked, by whatever process; cheap."""
+        """Whether a key or session, or one that the session was obtained with, was revoked by any process; cheap."""
         ...
 
     def revocations(self) -> tuple[Revocation, ...]:

@@ -15,6 +15,7 @@ from meshwright.store import rows
 from meshwright.store.appending import append
 from meshwright.store.contract import AccessKey, Revocation, Session
 from meshwright.store.reading import readable
+from meshwright.trust.principals import Origin
 
 if TYPE_CHECKING:
     import sqlite3
@@ -152,8 +153,14 @@ class Identities:
         if isinstance(found, AccessKey):
             return f"key:{found.id}" in self._revoked
         principal = found.principal
-        until = self._revoked.get(f"role:{principal.name}", -1) if principal.kind == "role" else -1
-        return found.created_at <= until or f"session:{found.key_id}" in self._revoked
+        own = Origin(found.key_id, principal.name if principal.kind == "role" else "", found.created_at)
+        return any(map(self._ended, (own, *principal.origins)))
+
+    def _ended(self, one: Origin) -> bool:
+        """Whether a credential that a session is, or was obtained with, is revoked."""
+        if f"session:{one.key_id}" in self._revoked or f"key:{one.key_id}" in self._revoked:
+            return True
+        return bool(one.role) and one.issued_at <= self._revoked.get(f"role:{one.role}", -1)
 
     def revocations(self) -> tuple[Revocation, ...]:
         """As `Store.revocations`."""

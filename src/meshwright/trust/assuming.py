@@ -20,7 +20,7 @@ import msgspec
 from meshwright.errors import RefusedError
 from meshwright.trust.contexts import flattened, identity_of, provider_of, times_of
 from meshwright.trust.policies import Ask, PolicyError, evaluate, matches, parse
-from meshwright.trust.principals import Principal
+from meshwright.trust.principals import Origin, Principal
 from meshwright.trust.settings import LONGEST_SESSION, SHORTEST_SESSION, Role
 from meshwright.trust.strict_json import AmbiguousJsonError, read_object
 from meshwright.trust.tokens import REJECTED_CLAIM, TokenError
@@ -40,6 +40,8 @@ DENIED = "AccessDenied"
 MAX_TAGS = 50
 MAX_POLICY = 2048
 """Characters of a session policy."""
+MAX_CHAIN = 8
+"""Sessions that may be obtained with one another; then somebody must prove again who they are."""
 MAX_PACKED = 4096
 """Characters of the session policy and all session tags together."""
 
@@ -144,12 +146,17 @@ def by_principal(
             if not judged.allowed:
                 told = f"User: {caller.arn} is not authorized to perform: {tagging} on resource: {asked.role_arn}"
                 raise AssumeError(told, DENIED)
+    if len(caller.origins) >= MAX_CHAIN:
+        raise AssumeError(f"{start} because it is the last of {MAX_CHAIN} roles taken one after the other", DENIED)
     kept = {key: caller.tags[key] for key in caller.transitive_tags if key in caller.tags}
     again = {key.lower() for key in kept} & {key.lower() for key in asked.tags}
     if again:
         raise AssumeError(f"The tag {min(again)!r} is transitive and cannot be set again.", VALIDATION)
     transitive = (*caller.transitive_tags, *asked.transitive)
-    return _granted(authority, asked, name, role, {**kept, **asked.tags}, transitive=transitive)
+    granted = _granted(authority, asked, name, role, {**kept, **asked.tags}, transitive=transitive)
+    own = Origin(caller.key_id, caller.name if caller.kind == "role" else "", caller.issued_at)
+    principal = msgspec.structs.replace(granted.principal, origins=(*caller.origins, own))
+    return msgspec.structs.replace(granted, principal=principal)
 
 
 def claims_context(claims: Mapping[str, Any], provider: str) -> dict[str, Value]:

@@ -11,6 +11,16 @@ from typing import Any, Literal
 import msgspec
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """A credential that a session was obtained with: what revokes it revokes the session."""
+
+    key_id: str
+    role: str = ""
+    """Its role, for a session; "" for a user's key."""
+    issued_at: int = 0
+    """Milliseconds since the epoch, UTC; 0 for a user's key."""
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A user with a long-lived access key, or a session of a role."""
 
@@ -34,6 +44,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The verified claims of its token."""
     policies: tuple[str, ...] = ()
     """Session policies, IAM policy documents in JSON: a session may do only what each of them allows as well."""
+    origins: tuple[Origin, ...] = ()
+    """The credentials that led to this session, one after the other; none for a user or a token's session."""
     issued_at: int = 0
     """Milliseconds since the epoch, UTC."""
     expires_at: int | None = None
