@@ -9,6 +9,7 @@ import configparser
 import http.client
 import ipaddress
 import re
+import ssl
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,11 +142,15 @@ class Client:
         region: str = "us-east-1",
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
+        ca_bundle: str = "",
     ) -> None:
-        """`clock` answers with seconds since the epoch.
+        """`clock` answers with seconds since the epoch; `ca_bundle` is a file of certificates to trust, no others.
+
+        Without it those of the machine are trusted, or of the file that `SSL_CERT_FILE` names.
 
         Raises:
             UsageError: `endpoint` is not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+            UnreadableError: `ca_bundle` holds no certificates.
         """
         self.endpoint = endpoint.rstrip("/")
         self._secure, self._host, self._port = _address(self.endpoint)
@@ -153,6 +158,7 @@ class Client:
         self._region = region
         self._timeout = timeout
         self._clock = clock
+        self._trusted = _trusted(ca_bundle) if self._secure else None
 
     def read(self, mesh: str) -> Observed:
         """The mesh as it runs now; without objects when it does not exist."""
@@ -251,8 +257,11 @@ class Client:
 
     def _sent(self, method: str, target: str, payload: bytes, timeout: float) -> tuple[int, str, bytes]:
         """Status, error code ("" for none) and body of the answer."""
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=timeout)
+        connection = (
+            http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._trusted)
+            if self._trusted is not None
+            else http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        )
         try:
             connection.request(method, target, payload or None, self._headers(method, target, payload))
             answer = connection.getresponse()
@@ -260,6 +269,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else _reason(error)
             hint = " Is `meshwright serve` running?" if is_loopback(self.endpoint) else ""
+            if isinstance(error, ssl.SSLCertVerificationError):
+                hint = " Trust the certificate's issuer with --ca-bundle FILE or AWS_CA_BUNDLE."
             raise UnreachableError(f"Cannot reach the control plane at {self.endpoint}: {reason}.{hint}") from error
         finally:
             connection.close()
@@ -322,6 +333,16 @@ def _address(endpoint: str) -> tuple[bool, str, int]:
     if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or beside:
         raise UsageError(f"The endpoint {endpoint!r} is not of the form http://HOST:PORT or https://HOST:PORT.")
     return parts.scheme == "https", host, port or (443 if parts.scheme == "https" else 80)
+
+
+def _trusted(ca_bundle: str) -> ssl.SSLContext:
+    """What a server's certificate is judged by; TLS 1.2 or newer."""
+    try:
+        return ssl.create_default_context(cafile=ca_bundle or None)
+    except ssl.SSLError as error:
+        raise UnreadableError(f"The CA bundle {ca_bundle} holds no certificates in PEM.") from error
+    except OSError as error:
+        raise UnreadableError(f"The CA bundle {ca_bundle} cannot be read: {error.strerror}.") from error
 
 
 def _reason(error: Exception) -> str:

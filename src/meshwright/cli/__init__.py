@@ -76,6 +76,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--environment", envvar="MESHWRIGHT_ENVIRONMENT", help="Environment of meshwright.yaml to use.")
 @click.option("--endpoint", envvar="MESHWRIGHT_ENDPOINT", help="Control plane, such as http://127.0.0.1:9080.")
+@click.option("--ca-bundle", envvar="AWS_CA_BUNDLE", help="Certificates to trust the control plane by, in PEM.")
 @click.option(
     "--config",
     envvar="MESHWRIGHT_CONFIG",

@@ -34,6 +34,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     mesh: str | None
     stack: str | None
     quiet: bool = False
+    ca_bundle: str = ""
+    """The file of certificates to trust; "" for the machine's."""
 
     def client(self, environ: Mapping[str, str] = os.environ) -> Client:
         """A client with the credentials that `environ` and this machine offer.
@@ -42,7 +44,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: there are none, or the endpoint is no address.
         """
         folder = Path(environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
-        return Client(self.endpoint, find_credentials(environ, self.endpoint, folder), region=self.region)
+        found = find_credentials(environ, self.endpoint, folder)
+        return Client(self.endpoint, found, region=self.region, ca_bundle=self.ca_bundle)
 
     def place(self) -> tuple[str, str]:
         """Mesh and stack.
@@ -103,6 +106,7 @@ def resolve(
         mesh=mesh or chosen.mesh,
         stack=stack or chosen.stack,
         quiet=bool(options.get("quiet")),
+        ca_bundle=options.get("ca_bundle") or "",
     )
 
 
