@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from meshwright.api.sessions import RevokeRequest
 from meshwright.release import ApplyRequest, RollbackRequest
 
 if TYPE_CHECKING:
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
 _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("post_release", ApplyRequest),
     ("post_rollback", RollbackRequest),
+    ("post_revocation", RevokeRequest),
 )
 _QUERIES = (
     ("get_releases", "limit", "At most so many releases, 1 to 1000."),
     ("get_release_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
     ("get_revision_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
+    ("get_sessions", "limit", "Look at so many sessions, 1 to 1000."),
+    ("get_sessions", "after", "Those whose key ids come after this one."),
+    ("get_sessions", "role", "Only those of this role."),
+    ("get_sessions", "all", "true: those that ended as well."),
 )
-_CREATES = frozenset(name for name, _ in _BODIES)
+_NUMBERS = frozenset({"limit", "wait"})
+_CREATES = frozenset({"post_release", "post_rollback"})
 
 
 class Described(NamedTuple):
@@ -79,13 +86,17 @@ def _as_written(schema: Any) -> Any:
     return {"object" if name == "key" else name: _as_written(one) for name, one in schema.items()}
 
 
+def _schema(name: str) -> dict[str, str]:
+    return {"type": "number" if name in _NUMBERS else "string"}
+
+
 def _operation(one: Described, body: dict[str, Any] | None) -> dict[str, Any]:
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", one.path)
     ]
     parameters += [
-        {"name": name, "in": "query", "description": text, "schema": {"type": "number"}}
+        {"name": name, "in": "query", "description": text, "schema": _schema(name)}
         for endpoint, name, text in _QUERIES
         if endpoint == one.name
     ]

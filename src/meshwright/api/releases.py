@@ -13,7 +13,7 @@ import msgspec
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, openapi
+from meshwright.api import applying, openapi, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.propagating import noted
@@ -228,6 +228,8 @@ ENDPOINTS = (
     ),
     Row("GET", f"{_IN_STACK}/drift", get_drift, "meshwright:GetDrift"),
     Row("POST", f"{_IN_STACK}/rollbacks", post_rollback, "meshwright:RollBack"),
+    Row("GET", "/sessions", sessions.get_sessions, "meshwright:ListSessions"),
+    Row("POST", "/revocations", sessions.post_revocation, "meshwright:RevokeSession"),
 )
 """Every endpoint of ours."""
 
