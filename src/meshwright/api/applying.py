@@ -8,23 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from meshwright import constraints, operations, release, rules
+from meshwright.api.answers import answer
+from meshwright.api.repeating import Asked, again, earlier, kept
 from meshwright.diagnostics import Severity
 from meshwright.errors import RefusedError, StalePlanError
 from meshwright.graph import Relation, resolve
 from meshwright.model.state import State
-from meshwright.operations import DEFAULT_QUOTAS
 from meshwright.plan import decoded, diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
-from meshwright.store.contract import Draft
+from meshwright.store.contract import Answered, Draft
 from meshwright.trust.principals import Principal
+from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from starlette.responses import Response
 
     from meshwright.api.services import Services
     from meshwright.plan import Plan
@@ -37,6 +41,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     release: Release | None
     """None for an empty stack that never had a release."""
+    answered: Answered | None = None
+    """What the same request was answered before; nothing was done then."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -44,6 +50,8 @@ class Caller(msgspec.Struct, frozen=True):
 
     principal: Principal
     facts: Mapping[str, str] = MappingProxyType({})
+    asked: Asked | None = None
+    """The request as one that may be repeated, when it names a key."""
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +70,7 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
     """Release what `planned` answers for the newest state.
 
     Nothing to change and nothing new in the content makes no new release: a repeated request is answered with the
-    release that it made the first time.
+    release that it made the first time, and one with an Idempotency-Key with the very answer that it got.
 
     Raises:
         AccessDeniedError: naming every object that the principal may not change so.
@@ -72,6 +80,10 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
     outcome: list[Outcome] = []
 
     def decide(head: Head) -> Draft | None:
+        before = earlier(services.store, intent.caller.asked, services.now())
+        if before is not None:
+            outcome[:] = [Outcome(changed=False, release=None, answered=before)]
+            return None
         newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
         made = _made(services, intent, planned, head.state, newest, head.revision + 1)
         if made is None:
@@ -87,11 +99,27 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
             cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
             at=new.at,
             release=new,
+            answered=kept(intent.caller.asked, outcome_answer(outcome[0]), new.at),
         )
 
     # In a thread, and first of its batch: the stack's newest release is looked for on disk.
     await services.writer.write(decide, slow=True)
     return outcome[0]
+
+
+def outcome_answer(outcome: Outcome) -> Response:
+    """`outcome` for the client: 201 for a new release, 200 where nothing changed, or what it was told before."""
+    if outcome.answered is not None:
+        return again(outcome.answered)
+    found = document(outcome.release) if outcome.release else None
+    return answer({"changed": outcome.changed, "release": found}, 201 if outcome.changed else 200)
+
+
+def document(one: Release) -> dict[str, Any]:
+    """A release for the client, without its content."""
+    found: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=()))
+    del found["content"]
+    return {"title": one.title, **found}
 
 
 def from_content(content: tuple[Item, ...], mesh: str, stack: str) -> Callable[[State], Plan]:
@@ -144,9 +172,7 @@ def _made(
     """The release and the state that it leads to; None when there is nothing to release."""
     plan = planned(state)
     _authorise(services, intent, state, _hoped(state, plan), plan)
-    after = release.perform(
-        state, plan, lambda: services.stamp(intent.caller.principal.account), services.quotas or DEFAULT_QUOTAS
-    )
+    after = release.perform(state, plan, lambda: services.stamp(intent.caller.principal.account), services.most())
     _authorise(services, intent, state, after, plan)
     _refuse_invalid(state, after, plan)
     content = release.content_of(after, intent.mesh, intent.stack)

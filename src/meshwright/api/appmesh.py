@@ -12,21 +12,25 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.requests import Request as HttpRequest
 
+from meshwright.api import repeating
 from meshwright.api.answers import ProtocolError, answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.errors import BadRequestException
 from meshwright.operations import (
-    DEFAULT_QUOTAS,
     OPERATIONS,
     Request,
     Response,
+    Stamp,
     decode_request,
     find,
+    key_of,
     perform,
+    sees,
 )
 from meshwright.store.contract import Draft
 
 if TYPE_CHECKING:
+    from starlette.responses import Response as HttpResponse
     from starlette.types import Receive, Scope, Send
 
     from meshwright.api.services import Services
@@ -53,31 +57,43 @@ class AppMesh:
         operation, path = _routed(scope["method"], scope["raw_path"])
         scope["state"]["operation"] = operation.name
         body = await HttpRequest(scope, receive).body()
-        request = decode_request(operation, path, _query(scope["query_string"]), _json(body))
+        members = _json(body)
+        request = decode_request(operation, path, _query(scope["query_string"]), members)
         principal, facts = scope["state"]["principal"], connection_facts(scope)
         if operation.writes:
-            response = await self._written(request, principal, facts)
+            response = await self._written(
+                request, _asked(request, members, self._stamp(principal)), principal, facts
+            )
         else:
-            response = self._read(request, principal, facts)
-        await answer(response.body)(scope, receive, send)
+            response = answer(self._read(request, principal, facts).body)
+        await response(scope, receive, send)
+
+    def _stamp(self, principal: Principal) -> Stamp:
+        return self._services.stamp(principal.account)
 
     def _read(self, request: Request, principal: Principal, facts: dict[str, str]) -> Response:
         services = self._services
-        state, stamp = services.store.head().state, services.stamp(principal.account)
+        state, stamp = services.store.head().state, self._stamp(principal)
         services.authority().permit(principal, request, state, stamp, context=facts)
         return perform(state, request, stamp)[1]
 
-    async def _written(self, request: Request, principal: Principal, facts: dict[str, str]) -> Response:
-        """Perform on the newest revision, and commit what came of it."""
+    async def _written(
+        self, request: Request, asked: repeating.Asked | None, principal: Principal, facts: dict[str, str]
+    ) -> HttpResponse:
+        """Perform on the newest revision, and commit what came of it with the answer; a repetition gets the first."""
         services = self._services
-        responses: list[Response] = []
+        answers: list[HttpResponse] = []
 
         def decide(head: Head) -> Draft | None:
-            stamp = services.stamp(principal.account)
+            stamp = self._stamp(principal)
             permit = services.authority().permit(principal, request, head.state, stamp, context=facts)
+            before = repeating.earlier(services.store, asked, stamp.at)
+            if before is not None and sees(key_of(request, stamp), stamp):
+                answers[:] = [repeating.again(before)]
+                return None
             claimed = msgspec.structs.replace(request, stack=permit.stack or None)
-            after, response = perform(head.state, claimed, stamp, services.quotas or DEFAULT_QUOTAS)
-            responses[:] = [response]
+            after, response = perform(head.state, claimed, stamp, services.most())
+            answers[:] = [answer(response.body)]
             if response.key is None:
                 return None
             put = after.get(response.key)
@@ -87,10 +103,19 @@ class AppMesh:
                 principal=principal.arn,
                 cause=request.operation.name,
                 at=stamp.at,
+                answered=repeating.kept(asked, answers[0], stamp.at),
             )
 
         await services.writer.write(decide)
-        return responses[0]
+        return answers[0]
+
+
+def _asked(request: Request, members: object, stamp: Stamp) -> repeating.Asked | None:
+    """The request as one that may be repeated, when it has a token."""
+    if request.client_token is None:
+        return None
+    name, key = request.operation.name, key_of(request, stamp)
+    return repeating.of_client_token(request.client_token, stamp.account, name, key, members)
 
 
 def _routed(method: str, raw_path: bytes) -> tuple[Operation, dict[str, str]]:

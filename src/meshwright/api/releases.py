@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, openapi, sessions
+from meshwright.api import applying, openapi, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.propagating import noted
@@ -26,6 +26,7 @@ from meshwright.errors import (
     RevisionConflictError,
     StalePlanError,
 )
+from meshwright.model.identity import qualified, split_mesh
 from meshwright.release import ApplyRequest, Author, InvalidReleaseError, Release, RollbackRequest, Status
 from meshwright.views.wire import from_wire, to_wire
 
@@ -56,7 +57,7 @@ async def get_status(services: Services, request: Request) -> Response:
     stacks = []
     for mesh, stack in services.store.stacks():
         newest = await _observed(services, mesh, stack)
-        stacks.append({"mesh": mesh, "stack": stack, "release": _document(newest) if newest else None})
+        stacks.append({"mesh": mesh, "stack": stack, "release": applying.document(newest) if newest else None})
     return answer(
         {
             "version": version("meshwright"),
@@ -105,11 +106,11 @@ async def post_release(services: Services, request: Request) -> Response:
     intent = applying.Intent(
         mesh=mesh,
         stack=stack,
-        caller=_caller(request),
+        caller=_caller(request, asked),
         build=asked.build,
         tool_version=asked.tool_version,
     )
-    return _outcome(await applying.commit(services, intent, planned))
+    return applying.outcome_answer(await applying.commit(services, intent, planned))
 
 
 async def get_releases(services: Services, request: Request) -> Response:
@@ -118,13 +119,13 @@ async def get_releases(services: Services, request: Request) -> Response:
     await _observed(services, mesh, stack)
     limit = _number(request, "limit", 100, 1, 1000)
     found = services.store.releases(mesh, stack, int(limit))
-    return answer({"mesh": mesh, "stack": stack, "releases": [_document(one) for one in found]})
+    return answer({"mesh": mesh, "stack": stack, "releases": [applying.document(one) for one in found]})
 
 
 async def get_release(services: Services, request: Request) -> Response:
     """One release with its content."""
     one = _release(services, request)
-    return answer({**_document(one), "content": to_wire(one.content)})
+    return answer({**applying.document(one), "content": to_wire(one.content)})
 
 
 async def get_release_propagation(services: Services, request: Request) -> Response:
@@ -171,7 +172,7 @@ async def post_rollback(services: Services, request: Request) -> Response:
     mesh, stack = _stack(request)
     asked = await _body(request, RollbackRequest)
     await _observed(services, mesh, stack)
-    return _outcome(await roll_back(services, mesh, stack, asked, _caller(request)))
+    return applying.outcome_answer(await roll_back(services, mesh, stack, asked, _caller(request, asked)))
 
 
 async def get_openapi(services: Services, request: Request) -> Response:
@@ -244,7 +245,11 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
 
     async def serve(request: Request) -> Response:
         request.scope["state"]["operation"] = row.name
-        caller = _caller(request)
+        caller = applying.Caller(request.state.principal, connection_facts(request.scope))
+        if "mesh" in request.path_params:
+            # One mesh has one name, for policies above all: SHOP@ACCOUNT is SHOP where the account is the server's.
+            name, owner = split_mesh(request.path_params["mesh"])
+            request.path_params["mesh"] = qualified(name, owner, services.account)
         resource = services.resource(row.resource.format(**request.path_params))
         services.authority().permit_action(caller.principal, row.action, resource, caller.facts, at=services.now())
         try:
@@ -263,26 +268,18 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
     return serve
 
 
-def _caller(request: Request) -> applying.Caller:
-    return applying.Caller(request.state.principal, connection_facts(request.scope))
+def _caller(request: Request, asked: object = None) -> applying.Caller:
+    """Who asks; `asked` is what for, where it may be repeated with an Idempotency-Key."""
+    place = "/".join((request.scope["state"]["operation"], *request.path_params.values()))
+    return applying.Caller(
+        request.state.principal, connection_facts(request.scope), repeating.of_header(request, place, to_wire(asked))
+    )
 
 
 def _refused(code: str, error: RefusedError, status: int, **more: object) -> Response:
     response = answer({"message": str(error), **more}, status)
     response.headers["x-amzn-ErrorType"] = code
     return response
-
-
-def _outcome(outcome: applying.Outcome) -> Response:
-    document = _document(outcome.release) if outcome.release else None
-    return answer({"changed": outcome.changed, "release": document}, 201 if outcome.changed else 200)
-
-
-def _document(one: Release) -> dict[str, Any]:
-    """A release without its content."""
-    document: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=()))
-    del document["content"]
-    return {"title": one.title, **document}
 
 
 def _stack(request: Request) -> tuple[str, str]:

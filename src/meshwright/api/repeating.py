@@ -59,8 +59,8 @@ def of_client_token(token: str, account: str, operation: str, key: Key, body: ob
     )
 
 
-def of_header(request: Request, operation: str, place: str, body: object) -> Asked | None:
-    """A call of one of our endpoints with an `Idempotency-Key`; `place` is what its path means. None without one.
+def of_header(request: Request, place: str, body: object) -> Asked | None:
+    """A call of one of our endpoints with an `Idempotency-Key`; `place` is what is called. None without one.
 
     Raises:
         BadRequestException: there are several, it is malformed, or the signature does not cover it.
@@ -78,7 +78,7 @@ def of_header(request: Request, operation: str, place: str, body: object) -> Ask
     return Asked(
         scope=request.state.principal.account,
         token=f"Idempotency-Key:{key}",
-        digest=_digest(operation, place, body),
+        digest=_digest(place, body),
         conflict=(
             "The request contains an Idempotency-Key that was used for a previous request with other content. "
             "Try the request again with a new one."

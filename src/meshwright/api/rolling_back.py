@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from meshwright import release
 from meshwright.api import applying
+from meshwright.api.repeating import earlier
 from meshwright.errors import BadRequestException, NotFoundException, RefusedError
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ async def roll_back(
         NotFoundException: there is no such release.
         RefusedError: it cannot be restored today, or no release is known to be good.
     """
+    before = earlier(services.store, caller.asked, services.now())
+    if before is not None:
+        # The last good release, or the newest of a build, may be another one by now.
+        return applying.Outcome(changed=False, release=None, answered=before)
     target = _target(services, mesh, stack, request)
 
     def planned(observed: State) -> Plan:
