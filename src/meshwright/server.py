@@ -27,6 +27,7 @@ from meshwright.api.connection import Connections
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.api.propagating import Propagating
+from meshwright.api.trusted import Trusted
 from meshwright.api.writing import Writer
 from meshwright.certificates import TlsFiles, Watched, server_context
 from meshwright.control import Control
@@ -36,9 +37,6 @@ from meshwright.model.identity import parse_key
 from meshwright.snapshot.build import build as build_snapshot
 from meshwright.store import sqlite
 from meshwright.store.keys import ensure_administrator, prepare_directory
-from meshwright.trust.authorization import Authority
-from meshwright.trust.settings import EMPTY
-from meshwright.trust.settling import settle
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import Placement, Snapshot
     from meshwright.store.contract import Draft, Head, Store
+    from meshwright.trust.authorization import Authority
 
 _POLL = 1.0
 """Seconds between two looks for commits of other processes."""
@@ -71,6 +70,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """None for the file in the data directory."""
     account: str = "000000000000"
     region: str = "us-east-1"
+    trust: Path | None = None
+    """The trust file; None for nobody but the administrator."""
+    environment: str | None = None
+    """Which of its environments this is."""
     beyond_loopback: bool = False
     """Whether plain HTTP and unauthenticated xDS may be offered to other machines."""
     tls: TlsFiles | None = None
@@ -141,14 +144,15 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         key = ensure_administrator(store, settings.data_dir, _now())
         control = Control(_snapshot, _now)
         control.publish(store.head())
-        nobody = Authority(settle(EMPTY, None, account=settings.account, region=settings.region))
+        trusted = Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region)
         tls = Watched(settings.tls) if settings.tls else None
         async with (
-            _xds(store, control, settings, lambda: nobody) as (ports, watching),
-            _api(store, control, settings, listener, tls, lambda: nobody) as serving,
+            _xds(store, control, settings, trusted.authority) as (ports, watching),
+            _api(store, control, settings, listener, tls, trusted) as serving,
             _followed(tls) as renewing,
         ):
             following = asyncio.create_task(_follow(store, control), name="following the database")
+            rereading = asyncio.create_task(trusted.follow(), name="following the trust file")
             try:
                 yield Running(
                     api=url(settings.listen[0], listener.getsockname()[1], secure=tls is not None),
@@ -157,11 +161,12 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
                     credentials=settings.data_dir / "credentials",
                     created=key is not None,
                     revision=control.revision,
-                    parts=(serving, following, *watching, *renewing),
+                    parts=(serving, following, rereading, *watching, *renewing),
                 )
             finally:
                 following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                rereading.cancel()
+                await asyncio.gather(following, rereading, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -226,7 +231,7 @@ async def _api(
     settings: Settings,
     listener: socket.socket,
     tls: Watched | None,
-    authority: Callable[[], Authority],
+    trusted: Trusted,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The HTTP API on a socket that listens already, until the block ends; the task that serves it."""
 
@@ -246,12 +251,15 @@ async def _api(
         uid=lambda: str(uuid.uuid4()),
         account=settings.account,
         region=settings.region,
-        authority=authority,
+        authority=trusted.authority,
+        sharing=trusted.sharing,
+        quotas=None,
         limits=settings.limits,
         metrics=metrics,
     )
     connections = Connections(services.limits, metrics)
     metrics.watch("revision", lambda: control.revision)
+    metrics.watch("trust_file_broken", lambda: float(bool(trusted.fault)))
     metrics.watch("proxies_connected", lambda: len(control.statuses()))
     propagating = Propagating(services)
     propagating.resume()

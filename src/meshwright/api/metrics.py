@@ -78,6 +78,7 @@ class Metrics(Collector):
             for name, text in (
                 ("requests_in_flight", "Requests that are being worked on."),
                 ("connections", "Open connections of the API."),
+                ("trust_file_broken", "Whether the newest trust file cannot be used, so that an older one holds."),
                 ("revision", "The newest revision that was published to the proxies."),
                 ("proxies_connected", "Envoys that are connected."),
             )

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from meshwright.cli.protection import address, protection_options, settled
+from meshwright.cli.trusting import ENVIRONMENT, TRUST, chosen, place, trust_file
 from meshwright.errors import UsageError
 
 
@@ -61,6 +62,8 @@ from meshwright.errors import UsageError
     envvar="MESHWRIGHT_REGION",
     help="The region that requests are signed for.",
 )
+@TRUST
+@ENVIRONMENT
 @protection_options
 @click.option(
     "--format",
@@ -70,7 +73,9 @@ from meshwright.errors import UsageError
     show_default=True,
     help="json: one line with the addresses on standard output when ready.",
 )
+@click.pass_context
 def command(
+    ctx: click.Context,
     *,
     listen: str,
     xds: str,
@@ -79,7 +84,7 @@ def command(
     account: str,
     region: str,
     output: str,
-    **protection: Any,
+    **options: Any,
 ) -> int:
     """Run the control plane: the App Mesh API, releases and xDS, until SIGTERM or Ctrl-C.
 
@@ -91,14 +96,18 @@ def command(
     from meshwright.cli.serving import serve
     from meshwright.server import Settings
 
+    file = trust_file(options.pop("trust"), data_dir)
+    environment = chosen(ctx, options.pop("environment"), file)
+    here: dict[str, Any] = {"account": _account(account), "region": region} | place(ctx, file, environment)
     settings = Settings(
         listen=address("--listen", listen),
         xds=address("--xds", xds),
         data_dir=data_dir,
         database=_database(database),
-        account=_account(account),
-        region=region,
-        **settled(protection),
+        trust=file,
+        environment=environment,
+        **here,
+        **settled(options),
     )
     serve(settings, as_json=output == "json")
     return 0
