@@ -38,7 +38,8 @@ class Control:
         self._build = build
         self._clock = clock
         self._state = State()
-        self._graph = resolve(self._state)
+        self._resolved: Graph | None = None
+        """The newest state's graph; made when a proxy needs it, because it costs more than a commit does."""
         self._groups: dict[tuple[Key, Placement], Group] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._waiters: set[_Waiter] = set()
@@ -58,7 +59,7 @@ class Control:
         changed = _changed(self._state, head.state)
         self.revision, self._state = head.revision, head.state
         if changed:
-            self._graph = resolve(head.state)
+            self._resolved = None
             for group in list(self._groups.values()):
                 if not changed.isdisjoint(group.reach):
                     self._turn(group)
@@ -159,6 +160,12 @@ class Control:
             finally:
                 self._waiters.discard(waiter)
 
+    @property
+    def _graph(self) -> Graph:
+        if self._resolved is None:
+            self._resolved = resolve(self._state)
+        return self._resolved
+
     def _waken(self) -> None:
         for waiter in self._waiters:
             waiter.wake()
@@ -212,7 +219,6 @@ def _neighbours(graph: Graph, key: Key) -> Iterator[Key]:
 
 def _changed(before: State, after: State) -> frozenset[Key]:
     """The objects that differ, and the routers and gateways that they lie in."""
-    keys = {one.key for one in before} | {one.key for one in after}
-    differing = {key for key in keys if before.get(key) is not after.get(key) and before.get(key) != after.get(key)}
+    differing = after.differing(before)
     owners = {key.owner for key in differing if key.kind.parent is not None}
-    return frozenset(differing.union(owner for owner in owners if owner is not None))
+    return frozenset((*differing, *(owner for owner in owners if owner is not None)))

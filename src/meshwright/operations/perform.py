@@ -51,8 +51,8 @@ def perform(state: State, request: Request, stamp: Stamp, quotas: Quotas = DEFAU
 
 def changes(before: State, after: State) -> tuple[tuple[Resource, ...], tuple[Key, ...]]:
     """What `Store.commit` takes: the objects that `after` has new or different, and the keys that it lacks."""
-    puts = tuple(one for one in after if before.get(one.key) != one)
-    return puts, tuple(one.key for one in before if one.key not in after)
+    keys = after.differing(before)
+    return tuple(after[key] for key in keys if key in after), tuple(key for key in keys if key not in after)
 
 
 def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
