@@ -71,7 +71,7 @@ def of_header(request: Request, place: str, body: object) -> Asked | None:
     key = found[0]
     if len(found) > 1 or not _KEY.fullmatch(key):
         raise BadRequestException("Idempotency-Key takes 1 to 128 printable characters, no spaces, and comes once.")
-    if HEADER not in request.state.signed_headers:
+    if HEADER.encode() not in request.state.signed_headers:
         raise BadRequestException(
             "Idempotency-Key is not signed; whoever carries the request could change it. Sign it as a header."
         )
