@@ -181,15 +181,18 @@ class ErrorLayer:
         return code.__name__, f"{text} Request id: {request_id}", code.status
 
     def _noted(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count the request and log it; of those that nobody can be held to, and are free to send, only some."""
+        """Count the request and log it; of those that nobody can be held to, and are free to send, only some.
+
+        What was read is logged for debugging only: it is most of the traffic, and changes nothing.
+        """
         state = scope["state"]
         operation = state.get("operation", "")
         self._services.metrics.answered(operation, status, seconds)
         level, missed = logging.INFO, 0
-        if "principal" not in state:
-            if scope["path"] in OPEN_PATHS and status == 200:
-                level = logging.DEBUG
-            elif not self._refusals.allow(self._services.now()):
+        if status == 200 and scope["method"] == "GET":
+            level = logging.DEBUG
+        elif "principal" not in state:
+            if not self._refusals.allow(self._services.now()):
                 return
             missed = self._refusals.forget()
         if not self._log.isEnabledFor(level):

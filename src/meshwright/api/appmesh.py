@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import Request as HttpRequest
 
 from meshwright.api import repeating
 from meshwright.api.answers import ProtocolError, answer
@@ -56,8 +55,7 @@ class AppMesh:
         """
         operation, path = _routed(scope["method"], scope["raw_path"])
         scope["state"]["operation"] = operation.name
-        body = await HttpRequest(scope, receive).body()
-        members = _json(body)
+        members = _json(scope["state"]["body"])
         request = decode_request(operation, path, _query(scope["query_string"]), members)
         principal, facts = scope["state"]["principal"], connection_facts(scope)
         if operation.writes:

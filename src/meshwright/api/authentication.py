@@ -49,7 +49,8 @@ class Authentication:
     """The layer that verifies signatures.
 
     It sets in the request's state: `principal`, a `trust.principals.Principal`, or None for the one unsigned action;
-    `key_id`; and `signed_headers`, the lower-case names of the headers that the signature covers.
+    `key_id`; `signed_headers`, the lower-case names of the headers that the signature covers; and `body`, all of it,
+    which `receive` gives as well.
     """
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
@@ -90,6 +91,7 @@ class Authentication:
         else:
             body = await self._verified(request, state, reader, STS if scope["path"] == TOKEN_PATH else APPMESH)
         if body is not None:
+            state["body"] = body
             await self._app(scope, _replay(body, receive), send)
 
     async def _verified(

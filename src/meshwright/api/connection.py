@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from meshwright.api.limits import RETRY_AFTER
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
 
+    from uvicorn._types import (
+        ASGI3Application,
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        ASGISendEvent,
+        HTTPResponseStartEvent,
+        Scope,
+    )
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from meshwright.api.limits import Limits
@@ -191,6 +199,9 @@ class BoundedConnection(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._wait("body_seconds" if self.cycle.more_body else "idle_seconds")
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        super()._start_asgi_task(cycle, _Whole(cycle, app))
+
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
         super().pause_writing()
@@ -271,6 +282,61 @@ class BoundedConnection(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self._all.metrics.turned_away("write_seconds")
             self.transport.abort()
+
+
+class _Whole:
+    """Sends the head of an answer together with its body: half the system calls, and one packet."""
+
+    def __init__(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._cycle = cycle
+        self._app = app
+        self._start: HTTPResponseStartEvent | None = None
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve one request."""
+        del send
+        await self._app(scope, receive, self._send)
+
+    async def _send(self, message: ASGISendEvent) -> None:
+        cycle = self._cycle
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is None or message["type"] != "http.response.body" or message.get("more_body", False):
+            if start is not None:
+                await cycle.send(start)
+            await cycle.send(message)
+            return
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if not cycle.disconnected:
+            self._write(_head_of(cycle, start), message.get("body", b""))
+
+    def _write(self, head: bytes, body: bytes) -> None:
+        """Send all of the answer, and leave the cycle as uvicorn's own sending would."""
+        cycle = self._cycle
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+
+def _head_of(cycle: RequestResponseCycle, start: HTTPResponseStartEvent) -> bytes:
+    """The status line and the headers."""
+    headers = [*cycle.default_headers, *start.get("headers", ())]
+    if (b"connection", b"close") in headers:
+        cycle.keep_alive = False
+    elif not cycle.keep_alive:
+        headers.append((b"connection", b"close"))
+    for name, value in headers:
+        if _CONTROL.search(value):
+            raise RuntimeError(f"the value of the header {name!r} would break the answer")
+    lines = [b"%b: %b\r\n" % pair for pair in headers]
+    return b"".join((STATUS_LINE[start["status"]], *lines, b"\r\n"))
 
 
 class _RefusedHead(Exception):  # noqa: N818 - a refusal; the parser is left by it and it goes no further
