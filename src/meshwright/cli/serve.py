@@ -76,6 +76,7 @@ from meshwright.errors import UsageError
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     *,
     listen: str,
     xds: str,
