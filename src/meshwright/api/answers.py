@@ -146,7 +146,7 @@ class ErrorLayer:
             response = token_error_answer(code, message, status, request_id)
         else:
             response = error_answer(code, message, status)
-        if status == 429:
+        if status in {429, 503}:
             response.headers["retry-after"] = str(RETRY_AFTER)
         if any(name == b"expect" for name, _ in scope["headers"]):
             # Whether the body comes yet is the client's choice: what follows could be read as it, or it as a request.
