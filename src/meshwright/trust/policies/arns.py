@@ -7,16 +7,17 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elem
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from meshwright.trust.policies.patterns import SEGMENTS, Automaton, Glob, Wild, automaton, glob, joined
+from meshwright.trust.policies.patterns import SEGMENTS, Automaton, Glob, Piece, Wild, automaton, glob
+from meshwright.trust.policies.variables import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshwright.trust.policies.patterns import Piece
+_Part = TypeVar("_Part", Piece, Piece | Variable)
 
 
 class ArnPattern(msgspec.Struct, frozen=True):
@@ -43,17 +44,17 @@ class ArnPattern(msgspec.Struct, frozen=True):
         return self.running.matches(arn)
 
 
-def segments(parts: Sequence[Piece]) -> list[list[Piece]]:
-    """`parts` split at the first five colons of its literal text."""
-    found: list[list[Piece]] = [[]]
+def segments(parts: Sequence[_Part]) -> list[tuple[_Part, ...]]:
+    """`parts` split at the first five colons of their texts; wildcards and variables stay where they are."""
+    found: list[list[_Part]] = [[]]
     for part in parts:
-        if isinstance(part, Wild):
+        if not isinstance(part, str):
             found[-1].append(part)
             continue
         first, *others = part.split(":", SEGMENTS - len(found))
         found[-1].append(first)
         found.extend([one] for one in others)
-    return [list(joined(one)) for one in found]
+    return [tuple(part for part in one if part != "") for one in found]
 
 
 def arn_pattern(split: Sequence[Sequence[Piece]], *, runs_on: bool) -> ArnPattern:

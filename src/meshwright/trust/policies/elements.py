@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from meshwright.trust.actions import ACTIONS, ELSEWHERE, SERVICES
-from meshwright.trust.policies.arns import ArnPattern, arn_pattern
+from meshwright.trust.policies.arns import ArnPattern, arn_pattern, segments
 from meshwright.trust.policies.faults import Fault, near, quoted
 from meshwright.trust.policies.patterns import SEGMENTS, Glob, Piece, Wild, glob, joined, pieces
 from meshwright.trust.policies.variables import Template, Values, Variable, filled, is_static, template, text_of
@@ -148,7 +148,7 @@ def resources(members: Mapping[Any, Any], path: Path, faults: list[Fault], *, va
             everything = True
             continue
         try:
-            split = _split(template(text, variables=variables, wildcards=True))
+            split = segments(template(text, variables=variables, wildcards=True))
             _check_arn(text, split)
         except ValueError as error:
             faults.append(Fault(where, f"{error}."))
@@ -209,21 +209,15 @@ def _fault_of_action(text: str) -> str:
     return f"{quoted(text)} is no action of {service}.{near(text, mine, 0.75)}"
 
 
-def _split(whole: Template) -> tuple[tuple[Piece | Variable, ...], ...]:
-    """`whole` split at the first five colons of its text."""
-    found: list[list[Piece | Variable]] = [[]]
-    for part in whole:
-        if not isinstance(part, str):
-            found[-1].append(part)
-            continue
-        first, *others = part.split(":", SEGMENTS - len(found))
-        found[-1].append(first)
-        found.extend([one] for one in others)
-    return tuple(tuple(one) for one in found)
-
-
 def _plain(split: Sequence[Sequence[Piece | Variable]]) -> list[tuple[Piece, ...]]:
     return [joined(part for part in one if not isinstance(part, Variable)) for one in split]
+
+
+def _covers_the_rest(split: Sequence[Sequence[Piece | Variable]]) -> bool:
+    """Whether a star stands for the parts that are missing; in `arn:aws:appmesh:us-east-1:mesh/*` none does."""
+    if any(one and one[-1] is Wild.RUN for one in split[:-1]):
+        return True
+    return bool(split[-1]) and split[-1][-1] is Wild.RUN and not any("/" in text_of([part]) for part in split[-1])
 
 
 def _check_arn(text: str, split: Sequence[Sequence[Piece | Variable]]) -> None:
@@ -237,7 +231,5 @@ def _check_arn(text: str, split: Sequence[Sequence[Piece | Variable]]) -> None:
         raise ValueError(
             f"{quoted(text)}: the service of an ARN must be named, it cannot be a wildcard; write '*' for all"
         )
-    if len(split) < SEGMENTS and not any(one and one[-1] is Wild.RUN for one in split):
-        raise ValueError(
-            f"{quoted(text)} has {len(split)} of an ARN's six parts; end it with '*' to mean all that follows"
-        )
+    if len(split) < SEGMENTS and not _covers_the_rest(split):
+        raise ValueError(f"{quoted(text)} has {len(split)} of an ARN's six parts, and no '*' for the others")
