@@ -36,17 +36,29 @@ class AdsClient:
     """One stream of one client; `async with` opens and closes it."""
 
     def __init__(
-        self, target: str, node: dict[str, Any] | None, *, delta: bool, key: Credentials | None = None
+        self,
+        target: str,
+        node: dict[str, Any] | None,
+        *,
+        delta: bool,
+        key: Credentials | None = None,
+        tls: grpc.ChannelCredentials | None = None,
     ) -> None:
         """`key` signs the stream."""
         self._key = key
+        self._tls = tls
         self._target = target
         self._node = node
         self.delta = delta
         self._kind = "DeltaDiscovery" if delta else "Discovery"
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(self._target, options=[("grpc.max_receive_message_length", -1)])
+        # Each with a connection of its own: a shared one would keep the certificate of whoever came first.
+        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        if self._tls is None:
+            self._channel = grpc.aio.insecure_channel(self._target, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(self._target, self._tls, options=options)
         method = "DeltaAggregatedResources" if self.delta else "StreamAggregatedResources"
         open_stream: Any = self._channel.stream_stream(
             _SERVICE + method,

@@ -7,7 +7,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from meshwright.proxy.bootstrap import Address, Settings, bootstrap
+from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.model.identity import Key
-    from meshwright.proxy.bootstrap import KeyFile
+    from meshwright.proxy.bootstrap import KeyFile, Tls
 
 
 class Envoy:
@@ -42,21 +42,23 @@ class Envoy:
 async def envoy(
     folder: Path,
     node: Key,
-    xds: int,
+    xds: int | str,
     *,
     delta: bool = True,
     instance: str = "one",
     placement: Placement | None = None,
     credentials: KeyFile | None = None,
+    tls: Tls | None = None,
 ) -> AsyncIterator[Envoy]:
-    """One Envoy for `node`, stopped on leaving."""
+    """One Envoy for `node`, stopped on leaving; `xds` is a port of this machine or an address."""
     settings = Settings(
         proxy=node,
         instance=instance,
-        xds=Address("127.0.0.1", xds),
+        xds=address(xds) if isinstance(xds, str) else Address("127.0.0.1", xds),
         admin=Address("127.0.0.1", 1),
         placement=placement or Redirect(),
         credentials=credentials,
+        tls=tls,
     )
     document: Any = bootstrap(settings)
     document["admin"]["address"]["socket_address"]["port_value"] = 0

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 107
 """Bytes of a Unix socket's path on Linux."""
+_DRAFT = len("/.00000000/xds")
 
 
 class Placed:
@@ -43,14 +44,14 @@ def place(path: Path, listen: Callable[[str], None]) -> Placed:
     Raises:
         UsageError: another server listens there, something else lies there, or the folder cannot be written.
     """
+    if max(len(os.fsencode(path)), len(os.fsencode(path.parent)) + _DRAFT) > _LONGEST:
+        raise UsageError(
+            f"--xds-socket {path} is too long: a Unix socket's path may have {_LONGEST} bytes, and {_DRAFT} after its "
+            "folder while it is made. Choose a shorter one."
+        )
     _refuse_occupied(path)
     try:
         with _private(path) as draft:
-            if len(os.fsencode(draft)) > _LONGEST:
-                raise UsageError(
-                    f"--xds-socket {path} is too long: a Unix socket's path may have {_LONGEST} bytes, and some 20 "
-                    "are needed while it is made. Choose a shorter folder."
-                )
             listen(f"unix:{draft}")
             draft.chmod(0o600)
             draft.rename(path)
