@@ -66,7 +66,7 @@ def test_credentials_come_from_the_environment_first(tmp_path: Path) -> None:
         },
         HERE,
     )
-    assert (found.key_id, found.token) == ("AKIAENV", "t")
+    assert (found.key_id, found.session_token) == ("AKIAENV", "t")
 
 
 def test_a_named_file_and_profile_come_next(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from meshwright.cli.definitions import project, refuse_bytes
 from meshwright.documents.settings import FILE_NAME, Project
 from meshwright.errors import UsageError
-from meshwright.remote import Client, find_credentials
+from meshwright.remote import Client, find_signer
 from meshwright.views.escaping import terminal
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: there are none, or the endpoint is no address.
         """
         folder = Path(environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
-        found = find_credentials(environ, self.endpoint, folder)
-        return Client(self.endpoint, found, region=self.region, ca_bundle=self.ca_bundle)
+        signer = find_signer(environ, self.endpoint, folder, self.ca_bundle)
+        return Client(self.endpoint, signer, region=self.region, ca_bundle=self.ca_bundle)
 
     def place(self) -> tuple[str, str]:
         """Mesh and stack.

@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request is signed with."""
+    """What a request is signed with, and where it was found."""
 
     key_id: str
     secret: str
     session_token: str | None = None
+    source: str = ""
+    """For messages."""
+    file: str = ""
+    """The file that it was read from; "" for none."""
+    profile: str = ""
 
     def __repr__(self) -> str:
-        return f"Credentials(key_id={self.key_id!r})"
+        return f"Credentials(key_id={self.key_id!r}, source={self.source!r})"
 
 
 def render(profiles: Mapping[str, Credentials]) -> str:

@@ -145,3 +145,33 @@ class Status(msgspec.Struct):
     revision: int
     stacks: list[Stack]
     proxies: list[Proxy]
+
+
+class Session(msgspec.Struct):
+    """A session of a role."""
+
+    access_key_id: str
+    principal: str
+    role: str
+    session: str
+    state: str
+    issuer: str
+    subject: str
+    obtained_with: list[str]
+    created_at: int
+    expires_at: int
+
+
+class Sessions(msgspec.Struct):
+    """Sessions, and from where on to ask for more."""
+
+    sessions: list[Session]
+    next: str | None
+
+
+class Revocation(msgspec.Struct):
+    """What was revoked."""
+
+    subject: str
+    at: int
+    principal: str

@@ -1,0 +1,273 @@
+"""The control plane as a client sees it: thin signed HTTP to our own endpoints, answers as JSON values.
+
+The one rule: whatever goes wrong becomes one of our exceptions with one clear message; a secret never does.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from meshwright import errors
+from meshwright.diagnostics import Diagnostic
+from meshwright.errors import (
+    AccessDeniedError,
+    ApiError,
+    MeshwrightError,
+    RefusedError,
+    RevisionConflictError,
+    StalePlanError,
+    UnreachableError,
+    UsageError,
+)
+from meshwright.model.identity import parse_key
+from meshwright.model.state import Metadata, State
+from meshwright.plan import decoded
+from meshwright.release import ApplyRequest, InvalidReleaseError, RollbackRequest
+from meshwright.remote.connection import Server
+from meshwright.trust import sigv4
+from meshwright.trust.credentials import Credentials
+from meshwright.views import answers
+from meshwright.views.wire import from_wire, to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PREFIX = "/meshwright/v1"
+SIGNING_NAME = "appmesh"
+TIMEOUT = 30.0
+"""Seconds until a server that says nothing counts as unreachable."""
+_SIGNATURE_CODES = frozenset(
+    {
+        "ExpiredTokenException",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "UnrecognizedClientException",
+    }
+)
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """One mesh as it runs: its objects with metadata and stacks, and the revision that they were read at."""
+
+    state: State
+    revision: int
+    stacks: tuple[str, ...]
+
+
+class Signer(Protocol):
+    """Whoever has a key for a while and then another one."""
+
+    def credentials(self) -> Credentials:
+        """A key that is valid now.
+
+        Raises:
+            MeshwrightError: none can be had.
+        """
+        ...
+
+
+class Client:
+    """Talks to one control plane; keeps nothing between two calls."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        signer: Credentials | Signer,
+        *,
+        region: str = "us-east-1",
+        timeout: float = TIMEOUT,
+        clock: Callable[[], float] = time.time,
+        ca_bundle: str = "",
+    ) -> None:
+        """`signer` is a key, or gives one that is valid now; `clock` answers with seconds since the epoch.
+
+        `ca_bundle` is a file of certificates to trust, no others. Without it those of the machine are trusted, or of
+        the file that `SSL_CERT_FILE` names.
+
+        Raises:
+            UsageError: `endpoint` is not `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+            UnreadableError: `ca_bundle` holds no certificates.
+        """
+        self._server = Server(endpoint, ca_bundle)
+        self.endpoint = self._server.endpoint
+        self._signer = signer
+        self._region = region
+        self._timeout = timeout
+        self._clock = clock
+
+    def read(self, mesh: str) -> Observed:
+        """The mesh as it runs now; without objects when it does not exist."""
+        found = self._asked("GET", f"/meshes/{_in_path(mesh)}")
+        try:
+            state = State(
+                msgspec.structs.replace(
+                    decoded(parse_key(one["object"]), one["spec"], one["tags"], one["stack"]),
+                    metadata=msgspec.convert(one["metadata"], Metadata | None),
+                )
+                for one in found["resources"]
+            )
+            return Observed(state=state, revision=found["revision"], stacks=tuple(found["stacks"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._misunderstood("a mesh", error) from error
+
+    def status(self) -> dict[str, Any]:
+        """The server, its stacks and its proxies."""
+        return self._asked("GET", "/status", shape=answers.Status)
+
+    def apply(self, mesh: str, stack: str, request: ApplyRequest) -> dict[str, Any]:
+        """Apply a stack's content or a plan: `changed` and the `release`.
+
+        Raises:
+            RefusedError: it is stale, in conflict or invalid; nothing was changed.
+        """
+        return self._asked(
+            "POST", f"{_of_stack(mesh, stack)}/releases", body=to_wire(_given(request)), shape=answers.Outcome
+        )
+
+    def roll_back(self, mesh: str, stack: str, request: RollbackRequest) -> dict[str, Any]:
+        """Restore an older release: `changed` and the `release`.
+
+        Raises:
+            RefusedError: it cannot be restored; nothing was changed.
+        """
+        return self._asked(
+            "POST", f"{_of_stack(mesh, stack)}/rollbacks", body=to_wire(_given(request)), shape=answers.Outcome
+        )
+
+    def releases(self, mesh: str, stack: str, limit: int = 100) -> dict[str, Any]:
+        """A stack's releases, newest first."""
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases", {"limit": str(limit)}, shape=answers.History)
+
+    def release(self, mesh: str, stack: str, number: int) -> dict[str, Any]:
+        """One release with its content."""
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases/{number}", shape=answers.Release)
+
+    def drift(self, mesh: str, stack: str) -> dict[str, Any]:
+        """Where the stack runs otherwise than its last release left it."""
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/drift", shape=answers.Drift)
+
+    def propagation(self, mesh: str, stack: str, number: int, wait: float = 0) -> dict[str, Any]:
+        """How far a release has come, after at most `wait` seconds (30 are the most that a server waits)."""
+        query = {"wait": f"{wait:.3f}"} if wait > 0 else {}
+        path = f"{_of_stack(mesh, stack)}/releases/{number}/propagation"
+        return self._asked("GET", path, query, patience=wait, shape=answers.Propagation)
+
+    def sessions(self, role: str | None = None, *, ended: bool = False) -> list[dict[str, Any]]:
+        """The sessions of a role, or of all; those that ended only where they are asked for."""
+        found: list[dict[str, Any]] = []
+        query = {"limit": "1000", "all": "true" if ended else "false"} | ({"role": role} if role else {})
+        while True:
+            page = self._asked("GET", "/sessions", query, shape=answers.Sessions)
+            found += page["sessions"]
+            if page["next"] is None:
+                return found
+            query["after"] = page["next"]
+
+    def revoke(self, subject: str) -> dict[str, Any]:
+        """Make `key:ID`, `session:ID` or the sessions of `role:NAME` until now worth nothing.
+
+        Raises:
+            RefusedError: there is no such key or session, or the caller may not.
+        """
+        return self._asked("POST", "/revocations", body={"subject": subject}, shape=answers.Revocation)
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        patience: float = 0,
+        shape: type[msgspec.Struct] | None = None,
+    ) -> dict[str, Any]:
+        """The answer to one request, as it came; `shape` is what it must hold at least."""
+        target = PREFIX + path + (f"?{urlencode(query)}" if query else "")
+        payload = b"" if body is None else msgspec.json.encode(body)
+        credentials = self._signer if isinstance(self._signer, Credentials) else self._signer.credentials()
+        headers = self._headers(method, target, payload, credentials)
+        status, code, answer = self._server.ask(method, target, headers, payload, timeout=self._timeout + patience)
+        try:
+            found = msgspec.json.decode(answer)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or (status >= 400 and not code):
+            raise UnreachableError(
+                f"{self.endpoint} answered {method} {target} with HTTP {status} and nothing that a Meshwright "
+                "control plane says. Is the endpoint right?"
+            )
+        if status >= 400:
+            raise self._refusal(status, code, found, credentials)
+        if shape is not None:
+            try:
+                msgspec.convert(found, shape)
+            except msgspec.ValidationError as error:
+                raise self._misunderstood(f"HTTP {status} to {method} {target}", error) from None
+        return found
+
+    def _misunderstood(self, what: str, error: Exception) -> UnreachableError:
+        return UnreachableError(
+            f"{self.endpoint} answered with {what} that this version does not understand: {error}. "
+            "Are server and client of the same version?"
+        )
+
+    def _headers(self, method: str, target: str, payload: bytes, credentials: Credentials) -> dict[str, str]:
+        plain = {"Host": self._server.host, "Content-Type": "application/json"}
+        signed = sigv4.sign(
+            sigv4.Request.of(method, target, plain.items(), payload),
+            credentials.key_id,
+            credentials.secret,
+            self._region,
+            SIGNING_NAME,
+            int(self._clock() * 1000),
+            credentials.session_token,
+        )
+        return {**plain, **signed}
+
+    def _refusal(
+        self, status: int, code: str, answer: Mapping[str, Any], credentials: Credentials
+    ) -> MeshwrightError:
+        """The exception that an error's code stands for."""
+        message = str(answer.get("message") or answer.get("Message") or f"HTTP {status} without a reason")
+        if code in _SIGNATURE_CODES:
+            return UsageError(
+                f"{self.endpoint} does not accept the access key {credentials.key_id!r} "
+                f"(from {credentials.source}): {message}"
+            )
+        if code == "InvalidReleaseException":
+            try:
+                return InvalidReleaseError(message, from_wire(tuple[Diagnostic, ...], answer.get("diagnostics", [])))
+            except ValueError as error:
+                return self._misunderstood("a refusal", error)
+        ours: dict[str, type[MeshwrightError]] = {
+            "AccessDeniedException": AccessDeniedError,
+            "RefusedException": RefusedError,
+            "RevisionConflictException": RevisionConflictError,
+            "StalePlanException": StalePlanError,
+        }
+        known = ours.get(code) or getattr(errors, code, None)
+        if isinstance(known, type) and issubclass(known, RefusedError | ApiError):
+            return known(message)
+        return UnreachableError(f"{self.endpoint} answered with {code} (HTTP {status}): {message}")
+
+
+def _given(request: ApplyRequest | RollbackRequest) -> dict[str, Any]:
+    """The members that are set, so that an older server need not know the others."""
+    return {
+        name: value
+        for name, value in msgspec.structs.asdict(request).items()
+        if value is not None and value != "" and value is not False
+    }
+
+
+def _of_stack(mesh: str, stack: str) -> str:
+    return f"/meshes/{_in_path(mesh)}/stacks/{_in_path(stack)}"
+
+
+def _in_path(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,158 @@
+"""A build's identity token exchanged for a session of a role, as AWS's SDKs do with the same variables.
+
+The one rule: the token goes to the STS endpoint and to nobody else, and not where others could read it on the way.
+Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+from html import unescape
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from meshwright.errors import RefusedError, UnreachableError, UnreadableError, UsageError
+from meshwright.remote.connection import Server, is_loopback
+from meshwright.remote.credentials import DATA_FOLDER, find_credentials
+from meshwright.trust.credentials import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+TOKEN_FILE, ROLE, SESSION_NAME = "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"
+STS_ENDPOINT = "AWS_ENDPOINT_URL_STS"
+WITHOUT_TLS = "MESHWRIGHT_TOKEN_WITHOUT_TLS"
+"""Set to 1 where the network between a build and the control plane is trusted although it is not encrypted."""
+TIMEOUT = 30.0
+RENEWED = 120.0
+"""Seconds before its end at which a session is replaced by a new one."""
+
+_MOST = 64 << 10
+_MOST_TOKEN = 20_000
+_PART = re.compile(r"[!-~]+")
+_NAME = re.compile(r"[^A-Za-z0-9_+=,.@-]")
+
+
+class WebIdentity:
+    """Sessions of one role, each obtained with whatever token the file holds by then."""
+
+    def __init__(
+        self,
+        file: Path,
+        role: str,
+        endpoint: str,
+        *,
+        session_name: str = "",
+        ca_bundle: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`endpoint` is where STS answers; `clock` answers with seconds since the epoch.
+
+        Raises:
+            UsageError: the endpoint is no address.
+            UnreadableError: `ca_bundle` holds no certificates.
+        """
+        self._file = file
+        self._role = role
+        self._server = Server(endpoint, ca_bundle)
+        self._name = _NAME.sub("-", session_name)[:64] or f"meshwright-{int(clock())}"
+        self._clock = clock
+        self._session: Credentials | None = None
+        self._ends = 0.0
+
+    def credentials(self) -> Credentials:
+        """The session's key; a new session where the last one is about to end.
+
+        Raises:
+            UnreadableError: the file holds no token.
+            RefusedError: the token is not accepted for the role.
+            UnreachableError: STS does not answer, or not as STS does.
+        """
+        if self._session is None or self._clock() >= self._ends - RENEWED:
+            self._session, self._ends = self._obtained()
+        return self._session
+
+    def _obtained(self) -> tuple[Credentials, float]:
+        form = {
+            "Action": "AssumeRoleWithWebIdentity",
+            "Version": "2011-06-15",
+            "RoleArn": self._role,
+            "RoleSessionName": self._name,
+            "WebIdentityToken": _token(self._file),
+        }
+        headers = {"Host": self._server.host, "Content-Type": "application/x-www-form-urlencoded"}
+        status, _, body = self._server.ask(
+            "POST", "/", headers, urlencode(form).encode(), timeout=TIMEOUT, most=_MOST
+        )
+        text = body.decode("utf-8", "replace")
+        if status != 200:
+            raise self._refusal(status, text)
+        parts = [_element(text, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+        try:
+            ends = datetime.fromisoformat(_element(text, "Expiration")).timestamp()
+        except ValueError:
+            ends = -1.0
+        if ends < 0 or not all(map(_PART.fullmatch, parts)):
+            raise UnreachableError(f"{self._server.endpoint} answered with something else than a session. Is it STS?")
+        key_id, secret, session_token = parts
+        source = f"{TOKEN_FILE}={self._file}, role {self._role}"
+        return Credentials(key_id=key_id, secret=secret, session_token=session_token, source=source), ends
+
+    def _refusal(self, status: int, text: str) -> RefusedError | UnreachableError:
+        code, message = _element(text, "Code"), _element(text, "Message")
+        if not code or status >= 500:
+            told = f" ({code}: {message})" if code else " and nothing that STS says. Is the endpoint right?"
+            return UnreachableError(f"{self._server.endpoint} answered with HTTP {status}{told}")
+        return RefusedError(
+            f"{self._server.endpoint} gives no session of {self._role} for the token in {self._file}: {code}: "
+            f"{message[:500]}"
+        )
+
+
+def find_signer(
+    environ: Mapping[str, str], endpoint: str, folder: Path = Path(DATA_FOLDER), ca_bundle: str = ""
+) -> Credentials | WebIdentity:
+    """What to sign requests to `endpoint` with: a key in the environment, a build's token, or a key in a file.
+
+    A token is exchanged at `AWS_ENDPOINT_URL_STS`, or at `endpoint` itself.
+
+    Raises:
+        UsageError: there is nothing, or half of something, or the token would be sent in the clear.
+        UnreadableError: a file that was named cannot be read.
+    """
+    file, role = environ.get(TOKEN_FILE, ""), environ.get(ROLE, "")
+    if environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_SECRET_ACCESS_KEY") or not file:
+        return find_credentials(environ, endpoint, folder)
+    if not role:
+        raise UsageError(
+            f"{TOKEN_FILE} is set and {ROLE} is not; name the role that the token is to be exchanged for."
+        )
+    place = environ.get(STS_ENDPOINT) or endpoint
+    if not (place.startswith("https://") or is_loopback(place) or environ.get(WITHOUT_TLS) == "1"):
+        raise UsageError(
+            f"The token in {file} would go to {place} unencrypted, and whoever reads it there can use it. Serve STS "
+            f"over https://, or set {WITHOUT_TLS}=1 where the network is trusted."
+        )
+    return WebIdentity(
+        Path(file).expanduser(), role, place, session_name=environ.get(SESSION_NAME, ""), ca_bundle=ca_bundle
+    )
+
+
+def _token(file: Path) -> str:
+    try:
+        text = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
+        raise UnreadableError(f"The identity token {file} ({TOKEN_FILE}) cannot be read: {reason}.") from None
+    if not text or len(text) > _MOST_TOKEN or not _PART.fullmatch(text):
+        raise UnreadableError(f"The file {file} ({TOKEN_FILE}) holds no identity token.")
+    return text
+
+
+def _element(text: str, name: str) -> str:
+    """The text of the first element of that name, "" for none; STS's answers hold each once."""
+    found = re.search(rf"<{name}>([^<]*)</{name}>", text)
+    return unescape(found[1]) if found else ""
