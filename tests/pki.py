@@ -88,7 +88,7 @@ def _builder(
     ends: dt.timedelta,
     before: dt.timedelta,
 ) -> x509.CertificateBuilder:
-    now = dt.dt.now(dt.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -46,7 +46,7 @@ def place(path: Path, listen: Callable[[str], None]) -> Placed:
     """
     if max(len(os.fsencode(path)), len(os.fsencode(path.parent)) + _DRAFT) > _LONGEST:
         raise UsageError(
-            f"--xds-socket {path} is too long: a Unix socket's path may have {_LONGEST} bytes, and {_DRAFT} after its "
+            f"--xds-socket {path} is too long: a Unix socket's path may have {_LONGEST} bytes, {_DRAFT} after its "
             "folder while it is made. Choose a shorter one."
         )
     _refuse_occupied(path)
