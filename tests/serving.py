@@ -153,7 +153,12 @@ def serving(
     given = dataclasses.replace(services(store, quotas, limits), **members)
     connections = Connections(given.limits, given.metrics)
     config = uvicorn.Config(
-        build(given), http=cast("Any", connections.protocol), log_config=None, access_log=False, lifespan="off"
+        build(given),
+        http=cast("Any", connections.protocol),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        lifespan="off",
     )
     server = uvicorn.Server(config)
 

@@ -271,6 +271,7 @@ async def _api(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who calls is who connected: aws:SourceIp is decided on
         timeout_graceful_shutdown=int(_GRACE),
     )
     server = _Uvicorn(config, server_context(tls) if tls else None)

@@ -78,8 +78,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 def canonical_request(request: Request, signed: tuple[bytes, ...], digest: str, *, normalize: bool = True) -> bytes:
     """What is hashed: method, path, query, the headers named in `signed`, and the body's SHA-256 in hexadecimal."""
-    headers = headers_of(request)
-    lines = b"".join(name + b":" + b",".join(headers.get(name, ())) + b"\n" for name in signed)
+    return assembled(request, header_lines(headers_of(request), signed), signed, digest, normalize=normalize)
+
+
+def header_lines(headers: Mapping[bytes, list[bytes]], signed: tuple[bytes, ...]) -> bytes:
+    """The signed headers, a line each; `headers` as `headers_of` gives them."""
+    return b"".join(name + b":" + b",".join(headers.get(name, ())) + b"\n" for name in signed)
+
+
+def assembled(
+    request: Request, lines: bytes, signed: tuple[bytes, ...], digest: str, *, normalize: bool = True
+) -> bytes:
+    """The canonical request, with the lines of its headers made before; otherwise as `canonical_request`."""
     query = "&".join(f"{name}={value}" for name, value in sorted(query_pairs(request.query))) if request.query else ""
     parts = (
         request.method.encode(),

@@ -26,7 +26,9 @@ from meshwright.trust.canonical import (
     UNRECOGNIZED,
     Request,
     SignatureError,
+    assembled,
     canonical_request,
+    header_lines,
     headers_of,
     query_pairs,
     signature_of,
@@ -118,6 +120,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The body's SHA-256 as the request tells it, None where it does not."""
     presigned: bool
     """Whether it stood in the query."""
+    lines: bytes = b""
+    """The signed headers in canonical form."""
 
 
 def sign(  # noqa: PLR0913 - what a signature is made of
@@ -185,8 +189,10 @@ def read(request: Request, region: str, service: str, now: int, *, tolerance: To
     """
     headers = headers_of(request)
     if b"authorization" not in headers and b"-amz-" in request.query.lower():
-        return _read_presigned(request, headers, (region, service), now, tolerance)
-    return _read_signed(request, headers, (region, service), now, tolerance)
+        claim = _read_presigned(request, headers, (region, service), now, tolerance)
+    else:
+        claim = _read_signed(request, headers, (region, service), now, tolerance)
+    return msgspec.structs.replace(claim, lines=header_lines(headers, claim.signed))
 
 
 def check(
@@ -252,7 +258,7 @@ def check_signature(
     """
     if claim.presigned:
         request = _without_signature(request, tolerance)
-    canonical = canonical_request(request, claim.signed, digest, normalize=tolerance.normalize)
+    canonical = assembled(request, claim.lines, claim.signed, digest, normalize=tolerance.normalize)
     scope = f"{claim.date}/{claim.region}/{claim.service}/aws4_request"
     signature = signature_of(_key(claim, known.secret, cache), claim.stamp, scope, canonical)
     if not hmac.compare_digest(signature, claim.signature):
