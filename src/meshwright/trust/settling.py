@@ -16,9 +16,21 @@ import msgspec
 from meshwright.diagnostics import Source
 from meshwright.errors import UsageError
 from meshwright.trust.policies import Policy, PolicyError, parse
-from meshwright.trust.settings import VARIABLE, Environment, Issuer, Role, Share, Trust, User, grantees, path_of
+from meshwright.trust.settings import (
+    VARIABLE,
+    Assume,
+    Environment,
+    Grantee,
+    Issuer,
+    Role,
+    Share,
+    Trust,
+    User,
+    grantees,
+    path_of,
+)
 
-T = TypeVar("T", User, Role, Issuer, Share)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +53,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     quotas: Mapping[str, int] = MappingProxyType({})
     permissions: Mapping[str, tuple[Policy, ...]] = MappingProxyType({})
     """The parsed policies of `user/NAME` and `role/NAME`, in the file's order."""
+    entry_places: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Of each role, where the entries of `assume` that hold here stand: `roles.NAME.assume[2]`."""
     places: Mapping[str, Source] = MappingProxyType({})
 
     def place(self, path: str) -> Source | None:
@@ -86,6 +100,10 @@ def settle(trust: Trust, environment: str | None, *, account: str, region: str, 
         ),
         quotas={**trust.quotas, **chosen.quotas},
         permissions=settling.permissions(),
+        entry_places={
+            key: tuple(f"roles.{key}.assume[{at}]" for at, entry in enumerate(one.assume) if settling.enters(entry))
+            for key, one in trust.roles.items()
+        },
         places=trust.places,
     )
     settling.refuse_relative(settled)
@@ -129,17 +147,21 @@ class _Settling:
         """Whether the role is there in this environment."""
         return role.environments is None or self._environment in role.environments
 
+    def enters(self, entry: Assume) -> bool:
+        """Whether the entry of `assume` holds in this environment."""
+        return entry.environments is None or self._environment in entry.environments
+
     def filled(self, one: T, path: str) -> T:
         """`one` with its variables filled in; policies in it are left to `permissions`."""
         plain = msgspec.to_builtins(one)
         plain.pop("permissions", None)
         full = msgspec.convert(self._replaced(plain, path), type(one))
-        return msgspec.structs.replace(full, permissions=one.permissions) if isinstance(one, User | Role) else full
+        return msgspec.structs.replace(full, permissions=one.permissions) if isinstance(one, Grantee) else full
 
     def role(self, role: Role, path: str) -> Role:
         """`role` with the entries of `assume` that hold here."""
         full = self.filled(role, path)
-        kept = tuple(one for one in full.assume if one.environments is None or self._environment in one.environments)
+        kept = tuple(one for one in full.assume if self.enters(one))
         return msgspec.structs.replace(full, assume=kept)
 
     def permissions(self) -> Mapping[str, tuple[Policy, ...]]:
