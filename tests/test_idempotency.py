@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 
+from live import live
 from meshwright import operations
 from meshwright.operations.table import Verb
 from meshwright.store.contract import Session
@@ -238,6 +240,19 @@ def test_answers_outlive_the_server(tmp_path: Path) -> None:
         assert put(api, MESHES, body) == first
         again = api.ask("POST", RELEASES, json.dumps(RELEASE).encode(), idempotency_key="k")
         assert (again.status, again.body) == (released.status, released.body)
+
+
+def test_an_answer_survives_the_kill_of_the_server(tmp_path: Path) -> None:
+    """Whoever was answered before the kill is answered the same after it."""
+    body = json.dumps({"meshName": "shop", "clientToken": "t"}).encode()
+    answers = []
+    for _ in range(2):
+        with live(tmp_path / "data") as server:
+            api = Serving(server.api, cast("Any", None))
+            answers.append(api.ask("PUT", MESHES, body, key=server.key))
+            server.end(signal.SIGKILL)
+    assert [one.status for one in answers] == [200, 200]
+    assert answers[0].body == answers[1].body
 
 
 def test_stock_clients_repeat_by_themselves(api: Serving) -> None:
