@@ -122,8 +122,11 @@ class ErrorLayer:
             if scope["path"] in OPEN_PATHS:
                 await self._app(scope, receive, noting)
             else:
-                with self._places.one():
+                self._places.take(1)
+                try:
                     await self._app(scope, receive, noting)
+                finally:
+                    self._places.amount -= 1
         except asyncio.CancelledError:
             # The server stops, and the request has outlived its grace.
             if status:

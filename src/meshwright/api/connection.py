@@ -148,24 +148,16 @@ class BoundedConnection(HttpToolsProtocol):
             raise _RefusedHead(b"414 URI Too Long", text, "target_bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._head += len(name) + len(value)
-        if self._head > self._limits.head_bytes:
-            raise _head_too_large(self._limits)
-        if len(self.headers) >= self._limits.head_count:
-            raise _RefusedHead(_TOO_LARGE, f"There are more than {self._limits.head_count} headers.", "head_count")
-        if _CONTROL.search(value):
-            raise _RefusedHead(_BAD, f"The header {name.decode('latin-1')!r} is folded or holds control characters.")
-        super().on_header(name, value)
+        """One header; all are judged together."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head, self._unwanted = False, 0
-        if not _TARGET.fullmatch(self.url):
-            raise _RefusedHead(_BAD, "The target must be a path, in printable ASCII and without a fragment.")
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
-            raise _RefusedHead(_BAD, f"There must be one Host header; there are {hosts}.")
+        names = [name for name, _ in self.headers]
+        values = b"".join([value for _, value in self.headers])
+        self._judge(names, values)
+        self.expect_100_continue = b"expect" in names and (b"expect", b"100-continue") in self.headers
         self._stop_waiting()
         super().on_headers_complete()
         if self.parser.should_upgrade():
@@ -173,6 +165,20 @@ class BoundedConnection(HttpToolsProtocol):
         if len(self.pipeline) > self._limits.pipelined:
             self._all.metrics.turned_away("pipelined")
             self.cut()
+
+    def _judge(self, names: list[bytes], values: bytes) -> None:
+        """Refuse a head that is too large, or that two readers might read differently."""
+        if len(values) + sum(map(len, names)) > self._limits.head_bytes:
+            raise _head_too_large(self._limits)
+        if len(names) > self._limits.head_count:
+            raise _RefusedHead(_TOO_LARGE, f"There are more than {self._limits.head_count} headers.", "head_count")
+        if _CONTROL.search(values):
+            raise _RefusedHead(_BAD, "A header is folded or holds control characters.")
+        if not _TARGET.fullmatch(self.url):
+            raise _RefusedHead(_BAD, "The target must be a path, in printable ASCII and without a fragment.")
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            raise _RefusedHead(_BAD, f"There must be one Host header; there are {hosts}.")
 
     def on_body(self, body: bytes) -> None:
         """A part of a body; one that nobody waits for is thrown away, up to a limit."""
@@ -191,9 +197,13 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The answer is written; the rest of the body, or the next request, may come."""
-        super().on_response_complete()
-        # Ours alone runs: uvicorn's would be stopped for good by a blank line between two requests.
-        self._unset_keepalive_if_required()
+        # As uvicorn's, but for its timer: a blank line between two requests would stop that for good.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         if self.transport.get_write_buffer_size():
             self._watch_writing()
         if self.cycle.response_complete:
