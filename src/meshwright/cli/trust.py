@@ -13,11 +13,15 @@ from pathlib import Path  # noqa: TC003 - click calls it
 import click
 
 from meshwright.cli.options import DATA_DIR
+from meshwright.cli.trust_session import session_group
 
 
 @click.group("trust")
 def command() -> None:
     """Access keys of a local control plane."""
+
+
+command.add_command(session_group)
 
 
 @command.group("key")
