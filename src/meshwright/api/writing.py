@@ -43,7 +43,7 @@ PATIENCE = 10.0
 Time and not attempts: SQLite lets a waiting writer sleep, so that a busy other process may win many times in a row.
 """
 LONGEST_WAIT = 20.0
-"""Seconds after which a write that was never decided is told that the database is not to be had."""
+"""Seconds after which a write that still waits for its turn is told to come again."""
 PROBE_SECONDS = 5.0
 """How long a write that worked vouches for the disk."""
 FAILED_SECONDS = 1.0
@@ -76,6 +76,8 @@ class Writer:
         self._most = queue
         self._batch = batch
         self._queue: deque[_Write] = deque()
+        self._open: set[_Write] = set()
+        """Whoever waits for an answer, queued or under way."""
         self._running: asyncio.Task[None] | None = None
         # Threads of our own: a database that is locked holds them for seconds, and nobody else shall wait for one.
         self._disk = ThreadPoolExecutor(1, "committing")
@@ -103,8 +105,12 @@ class Writer:
         loop = asyncio.get_running_loop()
         write = _Write(decide, loop.create_future(), loop.time(), slow=slow)
         self._queue.append(write)
+        self._open.add(write)
         self._start()
-        return await write.told
+        try:
+            return await write.told
+        finally:
+            self._open.discard(write)
 
     async def works(self) -> bool:
         """Whether the database can be written now; tried where no write told of late."""
@@ -144,12 +150,15 @@ class Writer:
         """Nobody may wait for ever, whatever became of the task."""
         self._running = None
         if running.cancelled():
-            while self._queue:
-                self._queue.popleft().told.cancel()
+            self._queue.clear()
+            for write in self._open:
+                write.told.cancel()
             return
         error = running.exception()
         if error is not None:
             _log.error("writing failed, and goes on", exc_info=error)
+            for write in self._open.difference(self._queue):
+                write.refuse(error)
         if self._queue:
             self._start()
 
@@ -158,6 +167,9 @@ class Writer:
             batch = await self._filled()
             if batch.taken:
                 await self._commit(batch)
+            else:
+                # Refusals alone: whoever else is served on this loop has a turn too.
+                await asyncio.sleep(0)
 
     async def _filled(self) -> _Batch:
         """Decide what waits, until a batch is full, takes long, or must be on disk first."""
@@ -204,7 +216,8 @@ class Writer:
         elif isinstance(error, StorageError) or len(writes) == 1:
             self._note(works=not isinstance(error, StorageError))
             for write in writes:
-                write.refuse(error)
+                # An exception of its own for each: raising one adds to it.
+                write.refuse(StorageError(str(error)) if isinstance(error, StorageError) else error)
         else:
             # One of them is at fault. Alone, each harms nobody but itself.
             for write in writes:
@@ -217,7 +230,7 @@ class Writer:
         patient = [write for write in writes if write.began + PATIENCE > now]
         for write in writes:
             if write.began + PATIENCE <= now:
-                write.refuse(error)
+                write.refuse(RevisionConflictError(str(error)))
         self._queue.extendleft(reversed(patient))
 
 
@@ -307,7 +320,7 @@ def _refused_for_waiting(write: _Write, now: float) -> bool:
     if late:
         write.refuse(
             ServiceUnavailableException(
-                f"The database took no write for {LONGEST_WAIT:g} s; nothing was changed. Repeat the request."
+                f"The write waited {LONGEST_WAIT:g} s for its turn; nothing was changed. Repeat the request."
             )
         )
     return late

@@ -26,6 +26,8 @@ BUSY_SECONDS = 10.0
 """How long to wait for another process's transaction."""
 FOLD_BYTES = 32 * 1024 * 1024
 """How long the write-ahead log grows before it is folded into the database."""
+_FOLD_WAIT = 200
+"""For how many milliseconds a fold waits for readers."""
 _IDLE_READERS = 4
 _FULL = 2
 
@@ -44,9 +46,12 @@ _ADVICE = {
 class Database:
     """One SQLite file of ours, open. Every method may be called from any thread."""
 
-    def __init__(self, path: Path, *, create: bool, fold_bytes: int = FOLD_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, create: bool, fold_bytes: int = FOLD_BYTES, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
         self.path = path
-        self._fold_bytes = fold_bytes
+        self._busy_seconds = busy_seconds
+        self._fold_bytes = self._fold_at = fold_bytes
         self._log = path.with_name(path.name + "-wal")
         self._closed = False
         self._writing = threading.Lock()
@@ -167,7 +172,7 @@ class Database:
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=BUSY_SECONDS,
+            timeout=self._busy_seconds,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -202,10 +207,21 @@ class Database:
                 self._writer = None
 
     def _fold(self) -> None:
-        """Move a long log into the database and empty it; failing is no loss, the next write tries again."""
+        """Move a long log into the database and empty it; failing is no loss, a later write tries again.
+
+        A reader of an older moment stands in the way. It is waited for a little only: writers are waiting too.
+        """
+        connection = self._writer
         with contextlib.suppress(OSError, sqlite3.Error):
-            if self._writer is not None and self._log.stat().st_size >= self._fold_bytes:
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            size = self._log.stat().st_size
+            if connection is None or size < self._fold_at:
+                return
+            connection.execute(f"PRAGMA busy_timeout = {_FOLD_WAIT}").close()
+            try:
+                hindered = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}").close()
+            self._fold_at = size + self._fold_bytes // 4 if hindered else self._fold_bytes
 
 
 class Watch:

@@ -114,6 +114,11 @@ _SECOND = (
         PRIMARY KEY (scope, token)
     ) STRICT""",
     "CREATE INDEX answers_by_age ON answers (at)",
+    """CREATE TABLE probe (                                 -- counted up to see whether the disk takes a write
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        count INTEGER NOT NULL
+    ) STRICT""",
+    "INSERT INTO probe VALUES (1, 0)",
     """CREATE TRIGGER sessions_keep_UPDATE BEFORE UPDATE ON sessions
     BEGIN SELECT RAISE(ABORT, 'sessions are never changed: UPDATE is refused'); END""",
     *(

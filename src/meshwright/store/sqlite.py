@@ -14,7 +14,7 @@ from meshwright.errors import RefusedError, RevisionConflictError
 from meshwright.model.state import State
 from meshwright.release import NEXT, Status
 from meshwright.store import appending, reading, rows
-from meshwright.store.connections import FOLD_BYTES, Database
+from meshwright.store.connections import BUSY_SECONDS, FOLD_BYTES, Database
 from meshwright.store.contract import Answered, Checkpoint, Draft, Entry, Head, Revision, refuse_contradiction
 from meshwright.store.identities import Identities
 from meshwright.store.verification import verify
@@ -28,18 +28,21 @@ if TYPE_CHECKING:
     from meshwright.store.contract import Verification
 
 
-def connect(path: str | Path, *, create: bool = True, fold_bytes: int = FOLD_BYTES) -> SqliteStore:
+def connect(
+    path: str | Path, *, create: bool = True, fold_bytes: int = FOLD_BYTES, busy_seconds: float = BUSY_SECONDS
+) -> SqliteStore:
     """The store in the file `path`.
 
     Args:
         path: the database; made, with its folder, where there is none, readable by its owner only.
         create: False to refuse where there is none.
         fold_bytes: how long the write-ahead log grows before it is folded into the database.
+        busy_seconds: how long a write waits for another process's.
 
     Raises:
         StorageError: it cannot be opened, is not ours, or was written by a newer Meshwright.
     """
-    return SqliteStore(Database(Path(path), create=create, fold_bytes=fold_bytes))
+    return SqliteStore(Database(Path(path), create=create, fold_bytes=fold_bytes, busy_seconds=busy_seconds))
 
 
 class SqliteStore(Identities):
@@ -155,7 +158,8 @@ class SqliteStore(Identities):
     def probe(self) -> None:
         """As `Store.probe`."""
         with self._database.write() as connection:
-            connection.execute("UPDATE frontier SET size = size")
+            # A change it must be: what stays the same is not written at all.
+            connection.execute("UPDATE probe SET count = (count + 1) % 1000")
 
     def keep(self, name: str, value: str) -> str:
         """As `Store.keep`."""
