@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 
-SECONDS = 60.0 if PROVE else 3.0
+SECONDS = 60.0 if PROVE else 2.5
 WRITERS, READERS, PROCESSES = 16, 16, 4
 GROWTH = 24_000
 """kB that the server may have more at the end than after the first third of the time."""

@@ -161,6 +161,8 @@ def _drawn(chance: random.Random, world: World, *, sensible: bool = True) -> tup
     names = list(values.operations())
     name = chance.choices(names, [_weight(one) for one in names])[0]
     value = values.body_of(Drawing(chance, sensible=sensible), values.operations()[name])
+    if name in _ALONE and sensible:
+        value |= {member: chance.choice(names) for member, names in _ALONE[name].items()}
     if "resourceArn" in value:
         value["resourceArn"] = arn(chance, world)
     if value.get("clientToken") and chance.random() < 0.2:
@@ -168,11 +170,23 @@ def _drawn(chance: random.Random, world: World, *, sensible: bool = True) -> tup
     return name, value
 
 
+_SPARE = {
+    "Mesh": {"meshName": (*values.MESHES, "m2", "m3")},
+    "VirtualGateway": {"virtualGatewayName": (*values.GATEWAYS, "g2")},
+    "VirtualRouter": {"virtualRouterName": (*values.ROUTERS, "r2")},
+    "VirtualService": {"virtualServiceName": (*values.SERVICES, "s3.local")},
+}
+_ALONE: dict[str, dict[str, tuple[str, ...]]] = {
+    f"{verb}{kind}": names for kind, names in _SPARE.items() for verb in ("Create", "Delete")
+}
+"""Names that nothing else refers to, so that what has them can be deleted."""
+
+
 def _weight(operation: str) -> float:
     """How often an operation comes: objects are made more often than deleted, or the meshes would be empty."""
-    for verb, weight in (("Create", 3.0), ("Update", 3.0), ("Delete", 0.8), ("Describe", 1.0), ("List", 1.0)):
+    for verb, weight in (("Create", 3.0), ("Update", 3.0), ("Delete", 1.0), ("Describe", 1.0), ("List", 1.0)):
         if operation.startswith(verb):
-            return 0.3 if operation in {"CreateMesh", "DeleteMesh"} else weight
+            return weight / 3 if operation == "CreateMesh" else weight
     return 1.5
 
 
