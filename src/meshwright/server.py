@@ -282,6 +282,7 @@ async def _api(
         server.should_exit = True
         await serving
         await propagating.close()
+        await services.issuers.close()
         await writer.close()
 
 

@@ -17,6 +17,7 @@ import msgspec
 from starlette.responses import Response
 
 from meshwright.api import sts_xml
+from meshwright.api.connection_facts import connection_facts
 from meshwright.api.answers import ProtocolError
 from meshwright.api.refusals import Refusals
 from meshwright.api.sts_parameters import (
@@ -87,8 +88,7 @@ class Sts:
         if action == CALLER:
             return {"Arn": caller.arn, "UserId": _user_id(caller), "Account": caller.account}
         now = self._services.now()
-        source = {"aws:SourceIp": _source(scope)} if _source(scope) else {}
-        granted = by_principal(self._services.authority(), asked_for(asked), caller, now, source)
+        granted = by_principal(self._services.authority(), asked_for(asked), caller, now, connection_facts(scope))
         return await self._begun(granted, now, scope)
 
     async def _by_token(self, asked: Mapping[str, str], scope: Scope) -> Fields:
@@ -96,7 +96,7 @@ class Sts:
         if "WebIdentityToken" not in asked:
             raise missing("WebIdentityToken")
         token, now = read_token(asked["WebIdentityToken"]), self._services.now()
-        granted = await self._proved(token, asked_for(asked), now)
+        granted = await self._proved(token, asked_for(asked), now, scope)
         claims = granted.principal.claims
         audience = claims["aud"]
         found = {
@@ -106,7 +106,7 @@ class Sts:
         }
         return {**found, **await self._begun(granted, now, scope)}
 
-    async def _proved(self, token: Unverified, asked: Asked, now: int) -> Granted:
+    async def _proved(self, token: Unverified, asked: Asked, now: int, scope: Scope) -> Granted:
         """What the token is worth, by the first declaration of its issuer under which it is worth something."""
         authority = self._services.authority()
         address, failures = token.issuer(), list[TokenError | AssumeError]()
@@ -115,7 +115,7 @@ class Sts:
                 continue
             try:
                 claims = await self._services.issuers.verify(token, issuer, now)
-                return with_token(authority, asked, name, claims, now)
+                return with_token(authority, asked, name, claims, now, connection_facts(scope))
             except (TokenError, AssumeError) as error:
                 failures.append(error)
         if not failures:

@@ -92,8 +92,17 @@ class Granted(msgspec.Struct, frozen=True, kw_only=True):
     """How much of the space for policy and tags is used, in percent."""
 
 
-def with_token(authority: Authority, asked: Asked, issuer: str, claims: Mapping[str, Any], at: int) -> Granted:
+def with_token(
+    authority: Authority,
+    asked: Asked,
+    issuer: str,
+    claims: Mapping[str, Any],
+    at: int,
+    extra: Mapping[str, Value] | None = None,
+) -> Granted:
     """The session that verified `claims` of the declared `issuer` may have at `at`, in milliseconds.
+
+    `extra` are condition keys that only the connection knows.
 
     Raises:
         AssumeError: none.
@@ -103,7 +112,7 @@ def with_token(authority: Authority, asked: Asked, issuer: str, claims: Mapping[
     found = authority.role(asked.role_arn)
     facts = claims_context(claims, provider_of(authority.settled.issuers[issuer].url))
     tags = dict(_claimed_tags(authority, issuer, facts))
-    facts |= _request_context(asked, tags, at)
+    facts |= {**(extra or {}), **_request_context(asked, tags, at)}
     action = "sts:AssumeRoleWithWebIdentity"
     if found is None:
         raise _denied(action, f"there is no role {asked.role_arn!r} in this environment")
