@@ -17,8 +17,8 @@ import msgspec
 from starlette.responses import Response
 
 from meshwright.api import sts_xml
-from meshwright.api.connection_facts import connection_facts
 from meshwright.api.answers import ProtocolError
+from meshwright.api.connection_facts import connection_facts
 from meshwright.api.refusals import Refusals
 from meshwright.api.sts_parameters import (
     CALLER,
