@@ -87,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     xds_without_authentication: bool = False
     """Whether anybody may be any node's proxy."""
     limits: Limits = Limits()
+    quotas: dict[str, int] = {}
+    """What beats the trust file's quotas and App Mesh's documented ones, by the names of `operations.Quotas`."""
     envoys_per_node: int = 50
     """How many Envoys of one virtual node or gateway may be connected."""
 
@@ -254,6 +256,7 @@ async def _api(
         authority=trusted.authority,
         sharing=trusted.sharing,
         quotas=None,
+        more_quotas=settings.quotas,
         limits=settings.limits,
         metrics=metrics,
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.issuers import Issuers
@@ -18,7 +20,7 @@ from meshwright.trust.settings import EMPTY
 from meshwright.trust.settling import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from meshwright.api.writing import Writer
     from meshwright.control import Control
@@ -47,6 +49,8 @@ class Services:
     partition: str = "aws"
     quotas: Quotas | None = UNLIMITED
     """None for what the newest `trust.yaml` says, which is App Mesh's documented defaults where it is silent."""
+    more_quotas: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What beats them, by name."""
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
     limits: Limits = dataclasses.field(default_factory=Limits)
     sharing: Callable[[], Sharing] = frozenset
@@ -62,7 +66,8 @@ class Services:
 
     def most(self) -> Quotas:
         """The quotas that hold now."""
-        return self.quotas or self.authority().quotas
+        found = self.quotas or self.authority().quotas
+        return msgspec.structs.replace(found, **self.more_quotas) if self.more_quotas else found
 
     def resource(self, path: str) -> str:
         """The ARN of a mesh or a stack as our own endpoints know it, from `mesh/NAME…`; `*` stays so.

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from meshwright.cli.protection import address, protection_options, settled
+from meshwright.cli.quotas import QUOTA, quotas
 from meshwright.cli.trusting import ENVIRONMENT, TRUST, chosen, place, trust_file
 from meshwright.errors import UsageError
 
@@ -65,6 +66,7 @@ from meshwright.errors import UsageError
 @TRUST
 @ENVIRONMENT
 @protection_options
+@QUOTA
 @click.option(
     "--format",
     "output",
@@ -99,6 +101,7 @@ def command(
 
     file = trust_file(options.pop("trust"), data_dir)
     environment = chosen(ctx, options.pop("environment"), file)
+    allowed = quotas(options.pop("quota"))
     here: dict[str, Any] = {"account": _account(account), "region": region} | place(ctx, file, environment)
     settings = Settings(
         listen=address("--listen", listen),
@@ -107,6 +110,7 @@ def command(
         database=_database(database),
         trust=file,
         environment=environment,
+        quotas=allowed,
         **here,
         **settled(options),
     )
