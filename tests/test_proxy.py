@@ -8,20 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
+from meshwright.proxy import credentials
 from meshwright.proxy.bootstrap import Address, Environment, KeyFile, Settings, address, bootstrap, proxy_key
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback
+from meshwright.trust.credentials import Credentials, parse
 from processes import alive, children, free_port, is_envoy, until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CART = Key("shop", Kind.VIRTUAL_NODE, "cart")
 PLACE = Loopback(application="127.9.0.1", ingress="127.9.0.2", egress="127.9.0.3")
@@ -192,3 +192,59 @@ def _running(folder: Path, admin: int) -> subprocess.Popen[str]:
     environment = {**KEY, "TMPDIR": str(folder)}
     arguments = ("mesh/shop/virtualNode/cart", "--xds", "127.0.0.1:9", "--admin-port", str(admin))
     return meshwright(*arguments, env=environment)
+
+
+class Sessions:
+    """Credentials that are others every time."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def credentials(self) -> Credentials:
+        """The next; the third cannot be had."""
+        self.made += 1
+        if self.made == 3:
+            raise UsageError("STS is away")
+        return Credentials(key_id=f"ASIA{self.made}", secret=f"secret {self.made}", session_token="token")
+
+
+def test_short_lived_credentials_are_renewed_where_only_we_can_read_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure in between is logged, without a secret, and tried again; nothing is left behind."""
+    monkeypatch.setattr(credentials, "RENEW_SECONDS", 0.02)
+    with credentials.renewed(Sessions()) as key:
+        path = Path(key.path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        until(lambda: parse(path.read_text())[key.profile].key_id == "ASIA4")
+    assert not path.parent.exists()
+    assert "cannot be renewed now: STS is away" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_proxy_that_can_prove_nothing_is_told_what_to_give(tmp_path: Path) -> None:
+    """Beyond this machine, no key is guessed."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    with meshwright(
+        "mesh/shop/virtualNode/cart", "--xds", "mesh.example:443", "--print-bootstrap", env=environment, cwd=tmp_path
+    ) as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "AWS_ACCESS_KEY_ID" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--xds-tls-ca", "missing.pem"], "--xds-tls-ca missing.pem is not a file"),
+        (["--xds-client-certificate", __file__], "belong together"),
+        (["--xds-client-certificate", __file__, "--xds-client-key", __file__], "needs TLS"),
+    ],
+)
+def test_half_of_a_proof_is_a_usage_error(arguments: list[str], words: str) -> None:
+    """With what is missing."""
+    with meshwright("mesh/shop/virtualNode/cart", *arguments, "--print-bootstrap", env=KEY) as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert words in err

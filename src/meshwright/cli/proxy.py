@@ -6,7 +6,7 @@ The rule: nothing but the bootstrap is decided here; what the Envoy does comes f
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
     from meshwright.snapshot.resources import Placement
+
+_ENDPOINT = "http://127.0.0.1:9080"
+"""Where tokens are exchanged when nothing says where."""
 
 
 @click.command("proxy")
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
 @click.option("--log-level", default="warning", show_default=True, help="Envoy's log level.",
               type=click.Choice(["trace", "debug", "info", "warning", "error", "critical", "off"]))  # fmt: skip
 @click.option("--print-bootstrap", is_flag=True, help="Print the bootstrap as JSON and run nothing.")
+@click.pass_obj
 def command(  # noqa: PLR0913 - one parameter an option
+    options: dict[str, Any],
     *,
     arn: str,
     xds: str,
@@ -64,38 +69,48 @@ def command(  # noqa: PLR0913 - one parameter an option
     the three addresses, it expects the usual App Mesh redirection of traffic to ports 15000 and 15001.
 
     It proves who it is with the AWS settings that are there (or the key of a control plane on this machine), with a
-    client certificate, or by coming through its node's own Unix socket.
+    client certificate, or by coming through its node's own Unix socket. An identity token of
+    AWS_WEB_IDENTITY_TOKEN_FILE is exchanged for sessions of AWS_ROLE_ARN at --endpoint for as long as Envoy runs.
     """
+    import contextlib
+    import json
     import os
     import socket
 
+    import msgspec
+
     from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
-    from meshwright.proxy.credentials import find, secured
+    from meshwright.proxy.credentials import Source, find, renewed, secured
 
-    where = address(xds)
-    tls = secured(xds_tls_ca, xds_client_certificate, xds_client_key)
-    folder = Path(os.environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
-    document = bootstrap(
-        Settings(
-            proxy=proxy_key(arn),
-            instance=instance or f"{socket.gethostname()}-{os.getpid()}",
-            xds=where,
-            admin=Address("127.0.0.1", admin_port),
-            placement=_placement(application, ingress, egress),
-            resolver=address(resolver) if resolver else None,
-            credentials=None if unsigned or xds_client_certificate else find(os.environ, where, folder),
-            region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-            tls=tls,
-        )
+    settings = Settings(
+        proxy=proxy_key(arn),
+        instance=instance or f"{socket.gethostname()}-{os.getpid()}",
+        xds=address(xds),
+        admin=Address("127.0.0.1", admin_port),
+        placement=_placement(application, ingress, egress),
+        resolver=address(resolver) if resolver else None,
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        tls=secured(xds_tls_ca, xds_client_certificate, xds_client_key),
     )
+    found: Any = None
+    if not (unsigned or xds_client_certificate):
+        folder = Path(os.environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
+        endpoint = options["endpoint"] or os.environ.get("AWS_ENDPOINT_URL_APP_MESH") or _ENDPOINT
+        found = find(os.environ, settings.xds, folder, endpoint=endpoint, ca_bundle=options["ca_bundle"] or "")
+    renews = isinstance(found, Source)
+    if print_bootstrap and renews:
+        raise UsageError(
+            "The sessions that AWS_WEB_IDENTITY_TOKEN_FILE gives are renewed by this command while Envoy runs; "
+            "without it, write them to a credentials file yourself and name that with AWS_SHARED_CREDENTIALS_FILE"
+        )
     if print_bootstrap:
-        import json
-
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(bootstrap(msgspec.structs.replace(settings, credentials=found)), indent=2))
         return 0
     from meshwright.proxy.run import run  # printing needs no Envoy
 
-    return run(document, concurrency=concurrency, log_level=log_level)
+    with renewed(found) if renews else contextlib.nullcontext(found) as credentials:
+        document = bootstrap(msgspec.structs.replace(settings, credentials=credentials))
+        return run(document, concurrency=concurrency, log_level=log_level)
 
 
 def _placement(application: str | None, ingress: str | None, egress: str | None) -> Placement:
