@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from meshwright.trust.policies.conditions import Condition, condition
+from meshwright.trust.policies.blocks import condition
 from meshwright.trust.policies.elements import actions, resources
 from meshwright.trust.policies.faults import Fault, PolicyError, near, quoted
 from meshwright.trust.policies.statements import Policy, Statement, index_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from meshwright.trust.policies.conditions import Condition
 
 VERSIONS = ("2008-10-17", "2012-10-17")
 WITH_VARIABLES = "2012-10-17"

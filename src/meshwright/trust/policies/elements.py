@@ -16,7 +16,7 @@ from meshwright.trust.actions import ACTIONS, ELSEWHERE, SERVICES
 from meshwright.trust.policies.arns import ArnPattern, arn_pattern, segments
 from meshwright.trust.policies.faults import Fault, near, quoted
 from meshwright.trust.policies.patterns import SEGMENTS, Glob, Piece, Wild, glob, joined, pieces
-from meshwright.trust.policies.variables import Template, Values, Variable, filled, is_static, template, text_of
+from meshwright.trust.policies.variables import Template, Values, Variable, filled, plain, template, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -153,10 +153,11 @@ def resources(members: Mapping[Any, Any], path: Path, faults: list[Fault], *, va
         except ValueError as error:
             faults.append(Fault(where, f"{error}."))
             continue
-        if is_static(split[-1]):
-            fixed.append(arn_pattern(_plain(split), runs_on=True))
+        static = plain(split)
+        if static is not None:
+            fixed.append(arn_pattern(static, runs_on=True))
         else:
-            front = _plain(split[:_LITERAL_PARTS])
+            front = plain(split[:_LITERAL_PARTS]) or []
             starred = joined(Wild.RUN if isinstance(part, Variable) else part for part in split[-1])
             used = tuple(part.key for part in split[-1] if isinstance(part, Variable))
             open_.append(Open(arn_pattern((*front, starred), runs_on=True), tuple(front), split[-1], used))
@@ -209,10 +210,6 @@ def _fault_of_action(text: str) -> str:
     return f"{quoted(text)} is no action of {service}.{near(text, mine, 0.75)}"
 
 
-def _plain(split: Sequence[Sequence[Piece | Variable]]) -> list[tuple[Piece, ...]]:
-    return [joined(part for part in one if not isinstance(part, Variable)) for one in split]
-
-
 def _covers_the_rest(split: Sequence[Sequence[Piece | Variable]]) -> bool:
     """Whether a star stands for the parts that are missing; in `arn:aws:appmesh:us-east-1:mesh/*` none does."""
     if any(one and one[-1] is Wild.RUN for one in split[:-1]):
@@ -233,3 +230,10 @@ def _check_arn(text: str, split: Sequence[Sequence[Piece | Variable]]) -> None:
         )
     if len(split) < SEGMENTS and not _covers_the_rest(split):
         raise ValueError(f"{quoted(text)} has {len(split)} of an ARN's six parts, and no '*' for the others")
+    if len(split) == SEGMENTS and text_of(service) in _WITH_MESHES and split[-1] != (Wild.RUN,):
+        first = split[-1][0] if split[-1] else ""
+        if not (isinstance(first, str) and first.startswith("mesh/")):
+            raise ValueError(
+                f"{quoted(text)}: the resources of {text_of(service)} begin with 'mesh/', and the type of a resource "
+                "cannot be a wildcard; write 'mesh/*', or '*' for all of them"
+            )

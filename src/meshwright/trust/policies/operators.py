@@ -30,8 +30,8 @@ class Operator(msgspec.Struct, frozen=True):
     """One operator, without `IfExists` and set qualifiers."""
 
     name: str
-    compiled: Callable[[Sequence[Piece]], Any]
-    """A policy's value made ready; raises ValueError saying what was expected."""
+    compiled: Callable[[Sequence[Sequence[Piece]]], Any]
+    """A policy's value made ready, of an ARN its parts; raises ValueError saying what was expected."""
     read: Read
     agrees: Callable[[Any, Any], bool]
     """Whether a compiled value of the policy and a read one of the request agree."""
@@ -39,14 +39,20 @@ class Operator(msgspec.Struct, frozen=True):
     variables: bool = False
     """Whether policy variables are filled in."""
     wildcards: bool = False
+    arns: bool = False
+    """Whether values are split at colons before variables are filled in: what these bring in shifts nothing."""
 
 
-def _text(parts: Sequence[Piece]) -> str:
-    return "".join(part.value if isinstance(part, Wild) else part for part in parts)
+def _text(split: Sequence[Sequence[Piece]]) -> str:
+    return ":".join("".join(part.value if isinstance(part, Wild) else part for part in parts) for parts in split)
 
 
-def _folded(parts: Sequence[Piece]) -> str:
-    return _text(parts).lower()
+def _folded(split: Sequence[Sequence[Piece]]) -> str:
+    return _text(split).lower()
+
+
+def _glob(split: Sequence[Sequence[Piece]]) -> Glob:
+    return glob(joined(split[0]))
 
 
 def _as_it_is(value: str) -> str:
@@ -127,8 +133,8 @@ def _read_address(value: str) -> Address | None:
     return mapped or found
 
 
-def _network(parts: Sequence[Piece]) -> Network:
-    text = _text(parts)
+def _network(split: Sequence[Sequence[Piece]]) -> Network:
+    text = _text(split)
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -139,11 +145,12 @@ def _contains(network: Network, address: Address) -> bool:
     return address in network
 
 
-def _arn(parts: Sequence[Piece]) -> ArnPattern:
-    split = segments(parts)
+def _arn(split: Sequence[Sequence[Piece]]) -> ArnPattern:
+    if len(split) == 1:  # `${aws:SourceArn}` brings in all of an ARN
+        split = segments(split[0])
     if len(split) != SEGMENTS:
         raise ValueError(
-            f"{_text(parts)[:200]!r} is not of an ARN's six parts, so that it would match none; "
+            f"{_text(split)[:200]!r} is not of an ARN's six parts, so that it would match none; "
             "use a String operator for other patterns"
         )
     return arn_pattern(split, runs_on=False)
@@ -158,9 +165,9 @@ def _arn_agrees(pattern: ArnPattern, value: tuple[str, list[str]]) -> bool:
     return pattern.matches(*value)
 
 
-def _typed(read: Read, expected: str) -> Callable[[Sequence[Piece]], Any]:
-    def compiled(parts: Sequence[Piece]) -> Any:
-        text = _text(parts)
+def _typed(read: Read, expected: str) -> Callable[[Sequence[Sequence[Piece]]], Any]:
+    def compiled(split: Sequence[Sequence[Piece]]) -> Any:
+        text = _text(split)
         value = read(text)
         if value is None:
             raise ValueError(f"{text[:80]!r} is not {expected}")
@@ -172,13 +179,12 @@ def _typed(read: Read, expected: str) -> Callable[[Sequence[Piece]], Any]:
 def _table() -> dict[str, Operator]:
     number = _typed(_read_number, "a number such as 10 or 1.5")
     date = _typed(read_date, "a date such as '2026-01-31' or '2026-01-31T23:59:59Z', or seconds since the epoch")
-    compiled_glob = lambda parts: glob(joined(parts))  # noqa: E731 - one line, used twice
     known = [
         Operator("StringEquals", _text, _as_it_is, operator.eq, variables=True),
         Operator("StringEqualsIgnoreCase", _folded, str.lower, operator.eq, variables=True),
-        Operator("StringLike", compiled_glob, _as_it_is, _glob_agrees, variables=True, wildcards=True),
-        Operator("ArnEquals", _arn, _read_arn, _arn_agrees, variables=True, wildcards=True),
-        Operator("ArnLike", _arn, _read_arn, _arn_agrees, variables=True, wildcards=True),
+        Operator("StringLike", _glob, _as_it_is, _glob_agrees, variables=True, wildcards=True),
+        Operator("ArnEquals", _arn, _read_arn, _arn_agrees, variables=True, wildcards=True, arns=True),
+        Operator("ArnLike", _arn, _read_arn, _arn_agrees, variables=True, wildcards=True, arns=True),
         Operator("NumericEquals", number, _read_number, operator.eq),
         Operator("DateEquals", date, read_date, operator.eq),
         Operator("IpAddress", _network, _read_address, _contains),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from meshwright.trust.policies.keys import fault_of
 from meshwright.trust.policies.patterns import Piece, Wild, joined
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ Template: TypeAlias = tuple[Piece | Variable, ...]
 """Text with wildcards and places to fill."""
 
 
-def template(text: str, *, variables: bool, wildcards: bool) -> Template:
-    """`text` taken apart; without `wildcards` a `*` is a star.
+def template(text: str, *, variables: bool, wildcards: bool, claims: bool = False) -> Template:
+    """`text` taken apart; without `wildcards` a `*` is a star; with `claims`, names of claims are variables as well.
 
     Raises:
         ValueError: a variable is not of a form that is known; the message says which.
@@ -45,6 +46,9 @@ def template(text: str, *, variables: bool, wildcards: bool) -> Template:
     found: list[Piece | Variable] = []
     for part in _parts(text) if variables else (text,):
         if isinstance(part, Variable):
+            fault = fault_of(part.name, claims=claims)
+            if fault:
+                raise ValueError(f"in a variable, {fault.removesuffix('.')}")
             found.append(part)
         elif wildcards and not (variables and part.startswith("${")):
             found.extend(Wild(char) if char in "*?" else char for char in part)
@@ -53,9 +57,10 @@ def template(text: str, *, variables: bool, wildcards: bool) -> Template:
     return _merged(found)
 
 
-def is_static(one: Template) -> bool:
-    """Whether nothing is left to fill."""
-    return not any(isinstance(part, Variable) for part in one)
+def plain(split: Sequence[Template]) -> list[tuple[Piece, ...]] | None:
+    """`split` where it has nothing to fill, None where it has."""
+    found = [tuple(part for part in one if not isinstance(part, Variable)) for one in split]
+    return found if all(len(one) == len(kept) for one, kept in zip(split, found, strict=True)) else None
 
 
 def filled(one: Sequence[Piece | Variable], context: Mapping[str, Values]) -> tuple[Piece, ...] | None:
