@@ -17,6 +17,7 @@ from meshwright.api.connection_facts import connection_facts
 from meshwright.errors import BadRequestException
 from meshwright.operations import (
     OPERATIONS,
+    Memory,
     Request,
     Response,
     Stamp,
@@ -43,6 +44,7 @@ class AppMesh:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._memory = Memory()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
@@ -73,7 +75,7 @@ class AppMesh:
         services = self._services
         state, stamp = services.store.head().state, self._stamp(principal)
         services.authority().permit(principal, request, state, stamp, context=facts)
-        return perform(state, request, stamp)[1]
+        return perform(state, request, stamp, memory=self._memory)[1]
 
     async def _written(
         self, request: Request, asked: repeating.Asked | None, principal: Principal, facts: dict[str, str]

@@ -6,6 +6,7 @@ The one rule: clock and ids are handed in, so that the same request on the same 
 from meshwright.operations.accounts import arn_of, key_of, mesh_owner, sees
 from meshwright.operations.perform import changes, perform
 from meshwright.operations.quotas import DEFAULT_QUOTAS, UNLIMITED, Quotas
+from meshwright.operations.replies import Memory
 from meshwright.operations.requests import Request, Response, Sharing, Stamp, decode_request
 from meshwright.operations.table import OPERATIONS, PREFIX, Member, Operation, Verb, find, operation
 
@@ -15,6 +16,7 @@ __all__ = [
     "PREFIX",
     "UNLIMITED",
     "Member",
+    "Memory",
     "Operation",
     "Quotas",
     "Request",

@@ -89,6 +89,18 @@ def sees(key: Key, stamp: Stamp) -> bool:
     return owner == stamp.account or (owner, name, stamp.account) in stamp.shared
 
 
+def seen(meshes: tuple[Resource, ...], stamp: Stamp) -> tuple[Resource, ...]:
+    """Of `meshes`, in order of their keys, those that the caller sees, in order of their names and then owners."""
+    if stamp.account == stamp.home and not stamp.shared:
+        return tuple([one for one in meshes if "@" not in one.key.mesh])
+    return tuple(sorted((one for one in meshes if sees(one.key, stamp)), key=by_name))
+
+
+def by_name(resource: Resource) -> str:
+    """What a list is ordered by: the name, and for meshes of one name their owner, the caller's own among them."""
+    return f"{resource.key.wire_name}\0{split_mesh(resource.key.mesh)[1]}"
+
+
 def refuse_stranger(verb: Verb, key: Key, resource: Resource | None, stamp: Stamp) -> None:
     """Raise when the caller sees the mesh but may not do this in it; see the table above.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from bisect import bisect_right
 from typing import TYPE_CHECKING, TypeVar
 
 from meshwright.errors import BadRequestException
@@ -36,7 +37,7 @@ def page(
     """
     if token:
         after = _decoded(token, scope)
-        items = [one for one in items if name(one) > after]
+        items = items[bisect_right(items, after, key=name) :]
     taken = items[:limit]
     return taken, _encoded(name(taken[-1]), scope) if len(items) > limit else None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.model.identity import Kind
+from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.model.state import Metadata, Resource
 from meshwright.operations.accounts import arn_of, mesh_owner
@@ -29,9 +29,33 @@ def reply(resource: Resource, stamp: Stamp, status: StatusCode = "ACTIVE") -> di
     }
 
 
-def summary(resource: Resource, stamp: Stamp) -> dict[str, Any]:
-    """The object as a list names it, wire names."""
-    return {**_names(resource), **_about(resource, stamp)}
+class Memory:
+    """The caller's memory of what it said of objects in lists, for one home account, region and partition.
+
+    An object that has not changed is not put into words again; one that was read from a file has none of its own.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        """`most` is the number of objects after which all are forgotten."""
+        self._most = most
+        self._said: dict[Key, tuple[Resource, msgspec.Raw]] = {}
+
+    def summary(self, resource: Resource, stamp: Stamp) -> msgspec.Raw:
+        """As `summary`, in JSON."""
+        known = self._said.get(resource.key)
+        if known is not None and known[0] is resource:
+            return known[1]
+        said = msgspec.Raw(msgspec.json.encode(_summary(resource, stamp)))
+        if resource.metadata is not None:
+            if len(self._said) >= self._most:
+                self._said.clear()
+            self._said[resource.key] = resource, said
+        return said
+
+
+def summary(resource: Resource, stamp: Stamp, memory: Memory | None = None) -> dict[str, Any] | msgspec.Raw:
+    """The object as a list names it, wire names; with a `memory`, ready to be sent."""
+    return memory.summary(resource, stamp) if memory is not None else _summary(resource, stamp)
 
 
 def wire_spec(resource: Resource) -> dict[str, Any]:
@@ -55,6 +79,10 @@ def metadata(resource: Resource, stamp: Stamp) -> Metadata:
         mesh_owner=owner,
         resource_owner=owner,
     )
+
+
+def _summary(resource: Resource, stamp: Stamp) -> dict[str, Any]:
+    return {**_names(resource), **_about(resource, stamp)}
 
 
 def _names(resource: Resource) -> dict[str, str]:
