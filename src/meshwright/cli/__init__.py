@@ -30,7 +30,7 @@ _COMMANDS = {
     "rollback": "Restore an older release of this stack, as a new release.",
     "serve": "Run the control plane: the App Mesh API, releases and xDS, until SIGTERM or Ctrl-C.",
     "proxy": "Run the packaged Envoy for one virtual node or gateway.",
-    "trust": "Access keys of a local control plane.",
+    "trust": "Who may do what: check and explain a trust file, access keys, sessions.",
     "audit": "Verify or export the audit log.",
     "rules": "List the rules that validate applies, or explain one.",
 }

@@ -1,4 +1,4 @@
-"""`meshwright trust`: the access keys of a local control plane.
+"""`meshwright trust`: who may do what, checked and explained; sessions; a local control plane's access keys.
 
 The one rule: a secret goes to standard output once, when its key is made, and nowhere else.
 """
@@ -13,15 +13,19 @@ from pathlib import Path  # noqa: TC003 - click calls it
 import click
 
 from meshwright.cli.options import DATA_DIR
+from meshwright.cli.trust_aws import aws
+from meshwright.cli.trust_check import check
+from meshwright.cli.trust_explain import explain
 from meshwright.cli.trust_session import session_group
 
 
 @click.group("trust")
 def command() -> None:
-    """Access keys of a local control plane."""
+    """Who may do what: check and explain a trust file, access keys, sessions."""
 
 
-command.add_command(session_group)
+for one in (check, explain, aws, session_group):
+    command.add_command(one)
 
 
 @command.group("key")

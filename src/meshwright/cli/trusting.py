@@ -36,6 +36,23 @@ def trust_file(given: Path | None, data_dir: Path) -> Path | None:
     return given or (beside if beside.is_file() else None)
 
 
+def found_file(given: Path | None, data_dir: Path | None) -> Path:
+    """The file that was named, else trust.yaml of the data directory, here, or in .meshwright.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if given is not None:
+        return given
+    folders = (data_dir,) if data_dir is not None else (Path(), Path(".meshwright"))
+    for folder in folders:
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise UsageError(
+        f"There is no {FILE_NAME} in {' or '.join(str(one.absolute()) for one in folders)}; name the file."
+    )
+
+
 def chosen(ctx: click.Context, given: str | None, file: Path | None) -> str | None:
     """The environment that was named, here or before the command's name; the latter counts only with a file.
 

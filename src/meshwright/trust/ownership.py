@@ -83,7 +83,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
             told = f"{self.whose} may change {match.written!r}"
             return Verdict(allowed=True, reason=told, place=match.place)
         acts = f"acts for {_any(self.stack)}" if self.stack else "has no stack"
-        told = f"{own.reason}, {self.whose} {acts}, and nothing in its may_change matches {key}"
+        start = f"{own.reason}, {self.whose} {acts}," if stack else own.reason
+        told = f"{start} and nothing in its may_change matches {key}"
         return Verdict(allowed=False, reason=told, place=self.place)
 
     def may_claim(self, key: Key) -> Verdict:

@@ -44,6 +44,8 @@ _WHO: tuple[str, ...] = (
     "client_id",
 )
 """Claims that say whose job it is."""
+_NEVER = frozenset({"environment", "deployment_tier"})
+"""Claims that the forge guards by rules of its own: no pull request has them for the asking."""
 _STRANGER = "stranger-7f3a"
 _STRANGERS: dict[str, tuple[str, ...]] = {
     "sub": (
@@ -122,8 +124,8 @@ def admits_pull_requests(conditions: Mapping[str, Mapping[str, Any]]) -> bool:
     wanted = dict(_samples(conditions))
     for repository in _repositories(wanted) or ["owner/name"]:
         for claims in _pull_requests(repository):
-            said = {**{key: value for key, value in wanted.items() if key not in claims}, **claims}
-            if matches(conditions, {key: value for key, value in said.items() if key in known or key in claims}):
+            said = {key: value for key, value in wanted.items() if key in known - _NEVER} | claims
+            if matches(conditions, said):
                 return True
     return False
 

@@ -116,7 +116,8 @@ def _wider(
             mine = holding.may_claim(key) if operation.verb is Verb.CREATE else holding.may_alter(key, NOBODYS)
             if not mine.allowed and not holding.may_claim(key).allowed:
                 statement = place_of(judgement, path_of(name))
-                seen.setdefault(statement, []).append(f"appmesh:{operation.name} on {key}")
+                named = key.path.removeprefix(f"mesh/{mesh}/") if key.kind is not Kind.MESH else "the mesh"
+                seen.setdefault(statement, []).append(f"appmesh:{operation.name} on {named}")
     for statement, examples in seen.items():
         kinds = len({one.split(" on ")[0] for one in examples})
         yield Finding(
