@@ -14,7 +14,7 @@ import pytest
 
 from fuzzing import requests
 from fuzzing.mutants import MUTANTS
-from fuzzing.running import Outcome, Run
+from fuzzing.running import TRUST, Outcome, Run
 from fuzzing.values import operations
 from live import Live, live
 from settings import PROVE
@@ -31,6 +31,13 @@ GROWTH = 60_000
 """kB of memory that a server may have more at the end than after its first requests: its state is some objects."""
 SHARE = 0.3
 """The least part of sensible creates and updates that is accepted; most others meet a taken or a missing name."""
+
+
+def trusting(folder: Path) -> Path:
+    """A data directory with a trust file."""
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "data" / "trust.yaml").write_text(TRUST)
+    return folder / "data"
 
 
 def bounded(outcome: Outcome) -> list[str]:
@@ -53,7 +60,7 @@ def told(outcome: Outcome) -> str:
 def test_whatever_is_sent_is_answered_in_order_and_a_refusal_changes_nothing(tmp_path: Path) -> None:
     """Valid, boundary and invalid bodies, hostile paths, queries, headers, framings and signatures."""
     numbers = range(COUNT) if NUMBER is None else [int(NUMBER)]
-    with live(tmp_path / "data") as server:
+    with live(trusting(tmp_path)) as server:
         outcome = Run(server, SEED).run(numbers)
         report(outcome, server)
         assert outcome.findings == [], told(outcome)
@@ -94,6 +101,6 @@ def test_a_request_is_made_from_its_seed_and_number_alone() -> None:
 @pytest.mark.parametrize("name", MUTANTS if PROVE else ["unexpected", "written first"])
 def test_a_fault_in_the_server_is_found(tmp_path: Path, name: str) -> None:
     """The fuzzer can fail: each fault is put into a server, and told within a thousand requests."""
-    with live(tmp_path / "data", program=("-m", "fuzzing.mutants", name)) as server:
+    with live(trusting(tmp_path), program=("-m", "fuzzing.mutants", name)) as server:
         outcome = Run(server, SEED, most=1).run(range(1_000))
     assert outcome.findings or bounded(outcome), f"nobody noticed {name}"

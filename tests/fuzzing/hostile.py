@@ -243,6 +243,9 @@ SIGNINGS = (
 )
 """Signatures that nobody can be held to."""
 
+TOKENS = ("token missing", "token altered", "token empty", "wrong secret", "altered body", "old date")
+"""The same for a session."""
+
 PRESIGNINGS = (
     "presigned expired",
     "presigned too long",

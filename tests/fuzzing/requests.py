@@ -50,6 +50,10 @@ class Case(msgspec.Struct, kw_only=True):
     signing: str = "header"
     """`header`, `presigned`, or one of `hostile.SIGNINGS`."""
     service: str = "appmesh"
+    narrow: bool = False
+    """Whether a session of the role `narrow` sends it, instead of the administrator."""
+    subject: str = ""
+    """What it is about: `m0/VirtualNode/n0`, or an ARN; "" for what is in no mesh."""
     refuse: bool = False
     """It must be refused."""
     valid: bool = False
@@ -125,8 +129,8 @@ _FIRST = (
 
 
 def _own(operation: str) -> str:
-    """The member that names what an operation creates."""
-    kind = operation.removeprefix("Create")
+    """The member that names what an operation creates, updates or deletes."""
+    kind = operation[6:]  # Create, Update and Delete have six letters each
     return f"{kind[0].lower()}{kind[1:]}Name"
 
 
@@ -152,8 +156,15 @@ def _rendered(name: str, value: dict[str, Any], **members: Any) -> Case:
         headers=((b"content-type", b"application/json"),) if data else (),
         body=data,
         token="clientToken" in body,
+        subject=_subject(name, value),
         **{"family": "", **members},
     )
+
+
+def _subject(name: str, value: dict[str, Any]) -> str:
+    if "resourceArn" in value:
+        return str(value["resourceArn"])
+    return f"{value.get('meshName', '')}/{name[6:]}/{value.get(_own(name), '')}"
 
 
 def _drawn(chance: random.Random, world: World, *, sensible: bool = True) -> tuple[str, dict[str, Any]]:
@@ -170,7 +181,7 @@ def _drawn(chance: random.Random, world: World, *, sensible: bool = True) -> tup
     return name, value
 
 
-_SPARE = {
+_SPARE: dict[str, dict[str, tuple[str, ...]]] = {
     "Mesh": {"meshName": (*values.MESHES, "m2", "m3")},
     "VirtualGateway": {"virtualGatewayName": (*values.GATEWAYS, "g2")},
     "VirtualRouter": {"virtualRouterName": (*values.ROUTERS, "r2")},
@@ -326,6 +337,21 @@ def _presigned(chance: random.Random, world: World) -> Case:
     return made
 
 
+def _session(chance: random.Random, world: World) -> Case:
+    """From somebody who may change two objects, and not from the administrator."""
+    made = _ours(chance, world) if chance.random() < 0.2 else _sensible(chance, world)
+    made.narrow = True
+    if chance.random() < 0.5 and made.subject.startswith("m"):
+        made.path = made.path.replace(b"/m1", b"/m0").replace(b"/n1", b"/n0").replace(b"/r1", b"/r0")
+        made.subject = made.subject.replace("m1/", "m0/").replace("/n1", "/n0").replace("/r1", "/r0")
+        made.body = made.body.replace(b'"virtualNodeName": "n1"', b'"virtualNodeName": "n0"')
+        made.body = made.body.replace(b'"virtualRouterName": "r1"', b'"virtualRouterName": "r0"')
+    if chance.random() < 0.2:
+        made.signing = chance.choice(hostile.TOKENS)
+        made.note, made.refuse, made.valid = made.signing, True, False
+    return made
+
+
 def _ours(chance: random.Random, world: World) -> Case:
     """An endpoint of ours, with a body of its schema, whole or damaged."""
     if not world.endpoints:
@@ -405,13 +431,14 @@ def _sts(chance: random.Random, world: World) -> Case:
     action = chance.choice(
         ["GetCallerIdentity", "AssumeRole", "AssumeRoleWithWebIdentity", "GetSessionToken", "", "x"]
     )
+    start = f"arn:aws:iam::{world.account}:role/"
     given = {
         "Action": action,
         "Version": chance.choice(["2011-06-15", "2011-06-15", "1999-01-01", ""]),
         "RoleArn": chance.choice(
-            [f"arn:aws:iam::{world.account}:role/x", "x", "arn:aws:iam::1:role/", "\x00", "a" * 5000]
+            [start + "narrow"] * 4 + [start + "x", "x", "arn:aws:iam::1:role/", "\x00", "a" * 5000]
         ),
-        "RoleSessionName": chance.choice(["build", "", "x" * 65, "a b", "\u00fc", "<x>&amp;"]),
+        "RoleSessionName": chance.choice(["build", "build", "", "x" * 65, "a b", "\u00fc", "<x>&amp;"]),
         "DurationSeconds": chance.choice(["900", "3600", "0", "-1", "899", "3601", "1e3", "x", "9" * 400]),
         "WebIdentityToken": chance.choice(["a.b.c", "e30.e30.", "x", "", "\ud7ff", "." * 3000, "e30" * 20_000]),
         "Policy": chance.choice(["{}", "{", '{"Statement":[]}', "[" * 5000, '{"Version":"2012-10-17"}', "\x00"]),
@@ -454,6 +481,7 @@ _FAMILIES: dict[str, tuple[float, Callable[[random.Random, World], Case]]] = {
     "method": (1, _method),
     "signature": (4, _signature),
     "presigned": (2, _presigned),
+    "session": (8, _session),
     "ours": (6, _ours),
     "sts": (3, _sts),
 }

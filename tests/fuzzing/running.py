@@ -9,6 +9,7 @@ import collections
 import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
 
 import msgspec
 
@@ -16,6 +17,7 @@ from fuzzing import judging, requests
 from fuzzing.requests import Case, World
 from fuzzing.sending import Signer, rendered
 from live import Disk
+from meshwright.store.contract import AccessKey
 from wire_client import REGION, Answer, Connection, NoAnswerError
 
 if TYPE_CHECKING:
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 
     from live import Live
 
+TRUST = """
+version: 1
+roles:
+  narrow:
+    stack: narrow
+    owns: ["mesh/m0/virtualNode/n0", "mesh/m0/virtualRouter/r0"]
+    may_extend: ["mesh/m0"]
+    assume: [{principals: ["user/administrator"]}]
+    permissions: [{Version: "2012-10-17", Statement: {Effect: Allow, Action: "appmesh:*", Resource: "*"}}]
+"""
+"""The server's `trust.yaml`."""
 LOOK_EVERY = 200
 """Requests between two looks at the log, the memory and the files."""
 GRAVE = ("level=error", "level=critical", "traceback", "Traceback")
@@ -85,6 +98,7 @@ class Run:
         self._logged = server.log.stat().st_size
         self._recent: dict[str, int] = {}
         self._key = server.key
+        self._session: tuple[AccessKey, str] | None = None
         self.sts = False
         self.world = World()
         self.outcome = Outcome()
@@ -113,6 +127,7 @@ class Run:
         identity.headers = ((b"content-type", b"application/x-www-form-urlencoded"),)
         asked = self._ask(identity)
         self.sts = asked is not None and asked.status == 200
+        self._session = self._assumed()
         if document is not None and document.status == 200:
             endpoints, schemas = requests.endpoints_of(document.document)
             self.world = World(endpoints=endpoints, schemas=schemas)
@@ -120,8 +135,24 @@ class Run:
         for case in requests.first(self.world):
             self._one(case)
 
+    def _assumed(self) -> tuple[AccessKey, str]:
+        """A session of the role `narrow`: its key and its token."""
+        form = (
+            "Action=AssumeRole&Version=2011-06-15&RoleSessionName=fuzz&RoleArn=arn:aws:iam::000000000000:role/narrow"
+        )
+        headers = ((b"content-type", b"application/x-www-form-urlencoded"),)
+        asked = Case(family="", method="POST", path=b"/", service="sts", body=form.encode(), headers=headers)
+        answer = self._ask(asked)
+        assert answer is not None
+        assert answer.status == 200, answer.body
+        found = ET.fromstring(answer.body)  # noqa: S314 - our own server's answer
+        texts = {one.tag.rpartition("}")[2]: one.text or "" for one in found.iter()}
+        key = AccessKey(id=texts["AccessKeyId"], secret=texts["SecretAccessKey"], principal="narrow", created_at=0)
+        return key, texts["SessionToken"]
+
     def _ask(self, case: Case) -> Answer | None:
-        signer = Signer(self._key, urlsplit(self._server.api).netloc, REGION, time.time_ns() // 1_000_000)
+        key, token = self._session if case.narrow and self._session else (self._key, None)
+        signer = Signer(key, urlsplit(self._server.api).netloc, REGION, time.time_ns() // 1_000_000, token)
         try:
             answer = self._connection.exchange(rendered(case, signer), method=case.method.encode())
         except NoAnswerError:

@@ -35,6 +35,8 @@ class Signer(NamedTuple):
     region: str
     at: int
     """Milliseconds since the epoch, UTC."""
+    token: str | None = None
+    """What a session sends along."""
 
 
 class Signed(NamedTuple):
@@ -56,13 +58,13 @@ def _signed(case: Case, signer: Signer) -> Signed:
     if case.signing.startswith("presigned"):
         return _presigned(case, signer)
     host = (b"host", signer.host.encode())
-    key, region, service, at, token = signer.key, signer.region, case.service, signer.at, None
+    key, region, service, at, token = signer.key, signer.region, case.service, signer.at, signer.token
     request = Request(
         method=case.method, path=case.path, query=case.query, headers=(host, *case.headers), body=case.body
     )
+    if case.signing == "none":
+        return Signed(case.method, _target(case.path, case.query), request.headers, case.body)
     match case.signing:
-        case "none":
-            return Signed(case.method, _target(case.path, case.query), request.headers, case.body)
         case "wrong secret":
             key = msgspec.structs.replace(key, secret="wrong")
         case "wrong key":
@@ -71,18 +73,22 @@ def _signed(case: Case, signer: Signer) -> Signed:
             region = "eu-central-1"
         case "wrong service":
             service = "s3" if case.service == "appmesh" else "appmesh"
-        case "old date":
-            at -= 6 * MINUTE
-        case "future date":
-            at += 6 * MINUTE
-        case "surplus token":
-            token = "a session that nobody opened"
+        case "old date" | "future date":
+            at += 6 * MINUTE if case.signing == "future date" else -6 * MINUTE
         case _:
-            pass
+            token = _TOKENS.get(case.signing, token)
     added = _whatever(request, lambda one: sign(one, key.id, key.secret, region, service, at, token))
     pairs = {name.lower(): value for name, value in added.items()}
     signed = Signed(case.method, _target(case.path, case.query), request.headers, case.body)
     return _ALTERED.get(case.signing, _as_it_is)(signed, pairs)
+
+
+_TOKENS = {
+    "token missing": None,
+    "token altered": "another session's",
+    "token empty": "",
+    "surplus token": "a session that nobody opened",
+}
 
 
 def _whatever(request: Request, made: Callable[[Request], Made]) -> Made:
