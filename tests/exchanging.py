@@ -41,6 +41,9 @@ users:
     permissions: [may-tag]
   watcher: {}
 policies:
+  releasing:
+    Version: "2012-10-17"
+    Statement: [{Effect: Allow, Action: ["appmesh:*", "meshwright:*"], Resource: "*"}]
   read-only:
     Version: "2012-10-17"
     Statement: [{Effect: Allow, Action: ["appmesh:Describe*", "appmesh:List*"], Resource: "*"}]
@@ -63,6 +66,12 @@ roles:
           StringEquals: {repository: acme/cart, "HOST:ref": refs/heads/main}
   elsewhere:
     assume: [{issuer: other}]
+  releaser:
+    stack: cart
+    owns: ["mesh/shop/**", "mesh/shop"]
+    may_extend: ["mesh/shop"]
+    permissions: [releasing]
+    assume: [{issuer: ci, conditions: {StringLike: {sub: "repo:acme/cart:*"}}}]
   operator:
     permissions: [chain]
     tags: {team: ops}

@@ -84,6 +84,34 @@ def test_a_build_needs_its_token_and_nothing_else(plane: Plane, tmp_path: Path) 
     assert one.principal.session == "build-7-main"
 
 
+DEFINITIONS = """
+meshName: shop
+spec: {}
+---
+virtualNodeName: cart
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}], serviceDiscovery: {dns: {hostname: cart.internal}}}
+"""
+
+
+def test_apply_in_a_build_needs_no_key(plane: Plane, tmp_path: Path) -> None:
+    """The release is of the session, whose claims say which build it was; another branch's build gets none."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "mesh.yaml").write_text(DEFINITIONS)
+    (project / "meshwright.yaml").write_text("stack: cart\nmesh: shop\ndefinitions: [mesh.yaml]\n")
+    file = token_file(tmp_path, plane.issuer.token())
+    command = [sys.executable, "-m", "meshwright.cli", "apply"]
+    environ = environment(plane, file, "releaser")
+    done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    (release,) = plane.server.store.releases("shop", "cart")
+    assert release.principal.endswith(":assumed-role/releaser/build-7-main")
+    file.write_text(plane.issuer.token(sub="repo:evil/cart:ref:refs/heads/main"))
+    done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "AccessDenied" in done.stderr
+
+
 def test_a_session_is_kept_until_it_is_about_to_end(plane: Plane, tmp_path: Path) -> None:
     """Then the file is read again: CI services replace the token in it."""
     clock = [now() / 1000]
