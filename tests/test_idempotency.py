@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +16,11 @@ from botocore.exceptions import ClientError
 
 from live import live
 from meshwright import operations
+from meshwright.errors import UnreachableError
+from meshwright.model.identity import Key
 from meshwright.operations.table import Verb
+from meshwright.release import ApplyRequest, Item, RollbackRequest
+from meshwright.remote import Client, Credentials
 from meshwright.store.contract import Session
 from meshwright.trust.principals import Principal
 from meshwright.trust.sigv4 import Request, sign
@@ -24,6 +30,7 @@ from trusting import authority
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Self
 
 Wire = dict[str, Any]
 OTHER = "111111111111"
@@ -320,3 +327,95 @@ def test_client_tokens_and_idempotency_keys_are_told_apart(api: Serving) -> None
     """The same text may be both."""
     assert put(api, MESHES, {"meshName": "other", "clientToken": "t"})[0] == 200
     assert api.ask("POST", RELEASES, release({}), idempotency_key="t").status == 201
+
+
+class Cutting:
+    """A proxy that carries requests to a server and loses the first answers."""
+
+    def __init__(self, api: Serving, losing: int) -> None:
+        self._to = urlsplit(api.url)
+        self._losing = losing
+        self.heads: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listening.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                with connection:
+                    answer = self._carried(connection)
+                    if self._losing:
+                        self._losing -= 1
+                    else:
+                        connection.sendall(answer)
+
+    def _carried(self, connection: socket.socket) -> bytes:
+        """The server's whole answer to the one request on `connection`."""
+        head, _, body = connection.recv(1 << 20).partition(b"\r\n\r\n")
+        lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
+        length = int(lengths[0]) if lengths else 0
+        while len(body) < length:
+            body += connection.recv(1 << 20)
+        self.heads.append(head.lower())
+        closing = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+        with socket.create_connection((self._to.hostname, self._to.port)) as server:
+            server.sendall(closing + b"\r\n\r\n" + body)
+            return b"".join(iter(lambda: server.recv(1 << 16), b""))
+
+
+def client_of(url: str) -> Client:
+    """Our own client, as the administrator."""
+    return Client(url, Credentials(key_id=KEY.id, secret=KEY.secret, source="the test"))
+
+
+def content(mesh: Wire) -> ApplyRequest:
+    """A stack of a mesh alone."""
+    return ApplyRequest(resources=(Item(key=Key.of_mesh("shop"), spec=mesh),))
+
+
+def test_a_lost_answer_costs_our_client_nothing(api: Serving) -> None:
+    """The second try has the first one's key: one release, one rollback, each told as what it was."""
+    with Cutting(api, losing=1) as proxy:
+        first = client_of(proxy.url).apply("shop", "cart", content({}))
+        assert (first["changed"], first["release"]["number"]) == (True, 1)
+        assert len(proxy.heads) == 2
+        keys = {line for head in proxy.heads for line in head.split(b"\r\n") if line.startswith(b"idempotency-key:")}
+        assert len(keys) == 1
+    client_of(api.url).apply("shop", "cart", content({"serviceDiscovery": {}}))
+    with Cutting(api, losing=1) as proxy:
+        back = client_of(proxy.url).roll_back("shop", "cart", RollbackRequest(to=1))
+        assert (back["changed"], back["release"]["number"]) == (True, 3)
+    assert [one.number for one in api.store.releases("shop", "cart")] == [3, 2, 1]
+
+
+def test_two_lost_answers_are_told(api: Serving) -> None:
+    """It is tried once more, not for ever; the release was made once."""
+    with Cutting(api, losing=2) as proxy, pytest.raises(UnreachableError, match="Cannot reach"):
+        client_of(proxy.url).apply("shop", "cart", content({}))
+    assert len(api.store.releases("shop", "cart")) == 1
+
+
+def test_reads_are_not_repeated(api: Serving) -> None:
+    """Whoever reads may ask again by himself."""
+    with Cutting(api, losing=1) as proxy, pytest.raises(UnreachableError):
+        client_of(proxy.url).releases("shop", "cart")
+    assert len(proxy.heads) == 1
+
+
+def test_two_calls_of_our_client_are_two_requests(api: Serving) -> None:
+    """Each has a key of its own."""
+    ours = client_of(api.url)
+    meshes: tuple[Wire, ...] = ({}, {}, {"serviceDiscovery": {}}, {})
+    changed = [ours.apply("shop", "cart", content(mesh))["changed"] for mesh in meshes]
+    assert changed == [True, False, True, True]

@@ -6,6 +6,7 @@ The one rule: whatever goes wrong becomes one of our exceptions with one clear m
 from __future__ import annotations
 
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -19,6 +20,7 @@ from meshwright.errors import (
     MeshwrightError,
     RefusedError,
     RevisionConflictError,
+    ServiceUnavailableException,
     StalePlanError,
     UnreachableError,
     UsageError,
@@ -27,7 +29,7 @@ from meshwright.model.identity import parse_key
 from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
 from meshwright.release import ApplyRequest, InvalidReleaseError, RollbackRequest
-from meshwright.remote.connection import Server
+from meshwright.remote.connection import LostAnswerError, Server
 from meshwright.trust import sigv4
 from meshwright.trust.credentials import Credentials
 from meshwright.views import answers
@@ -40,6 +42,8 @@ PREFIX = "/meshwright/v1"
 SIGNING_NAME = "appmesh"
 TIMEOUT = 30.0
 """Seconds until a server that says nothing counts as unreachable."""
+RETRY_SECONDS = 0.5
+"""How long after a lost answer, or one of "not now", a request that is safe to repeat is sent once more."""
 _SIGNATURE_CODES = frozenset(
     {
         "ExpiredTokenException",
@@ -120,24 +124,20 @@ class Client:
         return self._asked("GET", "/status", shape=answers.Status)
 
     def apply(self, mesh: str, stack: str, request: ApplyRequest) -> dict[str, Any]:
-        """Apply a stack's content or a plan: `changed` and the `release`.
+        """Apply a stack's content or a plan: `changed` and the `release`; once, even if an answer is lost.
 
         Raises:
             RefusedError: it is stale, in conflict or invalid; nothing was changed.
         """
-        return self._asked(
-            "POST", f"{_of_stack(mesh, stack)}/releases", body=to_wire(_given(request)), shape=answers.Outcome
-        )
+        return self._once(f"{_of_stack(mesh, stack)}/releases", to_wire(_given(request)))
 
     def roll_back(self, mesh: str, stack: str, request: RollbackRequest) -> dict[str, Any]:
-        """Restore an older release: `changed` and the `release`.
+        """Restore an older release: `changed` and the `release`; once, even if an answer is lost.
 
         Raises:
             RefusedError: it cannot be restored; nothing was changed.
         """
-        return self._asked(
-            "POST", f"{_of_stack(mesh, stack)}/rollbacks", body=to_wire(_given(request)), shape=answers.Outcome
-        )
+        return self._once(f"{_of_stack(mesh, stack)}/rollbacks", to_wire(_given(request)))
 
     def releases(self, mesh: str, stack: str, limit: int = 100) -> dict[str, Any]:
         """A stack's releases, newest first."""
@@ -176,6 +176,15 @@ class Client:
         """
         return self._asked("POST", "/revocations", body={"subject": subject}, shape=answers.Revocation)
 
+    def _once(self, path: str, body: object) -> dict[str, Any]:
+        """The answer to a POST that is done once: asked again with its key when it was lost, or is "not now"."""
+        key = str(uuid.uuid4())
+        try:
+            return self._asked("POST", path, body=body, key=key, shape=answers.Outcome)
+        except (LostAnswerError, ServiceUnavailableException):
+            time.sleep(RETRY_SECONDS)
+            return self._asked("POST", path, body=body, key=key, shape=answers.Outcome)
+
     def _asked(
         self,
         method: str,
@@ -183,14 +192,17 @@ class Client:
         query: Mapping[str, str] | None = None,
         *,
         body: object = None,
+        key: str = "",
         patience: float = 0,
         shape: type[msgspec.Struct] | None = None,
     ) -> dict[str, Any]:
-        """The answer to one request, as it came; `shape` is what it must hold at least."""
+        """The answer to one request, as it came; `key` makes it safe to repeat, `shape` is what it must hold."""
         target = PREFIX + path + (f"?{urlencode(query)}" if query else "")
         payload = b"" if body is None else msgspec.json.encode(body)
         credentials = self._signer if isinstance(self._signer, Credentials) else self._signer.credentials()
-        headers = self._headers(method, target, payload, credentials)
+        plain = {"Host": self._server.host, "Content-Type": "application/json"}
+        plain |= {"Idempotency-Key": key} if key else {}
+        headers = self._signed(method, target, plain, payload, credentials)
         status, code, answer = self._server.ask(method, target, headers, payload, timeout=self._timeout + patience)
         try:
             found = msgspec.json.decode(answer)
@@ -216,8 +228,10 @@ class Client:
             "Are server and client of the same version?"
         )
 
-    def _headers(self, method: str, target: str, payload: bytes, credentials: Credentials) -> dict[str, str]:
-        plain = {"Host": self._server.host, "Content-Type": "application/json"}
+    def _signed(
+        self, method: str, target: str, plain: dict[str, str], payload: bytes, credentials: Credentials
+    ) -> dict[str, str]:
+        """The headers with their signature."""
         signed = sigv4.sign(
             sigv4.Request.of(method, target, plain.items(), payload),
             credentials.key_id,

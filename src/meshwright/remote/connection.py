@@ -31,6 +31,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class LostAnswerError(UnreachableError):
+    """The connection ended between the request and its answer: whether it was carried out, nobody can tell."""
+
+
 class Server:
     """Where requests go, and whose certificate is believed there."""
 
@@ -64,24 +68,30 @@ class Server:
         """The answer to one request; of its body `most` bytes, or all. Redirects are answers and not followed.
 
         Raises:
-            UnreachableError: there is none within `timeout` seconds.
+            UnreachableError: there is none within `timeout` seconds; `LostAnswerError` where the server had taken
+                the connection and ended it.
         """
+        failure: type[UnreachableError] = UnreachableError
         connection = (
             http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._trusted)
             if self._trusted is not None
             else http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         )
         try:
+            connection.connect()
+            failure = LostAnswerError
             connection.request(method, target, payload or None, dict(headers))
             answer = connection.getresponse()
             code = answer.headers.get("x-amzn-ErrorType", "").partition(":")[0]
             return Answer(answer.status, code, answer.read(most))
         except (OSError, http.client.HTTPException) as error:
-            reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else _reason(error)
+            late = isinstance(error, TimeoutError)
+            reason = f"no answer within {timeout:g} s" if late else _reason(error)
             hint = " Is `meshwright serve` running?" if is_loopback(self.endpoint) else ""
             if isinstance(error, ssl.SSLCertVerificationError):
                 hint = " Trust the certificate's issuer with --ca-bundle FILE or AWS_CA_BUNDLE."
-            raise UnreachableError(f"Cannot reach the control plane at {self.endpoint}: {reason}.{hint}") from error
+            failed = UnreachableError if late else failure
+            raise failed(f"Cannot reach the control plane at {self.endpoint}: {reason}.{hint}") from error
         finally:
             connection.close()
 
