@@ -1,4 +1,4 @@
-"""Kill -9 and a log cut off anywhere: no acknowledged revision is missing, none is half there.
+"""Kill -9 and a log cut off anywhere: no acknowledged revision is missing, none is half there, and no batch either.
 
 A few rounds by default, many with MESHWRIGHT_PROVE=1.
 """
@@ -19,7 +19,7 @@ import pytest
 
 from meshwright.model import Key, Kind, State
 from meshwright.release import Status
-from meshwright.store.contract import Head, Revision
+from meshwright.store.contract import Answered, Draft, Head, Revision
 from meshwright.store.sqlite import SqliteStore, connect
 from settings import PROVE
 from stored import node, release
@@ -31,25 +31,48 @@ CUTS = 600 if PROVE else 25
 _WRITER = """
 import sys
 from meshwright.store.sqlite import connect
-from test_store_crash import commit
+from test_store_crash import commit_batch
 
 store = connect(sys.argv[1], fold_bytes=int(sys.argv[2]))
 while True:
-    print(commit(store).number, flush=True)
+    print(commit_batch(store, int(sys.argv[3]))[-1].number, flush=True)
 """
 
 
+def commit_batch(store: SqliteStore, most: int) -> tuple[Revision, ...]:
+    """The next revisions of a history in which every revision, and every batch, says what it must hold."""
+    number = store.head().revision
+    return store.commit_all(number, tuple(map(drafted, range(number + 1, batch_end(number, most) + 1))))
+
+
+def batch_end(number: int, most: int) -> int:
+    """The last revision of the batch that follows revision `number`."""
+    return number + 1 + number * 13 % most
+
+
+def is_whole(number: int, most: int) -> bool:
+    """Whether a batch ends at this revision."""
+    at = 0
+    while at < number:
+        at = batch_end(at, most)
+    return at == number
+
+
 def commit(store: SqliteStore) -> Revision:
-    """The next revision of a history in which every revision says what it must hold."""
-    number = store.head().revision + 1
-    return store.commit(
-        number - 1,
+    """The next revision of that history, alone."""
+    return commit_batch(store, 1)[0]
+
+
+def drafted(number: int) -> Draft:
+    """What revision `number` is made of."""
+    return Draft(
         puts=tuple(node(f"n{(number + step) % 9}", number) for step in range(1 + number % 5)),
         deletes=(Key("shop", Kind.VIRTUAL_NODE, f"n{(number + 7) % 9}"),),
         principal=f"p{number}",
         cause=f"c{number}",
         at=number,
         release=release((number + 1) // 2, number, stack="odd") if number % 2 else None,
+        answered=Answered(scope="1", token=f"t{number}", digest="d", status=200, body=f"b{number}", at=number),
     )
 
 
@@ -71,14 +94,16 @@ def assert_whole(store: SqliteStore, states: dict[int, State]) -> int:
     assert store.checkpoint().size == newest
     assert [one.cause for one in store.revisions(limit=newest)] == [f"c{number}" for number in range(1, newest + 1)]
     assert len(store.releases("shop", "odd", limit=newest + 1)) == (newest + 1) // 2
+    answers = [store.answered("1", f"t{number}") for number in range(1, newest + 2)]
+    assert [one and one.body for one in answers] == [*(f"b{number}" for number in range(1, newest + 1)), None]
     return newest
 
 
-def killed(path: Path, fold_bytes: int, seconds: float) -> list[int]:
+def killed(path: Path, fold_bytes: int, seconds: float, most: int) -> list[int]:
     """Let a process commit for some time after its first acknowledgement, kill it, and say what it acknowledged."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     with subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(path), str(fold_bytes)],
+        [sys.executable, "-c", _WRITER, str(path), str(fold_bytes), str(most)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -96,28 +121,31 @@ def killed(path: Path, fold_bytes: int, seconds: float) -> list[int]:
     return [int(line) for line in told if line.endswith("\n")]
 
 
-@pytest.mark.parametrize("fold_bytes", [10**9, 250_000])
-def test_killing_the_writer_loses_nothing_that_it_acknowledged(tmp_path: Path, fold_bytes: int) -> None:
-    """Again and again on one database, with a log that is folded often and with one that never is."""
-    chance = random.Random(fold_bytes)  # noqa: S311 - moments to kill at, no secrets
+@pytest.mark.parametrize(("fold_bytes", "most"), [(10**9, 1), (250_000, 1), (10**9, 9), (250_000, 9)])
+def test_killing_the_writer_loses_nothing_that_it_acknowledged(tmp_path: Path, fold_bytes: int, most: int) -> None:
+    """Again and again on one database, with a log that is folded often and with one that never is, batched or not."""
+    chance = random.Random(fold_bytes + most)  # noqa: S311 - moments to kill at, no secrets
     path = tmp_path / "meshwright.db"
     states = {0: State()}
     before = 0
     for _ in range(ROUNDS):
-        acknowledged = killed(path, fold_bytes, chance.uniform(0.0, 0.25))
-        assert acknowledged == list(range(before + 1, before + 1 + len(acknowledged)))
+        acknowledged = killed(path, fold_bytes, chance.uniform(0.0, 0.25), most)
+        for one in acknowledged:
+            before = batch_end(before, most)
+            assert one == before
         for cut in range(4 if fold_bytes == 10**9 else 0):
-            assert opened_copy(path, tmp_path / f"cut{cut}", chance, states) <= acknowledged[-1] + 1
+            found = opened_copy(path, tmp_path / f"cut{cut}", chance, states, most)
+            assert found <= batch_end(before, most)
         with closing(connect(path, fold_bytes=fold_bytes)) as store:
-            before = assert_whole(store, states)
             # One more may be there: committed, and killed before it could say so.
-            assert acknowledged[-1] <= before <= acknowledged[-1] + 1
+            assert assert_whole(store, states) in {before, batch_end(before, most)}
+            before = store.head().revision
         if before > 1500:
             path.unlink()
             states, before = {0: State()}, 0
 
 
-def opened_copy(path: Path, folder: Path, chance: random.Random, states: dict[int, State]) -> int:
+def opened_copy(path: Path, folder: Path, chance: random.Random, states: dict[int, State], most: int) -> int:
     """Copy the database with its log cut off somewhere and perhaps garbage after that; which revision it opens to."""
     folder.mkdir(exist_ok=True)
     copy = folder / "meshwright.db"
@@ -128,6 +156,7 @@ def opened_copy(path: Path, folder: Path, chance: random.Random, states: dict[in
     copy.with_name("meshwright.db-wal").write_bytes(cut + tail)
     with closing(connect(copy)) as store:
         newest = assert_whole(store, states)
+        assert is_whole(newest, most), "half a batch"
         # And it goes on from there.
         assert commit(store).number == newest + 1
         assert store.verify().faults == ()
@@ -135,19 +164,19 @@ def opened_copy(path: Path, folder: Path, chance: random.Random, states: dict[in
     return newest
 
 
-@pytest.mark.parametrize("fold_bytes", [10**9, 400_000])
-def test_a_log_cut_off_anywhere_opens_to_a_committed_prefix(tmp_path: Path, fold_bytes: int) -> None:
-    """At any byte, with garbage, zeros or an older log's bytes after it, folded before or not."""
-    chance = random.Random(fold_bytes)  # noqa: S311 - places to cut at, no secrets
+@pytest.mark.parametrize(("fold_bytes", "most"), [(10**9, 1), (700_000, 1), (10**9, 9), (250_000, 9)])
+def test_a_log_cut_off_anywhere_opens_to_a_committed_prefix(tmp_path: Path, fold_bytes: int, most: int) -> None:
+    """At any byte, with garbage, zeros or an older log's bytes after it, folded before or not, batched or not."""
+    chance = random.Random(fold_bytes + most)  # noqa: S311 - places to cut at, no secrets
     path = tmp_path / "live" / "meshwright.db"
     states = {0: State()}
     with closing(connect(path, fold_bytes=fold_bytes)) as store:
-        for _ in range(60):
-            commit(store)
-        found = {opened_copy(path, tmp_path / "copy", chance, states) for _ in range(CUTS)}
-        assert assert_whole(store, states) == 60
-    assert len(found) > 5
-    assert max(found) <= 60
+        while store.head().revision < 60:
+            last = commit_batch(store, most)[-1].number
+        found = {opened_copy(path, tmp_path / "copy", chance, states, most) for _ in range(CUTS)}
+        assert assert_whole(store, states) == last
+    assert len(found) > (5 if most == 1 else 2)
+    assert max(found) <= last
     if fold_bytes < 10**9:
         assert min(found) > 0  # what was folded is in the database, whatever becomes of the log
 
