@@ -322,5 +322,6 @@ def test_many_sessions_are_listed_page_by_page(plane: Plane) -> None:
     assert len(everything) == 5
     for wrong in ("limit=0", "limit=x", "limit=1001", "all=yes"):
         assert plane.server.ask("GET", f"/meshwright/v1/sessions?{wrong}", key=ADMIN).status == 400
-    for wrong_body in (b"", b"{}", b'{"subject": 5}', b'{"subject": "role:x", "y": 1}', b'{"subject": "user:x"}'):
+    unreadable = (b"", b"[" * 20_000, b'{"\xff": 1}')
+    for wrong_body in (*unreadable, b"{}", b'{"subject": 5}', b'{"subject": "role:x", "y": 1}', b'{"subject": "user:x"}'):
         assert plane.server.ask("POST", "/meshwright/v1/revocations", wrong_body, key=ADMIN).status == 400

@@ -56,7 +56,7 @@ async def post_revocation(services: Services, request: Request) -> Response:
     """Revoke a key, a session or all sessions of a role, and what was obtained with them."""
     try:
         asked = msgspec.json.decode(await request.body(), type=RevokeRequest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestException(f"The body is no revocation: {error}") from None
     if not _SUBJECT.fullmatch(asked.subject):
         raise BadRequestException(
