@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from meshwright.trust.policies import Ask, PolicyError, evaluate, parse
 from meshwright.trust.policies.arns import arn_pattern, segments
 from meshwright.trust.policies.patterns import automaton, glob, pieces
-from settings import examples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 HOME = "111111111111"
 NODE = f"arn:aws:appmesh:us-east-1:{HOME}:mesh/shop/virtualNode/cart"
@@ -41,44 +39,67 @@ def translated(pattern: str) -> re.Pattern[str]:
     return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern), re.DOTALL)
 
 
-@settings(max_examples=examples(50))
-@given(st.text("ab*?:", max_size=8), st.text("ab:c\n", max_size=10))
-def test_globs_match_what_regular_expressions_of_the_same_meaning_match(pattern: str, text: str) -> None:
-    """Both ways of matching, with stars and question marks anywhere."""
-    expected = translated(pattern).fullmatch(text) is not None
-    assert glob(pieces(pattern)).matches(text) is expected
-    assert automaton(pieces(pattern)).matches(text) is expected
+def words(alphabet: str, longest: int) -> list[str]:
+    """Every text over `alphabet`, up to a length."""
+    return ["".join(one) for length in range(longest + 1) for one in itertools.product(alphabet, repeat=length)]
 
 
-@settings(max_examples=examples(50))
-@given(st.text("ab*?:", max_size=12), st.text("ab:", max_size=14))
-def test_arns_are_matched_part_by_part(pattern: str, text: str) -> None:
-    """The first five colons of a condition's pattern stand for the first five of the value."""
-    split = segments(pieces(pattern))
-    parts = text.split(":", 5)
-    expected = len(split) == 6 and len(parts) == 6
-    expected = expected and all(
-        translated(one).fullmatch(part) for one, part in zip(pattern.split(":", 5), parts, strict=True)
-    )
-    assert arn_pattern(split, runs_on=False).matches(text, parts) is bool(expected)
+def test_globs_match_what_regular_expressions_of_the_same_meaning_match() -> None:
+    """Every pattern of up to five characters on every text of up to five, both ways of matching."""
+    texts = words("a:\n", 3) + words("a:", 5)
+    for pattern in words("a:*?", 5):
+        meant = translated(pattern)
+        quick, machine = glob(pieces(pattern)), automaton(pieces(pattern))
+        for text in texts:
+            expected = meant.fullmatch(text) is not None
+            assert (quick.matches(text), machine.matches(text)) == (expected, expected), (pattern, text)
 
 
-@settings(max_examples=examples(50))
-@given(st.text("ab*?:", max_size=12), st.text("ab:", max_size=14))
-def test_only_a_star_that_ends_a_part_of_a_resource_runs_over_colons(pattern: str, text: str) -> None:
-    """Told by a regular expression whose inner wildcards match no colon."""
-    told, colons = "", 0
-    for at, char in enumerate(pattern):
-        inner = colons < 5
-        ends = pattern[at + 1 : at + 2] in ("", ":")
-        told += {"*": "[^:]*" if inner and not ends else ".*", "?": "[^:]" if inner else "."}.get(
-            char, re.escape(char)
-        )
-        colons += char == ":"
-    found = arn_pattern(segments(pieces(pattern)), runs_on=True)
-    whole = pattern.count(":") >= 5 or re.search(r"\*(:|$)", pattern)
-    expected = bool(whole and re.fullmatch(told, text, re.DOTALL))
-    assert found.matches(text, text.split(":", 5)) is expected
+PARTS = ("", "a", "*", "?", "a*", "*a", "?*", "*a*")
+SHORT = ("arn", "arn:*", "arn:a*", "*:a", "arn:*:a", "arn:*:a:*", "*:*:a", "a*:?:*")
+
+
+def arns() -> Iterator[tuple[str, list[str]]]:
+    """Patterns of many shapes, and texts that they may match."""
+    texts = [
+        f"arn:{one}:b::c:{two}" for one in ("", "a", "aa", "b", "a:a") for two in ("", "a", "aa", "b:a", "a:b:a")
+    ]
+    texts += ["", "arn", "a:a", "arn:a", "arn:a:a", "arn:a:a:a", "arn:::::", "arn:a:b:b::c:a", "arn:b:a:b::c:a:b:a"]
+    for one, two, three in itertools.product(PARTS, PARTS, ("", "*")):
+        yield f"arn:{one}:b:{three}:c:{two}", texts
+    for short in SHORT:
+        yield short, texts
+
+
+def test_arns_are_matched_part_by_part() -> None:
+    """In conditions the first five colons of the pattern stand for the first five of the value."""
+    for pattern, texts in arns():
+        split = segments(pieces(pattern))
+        found = arn_pattern(split, runs_on=False)
+        meant = [translated(one) for one in pattern.split(":", 5)]
+        for text in texts:
+            parts = text.split(":", 5)
+            expected = len(parts) == len(meant) == 6
+            expected = expected and all(one.fullmatch(part) for one, part in zip(meant, parts, strict=True))
+            assert found.matches(text, parts) is expected, (pattern, text)
+
+
+def test_only_a_star_that_ends_a_part_of_a_resource_runs_over_colons() -> None:
+    """Told by regular expressions whose other wildcards match no colon, but for those of the sixth part."""
+    for pattern, texts in arns():
+        told, colons = "", 0
+        for at, char in enumerate(pattern):
+            inner = colons < 5
+            ends = pattern[at + 1 : at + 2] in ("", ":")
+            told += {"*": "[^:]*" if inner and not ends else ".*", "?": "[^:]" if inner else "."}.get(
+                char, re.escape(char)
+            )
+            colons += char == ":"
+        found = arn_pattern(segments(pieces(pattern)), runs_on=True)
+        whole = pattern.count(":") >= 5 or re.search(r"\*(:|$)", pattern)
+        for text in texts:
+            expected = bool(whole and re.fullmatch(told, text))
+            assert found.matches(text, text.split(":", 5)) is expected, (pattern, text)
 
 
 @pytest.mark.parametrize(
