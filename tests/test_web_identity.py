@@ -323,5 +323,6 @@ def test_many_sessions_are_listed_page_by_page(plane: Plane) -> None:
     for wrong in ("limit=0", "limit=x", "limit=1001", "all=yes"):
         assert plane.server.ask("GET", f"/meshwright/v1/sessions?{wrong}", key=ADMIN).status == 400
     unreadable = (b"", b"[" * 20_000, b'{"\xff": 1}')
-    for wrong_body in (*unreadable, b"{}", b'{"subject": 5}', b'{"subject": "role:x", "y": 1}', b'{"subject": "user:x"}'):
+    unfit = (b"{}", b'{"subject": 5}', b'{"subject": "role:x", "y": 1}', b'{"subject": "user:x"}')
+    for wrong_body in (*unreadable, *unfit):
         assert plane.server.ask("POST", "/meshwright/v1/revocations", wrong_body, key=ADMIN).status == 400
