@@ -54,7 +54,7 @@ _POLL = 1.0
 _GRACE = 2.0
 """Seconds that requests and streams have to end."""
 
-_HANDSHAKE = 10.0
+HANDSHAKE_SECONDS = 10.0
 """Seconds that a client has for its part of a TLS handshake."""
 
 _log = logging.getLogger(__name__)
@@ -148,8 +148,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         control.publish(store.head())
         trusted = Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region)
         tls = Watched(settings.tls) if settings.tls else None
+        shared = tls if settings.xds_tls == settings.tls else None
         async with (
-            _xds(store, control, settings, trusted.authority) as (ports, watching),
+            _xds(store, control, settings, trusted.authority, shared) as (ports, watching),
             _api(store, control, settings, listener, tls, trusted) as serving,
             _followed(tls) as renewing,
         ):
@@ -173,10 +174,10 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
 
 @contextlib.asynccontextmanager
 async def _xds(
-    store: Store, control: Control, settings: Settings, authority: Callable[[], Authority]
+    store: Store, control: Control, settings: Settings, authority: Callable[[], Authority], shared: Watched | None
 ) -> AsyncIterator[tuple[list[int], tuple[asyncio.Task[None], ...]]]:
     """Serve xDS until the block ends; its ports, and the tasks that must not end before."""
-    tls = Watched(settings.xds_tls) if settings.xds_tls else None
+    tls = Watched(settings.xds_tls) if settings.xds_tls and shared is None else shared
     ports: list[int] = []
 
     def hosts() -> Iterator[str]:
@@ -202,7 +203,7 @@ async def _xds(
             ports.append(await server.start(*settings.xds_mutual, credentials(tls, clients=True)))
         for node, path in settings.xds_sockets:
             await server.listen_for(_arn(node, settings), path)
-        async with _followed(tls) as renewing:
+        async with _followed(None if tls is shared else tls) as renewing:
             yield ports, (*server.parts, *renewing)
     finally:
         await server.stop(_GRACE)
@@ -312,7 +313,15 @@ class _Uvicorn(uvicorn.Server):
             return found
 
         for one in sockets or ():
-            limits: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": _HANDSHAKE} if self._tls else {}
+            limits: dict[str, Any] = (
+                {
+                    "ssl": self._tls,
+                    "ssl_handshake_timeout": HANDSHAKE_SECONDS,
+                    "ssl_shutdown_timeout": _GRACE / 2,
+                }
+                if self._tls
+                else {}
+            )
             loop = asyncio.get_running_loop()
             self.servers.append(await loop.create_server(connection, sock=one, backlog=self.config.backlog, **limits))
 

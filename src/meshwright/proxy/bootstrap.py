@@ -187,6 +187,7 @@ def _control_plane(settings: Settings) -> Document:
     cluster: Document = {
         "name": XDS_CLUSTER,
         "type": "STATIC" if not xds.port or _is_ip(xds.host) else "STRICT_DNS",
+        "dns_lookup_family": "ALL",  # a name may have addresses of both families, and answer on one
         "connect_timeout": "1s",
         "load_assignment": {
             "cluster_name": XDS_CLUSTER,
