@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 SESSIONS_KEPT = 24 * 3600 * 1000
 """For how many milliseconds after its end a session is kept, so that it can be told from one that never was."""
+_FORGOTTEN_AT_ONCE = 500
 _CACHED = 10_000
 """Sessions in memory at most."""
 
 _KEYS = "SELECT id, secret, principal, created_at FROM access_keys"
+_FORGET = """
+    DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < ? ORDER BY expires_at LIMIT ?)
+"""
 _SESSIONS = "SELECT id, secret, token, principal, created_at, expires_at FROM sessions"
 
 
@@ -100,7 +104,7 @@ class Identities:
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (append(connection, leaf), *columns),
             )
-            connection.execute("DELETE FROM sessions WHERE expires_at < ?", (session.created_at - SESSIONS_KEPT,))
+            connection.execute(_FORGET, (session.created_at - SESSIONS_KEPT, _FORGOTTEN_AT_ONCE))
 
     def session(self, key_id: str) -> Session | None:
         """As `Store.session`."""
