@@ -1,0 +1,337 @@
+"""What one client, or all together, may take of the server: each limit cuts off or refuses, and the rest goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from meshwright.api.limits import Held, Limits, Rate
+from meshwright.errors import TooManyRequestsException
+from raw_http import Raw, head, signed
+from serving import KEY, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from serving import Serving
+
+MESHES = "/v20190125/meshes"
+SMALL = Limits(
+    connections=8,
+    requests=2,
+    unsigned=1,
+    head_bytes=4096,
+    head_count=20,
+    target_bytes=1024,
+    pipelined=3,
+    head_seconds=0.3,
+    body_seconds=0.5,
+    idle_seconds=0.6,
+    write_seconds=0.5,
+    bodies_bytes=200_000,
+)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Serving]:
+    """A server with limits that a test reaches at once."""
+    with serving(tmp_path, limits=SMALL) as running:
+        yield running
+
+
+def counted(server: Serving, limit: str) -> float:
+    """How often the server says that `limit` was run into."""
+    text = server.ask("GET", "/metrics", key=None).body.decode()
+    name = f'meshwright_turned_away_total{{limit="{limit}"}} '
+    return next((float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name)), 0.0)
+
+
+def alive(server: Serving) -> None:
+    """Another client is served as ever."""
+    assert server.ask("GET", "/healthz", key=None).status == 200
+    assert server.ask("GET", MESHES).status == 200
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HT", b"\r\n\r\n"])
+def test_a_head_that_does_not_come_is_not_waited_for(small: Serving, said: bytes) -> None:
+    """A thousand silent connections would keep everybody else out."""
+    with Raw(small.url) as raw:
+        raw.send(said)
+        assert raw.ended()
+    assert counted(small, "head_seconds") == 1
+    alive(small)
+
+
+def test_a_head_that_drips_is_cut_off(small: Serving) -> None:
+    """A byte now and then does not prolong the time."""
+    with Raw(small.url, timeout=0.05) as raw:
+        until = time.monotonic() + 5
+        ended = False
+        while not ended and time.monotonic() < until:
+            raw.send(b"G" if until - time.monotonic() > 4.9 else b"E")
+            with contextlib.suppress(TimeoutError):
+                ended = raw.answer().status in {0, 400}
+        assert ended
+    alive(small)
+
+
+def test_an_idle_connection_ends_and_a_busy_one_does_not(small: Serving) -> None:
+    """Blank lines are no request."""
+    with Raw(small.url) as raw:
+        for _ in range(3):
+            raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert raw.answer().status == 200
+        raw.send(b"\r\n")
+        assert raw.ended()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "limit"),
+    [
+        (b"x-long: " + b"x" * 8192 + b"\r\n", 431, "head_bytes"),
+        (b"".join(b"x-%d: 1\r\n" % number for number in range(40)), 431, "head_count"),
+        (b"endless: " + b"x" * 400_000, 431, "head_bytes"),
+    ],
+)
+def test_a_head_that_is_too_large_is_refused(small: Serving, lines: bytes, status: int, limit: str) -> None:
+    """In total, in number, and without end."""
+    with Raw(small.url) as raw:
+        raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + lines + b"\r\n")
+        answer = raw.answer()
+        assert (answer.status, answer.code) == (status, "BadRequestException")
+        assert raw.ended()
+    assert counted(small, limit) == 1
+    alive(small)
+
+
+def test_a_target_that_is_too_long_is_refused(small: Serving) -> None:
+    """With the status that says so."""
+    with Raw(small.url) as raw:
+        raw.send(b"GET /" + b"x" * 2000 + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert raw.answer().status == 414
+    assert counted(small, "target_bytes") == 1
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(small: Serving) -> None:
+    """From a known key; nobody else's body is waited for at all. The connection stays usable for no one."""
+    with Raw(small.url) as raw:
+        request = signed(raw.host, "PUT", MESHES, b'{"meshName":"late"}')
+        raw.send(request[:-5])
+        assert raw.answer().status == 408
+        assert raw.ended()
+    assert small.store.head().revision == 0
+    alive(small)
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_comes(small: Serving) -> None:
+    """By its declared length; and a chunked one as soon as it is too long."""
+    with Raw(small.url) as raw:
+        request = signed(raw.host, "PUT", MESHES, b"x")
+        raw.send(request.replace(b"content-length: 1\r\n", b"content-length: 2000000\r\n"))
+        answer = raw.answer()
+        assert (answer.status, answer.code) == (413, "RequestEntityTooLargeException")
+    with Raw(small.url) as raw:
+        request = signed(raw.host, "PUT", MESHES, b"x").removesuffix(b"\r\n\r\nx")
+        raw.send(request.replace(b"content-length: 1", b"transfer-encoding: chunked") + b"\r\n\r\n")
+        for _ in range(20):
+            raw.send(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+        assert raw.answer().status in {413, 429}
+    alive(small)
+
+
+def test_all_bodies_together_are_bounded(small: Serving) -> None:
+    """One client's half-sent body leaves no room for a second one; when it is gone, there is."""
+    body = b'{"meshName":"m"}' + b" " * 150_000
+    with Raw(small.url) as first, Raw(small.url) as second:
+        first.send(signed(first.host, "PUT", MESHES, body)[:-1])
+        until = time.monotonic() + 5
+        status = 200
+        while status != 429 and time.monotonic() < until:
+            second.send(signed(second.host, "PUT", MESHES, body))
+            status = second.answer().status
+            if status == 0:
+                break
+        assert status == 429
+    assert small.ask("PUT", MESHES, b'{"meshName":"n"}').status == 200
+
+
+def test_more_requests_than_places_are_told_to_come_again(small: Serving) -> None:
+    """Health and metrics still answer, and so does everything once a place is free."""
+    with contextlib.ExitStack() as stack:
+        raws = [stack.enter_context(Raw(small.url)) for _ in range(2)]
+        for raw in raws:
+            raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}')[:-1])
+        _until_in_flight(small, 2)
+        answer = small.ask("GET", MESHES)
+        assert (answer.status, answer.code) == (429, "TooManyRequestsException")
+        assert answer.headers["retry-after"] == "1"
+        assert small.ask("GET", "/healthz", key=None).status == 200
+        raws[0].send(b"}")
+        assert raws[0].answer().status == 200
+        assert small.ask("GET", MESHES).status == 200
+    assert counted(small, "requests") == 1
+
+
+def _until_in_flight(server: Serving, number: int) -> None:
+    until = time.monotonic() + 5
+    while (
+        f"meshwright_requests_in_flight {float(number)}" not in server.ask("GET", "/metrics", key=None).body.decode()
+    ):
+        assert time.monotonic() < until
+
+
+def test_stock_clients_repeat_what_was_turned_away(small: Serving) -> None:
+    """boto3 takes 429 for a reason to wait and try again."""
+    client = small.client()
+    with Raw(small.url) as one, Raw(small.url) as other:
+        for raw in (one, other):
+            raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}')[:-1])
+        _until_in_flight(small, 2)
+        with pytest.raises(client.exceptions.TooManyRequestsException):
+            client.list_meshes()
+    small.client().list_meshes()
+
+
+def test_unsigned_requests_have_few_places(small: Serving) -> None:
+    """Who sends a token cannot be known before its body is read; slow ones cannot take the places of others."""
+    form = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
+    with Raw(small.url) as first, Raw(small.url) as second:
+        first.send(form + b"Action=AssumeRole")
+        _until_in_flight(small, 1)
+        second.send(form + b"Action=AssumeRole")
+        answer = second.answer()
+        assert answer.status in {429, 408}
+        assert first.answer().status == 408
+    alive(small)
+
+
+def test_more_connections_than_places_take_the_longest_idle_ones(small: Serving) -> None:
+    """Silent connections cannot keep a client out."""
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(Raw(small.url)) for _ in range(SMALL.connections)]
+        alive(small)
+        assert idle[0].ended()
+    assert counted(small, "connections") >= 1
+
+
+def test_when_all_are_busy_a_new_connection_is_told_so(tmp_path: Path) -> None:
+    """503 with Retry-After, in the form of every other refusal."""
+    limits = Limits(connections=2, body_seconds=5)
+    with serving(tmp_path, limits=limits) as server, contextlib.ExitStack() as stack:
+        busy = [stack.enter_context(Raw(server.url)) for _ in range(2)]
+        for raw in busy:
+            raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}', {"expect": "100-continue"})[:-1])
+            assert raw.answer().status == 100
+        with Raw(server.url) as raw:
+            raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            answer = raw.answer()
+        assert (answer.status, answer.code) == (503, "ServiceUnavailableException")
+        assert answer.headers["retry-after"] == "1"
+        busy[0].send(b"}")
+        assert busy[0].answer().status == 200
+
+
+def test_an_answer_that_is_not_read_is_not_kept(tmp_path: Path) -> None:
+    """A client that asks and does not read would fill the memory with answers."""
+    limits = Limits(write_seconds=0.5, pipelined=5000)
+    with serving(tmp_path, limits=limits) as server, Raw(server.url, timeout=0.5, receive_buffer=4096) as raw:
+        request = signed(raw.host, "GET", "/meshwright/v1/openapi.json")
+        with contextlib.suppress(TimeoutError):
+            raw.send(request * 2000)
+        until = time.monotonic() + 8
+        while counted(server, "write_seconds") == 0 and time.monotonic() < until:
+            assert counted(server, "pipelined") == 0
+        assert counted(server, "write_seconds") == 1
+        alive(server)
+
+
+def test_pipelined_requests_are_answered_in_order_up_to_a_number(small: Serving) -> None:
+    """Two come back one after the other; a hundred are not kept."""
+    with Raw(small.url) as raw:
+        raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /nothing HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert [raw.answer().status for _ in range(2)] == [200, 403]
+    with Raw(small.url) as raw:
+        raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+        assert counted(small, "pipelined") >= 1
+    alive(small)
+
+
+def test_what_follows_a_refused_body_is_read_as_the_next_request(small: Serving) -> None:
+    """The refusal comes at once, the body is thrown away, and the connection goes on."""
+    with Raw(small.url) as raw:
+        raw.send(b"PUT /v20190125/meshes HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n")
+        assert raw.answer().status == 403
+        raw.send(b"GET / HTTPGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        answer = raw.answer()
+        assert (answer.status, json.loads(answer.body)) == (200, {"status": "ok"})
+
+
+def test_a_refused_body_is_not_taken_for_ever(small: Serving) -> None:
+    """Neither in time nor in bytes."""
+    with Raw(small.url) as raw:
+        raw.send(b"PUT /v20190125/meshes HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
+        assert raw.answer().status == 403
+        assert raw.ended()
+    alive(small)
+
+
+def test_a_client_that_asks_before_it_sends_is_refused_before_it_sends(small: Serving) -> None:
+    """No 100-continue for nobody; one for a known key."""
+    with Raw(small.url) as raw:
+        raw.send(head("PUT", MESHES, {"host": "x", "expect": "100-continue", "content-length": "10"}))
+        answer = raw.answer()
+        assert (answer.status, answer.headers["connection"]) == (403, "close")
+        assert raw.ended()
+    with Raw(small.url) as raw:
+        request = signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}', {"expect": "100-continue"})
+        raw.send(request[:-16])
+        assert raw.answer().status == 100
+        raw.send(request[-16:])
+        assert raw.answer().status == 200
+
+
+def test_a_signature_over_a_known_hash_is_judged_before_the_body(small: Serving) -> None:
+    """With X-Amz-Content-SHA256 the head is enough to refuse another secret; the body must be the one it says."""
+    wrong = type(KEY)(id=KEY.id, secret="another", principal=KEY.principal, created_at=0)
+    body = b'{"meshName":"m"}'
+    with Raw(small.url) as raw:
+        raw.send(signed(raw.host, "PUT", MESHES, body, key=wrong, hash_header=True)[: -len(body)])
+        assert raw.answer().code == "InvalidSignatureException"
+    with Raw(small.url) as raw:
+        raw.send(signed(raw.host, "PUT", MESHES, body, hash_header=True)[: -len(body)] + b'{"meshName":"n"}')
+        assert raw.answer().code == "InvalidSignatureException"
+    assert small.store.head().revision == 0
+
+
+def test_a_rate_lets_a_burst_through_and_then_some() -> None:
+    """And tells how many it left out."""
+    rate = Rate(burst=2, every=1000)
+    assert [rate.allow(at) for at in (0, 0, 0, 999, 1000, 1000, 5000, 5000, 5000)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert (rate.forget(), rate.forget()) == (4, 0)
+    assert Rate(burst=1, every=1000).allow(-5)
+
+
+def test_an_amount_is_held_and_given_back() -> None:
+    """A refused one takes nothing."""
+    held = Held(2, "places")
+    with held.one():
+        held.take(1)
+        with pytest.raises(TooManyRequestsException, match="places are used up"):
+            held.take(1)
+        held.amount -= 1
+    assert held.amount == 0
