@@ -336,7 +336,7 @@ def test_a_target_port_that_nobody_listens_on_is_found_and_one_call_may_still_se
     assert constraints.refusal(graph, key) is None
 
 
-@pytest.mark.parametrize("name", ["a/b", "a b", "", "x" * 256, "a\x1b[31m"])
+@pytest.mark.parametrize("name", ["a/b", "a b", "", "x" * 256, "a\x1b[31m", ".", ".."])
 def test_a_name_that_no_arn_can_carry_is_refused(name: str) -> None:
     """Whatever the kind."""
     for kind in (Kind.VIRTUAL_NODE, Kind.VIRTUAL_SERVICE):

@@ -31,6 +31,13 @@ _QUERIES = (
     ("get_sessions", "role", "Only those of this role."),
     ("get_sessions", "all", "true: those that ended as well."),
 )
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "1 to 128 printable characters, signed as a header: for a day, the same request with the same key "
+    "is answered as it was the first time, and another one with 409.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+}
 _NUMBERS = frozenset({"limit", "wait"})
 _CREATES = frozenset({"post_release", "post_rollback"})
 
@@ -109,6 +116,7 @@ def _operation(one: Described, body: dict[str, Any] | None) -> dict[str, Any]:
         "responses": {"200": {"description": "OK"}, "4XX": {"description": "Refused; `message` says why."}},
     }
     if one.name in _CREATES:
+        operation["parameters"].append(_IDEMPOTENCY_KEY)
         operation["responses"]["201"] = {"description": "A new release was made."}
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}

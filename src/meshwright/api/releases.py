@@ -13,7 +13,7 @@ import msgspec
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, openapi, repeating, sessions
+from meshwright.api import applying, openapi, repeating, seeing, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.propagating import noted
@@ -53,9 +53,10 @@ _STACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 async def get_status(services: Services, request: Request) -> Response:
     """The server's version and revision, its stacks, and every connected proxy."""
-    del request
-    stacks = []
+    stacks, principal = [], request.state.principal
     for mesh, stack in services.store.stacks():
+        if not seeing.seen(services, principal, mesh):
+            continue
         newest = await _observed(services, mesh, stack)
         stacks.append({"mesh": mesh, "stack": stack, "release": applying.document(newest) if newest else None})
     return answer(
@@ -65,7 +66,9 @@ async def get_status(services: Services, request: Request) -> Response:
             "account": services.account,
             "region": services.region,
             "stacks": stacks,
-            "proxies": to_wire(services.control.statuses()),
+            "proxies": [
+                to_wire(one) for one in services.control.statuses() if seeing.seen(services, principal, one.node.mesh)
+            ],
         }
     )
 
@@ -77,7 +80,7 @@ async def get_mesh(services: Services, request: Request) -> Response:
         {
             "object": one.key.path,
             "spec": one.spec,
-            "tags": {tag.key: tag.value for tag in one.tags},
+            "tags": seeing.tags_of(one, request.state.principal),
             "stack": one.stack,
             "metadata": one.metadata,
         }
@@ -139,6 +142,7 @@ async def get_release_propagation(services: Services, request: Request) -> Respo
 
 async def get_revision_propagation(services: Services, request: Request) -> Response:
     """How far a revision has come; `wait` as for a release."""
+    seeing.refuse_strangers(services, request.state.principal)
     number = _in_path(request, "revision")
     if number > services.store.head().revision:
         raise NotFoundException(f"There is no revision {number} yet; the newest is {services.store.head().revision}.")
@@ -252,6 +256,8 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
             request.path_params["mesh"] = qualified(name, owner, services.account)
         resource = services.resource(row.resource.format(**request.path_params))
         services.authority().permit_action(caller.principal, row.action, resource, caller.facts, at=services.now())
+        if "mesh" in request.path_params:
+            seeing.refuse_unseen(services, caller.principal, request.path_params["mesh"])
         try:
             return await row.endpoint(services, request)
         except AccessDeniedError:

@@ -12,9 +12,12 @@ import msgspec
 from meshwright.errors import ApiError, BadRequestException, NotFoundException
 from meshwright.model.identity import Key, Kind
 
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
-"""Letters, digits, hyphen and underscore are documented; dots come from Kubernetes names and are taken too."""
-SERVICE_NAME = re.compile(r"[^\s/@\x00-\x1f\x7f]{1,255}")
+NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,255}")
+"""Letters, digits, hyphen and underscore are documented; dots come from Kubernetes names and are taken too.
+
+Not `.` and `..` alone: as a segment of a path they are steps, and nobody could ask for such an object again.
+"""
+SERVICE_NAME = re.compile(r"(?!\.{1,2}\Z)[^\s/@\x00-\x1f\x7f]{1,255}")
 """A virtual service is named like the host that clients call; only what would break an ARN is left out."""
 
 
