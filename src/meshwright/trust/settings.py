@@ -19,7 +19,10 @@ from meshwright.diagnostics import Source
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9+=,.@_-]+\Z")]
 """A role's, user's, policy's, issuer's or environment's name: what IAM takes."""
 Account: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]{12}\Z")]
-Stack: TypeAlias = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127})\Z")]
+_FILLED = r"\$\{environment\.[a-z]+\}"
+Stack: TypeAlias = Annotated[
+    str, Meta(pattern=rf"^(\*|([A-Za-z0-9]|{_FILLED})([A-Za-z0-9._-]|{_FILLED}){{0,127}})\Z")
+]
 """A stack's name as in a release's address, or `*` for any."""
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
 Tags: TypeAlias = dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=256)]]

@@ -155,7 +155,11 @@ class _Settling:
         """`one` with its variables filled in; policies in it are left to `permissions`."""
         plain = msgspec.to_builtins(one)
         plain.pop("permissions", None)
-        full = msgspec.convert(self._replaced(plain, path), type(one))
+        try:
+            full = msgspec.convert(self._replaced(plain, path), type(one))
+        except msgspec.ValidationError as error:
+            self._fault(path, f"with the values of this environment: {error}")
+            return one
         return msgspec.structs.replace(full, permissions=one.permissions) if isinstance(one, Grantee) else full
 
     def role(self, role: Role, path: str) -> Role:
