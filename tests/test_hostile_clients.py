@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import resource
 import select
 import socket
 import sqlite3
+import ssl
 import struct
 import subprocess
 import threading
@@ -18,6 +20,7 @@ import pytest
 
 from live import Disk, Live, live
 from load_program import NODES, spec
+from pki import Issuer
 from processes import until
 from settings import PROVE
 from test_load import verify
@@ -121,6 +124,40 @@ def test_idle_connections_keep_nobody_out(server: Live, many_files: None) -> Non
         assert server.memory() - before < MEMORY
     until(lambda: server.files() <= files + 2)
     assert errors(server) == []
+
+
+def test_slow_strangers_at_sts_keep_nobody_out(server: Live) -> None:
+    """What needs no signature has few places, and a signed request needs none of them."""
+    slow = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nAction=AssumeRoleWith"
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(opened(server)).sendall(slow)
+        served(server)
+    assert errors(server) == []
+
+
+def test_handshakes_that_never_come_to_an_end_keep_nobody_out(tmp_path: Path, many_files: None) -> None:
+    """Silent clients of the TLS port, and some that speak no TLS; nobody writes to the log by it."""
+    issuer = Issuer()
+    files = issuer.server().write(tmp_path, "api")
+    trusted = ssl.create_default_context(cadata=issuer.certificate.decode())
+    with (
+        live(tmp_path / "data", "--tls-certificate", str(files.certificate), "--tls-key", str(files.key)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        before = server.memory()
+        for index in range(IDLE):
+            connection = stack.enter_context(opened(server))
+            connection.sendall(b"" if index % 3 else b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        for _ in range(5):
+            began = time.monotonic()
+            asking = http.client.HTTPSConnection("127.0.0.1", server.port, context=trusted, timeout=10)
+            asking.request("GET", "/healthz")
+            assert asking.getresponse().status == 200
+            asking.close()
+            assert time.monotonic() - began < PATIENCE
+        assert server.memory() - before < 3 * MEMORY
+        assert errors(server) == []
 
 
 def test_clients_that_leave_in_the_middle_leave_nothing_behind(server: Live) -> None:
