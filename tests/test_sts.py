@@ -167,12 +167,12 @@ def test_tokens_of_attackers_are_refused(shared: Plane) -> None:
     assert float(counted[1]) >= len(forged)
 
 
-def test_who_may_not_take_a_role_is_not_told_why(shared: Plane, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_may_not_take_a_role_is_not_told_why(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
     """The role may be unknown or its conditions others; the client reads the same, the log tells."""
     caplog.set_level("INFO", logger="meshwright.api")
-    wrong = refused(shared.by_token, token=shared.issuer.token(ref="refs/heads/evil"))
-    unknown = refused(shared.by_token, role="nobody-here")
-    unlisted = refused(shared.by_token, role="operator")
+    wrong = refused(plane.by_token, token=plane.issuer.token(ref="refs/heads/evil"))
+    unknown = refused(plane.by_token, role="nobody-here")
+    unlisted = refused(plane.by_token, role="operator")
     assert (
         wrong
         == unknown
@@ -524,6 +524,36 @@ def test_many_refusals_end_in_429(plane: Plane) -> None:
     turned = next(one for one in answers if one.status == 429)
     assert told(turned.body)[0] == "Throttling"
     assert turned.headers["retry-after"]
+
+
+def test_nobody_floods_the_log_with_unsigned_requests(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever is wrong with them: the metrics count all, the log takes some."""
+    caplog.set_level("INFO", logger="meshwright.api")
+    host = {"host": plane.server.url.removeprefix("http://")}
+    for number in range(60):
+        form = {"Action": "AssumeRoleWithWebIdentity", "Version": VERSION, f"Wrong{number}": "x"}
+        assert plane.server.send("POST", "/", host, urlencode(form).encode()).status == 400
+        right = form | {"RoleArn": arn("releaser"), "RoleSessionName": "x7", "WebIdentityToken": f"a.b.{number}"}
+        del right[f"Wrong{number}"]
+        assert plane.server.send("POST", "/", host, urlencode(right).encode()).status == 400
+    assert 0 < len(caplog.records) < 40
+    metrics = plane.server.ask("GET", "/metrics", key=None).body.decode()
+    assert 'meshwright_refused_unauthenticated_total{reason="InvalidIdentityToken"} 60.0' in metrics
+
+
+def test_a_token_whose_claims_no_store_could_keep_is_refused(shared: Plane) -> None:
+    """Not answered with a failure of the server."""
+    for claims in ({"big": 1 << 64}, {"deep": [[[[[[[[[1]]]]]]]]]}, {"low": -(1 << 70)}):
+        assert refused(shared.by_token, token=shared.issuer.token(**claims))[:2] == ("InvalidIdentityToken", 400)
+    odd: dict[str, Any] = {
+        "": "x",
+        "a\x00b": "\x1b[2J",
+        "real": 1e300,
+        "none": None,
+        "list": [1, True, None, {"a": 1}],
+        "é": "𝄞",
+    }
+    assert shared.by_token(shared.issuer.token(**odd))
 
 
 def test_texts_stay_texts_in_xml() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -266,6 +267,7 @@ def test_what_is_within_the_limits_is_taken(claims: dict[str, Any]) -> None:
         json.dumps(CLAIMS)[:-1] + ',"x":Infinity}',
         json.dumps(CLAIMS)[:-1] + ',"x":1e999}',
         json.dumps(CLAIMS)[:-1] + ',"x":' + "9" * 100 + "}",
+        json.dumps(CLAIMS)[:-1] + ',"x":9223372036854775808}',
         json.dumps(CLAIMS)[:-1] + ',"x":"\\ud800"}',
         json.dumps(CLAIMS)[:-1] + ',"x":' + "[" * 9 + "]" * 9 + "}",
         json.dumps(CLAIMS)[:-1] + ',"x":' + "[" * 3000 + "]" * 3000 + "}",
@@ -276,7 +278,7 @@ def test_what_is_within_the_limits_is_taken(claims: dict[str, Any]) -> None:
         b"\xef\xbb\xbf" + json.dumps(CLAIMS).encode(),
         "null",
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_a_payload_with_two_meanings_is_refused_although_it_is_signed(payload: str | bytes) -> None:
     """Duplicate members, numbers that are none, texts that are none, and what is no object."""
@@ -395,6 +397,46 @@ def test_keys_that_are_weak_or_for_something_else_are_left_out(entry: dict[str, 
     found = read_key_set(keys_of(entry, public(KEY)))
     assert [one.kid for one in found.keys] == [KEY.kid]
     assert why in found.left_out[0]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 1 << 70) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=examples(50))
+@given(
+    base=st.sampled_from([*(public(private_key(one)) for one in ALGORITHMS), {}]),
+    members=st.dictionaries(
+        st.sampled_from(["kty", "crv", "n", "e", "x", "y", "alg", "use", "key_ops", "kid"]), ANYTHING
+    ),
+)
+def test_no_key_set_makes_the_reader_fail_otherwise(base: dict[str, Any], members: dict[str, Any]) -> None:
+    """Whatever stands where a text should: the key is used, left out, or the set refused."""
+    with contextlib.suppress(KeySetError):
+        found = read_key_set(keys_of({**base, **members}))
+        assert len(found.keys) + len(found.left_out) == 1
+
+
+@settings(max_examples=examples(50))
+@given(members=st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "cty", "x5c", "b64"]), ANYTHING))
+def test_no_header_makes_the_verification_fail_otherwise(members: dict[str, Any]) -> None:
+    """It is refused, or what was changed means nothing."""
+    with contextlib.suppress(TokenError):
+        header = {"alg": "ES256", "kid": "ES256-one", **members}
+        assert verify_token(assembled(header, CLAIMS, private_key("ES256")), KEYS, ISSUER, NOW) == CLAIMS
+
+
+@settings(max_examples=examples(50))
+@given(claims=st.dictionaries(st.sampled_from([*CLAIMS, "nbf", "azp"]), ANYTHING))
+def test_no_claims_make_the_verification_fail_otherwise(claims: dict[str, Any]) -> None:
+    """Whatever stands where a time or a text should."""
+    with contextlib.suppress(TokenError):
+        given_ = {**CLAIMS, **claims}
+        found = verify_token(assembled({"alg": "ES256"}, given_, private_key("ES256")), KEYS, ISSUER, NOW)
+        assert (found["iss"], found["sub"]) == (CLAIMS["iss"], given_["sub"])
 
 
 def test_a_point_beside_its_curve_is_no_key() -> None:

@@ -65,6 +65,9 @@ class Sts:
             TooManyRequestsException: too many tokens from there were refused of late.
             StorageError: the session could not be written down; nobody has it.
         """
+        if scope["state"]["principal"] is None:
+            # As for a wrong signature: of what anybody may send, the log takes some and the metrics all.
+            del scope["state"]["principal"]
         form = await read_form(scope, receive)
         action = action_of(form)
         scope["state"]["operation"] = action
@@ -80,7 +83,7 @@ class Sts:
         await response(scope, receive, send)
 
     async def _carried_out(self, action: str, asked: Mapping[str, str], scope: Scope) -> Fields:
-        caller: Principal | None = scope["state"]["principal"]
+        caller: Principal | None = scope["state"].get("principal")
         if action == WEB_IDENTITY:
             return await self._by_token(asked, scope)
         if caller is None:
@@ -146,9 +149,7 @@ class Sts:
         code, status = ("IDPCommunicationError", 400) if isinstance(error, IssuerUnavailableError) else _named(error)
         reason = error.reason if isinstance(error, AssumeError) else str(error)
         state = scope["state"]
-        if state["principal"] is None:
-            # As for a wrong signature: of those that anybody may send, the log takes some and the metrics all.
-            del state["principal"]
+        if "principal" not in state:
             state["unauthenticated"] = reason
             self._services.metrics.refused(code)
             self._refusals.note(_source(scope), self._services.now())

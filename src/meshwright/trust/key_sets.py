@@ -126,7 +126,7 @@ def _key(entry: Mapping[str, Any]) -> TokenKey:
     operations = entry.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise _UnfitError("its key_ops do not hold 'verify'")
-    if entry.get("alg", algorithm) not in ({"EdDSA", "Ed25519"} if curve == "Ed25519" else {algorithm}):
+    if entry.get("alg", algorithm) not in (("EdDSA", "Ed25519") if curve == "Ed25519" else (algorithm,)):
         raise _UnfitError(f"its algorithm is {str(entry['alg'])[:32]!r}; {algorithm} is used with {kind}")
     if kind == "RSA":
         _check_rsa(entry)

@@ -12,7 +12,7 @@ from typing import Any
 MAX_DEPTH = 8
 """How deeply objects and lists may be nested; tokens of known issuers need three."""
 MAX_DIGITS = 32
-"""Characters of a number."""
+"""Characters of a number; integers have 64 bits."""
 
 
 class AmbiguousJsonError(ValueError):
@@ -59,9 +59,9 @@ def _no_constant(name: str) -> Any:
 
 
 def _integer(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise AmbiguousJsonError(f"a number has more than {MAX_DIGITS} characters")
-    return int(text)
+    if len(text) > MAX_DIGITS or not -(1 << 63) <= (number := int(text)) < 1 << 63:
+        raise AmbiguousJsonError("a number is too large")
+    return number
 
 
 def _real(text: str) -> float:
