@@ -39,6 +39,7 @@ check: $(VENV)/dev.stamp  ## format, lint, types, layers, tests: what CI runs
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
 
 prove: $(VENV)/dev.stamp  ## long properties, mutations, crash and soak tests in full
+	@if command -v npm >/dev/null; then $(MAKE) --silent oracle || true; fi
 	@MESHWRIGHT_PROVE=1 $(BIN)/python -m pytest -q -n $(WORKERS) --timeout 3600
 
 # An independent evaluator that the tests compare our policy decisions with; without it they skip and say so.

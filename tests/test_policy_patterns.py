@@ -67,6 +67,7 @@ def arns() -> Iterator[tuple[str, list[str]]]:
     texts += ["", "arn", "a:a", "arn:a", "arn:a:a", "arn:a:a:a", "arn:::::", "arn:a:b:b::c:a", "arn:b:a:b::c:a:b:a"]
     for one, two, three in itertools.product(PARTS, PARTS, ("", "*")):
         yield f"arn:{one}:b:{three}:c:{two}", texts
+        yield f"arn:{three}:b::{one}:{two}", texts
     for short in SHORT:
         yield short, texts
 

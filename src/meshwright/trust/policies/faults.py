@@ -53,18 +53,15 @@ class PolicyError(UsageError):
 
 def quoted(value: object) -> str:
     """`value` as an error shows it: escaped, and cut where it is long."""
-    text = repr(value) if isinstance(value, str) else type(value).__name__ if _is_nested(value) else repr(value)
+    text = type(value).__name__ if isinstance(value, (dict, list, tuple)) else repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, (dict, list, tuple, set))
 
 
 def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` Did you mean 'X'?` for a name that resembles a known one, case aside; "" otherwise."""
     if len(name) > _NEAR_LENGTH:
         return ""
-    by_lower = {one.lower(): one for one in known}
+    # Comparing is slow, and a hostile document has many names to compare: leave out what is far longer or shorter.
+    by_lower = {one.lower(): one for one in known if abs(len(one) - len(name)) <= max(3, len(name) // 5)}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
