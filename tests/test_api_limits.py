@@ -240,9 +240,8 @@ def test_an_answer_that_is_not_read_is_not_kept(tmp_path: Path) -> None:
     """A client that asks and does not read would fill the memory with answers."""
     limits = Limits(write_seconds=0.5, pipelined=5000)
     with serving(tmp_path, limits=limits) as server, Raw(server.url, timeout=0.5, receive_buffer=4096) as raw:
-        request = signed(raw.host, "GET", "/meshwright/v1/openapi.json")
         with contextlib.suppress(TimeoutError):
-            raw.send(request * 2000)
+            raw.send(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n" * 3000)
         until = time.monotonic() + 8
         while counted(server, "write_seconds") == 0 and time.monotonic() < until:
             assert counted(server, "pipelined") == 0
@@ -306,6 +305,15 @@ def test_a_signature_over_a_known_hash_is_judged_before_the_body(small: Serving)
         raw.send(signed(raw.host, "PUT", MESHES, body, hash_header=True)[: -len(body)] + b'{"meshName":"n"}')
         assert raw.answer().code == "InvalidSignatureException"
     assert small.store.head().revision == 0
+
+
+def test_a_head_in_two_parts_within_many_is_no_large_one(tmp_path: Path) -> None:
+    """Requests come in whatever pieces the network makes."""
+    with serving(tmp_path, limits=Limits(head_bytes=2048, pipelined=5000)) as server, Raw(server.url) as raw:
+        request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+        raw.send(request * 200 + request[:10])
+        raw.send(request[10:] + request * 200)
+        assert {raw.answer().status for _ in range(401)} == {200}
 
 
 def test_a_rate_lets_a_burst_through_and_then_some() -> None:

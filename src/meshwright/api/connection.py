@@ -89,6 +89,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._all = all_of_them
         self._limits = all_of_them.limits
         self._in_head = False
+        self._heads = 0
+        """How many heads began."""
         self._head = 0
         """Bytes of the head that is being read, whole headers and the rest."""
         self._unwanted = 0
@@ -119,7 +121,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Some bytes of a head or a body, or of both."""
         if self._deaf:
             return
-        began_before = self._in_head
+        before = self._heads if self._in_head else -1
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -128,7 +130,7 @@ class BoundedConnection(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._not_understood(error)
         else:
-            if self._in_head and not began_before:
+            if self._in_head and self._heads != before:
                 self._wait("head_seconds")
             elif self._in_head:
                 self._head += len(data)
@@ -139,6 +141,7 @@ class BoundedConnection(HttpToolsProtocol):
         """A head begins."""
         super().on_message_begin()
         self._in_head, self._head = True, 0
+        self._heads += 1
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
