@@ -66,4 +66,4 @@ messages:  ## generate Envoy's message descriptors again, in an environment of i
 	@$(PYTHON) tools/make_messages.py
 
 clean:  ## remove what the verbs made
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .meshwright
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .meshwright tests/oracle/node_modules
