@@ -13,7 +13,7 @@ import msgspec
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, openapi, repeating, seeing, sessions
+from meshwright.api import applying, openapi, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.propagating import noted
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from meshwright.api.services import Services
     from meshwright.control import Propagation
     from meshwright.model.identity import Key
+    from meshwright.model.state import Resource
+    from meshwright.trust.principals import Principal
 
     T = TypeVar("T")
     Endpoint: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
@@ -53,10 +55,9 @@ _STACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 async def get_status(services: Services, request: Request) -> Response:
     """The server's version and revision, its stacks, and every connected proxy."""
-    stacks, principal = [], request.state.principal
+    del request
+    stacks = []
     for mesh, stack in services.store.stacks():
-        if not seeing.seen(services, principal, mesh):
-            continue
         newest = await _observed(services, mesh, stack)
         stacks.append({"mesh": mesh, "stack": stack, "release": applying.document(newest) if newest else None})
     return answer(
@@ -66,9 +67,7 @@ async def get_status(services: Services, request: Request) -> Response:
             "account": services.account,
             "region": services.region,
             "stacks": stacks,
-            "proxies": [
-                to_wire(one) for one in services.control.statuses() if seeing.seen(services, principal, one.node.mesh)
-            ],
+            "proxies": to_wire(services.control.statuses()),
         }
     )
 
@@ -80,7 +79,7 @@ async def get_mesh(services: Services, request: Request) -> Response:
         {
             "object": one.key.path,
             "spec": one.spec,
-            "tags": seeing.tags_of(one, request.state.principal),
+            "tags": _tags(one, request.state.principal),
             "stack": one.stack,
             "metadata": one.metadata,
         }
@@ -89,6 +88,16 @@ async def get_mesh(services: Services, request: Request) -> Response:
     ]
     stacks = [stack for _, stack in services.store.stacks(mesh)]
     return answer({"mesh": mesh, "revision": head.revision, "stacks": stacks, "resources": resources})
+
+
+def _tags(one: Resource, principal: Principal) -> dict[str, str]:
+    """The tags of an object, for the account that created it; nobody else's to see.
+
+    Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/sharing.html
+    """
+    if one.metadata is not None and one.metadata.resource_owner != principal.account:
+        return {}
+    return {tag.key: tag.value for tag in one.tags}
 
 
 async def post_release(services: Services, request: Request) -> Response:
@@ -142,7 +151,6 @@ async def get_release_propagation(services: Services, request: Request) -> Respo
 
 async def get_revision_propagation(services: Services, request: Request) -> Response:
     """How far a revision has come; `wait` as for a release."""
-    seeing.refuse_strangers(services, request.state.principal)
     number = _in_path(request, "revision")
     if number > services.store.head().revision:
         raise NotFoundException(f"There is no revision {number} yet; the newest is {services.store.head().revision}.")
@@ -256,8 +264,6 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
             request.path_params["mesh"] = qualified(name, owner, services.account)
         resource = services.resource(row.resource.format(**request.path_params))
         services.authority().permit_action(caller.principal, row.action, resource, caller.facts, at=services.now())
-        if "mesh" in request.path_params:
-            seeing.refuse_unseen(services, caller.principal, request.path_params["mesh"])
         try:
             return await row.endpoint(services, request)
         except AccessDeniedError:

@@ -206,7 +206,7 @@ class Authority:
         """
         if self.is_administrator(principal):
             return
-        if action.startswith("meshwright:") and principal.account != _account_of(resource, self.settled.account):
+        if action.startswith("meshwright:") and not self._reaches(principal, resource):
             raise AccessDeniedError(
                 f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} because "
                 "the resource belongs to another account"
@@ -214,6 +214,12 @@ class Authority:
         judgement = self.judge_action(principal, action, resource, at=at, context=context)
         if not judgement.allowed:
             raise AccessDeniedError(told(principal, judgement))
+
+    def _reaches(self, principal: Principal, resource: str) -> bool:
+        """Whether one of our own ARNs is of the principal's account, or of a mesh that is shared with it."""
+        owner = _account_of(resource, self.settled.account)
+        mesh = resource.rpartition(":")[2].split("/")[1:2]
+        return owner == principal.account or (owner, "".join(mesh), principal.account) in self.sharing
 
     def judge_action(
         self,
