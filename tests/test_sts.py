@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
 
 import botocore.exceptions
+import msgspec
 import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -442,6 +443,35 @@ def test_a_session_without_its_token_or_with_another_is_refused(shared: Plane) -
     for token in (None, "x", other["SessionToken"]):
         answer = {"Credentials": {**given, "SessionToken": token}}
         assert refused(shared.as_session(answer).get_caller_identity)[:2] == ("InvalidClientTokenId", 403)
+
+
+def test_a_session_does_what_role_and_policy_both_allow(plane: Plane) -> None:
+    """And nothing that only one of them allows."""
+    wide = plane.as_session(plane.by_token(role="releaser"), "appmesh")
+    wide.create_mesh(meshName="shop")
+    listing = policy("Allow", "appmesh:ListMeshes")
+    narrow = plane.as_session(plane.by_token(role="releaser", Policy=listing), "appmesh")
+    assert [one["meshName"] for one in narrow.list_meshes()["meshes"]] == ["shop"]
+    code, status, message = refused(narrow.describe_mesh, meshName="shop")
+    assert (code, status) == ("AccessDeniedException", 403)
+    assert "no session policy allows the appmesh:DescribeMesh action" in message
+    reading = plane.as_session(plane.by_token(Policy=policy("Allow", "*")), "appmesh")
+    assert reading.describe_mesh(meshName="shop")
+    assert refused(reading.create_mesh, meshName="other")[0] == "AccessDeniedException"
+    denying = plane.as_session(plane.by_token(Policy=policy("Deny", "*")), "appmesh")
+    assert refused(denying.list_meshes)[0] == "AccessDeniedException"
+
+
+def test_an_expired_session_is_refused_as_aws_does(plane: Plane) -> None:
+    """To the millisecond, with the name that SDKs know."""
+    answer = plane.by_token()
+    live = plane.server.store.session(answer["Credentials"]["AccessKeyId"])
+    assert live is not None
+    ended = msgspec.structs.replace(live, key_id="ASIAENDED0000000", expires_at=now() - 1)
+    plane.server.store.add_session(ended)
+    old = {"Credentials": {**answer["Credentials"], "AccessKeyId": ended.key_id}}
+    assert refused(plane.as_session(old, "appmesh").list_meshes)[:2] == ("ExpiredTokenException", 403)
+    assert refused(plane.as_session(old).get_caller_identity)[:2] == ("ExpiredToken", 403)
 
 
 def test_a_revoked_session_ends_at_once(plane: Plane) -> None:
