@@ -167,7 +167,8 @@ def _judged(
     known = state if state is not None else _imagined(authority, principal, key, supposed)
     deed = on(action, key, rule, known, authority.settled.account)
     if operation.verb in {Verb.CREATE, Verb.TAG, Verb.UNTAG}:
-        deed = msgspec.structs.replace(deed, request_tags=dict(supposed.tags), tag_keys=tuple(supposed.tags))
+        given = {} if operation.verb is Verb.UNTAG else dict(supposed.tags)
+        deed = msgspec.structs.replace(deed, request_tags=given, tag_keys=tuple(supposed.tags))
     found: list[Deed] = [deed]
     if operation.verb is Verb.CREATE and supposed.tags:
         found.append(msgspec.structs.replace(deed, action="appmesh:TagResource"))
