@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshwright.release import Release
-    from meshwright.store.contract import Answered, Draft, Revision
+    from meshwright.store.contract import Draft, Revision
 
 ANSWERS_KEPT = 24 * 3600 * 1000
 """For how many milliseconds the answer to a request that named a token is kept."""
@@ -51,8 +51,13 @@ class Log:
         entry = audit.canonical(leaf)
         position = self._frontier.size
         self._frontier = audit.append(self._frontier, audit.leaf_hash(entry))
-        self._added.append((position, entry.decode(), audit.root(self._frontier)))
+        self._added.append((position, entry.decode(), self.root))
         return position
+
+    @property
+    def root(self) -> bytes:
+        """Of the log with what was added."""
+        return audit.root(self._frontier)
 
     def flush(self) -> None:
         """Write the leaves that were added since, and the log's end."""
@@ -86,8 +91,8 @@ def insert(connection: sqlite3.Connection, statement: str, found: Sequence[tuple
         connection.execute(statement.format(", ".join([row] * len(part))), values)
 
 
-def insert_revisions(connection: sqlite3.Connection, made: Sequence[tuple[Revision, Draft]]) -> None:
-    """Write revisions in their order, with all that their drafts bring along."""
+def insert_revisions(connection: sqlite3.Connection, made: Sequence[tuple[Revision, Draft]]) -> bytes:
+    """Write revisions in their order, with all that their drafts bring along; the audit log's root with the last."""
     pending = _Pending(connection)
     for revision, draft in made:
         pending.add(revision, draft.release)
@@ -95,9 +100,22 @@ def insert_revisions(connection: sqlite3.Connection, made: Sequence[tuple[Revisi
             # A rollback looks at what is there, and its leaves come after its own revision's.
             pending.flush()
             take_back(connection, draft.release)
-            pending = _Pending(connection)
+            root, pending = pending.root, _Pending(connection)
+            pending.root = root
     pending.flush()
-    _keep_answers(connection, [draft.answered for _, draft in made if draft.answered], made[-1][0].at)
+    found = [
+        (one.scope, one.token, one.digest, one.status, one.body, one.at)
+        for one in (draft.answered for _, draft in made)
+        if one is not None
+    ]
+    insert(connection, "INSERT OR REPLACE INTO answers VALUES {}", found)
+    return pending.root
+
+
+def forget_answers(connection: sqlite3.Connection, at: int) -> bool:
+    """Drop answers that are too old at `at`; whether there may be more of them."""
+    gone = connection.execute(_FORGET, (at - ANSWERS_KEPT, _FORGOTTEN_AT_ONCE)).rowcount
+    return gone == _FORGOTTEN_AT_ONCE
 
 
 class _Pending:
@@ -109,6 +127,8 @@ class _Pending:
         self._revisions: list[tuple[object, ...]] = []
         self._changes: list[tuple[object, ...]] = []
         self._releases: list[tuple[object, ...]] = []
+        self.root = b""
+        """Of the audit log with the newest of them."""
 
     def add(self, revision: Revision, release: Release | None) -> None:
         number, at, principal, cause = revision.number, revision.at, revision.principal, revision.cause
@@ -128,6 +148,7 @@ class _Pending:
             release_digest=None if body is None else rows.text_digest(body),
         )
         self._revisions.append((number, at, principal, cause, self._log.add(leaf)))
+        self.root = self._log.root
         self._changes += [(key.mesh, key.kind.value, key.parent, key.name, number, text) for key, text in changes]
         if release is not None:
             self._releases.append((release.mesh, release.stack, release.number, number, body))
@@ -165,10 +186,3 @@ def move(connection: sqlite3.Connection, release: Release, status: Status, princ
         "INSERT INTO statuses VALUES (?, ?, ?, ?, ?, ?, ?)",
         (append(connection, leaf), release.mesh, release.stack, release.number, status.value, at, principal),
     )
-
-
-def _keep_answers(connection: sqlite3.Connection, answers: list[Answered], at: int) -> None:
-    """Write the answers, and forget old ones."""
-    connection.execute(_FORGET, (at - ANSWERS_KEPT, _FORGOTTEN_AT_ONCE))
-    found = [(one.scope, one.token, one.digest, one.status, one.body, one.at) for one in answers]
-    insert(connection, "INSERT OR REPLACE INTO answers VALUES {}", found)

@@ -33,6 +33,9 @@ _REVISIONS = """
     LEFT JOIN changes ON changes.revision = revisions.number LEFT JOIN objects ON objects.id = changes.object
     WHERE number > ? AND number <= ? ORDER BY number, changes.id
 """
+_NEWEST = """
+    SELECT number, root FROM revisions JOIN leaves ON leaves.position = revisions.leaf ORDER BY number DESC LIMIT 1
+"""
 _LAST_CHANGE = """
     SELECT max(revision) FROM changes WHERE object =
     (SELECT id FROM objects WHERE mesh = ? AND kind = ? AND parent = ? AND name = ?)
@@ -48,6 +51,12 @@ _RELEASES = """
 def newest_number(connection: sqlite3.Connection) -> int:
     """The newest revision's number, 0 before the first."""
     return int(connection.execute("SELECT coalesce(max(number), 0) FROM revisions").fetchone()[0])
+
+
+def newest(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """The newest revision's number, and the root of the audit log with it, which no other history has."""
+    found = connection.execute(_NEWEST).fetchone()
+    return (0, b"") if found is None else (int(found[0]), found[1])
 
 
 def resources_at(connection: sqlite3.Connection, revision: int) -> Iterator[Resource]:

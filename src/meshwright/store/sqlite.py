@@ -20,12 +20,17 @@ from meshwright.store.identities import Identities
 from meshwright.store.verification import verify
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
     from meshwright.release import Release
     from meshwright.store.contract import Verification
+
+
+_FORGET_EVERY = 60_000
+"""Milliseconds between two looks for answers that are too old."""
 
 
 def connect(
@@ -53,6 +58,9 @@ class SqliteStore(Identities):
         self._turning = threading.Lock()
         self._seen = -1
         self._head = Head(0, State())
+        self._offered: tuple[bytes, Head] | None = None
+        """What our newest commit leads to, and the audit log's root with it: it may not have come to that."""
+        self._forgot_at: int | None = None
 
     def head(self) -> Head:
         """As `Store.head`."""
@@ -88,12 +96,13 @@ class SqliteStore(Identities):
                     f"The change was made against revision {expected}, and revision {newest} is the newest: another "
                     "writer committed in between. Read the state again and repeat the change."
                 )
-            appending.insert_revisions(connection, made)
-        revisions = tuple(revision for revision, _ in made)
-        with self._turning:
-            if self._head.revision == expected:
-                self._head = _after(self._head, revisions)
-        return revisions
+            root = appending.insert_revisions(connection, made)
+            self._forget_answers(connection, drafts[-1].at)
+            # Whoever asks for the head between the commit and our return knows it by its root.
+            known = self._head
+            if known.revision == expected:
+                self._offered = root, _after(known, (revision for revision, _ in made))
+        return tuple(revision for revision, _ in made)
 
     def state_at(self, revision: int) -> State:
         """As `Store.state_at`."""
@@ -201,10 +210,19 @@ class SqliteStore(Identities):
         self._watch.close()
         self._database.close()
 
+    def _forget_answers(self, connection: sqlite3.Connection, at: int) -> None:
+        """Now and then, and bit by bit."""
+        if self._forgot_at is None or not self._forgot_at <= at < self._forgot_at + _FORGET_EVERY:
+            more = appending.forget_answers(connection, at)
+            self._forgot_at = None if more else at
+
     def _newest(self, head: Head) -> Head:
         """`head` brought up to date: whole at first, by what was committed since afterwards."""
         with self._database.read() as connection:
-            newest = reading.newest_number(connection)
+            newest, root = reading.newest(connection)
+            offered = self._offered
+            if offered is not None and offered[0] == root:
+                return offered[1]
             if head.revision == 0:
                 return Head(newest, State(reading.resources_at(connection, newest)))
             return _after(head, reading.revisions(connection, head.revision, newest))
