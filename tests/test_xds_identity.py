@@ -229,6 +229,17 @@ async def test_a_signature_that_does_not_hold_admits_nobody(
         assert words in await stream.details()
 
 
+async def test_policies_may_ask_where_a_proxy_comes_from_and_for_its_node_s_tags(plane: Guarded) -> None:
+    """Conditions hold for streams as for requests."""
+    for condition, expected in (
+        ('{IpAddress: {"aws:SourceIp": "127.0.0.0/8"}}', 0),
+        ('{IpAddress: {"aws:SourceIp": "10.0.0.0/8"}}', 7),
+        ('{StringEquals: {"aws:ResourceTag/team": "web"}}', 7),
+    ):
+        plane.trust = TRUST.replace("Effect: Allow", f"Condition: {condition}, Effect: Allow")
+        assert (await plane.verdict(plane.client(WEB)))[0] == expected
+
+
 async def test_a_replayed_signature_opens_no_other_node(plane: Guarded) -> None:
     """Whoever overheard a stream's metadata may repeat them for minutes: as the same principal, for its nodes."""
     heard = signed(WEB, DELTA)
@@ -285,7 +296,7 @@ async def test_every_other_service_is_behind_the_same_gate(plane: Guarded, metho
         async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
             call: Any = channel.stream_stream(method, request_serializer=None, response_deserializer=None)
             stream = call(metadata=signed(key, method) if key else ())
-            with contextlib.suppress(asyncio.InvalidStateError):
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # refused before it was said
                 await stream.write(bytes([(kind or 1) << 3 | 2, len(body)]) + body)
                 await stream.done_writing()
             return int((await asyncio.wait_for(stream.code(), 10)).value[0])

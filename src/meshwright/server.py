@@ -146,12 +146,13 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         key = ensure_administrator(store, settings.data_dir, _now())
         control = Control(_snapshot, _now)
         control.publish(store.head())
+        metrics = Metrics()
         trusted = Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region)
         tls = Watched(settings.tls) if settings.tls else None
         shared = tls if settings.xds_tls == settings.tls else None
         async with (
-            _xds(store, control, settings, trusted.authority, shared) as (ports, watching),
-            _api(store, control, settings, listener, tls, trusted) as serving,
+            _xds(store, control, settings, trusted.authority, shared, metrics) as (ports, watching),
+            _api(store, control, settings, listener, tls, trusted, metrics) as serving,
             _followed(tls) as renewing,
         ):
             following = asyncio.create_task(_follow(store, control), name="following the database")
@@ -174,7 +175,12 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
 
 @contextlib.asynccontextmanager
 async def _xds(
-    store: Store, control: Control, settings: Settings, authority: Callable[[], Authority], shared: Watched | None
+    store: Store,
+    control: Control,
+    settings: Settings,
+    authority: Callable[[], Authority],
+    shared: Watched | None,
+    metrics: Metrics,
 ) -> AsyncIterator[tuple[list[int], tuple[asyncio.Task[None], ...]]]:
     """Serve xDS until the block ends; its ports, and the tasks that must not end before."""
     tls = Watched(settings.xds_tls) if settings.xds_tls and shared is None else shared
@@ -195,7 +201,9 @@ async def _xds(
         authorities=lambda: tls.authorities if tls else (),
     )
     admission = Everybody() if settings.xds_without_authentication else known
-    server = AdsServer(control, admission, home=settings.account, most=settings.envoys_per_node)
+    server = AdsServer(control, admission, home=settings.account, most=settings.envoys_per_node, counts=metrics)
+    if tls:
+        metrics.watch("xds_certificate_expiry_seconds", lambda: tls.pair.expires_at)
     try:
         mutual = settings.xds_mutual is None and bool(tls and tls.authorities)
         ports.append(await server.start(*settings.xds, credentials(tls, clients=mutual) if tls else None))
@@ -235,6 +243,7 @@ async def _api(
     listener: socket.socket,
     tls: Watched | None,
     trusted: Trusted,
+    metrics: Metrics,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The HTTP API on a socket that listens already, until the block ends; the task that serves it."""
 
@@ -244,7 +253,6 @@ async def _api(
             if draft.release is not None:
                 propagating.follow(draft.release)
 
-    metrics = Metrics()
     writer = Writer(store, committed, measured=metrics.committed)
     services = Services(
         store=store,
@@ -261,6 +269,8 @@ async def _api(
         limits=settings.limits,
         metrics=metrics,
     )
+    if tls:
+        metrics.watch("api_certificate_expiry_seconds", lambda: tls.pair.expires_at)
     connections = Connections(services.limits, metrics)
     metrics.watch("revision", lambda: control.revision)
     metrics.watch("trust_file_broken", lambda: float(bool(trusted.fault)))

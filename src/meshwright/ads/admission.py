@@ -49,10 +49,10 @@ def identities(
         principal = msgspec.structs.replace(session.principal, key_id=key_id)
         return Signer(secret=session.secret, principal=principal, token=session.token, expires_at=session.expires_at)
 
-    def permit(principal: Principal, node: Key, arn: str) -> None:
+    def permit(principal: Principal, node: Key, arn: str, source: str) -> None:
         found = store.head().state.get(node)
-        tags = {f"aws:ResourceTag/{tag.key}": tag.value for tag in found.tags} if found is not None else {}
-        authority().permit_action(principal, ACTION, arn, tags, at=now())
+        context = {f"aws:ResourceTag/{tag.key}": tag.value for tag in found.tags} if found is not None else {}
+        authority().permit_action(principal, ACTION, arn, context | {"aws:SourceIp": source}, at=now())
 
     def arn_of(node: Key) -> str:
         found = store.head().state.get(node)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import grpc
 import grpc.aio
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
 
     Served: TypeAlias = Callable[[Any, "Call"], Awaitable[None]]
-    Counted: TypeAlias = Callable[[str], None]
 
 FIRST_SECONDS = 10.0
 """How long a caller may take to say which node it is."""
@@ -46,6 +45,18 @@ _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 _ENVOY = re.compile(r"/envoy\.service\.[a-z_]+\.v3\.([A-Za-z]+)/([A-Za-z]+)")
 
 _log = logging.getLogger(__name__)
+
+
+class Counts(Protocol):
+    """What is counted of streams."""
+
+    def stream_refused(self, reason: str) -> None:
+        """A call was refused or ended; `reason` is one of a handful, such as `unauthenticated`."""
+        ...
+
+    def acked(self, *, accepted: bool) -> None:
+        """An Envoy took or rejected a response."""
+        ...
 
 
 class Call:
@@ -89,9 +100,9 @@ class _Admitted:
 class Gate:
     """What all servers for xDS have in common: who is asked, what is open, what was refused."""
 
-    def __init__(self, admission: Admission, *, home: str = "", counted: Counted | None = None) -> None:
-        """`home` is the account whose meshes have bare names; `counted` is told why each refused call was."""
-        self.refusals = Refusals(counted)
+    def __init__(self, admission: Admission, *, home: str = "", counts: Counts | None = None) -> None:
+        """`home` is the account whose meshes have bare names."""
+        self.refusals = Refusals(counts)
         self._admission = admission
         self._home = home
         self._open: set[_Admitted] = set()
@@ -156,7 +167,7 @@ class Gate:
             self._open.discard(admitted)
         if admitted.verdict is not None:
             code = _code(admitted.verdict)
-            self.refusals.note(f"ended: {code.name.lower()}", call.peer(), str(admitted.verdict))
+            self.refusals.note(f"ended_{code.name.lower()}", call.peer(), str(admitted.verdict))
             await call.abort(code, reason(admitted.verdict))
 
 
@@ -182,10 +193,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # gene
 class Refusals:
     """Counts calls that were refused, by why, and logs them at a bounded rate."""
 
-    def __init__(self, counted: Counted | None = None) -> None:
-        """`counted` is told each refusal's reason, such as `unauthenticated`."""
+    def __init__(self, counts: Counts | None = None) -> None:
         self.counts: dict[str, int] = {}
-        self._counted = counted
+        self._counts = counts
         self._logged = 0
         self._silent = 0
         self._since = float("-inf")
@@ -193,8 +203,8 @@ class Refusals:
     def note(self, kind: str, address: str, message: str) -> None:
         """One call was refused."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        if self._counted is not None:
-            self._counted(kind)
+        if self._counts is not None:
+            self._counts.stream_refused(kind)
         now = asyncio.get_running_loop().time()
         if now - self._since > LINES_SECONDS:
             if self._silent:

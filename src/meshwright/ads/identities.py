@@ -8,6 +8,7 @@ Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/proxy-authorizatio
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 import msgspec
 from cryptography import x509
@@ -61,6 +62,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str = ""
     """The access key whose principal it is."""
     certificate: bytes = b""
+    source: str = ""
+    """The address that the connection comes from, which policies may ask for."""
     expires_at: int | None = None
     """When it ends, in milliseconds since the epoch; None for never."""
 
@@ -118,12 +121,12 @@ class Identities:
         region: str,
         now: Callable[[], int],
         signer_of: Callable[[str], Signer | None],
-        permit: Callable[[Principal, Key, str], None],
+        permit: Callable[[Principal, Key, str, str], None],
         arn_of: Callable[[Key], str],
         hosts: Callable[[], tuple[str, ...]],
         authorities: Callable[[], tuple[x509.Certificate, ...]] = tuple,
     ) -> None:
-        """`permit` raises AccessDeniedError unless a principal may be a node, whose ARN it is told too.
+        """`permit` raises AccessDeniedError unless a principal may be a node; it is told its ARN and the caller's IP.
 
         `signer_of` is None for a key that is unknown, expired or revoked; `hosts` are the names that a signature may
         be made for; `authorities` issue client certificates.
@@ -176,24 +179,31 @@ class Identities:
         signer = self._signer_of(identity.key_id)
         if signer is None:
             raise SignatureError(f"The credentials of {identity.name} are worth nothing any more.", UNRECOGNIZED)
-        self._permit(signer.principal, node, arn)
+        self._permit(signer.principal, node, arn, identity.source)
 
     def _signed(self, peer: Peer) -> Identity:
-        first, *others = (_request(peer, host) for host in self._hosts())
-        claim = sigv4.read(first, self._region, SIGNING_NAME, self._now(), tolerance=_UNSIGNED_PAYLOAD)
+        requests = [_request(peer, host) for host in self._hosts()]
+        claim = sigv4.read(requests[0], self._region, SIGNING_NAME, self._now(), tolerance=_UNSIGNED_PAYLOAD)
         signer = self._signer_of(claim.key_id)
         if signer is None:
             raise sigv4.unknown_key(claim.key_id)
         known = sigv4.AccessKeySecret(secret=signer.secret, token=signer.token)
-        for request in (*others, first):
+        failure: SignatureError | None = None
+        for request in requests:
             try:
                 sigv4.check(claim, request, known, tolerance=_UNSIGNED_PAYLOAD, cache=self._signing_keys)
-            except SignatureError:
-                if request is first:
-                    raise
+            except SignatureError as error:
+                failure = failure or error
             else:
                 break
-        found = Identity(name=signer.principal.arn, key_id=claim.key_id, expires_at=signer.expires_at)
+        else:
+            raise failure or sigv4.unknown_key(claim.key_id)
+        found = Identity(
+            name=signer.principal.arn,
+            key_id=claim.key_id,
+            source=_source(peer.address),
+            expires_at=signer.expires_at,
+        )
         self._check_age(found)
         return found
 
@@ -248,6 +258,15 @@ class Identities:
         raise SignatureError(
             f"The client certificate of {identity.name} was issued by none of --xds-client-ca.", UNRECOGNIZED
         )
+
+
+def _source(address: str) -> str:
+    """The IP address in gRPC's `ipv4:ADDRESS:PORT` or `ipv6:[ADDRESS]:PORT`; "" for a socket.
+
+    Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
+    """
+    kind, _, rest = address.partition(":")
+    return unquote(rest).rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else ""
 
 
 def _request(peer: Peer, host: str) -> Request:

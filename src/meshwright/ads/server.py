@@ -15,15 +15,14 @@ import grpc.aio
 
 from meshwright.ads.gate import Gate, reason
 from meshwright.ads.sockets import place
-from meshwright.ads.stream import Nacked, Stream
+from meshwright.ads.stream import Acked, Nacked, Stream
 from meshwright.ads.wire import Encoder, decode, identify
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from meshwright.ads.gate import Call
+    from meshwright.ads.gate import Call, Counts
     from meshwright.ads.identities import Admission
     from meshwright.ads.sockets import Placed
     from meshwright.ads.stream import Event, Request
@@ -65,13 +64,11 @@ class AdsServer:
         *,
         home: str = "",
         most: int | None = None,
-        counted: Callable[[str], None] | None = None,
+        counts: Counts | None = None,
     ) -> None:
-        """`home` is the account whose meshes have bare names, `most` how many Envoys a node may have connected.
-
-        `counted` is told why each refused call was, such as `unauthenticated`.
-        """
-        self.gate = Gate(admission, home=home, counted=counted)
+        """`home` is the account whose meshes have bare names, `most` how many Envoys a node may have connected."""
+        self.gate = Gate(admission, home=home, counts=counts)
+        self._counts = counts
         self._control = control
         self._home = home
         self._most = most
@@ -164,7 +161,7 @@ class AdsServer:
         await self._serve(call, delta=False)
 
     async def _serve(self, call: Call, *, delta: bool) -> None:
-        session = _Session(call, self._encoders[delta], delta=delta)
+        session = _Session(call, self._encoders[delta], self._counts, delta=delta)
         try:
             request, _ = decode(call.first, delta=delta)
             proxy = identify(call.node, call.peer(), self._home)
@@ -211,7 +208,8 @@ class _CrowdError(MeshwrightError):
 class _Session:
     """One open stream: a reader that feeds the state machine, and a writer that empties it."""
 
-    def __init__(self, context: Call, encode: Encoder, *, delta: bool) -> None:
+    def __init__(self, context: Call, encode: Encoder, counts: Counts | None, *, delta: bool) -> None:
+        self._counts = counts
         self.proxy: Proxy | None = None
         self._context = context
         self._encode = encode
@@ -274,6 +272,8 @@ class _Session:
             self.end()
 
     def _note(self, event: Event, delivery: Delivery) -> None:
+        if self._counts is not None and isinstance(event, Acked | Nacked):
+            self._counts.acked(accepted=isinstance(event, Acked))
         if isinstance(event, Nacked):
             _log.warning(
                 "%s refused %s of %s: %s",

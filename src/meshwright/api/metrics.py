@@ -73,6 +73,12 @@ class Metrics(Collector):
         self._xds = Counter(
             "meshwright_xds_responses", "Responses acknowledged by Envoys, by result.", ["result"], registry=registry
         )
+        self._streams_refused = Counter(
+            "meshwright_xds_streams_refused",
+            "Streams of proxies that were refused or ended, by gRPC code.",
+            ["reason"],
+            registry=registry,
+        )
         self._gauges = {
             name: Gauge(f"meshwright_{name}", text, registry=registry)
             for name, text in (
@@ -81,6 +87,11 @@ class Metrics(Collector):
                 ("trust_file_broken", "Whether the newest trust file cannot be used, so that an older one holds."),
                 ("revision", "The newest revision that was published to the proxies."),
                 ("proxies_connected", "Envoys that are connected."),
+                (
+                    "api_certificate_expiry_seconds",
+                    "When the API's certificate ends, since the epoch; 0 without TLS.",
+                ),
+                ("xds_certificate_expiry_seconds", "When that of xDS ends, since the epoch; 0 without TLS."),
             )
         }
         self._known: dict[tuple[str, int], Counter] = {}
@@ -126,6 +137,10 @@ class Metrics(Collector):
     def acked(self, *, accepted: bool) -> None:
         """An Envoy took or rejected a response."""
         self._xds.labels("ack" if accepted else "nack").inc()
+
+    def stream_refused(self, reason: str) -> None:
+        """A stream of a proxy was refused or ended; `reason` is a gRPC code, with `ended_` before it for an end."""
+        self._streams_refused.labels(reason).inc()
 
     def collect(self) -> Iterator[Metric]:
         """All of them, but for the times of their creation, which would be as many series again."""
