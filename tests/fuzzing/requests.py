@@ -448,6 +448,9 @@ def _sts(chance: random.Random, world: World) -> Case:
         "TransitiveTagKeys.member.1": "team",
     }
     kept = {name: value for name, value in given.items() if name == "Action" or chance.random() < 0.6}
+    if chance.random() < 0.3:
+        role = {"RoleArn": f"{start}narrow", "RoleSessionName": "build", "DurationSeconds": "900"}
+        kept = {"Action": action, "Version": "2011-06-15", **(role if action.startswith("Assume") else {})}
     form = urlencode(kept).encode()
     unsigned = action == "AssumeRoleWithWebIdentity" and chance.random() < 0.8
     made = Case(
