@@ -66,7 +66,8 @@ def _log_to_stderr() -> None:
     logs = logging.StreamHandler()
     logs.setFormatter(_Logfmt())
     logging.basicConfig(level=logging.INFO, handlers=[logs])
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _allow_connections() -> None:
