@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from meshwright.model.identity import Key, Kind
+from meshwright.model.state import State
+from meshwright.plan import decoded, diff
+from meshwright.release import ApplyRequest
+from meshwright.remote import Client, Credentials
 from meshwright.store.contract import AccessKey, Session
 from meshwright.trust.principals import Principal
 from serving import KEY, now, serving
@@ -184,3 +189,21 @@ def test_a_release_is_repeated_by_its_own_account_alone(world: World) -> None:
 def _mesh_node() -> bytes:
     item = {"object": f"mesh/shop@{OWNER}/virtualNode/own", "spec": {}, "tags": {}}
     return json.dumps({"resources": [item]}).encode()
+
+
+def test_our_client_plans_and_applies_into_a_shared_mesh(world: World) -> None:
+    """By the mesh's name with its owner, as `meshwright.yaml` would say it: read, plan, apply, read again."""
+    mesh = f"shop@{OWNER}"
+    credentials = Credentials(key_id=f"ASIA{CONSUMER}", secret="s", session_token="t", source="the test")
+    ours = Client(world.api.url, credentials)
+    key = Key(mesh, Kind.VIRTUAL_NODE, "cart")
+    desired = State([decoded(key, {}, {"team": "cart"}, "cart")])
+    plan = diff(ours.read(mesh).state, desired, "cart", mesh)
+    assert [one.key for one in plan.changes] == [key]
+    outcome = ours.apply(mesh, "cart", ApplyRequest(plan=plan))
+    assert outcome["release"]["title"] == "cart#1"
+    observed = ours.read(mesh)
+    assert diff(observed.state, desired, "cart", mesh).empty
+    assert observed.stacks == ("cart",)
+    assert ours.drift(mesh, "cart")["differences"] == []
+    assert ours.propagation(mesh, "cart", 1)["state"] == "no-proxies"
