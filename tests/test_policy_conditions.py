@@ -112,6 +112,8 @@ HOLDS: list[tuple[str, Any, Any, bool | None]] = [
     ),
     ("ArnLike", "arn:aws:sns:*:*:topic:*", "arn:aws:sns:us-east-1:1:topic:sub", True),
     ("ArnLike", "arn:aws:iam::*:role/*", "no ARN", None),
+    ("ArnLike", "*:*:*:*:*:*", "no:ARN:of:six:parts:either", None),
+    ("ArnLike", "*:*:*:*:*:*", ARN, True),
     ("ArnEquals", "arn:aws:iam::*:user/*", ARN, False),
     ("ArnNotEquals", ARN, ARN, False),
     ("ArnNotEquals", "arn:aws:iam::*:user/*", ARN, True),
@@ -252,7 +254,9 @@ def test_a_value_with_colons_shifts_no_part_of_an_arn() -> None:
     """A variable is filled in after the pattern was split."""
     pattern = "arn:aws:iam::${aws:username}:role/*"
     value = "arn:aws:iam::1:2:role/x"
-    assert outcome("ArnLike", pattern, value, **{"aws:username": "1:2"}) is False
+    for operator in ("ArnLike", "ArnEquals"):
+        assert outcome(operator, pattern, value, **{"aws:username": "1:2"}) is False
+        assert outcome(f"{operator.replace('Arn', 'ArnNot')}", pattern, value, **{"aws:username": "1:2"}) is True
 
 
 def test_all_operators_and_keys_must_hold() -> None:

@@ -194,6 +194,8 @@ TAG = "aws:PrincipalTag/name"
     [
         ("${aws:PrincipalTag/name}", {TAG: "cart"}, True),
         ("${AWS:principaltag/NAME}", {TAG: "cart"}, True),
+        ("${aws:PrincipalTag/name}", {TAG: "car"}, False),
+        ("${aws:PrincipalTag/name}", {TAG: "cart2"}, False),
         ("${aws:PrincipalTag/name}", {TAG: "*"}, False),
         ("${aws:PrincipalTag/name}", {TAG: "c?rt"}, False),
         ("${aws:PrincipalTag/name}", {}, False),
@@ -227,6 +229,18 @@ def test_a_variable_without_a_value_makes_not_resource_no_match_either() -> None
     assert not allowed(NotResource=own)
     assert allowed(NotResource=own, context={"aws:username": "pay"})
     assert allowed(NotResource=own.replace("shop", "pay"))
+
+
+def test_variables_stand_in_resources_with_colons() -> None:
+    """With a star before them that runs over colons, and without."""
+    own = {"aws:username": "alice"}
+    assert allowed("arn:aws:s3:r:1:b:alice", Resource="arn:aws:s3:*:1:b:${aws:username}", context=own)
+    assert allowed("arn:aws:s3:r:2:1:b:alice", Resource="arn:aws:s3:*:1:b:${aws:username}", context=own)
+    assert not allowed("arn:aws:s3:r:2:1:b:bob", Resource="arn:aws:s3:*:1:b:${aws:username}", context=own)
+    assert allowed("arn:aws:s3:::b:a:b", Resource="arn:aws:s3:::b:${aws:username}", context={"aws:username": "a:b"})
+    assert not allowed(
+        "arn:aws:s3:::b:a:c", Resource="arn:aws:s3:::b:${aws:username}", context={"aws:username": "a:b"}
+    )
 
 
 def test_an_empty_variable_lifts_no_deny() -> None:
