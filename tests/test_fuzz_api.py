@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fuzzing import requests
 from fuzzing.mutants import MUTANTS
-from fuzzing.running import TRUST, Outcome, Run
+from fuzzing.running import TRUST, Finding, Outcome, Run
 from fuzzing.values import operations
-from live import Live, live
+from live import Disk, Live, live
 from settings import PROVE
+from test_load import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(1800)
 
 COUNT = 50_000 if PROVE else 1_500
+MANY = 1_500 if PROVE else 75
+"""Requests of each of eight clients at once."""
 SEED = int(os.environ.get("MESHWRIGHT_FUZZ_SEED", random.SystemRandom().randrange(10**6) if PROVE else 20190125))
 NUMBER = os.environ.get("MESHWRIGHT_FUZZ_NUMBER")
 GROWTH = 60_000
@@ -71,6 +75,43 @@ def test_whatever_is_sent_is_answered_in_order_and_a_refusal_changes_nothing(tmp
         never = set(operations()) - outcome.operations
         assert len(never) <= (0 if PROVE else 2), f"never accepted: {never}"
         assert server.end() == 0
+
+
+def test_what_many_send_at_once_is_counted_once(tmp_path: Path) -> None:
+    """As many revisions as accepted writes, in whatever batches they were committed with refused ones beside them."""
+    totals: list[tuple[int, int]] = []
+    findings: list[Finding] = []
+    with live(trusting(tmp_path)) as server:
+        first = Run(server, SEED)
+        assert first.run(range(0)).findings == []
+        before = revision(server)
+
+        def send(part: int) -> None:
+            one = Run(server, SEED)
+            one.learn()
+            totals.append(one.alone(range(part * MANY, (part + 1) * MANY)))
+            findings.extend(one.outcome.findings)
+
+        threads = [threading.Thread(target=send, args=(part,)) for part in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        made = revision(server) - before
+        assert "level=error" not in server.log.read_text()
+        assert server.end() == 0
+    assert findings == [], "\n".join(map(str, findings[:10]))
+    assert len(totals) == len(threads)
+    assert sum(least for least, _ in totals) <= made <= sum(most for _, most in totals)
+    verify(tmp_path / "data")
+
+
+def revision(server: Live) -> int:
+    """The newest one on disk."""
+    disk = Disk(server.database)
+    found = disk.revision
+    disk.close()
+    return found
 
 
 def report(outcome: Outcome, server: Live) -> None:

@@ -49,7 +49,7 @@ _OURS = ("get_", "list_")
 _VALIDATOR = ParamValidator()
 
 
-def faults(case: Case, answer: Answer | None, changed: Mapping[str, int], revisions: int, *, sts: bool) -> list[str]:
+def faults(case: Case, answer: Answer | None, changed: Mapping[str, int], revisions: int) -> list[str]:
     """What is wrong with the answer to `case`: one line each, none when all is well.
 
     Args:
@@ -57,24 +57,33 @@ def faults(case: Case, answer: Answer | None, changed: Mapping[str, int], revisi
         answer: what came, None when the connection ended without.
         changed: by how many rows each table of the database grew, of those that changed.
         revisions: how many revisions were made.
-        sts: whether the server has an STS, which answers in XML.
     """
     if answer is None:
         return [] if case.loose and not changed else [f"no answer, and changed {dict(changed)}"]
-    return [
-        *_form_faults(case, answer, sts=sts),
-        *_state_faults(case, answer, changed, revisions),
-        *_verdict_faults(case, answer),
-    ]
+    return [*answer_faults(case, answer), *_state_faults(case, answer, changed, revisions)]
 
 
-def _form_faults(case: Case, answer: Answer, *, sts: bool) -> Iterator[str]:
+def answer_faults(case: Case, answer: Answer) -> list[str]:
+    """What is wrong with the answer alone, whatever became of the database."""
+    return [*_form_faults(case, answer), *_verdict_faults(case, answer)]
+
+
+def revisions_of(case: Case, answer: Answer) -> tuple[int, int]:
+    """How many revisions the answer may tell of: at least, at most."""
+    if answer.status >= 400 or case.operation.startswith((*_READS, *_OURS)):
+        return 0, 0
+    if case.operation not in values.operations():
+        return 0, 1
+    return (0 if case.token or "tag" in case.operation.lower() else 1), 1
+
+
+def _form_faults(case: Case, answer: Answer) -> Iterator[str]:
     """The protocol's own."""
     if answer.status >= 500:
         yield f"answered {answer.status} {answer.code}: {answer.body[:300]!r}"
     if case.method == "HEAD":
         return
-    if case.path == b"/" and case.service == "sts" and sts and not case.loose:
+    if case.path == b"/" and case.service == "sts" and not case.loose:
         yield from _xml_faults(answer)
     elif answer.status >= 400:
         yield from _error_faults(answer)
@@ -127,16 +136,12 @@ def _state_faults(case: Case, answer: Answer, changed: Mapping[str, int], revisi
         if changed:
             yield f"refused with {answer.status} {answer.code}, and changed {dict(changed)}"
         return
-    if case.operation not in values.operations():
-        if revisions > 1 or (revisions and case.operation.startswith(_OURS)):
-            yield f"made {revisions} revisions"
-        return
     if case.operation.startswith(_READS):
         if changed:
             yield f"a read changed {dict(changed)}"
         return
-    least = 0 if case.token or "tag" in case.operation.lower() else 1
-    if not least <= revisions <= 1:
+    least, most = revisions_of(case, answer)
+    if not least <= revisions <= most:
         yield f"accepted as {revisions} revisions: {answer.body[:200]!r}"
     if revisions == 1 and changed.get("leaves", 1) < 1:
         yield f"a revision without its audit leaf: {dict(changed)}"

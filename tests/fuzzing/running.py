@@ -99,7 +99,6 @@ class Run:
         self._recent: dict[str, int] = {}
         self._key = server.key
         self._session: tuple[AccessKey, str] | None = None
-        self.sts = False
         self.world = World()
         self.outcome = Outcome()
 
@@ -120,17 +119,7 @@ class Run:
         return self.outcome
 
     def _prepare(self) -> None:
-        document = self._ask(Case(family="", path=b"/meshwright/v1/openapi.json"))
-        identity = Case(
-            family="", method="POST", path=b"/", service="sts", body=b"Action=GetCallerIdentity&Version=2011-06-15"
-        )
-        identity.headers = ((b"content-type", b"application/x-www-form-urlencoded"),)
-        asked = self._ask(identity)
-        self.sts = asked is not None and asked.status == 200
-        self._session = self._assumed()
-        if document is not None and document.status == 200:
-            endpoints, schemas = requests.endpoints_of(document.document)
-            self.world = World(endpoints=endpoints, schemas=schemas)
+        self.learn()
         self._disk.changed()
         for case in requests.first(self.world):
             self._one(case)
@@ -166,9 +155,35 @@ class Run:
         answer = self._ask(case)
         changed = self._disk.changed()
         before, self._revision = self._revision, self._disk.revision if changed else self._revision
-        for what in judging.faults(case, answer, changed, self._revision - before, sts=self.sts):
+        for what in judging.faults(case, answer, changed, self._revision - before):
             self.outcome.findings.append(Finding(case.number, what, case))
         self._count(case, answer)
+
+    def alone(self, numbers: Iterable[int]) -> tuple[int, int]:
+        """Only send and judge the answers, while others do the same; the revisions they tell of, at least and at most."""
+        least = most = 0
+        for number in numbers:
+            case = requests.case(self._seed, number, self.world)
+            answer = self._ask(case)
+            if answer is None:
+                found = [] if case.loose else ["no answer"]
+            else:
+                found = judging.answer_faults(case, answer)
+                few, many = judging.revisions_of(case, answer)
+                least, most = least + few, most + many
+            self.outcome.findings += [Finding(number, what, case) for what in found]
+            self._count(case, answer)
+        self._connection.close()
+        self._disk.close()
+        return least, most
+
+    def learn(self) -> None:
+        """What requests refer to, and a session of the narrow role."""
+        document = self._ask(Case(family="", path=b"/meshwright/v1/openapi.json"))
+        self._session = self._assumed()
+        assert document is not None
+        endpoints, schemas = requests.endpoints_of(document.document)
+        self.world = World(endpoints=endpoints, schemas=schemas)
 
     def _count(self, case: Case, answer: Answer | None) -> None:
         outcome = self.outcome
