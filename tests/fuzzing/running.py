@@ -160,7 +160,7 @@ class Run:
         self._count(case, answer)
 
     def alone(self, numbers: Iterable[int]) -> tuple[int, int]:
-        """Only send and judge the answers, while others do the same; the revisions they tell of, at least and at most."""
+        """Only send and judge, while others do the same; the revisions that were told of, at least and at most."""
         least = most = 0
         for number in numbers:
             case = requests.case(self._seed, number, self.world)
