@@ -18,7 +18,7 @@ from meshwright.store.appending import ANSWERS_KEPT
 from meshwright.store.contract import AccessKey, Answered, Draft, Head, Revocation, Session
 from meshwright.store.identities import SESSIONS_KEPT
 from meshwright.store.sqlite import SqliteStore, connect
-from meshwright.trust.principals import Origin, Principal
+from meshwright.trust.principals import Ancestor, Principal
 from stored import node, release
 
 if TYPE_CHECKING:
@@ -249,15 +249,15 @@ def test_a_role_s_sessions_are_revoked_up_to_a_moment(store: SqliteStore, other:
 
 def test_what_a_session_was_obtained_with_takes_it_along(store: SqliteStore) -> None:
     """A key, a session and a role further up, and no others."""
-    chain = (Origin("AKIAX"), Origin("ASIAP", "first", 500))
-    one, unrelated = session("X", origins=chain), session("Y")
+    chain = (Ancestor("AKIAX"), Ancestor("ASIAP", "first", 500))
+    one, unrelated = session("X", ancestors=chain), session("Y")
     store.add_key(AccessKey(id="AKIAX", secret="s", principal="alice", created_at=1))
     assert not store.revoked(one)
     store.revoke("role:first", 499, "admin")
     assert not store.revoked(one)
     store.revoke("role:first", 500, "admin")
     assert store.revoked(one)
-    by_key = session("Z", origins=chain[:1])
+    by_key = session("Z", ancestors=chain[:1])
     assert not store.revoked(by_key)
     store.revoke("key:AKIAX", 1, "admin")
     assert store.revoked(by_key)

@@ -213,7 +213,7 @@ def test_a_session_remembers_what_led_to_it() -> None:
     first = by_key(caller("alice")).principal
     held = msgspec.structs.replace(first, key_id="ASIA1", issued_at=5)
     second = by_key(held, "anybody").principal
-    assert [(one.key_id, one.role, one.issued_at) for one in second.origins] == [
+    assert [(one.key_id, one.role, one.issued_at) for one in second.ancestors] == [
         ("AKIAALICE", "", 0),
         ("ASIA1", "office", 5),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,11 +18,14 @@ from exchanging import ADMIN, Plane, arn, planes
 from meshwright.cli import cli
 from meshwright.errors import RefusedError, UnreachableError, UnreadableError, UsageError
 from meshwright.remote import Client, Credentials, WebIdentity, find_signer
+from pki import Issuer as PrivateAuthority
 from serving import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from meshwright.certificates import TlsFiles
 
 HERE = "http://127.0.0.1:9080"
 REST = b"<SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
@@ -160,7 +164,9 @@ def test_an_issuer_that_is_down_is_a_refusal_that_says_so(plane: Plane, tmp_path
 class Elsewhere:
     """A server that is not STS, and notes what it is sent."""
 
-    def __init__(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, body: bytes, headers: dict[str, str] | None = None, tls: TlsFiles | None = None
+    ) -> None:
         self.got: list[bytes] = []
         outer = self
 
@@ -178,7 +184,11 @@ class Elsewhere:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(tls.certificate, tls.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:
@@ -255,6 +265,25 @@ def test_a_key_in_the_environment_comes_before_a_token_and_a_token_before_a_file
     assert found.key_id == "AKIAENV"
     with pytest.raises(UsageError, match="AWS_ROLE_ARN is not"):
         find_signer({"AWS_WEB_IDENTITY_TOKEN_FILE": str(file)}, HERE)
+
+
+def test_a_token_goes_over_tls_to_whom_the_bundle_vouches_for(tmp_path: Path) -> None:
+    """And to no server that it does not know: that one gets nothing."""
+    pki = PrivateAuthority()
+    file, ca_file = token_file(tmp_path, "a.b.c"), str(pki.file(tmp_path))
+    ends = b"<Expiration>2030-01-01T00:00:00Z</Expiration>"
+    body = b"<AccessKeyId>ASIAX</AccessKeyId>" + REST + ends
+    with Elsewhere(200, body, tls=pki.server().write(tmp_path, "sts")) as other:
+        environ = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(file), "AWS_ROLE_ARN": arn("x")}
+        signer = find_signer(environ, other.url, ca_bundle=ca_file)
+        assert isinstance(signer, WebIdentity)
+        assert signer.credentials().key_id == "ASIAX"
+        assert len(other.got) == 1
+        unknown = find_signer(environ, other.url)
+        assert isinstance(unknown, WebIdentity)
+        with pytest.raises(UnreachableError, match="--ca-bundle"):
+            unknown.credentials()
+        assert len(other.got) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a b", b"a.b.c\nd.e.f", b"\xff\xfe", b"x" * 20_001])

@@ -78,7 +78,7 @@ def _document(services: Services, session: Session) -> dict[str, Any]:
         "state": state,
         "issuer": principal.issuer,
         "subject": principal.claims.get("sub", ""),
-        "obtained_with": [one.key_id for one in principal.origins],
+        "obtained_with": [one.key_id for one in principal.ancestors],
         "created_at": session.created_at,
         "expires_at": session.expires_at,
     }

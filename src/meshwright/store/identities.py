@@ -15,7 +15,7 @@ from meshwright.store import rows
 from meshwright.store.appending import append
 from meshwright.store.contract import AccessKey, Revocation, Session
 from meshwright.store.reading import readable
-from meshwright.trust.principals import Origin
+from meshwright.trust.principals import Ancestor
 
 if TYPE_CHECKING:
     import sqlite3
@@ -157,10 +157,10 @@ class Identities:
         if isinstance(found, AccessKey):
             return f"key:{found.id}" in self._revoked
         principal = found.principal
-        own = Origin(found.key_id, principal.name if principal.kind == "role" else "", found.created_at)
-        return any(map(self._ended, (own, *principal.origins)))
+        own = Ancestor(found.key_id, principal.name if principal.kind == "role" else "", found.created_at)
+        return any(map(self._ended, (own, *principal.ancestors)))
 
-    def _ended(self, one: Origin) -> bool:
+    def _ended(self, one: Ancestor) -> bool:
         """Whether a credential that a session is, or was obtained with, is revoked."""
         if f"session:{one.key_id}" in self._revoked or f"key:{one.key_id}" in self._revoked:
             return True

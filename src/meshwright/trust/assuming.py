@@ -20,7 +20,7 @@ import msgspec
 from meshwright.errors import RefusedError
 from meshwright.trust.contexts import flattened, identity_of, provider_of, times_of
 from meshwright.trust.policies import Ask, PolicyError, evaluate, matches, parse
-from meshwright.trust.principals import Origin, Principal
+from meshwright.trust.principals import Ancestor, Principal
 from meshwright.trust.settings import LONGEST_SESSION, SHORTEST_SESSION, Role
 from meshwright.trust.strict_json import AmbiguousJsonError, read_object
 from meshwright.trust.tokens import REJECTED_CLAIM, TokenError
@@ -155,7 +155,7 @@ def by_principal(
             if not judged.allowed:
                 told = f"User: {caller.arn} is not authorized to perform: {tagging} on resource: {asked.role_arn}"
                 raise AssumeError(told, DENIED)
-    if len(caller.origins) >= MAX_CHAIN:
+    if len(caller.ancestors) >= MAX_CHAIN:
         raise AssumeError(f"{start} because it is the last of {MAX_CHAIN} roles taken one after the other", DENIED)
     kept = {key: caller.tags[key] for key in caller.transitive_tags if key in caller.tags}
     again = {key.lower() for key in kept} & {key.lower() for key in asked.tags}
@@ -163,8 +163,8 @@ def by_principal(
         raise AssumeError(f"The tag {min(again)!r} is transitive and cannot be set again.", VALIDATION)
     transitive = (*caller.transitive_tags, *asked.transitive)
     granted = _granted(authority, asked, name, role, {**kept, **asked.tags}, transitive=transitive)
-    own = Origin(caller.key_id, caller.name if caller.kind == "role" else "", caller.issued_at)
-    principal = msgspec.structs.replace(granted.principal, origins=(*caller.origins, own))
+    own = Ancestor(caller.key_id, caller.name if caller.kind == "role" else "", caller.issued_at)
+    principal = msgspec.structs.replace(granted.principal, ancestors=(*caller.ancestors, own))
     return msgspec.structs.replace(granted, principal=principal)
 
 

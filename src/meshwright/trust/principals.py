@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Ancestor(msgspec.Struct, frozen=True):
     """A credential that a session was obtained with: what revokes it revokes the session."""
 
     key_id: str
@@ -44,7 +44,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The verified claims of its token."""
     policies: tuple[str, ...] = ()
     """Session policies, IAM policy documents in JSON: a session may do only what each of them allows as well."""
-    origins: tuple[Origin, ...] = ()
+    ancestors: tuple[Ancestor, ...] = ()
     """The credentials that led to this session, one after the other; none for a user or a token's session."""
     issued_at: int = 0
     """Milliseconds since the epoch, UTC."""
