@@ -43,6 +43,8 @@ TOKEN_PATH = "/"  # noqa: S105 - a path
 """Where STS answers, in XML; everything else is the App Mesh API and our own endpoints, in JSON."""
 
 _LOGGED_PATH = 200
+_CLIENT_GONE = 499
+"""What is counted for a request whose client did not wait for an answer."""
 _TOKEN_CODES: Mapping[str, str] = MappingProxyType(
     {
         MISSING: "MissingAuthenticationToken",
@@ -140,7 +142,7 @@ class ErrorLayer:
             if status:
                 raise
             await self._told(error, scope, request_id)(scope, receive, noting)
-        self._noted(scope, status, time.perf_counter() - began)
+        self._noted(scope, status or _CLIENT_GONE, time.perf_counter() - began)
 
     def _told(self, error: Exception, scope: Scope, request_id: str) -> Response:
         """The answer to a client whose request ended in `error`."""

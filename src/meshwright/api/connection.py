@@ -179,8 +179,11 @@ class BoundedConnection(HttpToolsProtocol):
             raise _RefusedHead(_BAD, "A header is folded or holds control characters.")
         if not _TARGET.fullmatch(self.url):
             raise _RefusedHead(_BAD, "The target must be a path, in printable ASCII and without a fragment.")
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            raise _RefusedHead(b"505 HTTP Version Not Supported", f"HTTP/{version} is not spoken here; HTTP/1.1 is.")
         hosts = names.count(b"host")
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+        if hosts > 1 or (hosts == 0 and version != "1.0"):
             raise _RefusedHead(_BAD, f"There must be one Host header; there are {hosts}.")
 
     def on_body(self, body: bytes) -> None:
@@ -246,11 +249,15 @@ class BoundedConnection(HttpToolsProtocol):
         self._refuse(found.status, "BadRequestException", str(found))
 
     def _refuse(self, status: bytes, code: str, message: str) -> None:
-        """Answer in the form of every other refusal, unless another answer is due, and end the connection."""
+        """Answer in the form of every other refusal, unless another answer is due first, and end the connection."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
-            self.cut()
-            return
+            if cycle.response_started or self.pipeline or not cycle.more_body:
+                cycle.keep_alive, self._deaf = False, True
+                return
+            # It is this request's own body that cannot be read: whoever works on it is told that nobody waits.
+            cycle.disconnected = True
+            cycle.message_event.set()
         body = msgspec.json.encode({"message": message})
         retry = b"retry-after: %d\r\n" % RETRY_AFTER if status == _BUSY else b""
         self.transport.write(_ANSWER % (status, code.encode(), len(body), retry, body))
