@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 import socket
 import stat
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.snapshot.resources import Placement
     from meshwright.store.sqlite import SqliteStore
+    from meshwright.trust.authorization import Authority
 
 OTHER = Key("shop", Kind.VIRTUAL_NODE, "other")
 ARN = "arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/web"
@@ -118,6 +120,12 @@ class Guarded:
             return await ended(client)
 
 
+@functools.cache
+def decided(trust: str) -> Authority:
+    """The authority of a trust file, one as long as the file is the same."""
+    return authority(trust)
+
+
 async def ended(client: AdsClient) -> tuple[int, str]:
     """How the server ended a stream."""
     code: grpc.StatusCode = await asyncio.wait_for(client.call.code(), 10)
@@ -125,7 +133,9 @@ async def ended(client: AdsClient) -> tuple[int, str]:
 
 
 @contextlib.asynccontextmanager
-async def guarded(folder: Path, ca: Issuer | None = None, **settings: Any) -> AsyncIterator[Guarded]:
+async def guarded(
+    folder: Path, ca: Issuer | None = None, *, anonymous: bool = False, **settings: Any
+) -> AsyncIterator[Guarded]:
     """A server with three keys, for two nodes; with `ca`, on TLS with client certificates of it."""
     store = sqlite.connect(folder / "meshwright.db")
     names = {ADMINISTRATOR: "administrator", WEB: "web", NOBODY: "nobody"}
@@ -143,9 +153,10 @@ async def guarded(folder: Path, ca: Issuer | None = None, **settings: Any) -> As
         account="000000000000",
         region="us-east-1",
         now=lambda: now() + made[0].skew,
-        authority=lambda: authority(made[0].trust),
+        authority=lambda: decided(made[0].trust),
         hosts=lambda: (f"127.0.0.1:{made[0].port}",),
         authorities=lambda: tls.authorities if tls else (),
+        anonymous=anonymous,
     )
     server = AdsServer(control, known, home="000000000000", **settings)
     made.append(Guarded(store, server, control))
@@ -304,6 +315,24 @@ async def test_every_other_service_is_behind_the_same_gate(plane: Guarded, metho
     assert await asked(None, ARN) == 16
     assert await asked(WEB, ARN) == 12
     assert await asked(WEB, OTHER_ARN) == (7 if kind else 12)
+
+
+async def test_a_message_of_millions_of_fields_is_not_read_to_its_end(plane: Guarded) -> None:
+    """Nobody who may do nothing keeps the server busy for seconds."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
+        call: Any = channel.stream_stream(DELTA, request_serializer=None, response_deserializer=None)
+        stream = call(metadata=signed(NOBODY, DELTA))
+        await stream.write(b"\x28\x01" * 5_000_000)
+        assert (await asyncio.wait_for(stream.code(), 10)).value[0] == 3
+        assert "more than 250000 fields" in await stream.details()
+
+
+async def test_without_authentication_sockets_and_certificates_still_stand_for_their_node(tmp_path: Path) -> None:
+    """What was said is that who proves nothing is let in, not that what proves something is ignored."""
+    async with guarded(tmp_path, anonymous=True) as plane:
+        await plane.server.listen_for(ARN, tmp_path / "web.sock")
+        assert (await plane.verdict(plane.client(None, OTHER_ARN)))[0] == 0
+        assert (await plane.verdict(AdsClient(f"unix:{tmp_path}/web.sock", {"id": OTHER_ARN}, delta=True)))[0] == 7
 
 
 async def test_nobody_is_waited_for_who_does_not_say_which_node(

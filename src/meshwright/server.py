@@ -19,7 +19,6 @@ import msgspec
 import uvicorn
 
 from meshwright.ads.admission import identities
-from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
 from meshwright.ads.tls import credentials
 from meshwright.api.app import Services, build
@@ -191,7 +190,7 @@ async def _xds(
             yield from (join(name, port) for name in (settings.xds[0], "localhost", *(tls.pair.names if tls else ())))
         yield from tls.pair.names if tls else ()
 
-    known = identities(
+    admission = identities(
         store,
         account=settings.account,
         region=settings.region,
@@ -199,8 +198,8 @@ async def _xds(
         authority=authority,
         hosts=hosts,
         authorities=lambda: tls.authorities if tls else (),
+        anonymous=settings.xds_without_authentication,
     )
-    admission = Everybody() if settings.xds_without_authentication else known
     server = AdsServer(control, admission, home=settings.account, most=settings.envoys_per_node, counts=metrics)
     if tls:
         metrics.watch("xds_certificate_expiry_seconds", lambda: tls.pair.expires_at)

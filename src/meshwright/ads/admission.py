@@ -1,11 +1,12 @@
 """What the gate before xDS knows: keys and sessions of the store, and what policies say of whom they stand for.
 
-The one rule: everything is asked anew each time, so that what was revoked or forbidden a moment ago lets nobody in.
+The one rule: whatever was revoked or forbidden a moment ago lets nobody in. What is remembered is held against the
+very trust file and object that it was made from.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -17,9 +18,28 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from meshwright.model.identity import Key
+    from meshwright.model.state import Resource
     from meshwright.store.contract import Store
     from meshwright.trust.authorization import Authority
     from meshwright.trust.principals import Principal
+
+
+_REMEMBERED = 20_000
+_VALID = 30_000
+"""Milliseconds for which a permission is not asked for again while nothing that it was made from changes."""
+
+
+class _Permitted(NamedTuple):
+    """A permission, and what it was made from; thousands of streams are looked at every few seconds."""
+
+    authority: Authority
+    node: Resource | None
+    principal: Principal
+    at: int
+
+    def holds(self, authority: Authority, node: Resource | None, principal: Principal, at: int) -> bool:
+        same = self.authority is authority and self.node is node and self.principal == principal
+        return same and 0 <= at - self.at < _VALID  # the time itself may be a condition
 
 
 def identities(
@@ -31,11 +51,13 @@ def identities(
     authority: Callable[[], Authority],
     hosts: Callable[[], Iterable[str]] = tuple,
     authorities: Callable[[], tuple[x509.Certificate, ...]] = tuple,
+    anonymous: bool = False,
 ) -> Identities:
     """Who may connect over xDS to the server of `account` and `region`.
 
     `authority` is what the newest `trust.yaml` allows; `hosts` are the addresses that proxies may have signed for,
-    besides the name of their xDS cluster; `authorities` issue client certificates.
+    besides the name of their xDS cluster; `authorities` issue client certificates. With `anonymous`, who comes with
+    neither certificate nor a socket of a node's own is anybody.
     """
 
     def signer_of(key_id: str) -> Signer | None:
@@ -49,10 +71,20 @@ def identities(
         principal = msgspec.structs.replace(session.principal, key_id=key_id)
         return Signer(secret=session.secret, principal=principal, token=session.token, expires_at=session.expires_at)
 
+    permitted: dict[tuple[str, str, str], _Permitted] = {}
+
     def permit(principal: Principal, node: Key, arn: str, source: str) -> None:
-        found = store.head().state.get(node)
+        found, decides, at = store.head().state.get(node), authority(), now()
+        asked = (principal.key_id, arn, source)
+        known = permitted.get(asked)
+        if known is not None and known.holds(decides, found, principal, at):
+            return
+        permitted.pop(asked, None)
         context = {f"aws:ResourceTag/{tag.key}": tag.value for tag in found.tags} if found is not None else {}
-        authority().permit_action(principal, ACTION, arn, context | {"aws:SourceIp": source}, at=now())
+        decides.permit_action(principal, ACTION, arn, context | {"aws:SourceIp": source}, at=at)
+        if len(permitted) >= _REMEMBERED:
+            permitted.clear()
+        permitted[asked] = _Permitted(decides, found, principal, at)
 
     def arn_of(node: Key) -> str:
         found = store.head().state.get(node)
@@ -67,4 +99,5 @@ def identities(
         arn_of=arn_of,
         hosts=lambda: (AUTHORITY, *hosts()),
         authorities=authorities,
+        anonymous=anonymous,
     )

@@ -62,6 +62,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str = ""
     """The access key whose principal it is."""
     certificate: bytes = b""
+    anybody: bool = False
+    """Whether nothing is known, and nothing asked."""
     source: str = ""
     """The address that the connection comes from, which policies may ask for."""
     expires_at: int | None = None
@@ -102,7 +104,7 @@ class Admission(Protocol):
 
 
 class Everybody:
-    """Asks nobody anything: for `--insecure-xds-without-authentication`, and tests of other things."""
+    """Asks nobody anything: for benchmarks, and tests of other things."""
 
     def authenticate(self, peer: Peer) -> Identity:
         """Anybody."""
@@ -125,11 +127,12 @@ class Identities:
         arn_of: Callable[[Key], str],
         hosts: Callable[[], tuple[str, ...]],
         authorities: Callable[[], tuple[x509.Certificate, ...]] = tuple,
+        anonymous: bool = False,
     ) -> None:
         """`permit` raises AccessDeniedError unless a principal may be a node; it is told its ARN and the caller's IP.
 
         `signer_of` is None for a key that is unknown, expired or revoked; `hosts` are the names that a signature may
-        be made for; `authorities` issue client certificates.
+        be made for; `authorities` issue client certificates. With `anonymous`, who comes with nothing is anybody.
         """
         self._region = region
         self._now = now
@@ -138,6 +141,7 @@ class Identities:
         self._arn_of = arn_of
         self._hosts = hosts
         self._authorities = authorities
+        self._anonymous = anonymous
         self._signing_keys: dict[tuple[str, str, str, str], bytes] = {}
 
     def authenticate(self, peer: Peer) -> Identity:
@@ -152,6 +156,8 @@ class Identities:
             found = self._certified(peer.certificate)
             if found is not None:
                 return found
+        if self._anonymous:
+            return Identity(name=peer.address, anybody=True)
         if not any(name == "authorization" for name, _ in peer.metadata):
             told = "a client certificate that names a node" if peer.certificate else "a client certificate"
             raise SignatureError(
@@ -168,6 +174,8 @@ class Identities:
             SignatureError: its certificate or session ended, or was revoked.
             AccessDeniedError: it is another one's node.
         """
+        if identity.anybody:
+            return
         arn = self._arn_of(node)
         if identity.certificate:
             self._check_issued(identity)

@@ -29,6 +29,8 @@ _KEPT = 64
 _LONGEST_REFUSAL = 16_384
 """Characters of a refusal that are kept; Envoy writes a sentence a resource."""
 _LONGEST_INSTANCE = 255
+_MOST_FIELDS = 250_000
+"""Fields of a first message, which are counted out before its sender may do anything; a name is one."""
 
 
 def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
@@ -211,8 +213,11 @@ def _varint(value: int) -> bytes:
 
 def _fields_of(body: bytes, wanted: int) -> Iterator[bytes]:
     """The contents of every length-delimited field `wanted`: parts of one message are merged by joining them."""
-    at = 0
+    at = count = 0
     while at < len(body):
+        count += 1
+        if count > _MOST_FIELDS:
+            raise IndexError(f"more than {_MOST_FIELDS} fields")
         tag, at = _read_varint(body, at)
         kind = tag & 7
         if kind == 2:
