@@ -109,7 +109,7 @@ class Graph:
 
 def resolve(state: State) -> Graph:
     """The graph of `state`: every reference of every object, in the order of keys and then of fields."""
-    return Graph(state, tuple(edge for resource in state for edge in _references(resource, state)))
+    return Graph(state, tuple(edge for resource in state for edge in edges(resource, state)))
 
 
 def service_key(mesh: str, name: str) -> Key:
@@ -153,7 +153,8 @@ def gateway_route_target(spec: GatewayRouteSpec) -> tuple[str, GatewayRouteTarge
     raise AssertionError("the model lets no gateway route without a protocol through")
 
 
-def _references(resource: Resource, state: State) -> Iterator[Edge]:
+def edges(resource: Resource, state: State) -> Iterator[Edge]:
+    """The references that `resource` makes, in the order of its fields, found where `state` has what they name."""
     key = resource.key
     if key.owner is not None:
         yield Edge(key, key.owner, Relation.OWNER, "", key.owner in state)

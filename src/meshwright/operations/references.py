@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meshwright.constraints.references import match_port
 from meshwright.errors import BadRequestException, ResourceInUseException
-from meshwright.graph import Graph, Relation, gateway_route_target, resolve, route_action, service_key
+from meshwright.graph import Graph, Relation, edges, gateway_route_target, resolve, route_action, service_key
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
@@ -30,11 +30,14 @@ def neighbourhood(state: State, key: Key, *, created: bool = False) -> Graph:
     That is all that `constraints.refusal` looks at. A `created` object has no dependents: nothing refers strictly to
     what is not there. Nor does a node of one listener: whoever leads to it has no choice.
     """
-    near = State((state[key], *(() if created else _bound_to_listeners(state, key))))
+    newest = [state[key], *(() if created else _bound_to_listeners(state, key))]
+    near = {one.key: one for one in newest}
     for _ in range(2):
-        targets = {edge.target for edge in resolve(near).edges if edge.relation is not Relation.BACKEND}
-        near = near.put(*(state[target] for target in targets if target in state and target not in near))
-    return resolve(near)
+        strict = (edge for one in newest for edge in edges(one, state) if edge.relation is not Relation.BACKEND)
+        targets = {edge.target for edge in strict if edge.found and edge.target not in near}
+        newest = [state[target] for target in targets]
+        near.update({one.key: one for one in newest})
+    return resolve(State(near.values()))
 
 
 def dependents(state: State, key: Key) -> tuple[Resource, ...]:
