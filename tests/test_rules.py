@@ -98,7 +98,8 @@ def test_every_page_has_the_same_four_parts() -> None:
 
 def test_the_documentation_is_the_rules_own_words(update_goldens: bool) -> None:
     """`docs/rules/` holds a page a rule and an index; `make docs` writes them."""
-    index = "# Rules\n\nWhat `meshwright validate` finds. `meshwright rules CODE` prints a page.\n\n"
+    index = "# Rules\n\nWhat `meshwright validate` finds, and `meshwright trust check` (MW6xx). "
+    index += "`meshwright rules CODE` prints a page.\n\n"
     index += "| code | name | severity | what it finds |\n|---|---|---|---|\n"
     pages = {}
     for rule in RULES:

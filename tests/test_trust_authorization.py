@@ -65,11 +65,8 @@ def asked(verb: Verb, key: Key, tags: Mapping[str, str] | None = None) -> Reques
         if verb is Verb.UNTAG:
             return Request(operation=OPERATIONS[verb], resource_arn=arn, tag_keys=tuple(tags or ()))
         return Request(operation=OPERATIONS[verb], resource_arn=arn, tags=named)
-    mesh = key.kind is Kind.MESH
-    return Request(
-        operation=operation(verb, key.kind), mesh=key.mesh, name=key.mesh if mesh else key.name, parent=key.parent,
-        tags=named,
-    )  # fmt: skip
+    request = Request(operation=operation(verb, key.kind), mesh=key.mesh, name=key.name, parent=key.parent)
+    return msgspec.structs.replace(request, tags=named) if verb is Verb.CREATE else request
 
 
 def may(decides: Authority, who: Principal, request: Request, state: State) -> bool:

@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING
 from meshwright.constraints import World
 from meshwright.diagnostics import ordered
 from meshwright.rules import (
+    admitted_pull_request,
     assumed_value,
     circular_dependency,
     duplicate_definition,
     incomplete_definition,
+    long_lived_key,
     missing_routes,
     no_definitions,
     not_exactly_one,
+    open_issuer,
+    overlapping_ownership,
+    powerless_grant,
     protocol_mismatch,
+    reachable_environment,
     refused_combination,
     rejected_by_envoy,
     rejected_regex,
@@ -33,7 +39,10 @@ from meshwright.rules import (
     unreadable_document,
     unresolved_value,
     unsupported_definition,
+    unused_role,
     value_outside_limits,
+    wider_grant,
+    wildcard_principal,
     wrong_port,
 )
 from meshwright.rules.rule import Rule
@@ -69,6 +78,15 @@ RULES: tuple[Rule, ...] = (
     rejected_text.RULE,
     circular_dependency.RULE,
     unfinished_retries.RULE,
+    wider_grant.RULE,
+    long_lived_key.RULE,
+    reachable_environment.RULE,
+    open_issuer.RULE,
+    admitted_pull_request.RULE,
+    unused_role.RULE,
+    overlapping_ownership.RULE,
+    powerless_grant.RULE,
+    wildcard_principal.RULE,
     rejected_by_envoy.RULE,
 )
 """Every code that a diagnostic may carry, in order."""
