@@ -250,6 +250,19 @@ def test_variables_are_filled_in() -> None:
     assert outcome("Bool", own, "true", **{"aws:username": "junk"}) is False
 
 
+def test_an_empty_variable_leaves_a_pattern_undecided() -> None:
+    """With an empty tag `${tag}*` would match everything; a text without wildcards is compared as it is."""
+    empty = {"aws:username": ""}
+    for operator in ("StringLike", "StringNotLike"):
+        assert outcome(operator, "${aws:username}*", "cart", **empty) is None
+        assert outcome(operator, ["${aws:username}*", "cart"], "cart", **empty) is ("Not" not in operator)
+        assert outcome(operator, ["${aws:username}*", "cart"], "pay", **empty) is None
+    assert outcome("ArnLike", "arn:aws:iam::*:role/${aws:username}*", ARN, **empty) is None
+    assert outcome("StringEquals", "${aws:username}", "cart", **empty) is False
+    assert outcome("StringNotEquals", "${aws:username}", "cart", **empty) is True
+    assert outcome("ForAnyValue:StringLike", "${aws:username}*", ("a", "b"), **empty) is None
+
+
 def test_a_value_with_colons_shifts_no_part_of_an_arn() -> None:
     """A variable is filled in after the pattern was split."""
     pattern = "arn:aws:iam::${aws:username}:role/*"

@@ -173,6 +173,8 @@ def test_all_faults_are_told_at_once() -> None:
         ({"Resource": "arn:aws:appmesh:r"}, "Statement[0].Resource", "4 of an ARN's six parts"),
         ({"Resource": "arn:aws:appmesh:r:mesh/*"}, "Statement[0].Resource", "5 of an ARN's six parts"),
         ({"Resource": "arn:aws:appmesh:*:*:mes*"}, "Statement[0].Resource", "cannot be a wildcard"),
+        ({"Resource": "arn:aws:appmesh:*:*:mesh*"}, "Statement[0].Resource", "cannot be a wildcard"),
+        ({"Resource": "arn:aws:meshwright:*:*:meshes/x"}, "Statement[0].Resource", "begin with 'mesh/'"),
         ({"Resource": "arn:aws:appmesh:*:*:*/shop"}, "Statement[0].Resource", "cannot be a wildcard"),
         ({"Resource": "arn:aws:appmesh:*:*:virtualNode/x"}, "Statement[0].Resource", "begin with 'mesh/'"),
         ({"Resource": "arn:aws:appmesh:*:*:"}, "Statement[0].Resource", "begin with 'mesh/'"),

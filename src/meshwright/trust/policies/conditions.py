@@ -14,7 +14,7 @@ import msgspec
 
 from meshwright.trust.policies.faults import quoted
 from meshwright.trust.policies.operators import Operator
-from meshwright.trust.policies.variables import Template, Values, filled
+from meshwright.trust.policies.variables import Template, Values, Variable, filled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,12 +55,14 @@ class Test(msgspec.Struct, frozen=True):
             values = tuple(value for value in values if value)  # IAM: an empty text is an empty set
         if not values:
             return self._of_nothing()
-        compiled, unresolved = (self.fixed, False) if not self.open else self._filled(context)
-        if unresolved and self.operator.negated:
-            return False
+        compiled, is_open = self.fixed, False
+        if self.open:
+            compiled, is_open, unresolved = self._filled(context)
+            if unresolved and self.operator.negated:
+                return False
         if len(values) == 1:
-            return self._of_one(values[0], compiled)
-        outcomes = {self._of_one(value, compiled) for value in values}
+            return self._of_one(values[0], compiled, is_open=is_open)
+        outcomes = {self._of_one(value, compiled, is_open=is_open) for value in values}
         if self.qualifier == "ForAnyValue":
             return True if True in outcomes else None if None in outcomes else False
         if self.qualifier == "ForAllValues":
@@ -73,7 +75,7 @@ class Test(msgspec.Struct, frozen=True):
             return True
         return self.operator.negated and self.qualifier != "ForAnyValue"
 
-    def _of_one(self, value: str, compiled: Sequence[Any]) -> bool | None:
+    def _of_one(self, value: str, compiled: Sequence[Any], *, is_open: bool = False) -> bool | None:
         operator = self.operator
         read = operator.read(value)
         if read is None:
@@ -81,21 +83,28 @@ class Test(msgspec.Struct, frozen=True):
         for one in compiled:
             if operator.agrees(one, read):
                 return not operator.negated
-        return operator.negated
+        return None if is_open else operator.negated
 
-    def _filled(self, context: Mapping[str, Values]) -> tuple[tuple[Any, ...], bool]:
-        """The compiled values, and whether a variable among them could not be filled."""
-        compiled, unresolved = list(self.fixed), False
+    @staticmethod
+    def _is_empty(split: Sequence[Template], context: Mapping[str, Values]) -> bool:
+        """Whether a variable in a pattern brings in nothing: `${aws:PrincipalTag/team}*` would match everything."""
+        return any(isinstance(part, Variable) and context.get(part.key) == "" for one in split for part in one)
+
+    def _filled(self, context: Mapping[str, Values]) -> tuple[tuple[Any, ...], bool, bool]:
+        """The compiled values; whether one was left out as its variable is empty; whether one could not be filled."""
+        compiled, is_open, unresolved = list(self.fixed), False, False
         for one in self.open:
             split = [parts for part in one if (parts := filled(part, context)) is not None]
             if len(split) < len(one):
                 unresolved = True
-                continue
-            try:
-                compiled.append(self.operator.compiled(split))
-            except ValueError:  # a tag that is no ARN, or neither true nor false
-                unresolved = True
-        return tuple(compiled), unresolved
+            elif self.operator.wildcards and self._is_empty(one, context):
+                is_open = True
+            else:
+                try:
+                    compiled.append(self.operator.compiled(split))
+                except ValueError:  # a tag that is no ARN, or neither true nor false
+                    unresolved = True
+        return tuple(compiled), is_open, unresolved
 
     def told(self, context: Mapping[str, Values]) -> str:
         """What it asks and what was there, for people: `StringEquals aws:RequestTag/team: is 'x', not 'cart'`."""
