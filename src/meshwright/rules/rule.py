@@ -30,7 +30,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     page: str
     """The documentation page, in Markdown."""
     search: Search | None = None
-    """None for what is found elsewhere: in reading (MW0xx), by `constraints` (MW005, MW1xx), in trust files (MW6xx)."""
+    """None for what is found elsewhere: reading (MW0xx), by `constraints` (MW005, MW1xx), in trust files (MW6xx)."""
 
     @property
     def title(self) -> str:

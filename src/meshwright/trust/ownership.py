@@ -66,11 +66,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
         if not stack and match is not None:
             told = f"no stack has it, and {self.whose} owns {match.written!r}"
             return Verdict(allowed=True, reason=told, place=match.place)
-        held = (
-            f"it belongs to stack {stack!r}"
-            if stack
-            else f"no stack has it, and nothing that {self.whose} owns matches"
-        )
+        held = f"it belongs to stack {stack!r}" if stack else f"no stack has it, {self.whose} owns no such name"
         return Verdict(allowed=False, reason=held, place=self.place)
 
     def may_alter(self, key: Key, stack: str) -> Verdict:
@@ -83,7 +79,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
             told = f"{self.whose} may change {match.written!r}"
             return Verdict(allowed=True, reason=told, place=match.place)
         acts = f"acts for {_any(self.stack)}" if self.stack else "has no stack"
-        start = f"{own.reason}, {self.whose} {acts}," if stack else own.reason
+        start = f"{own.reason}, {self.whose} {acts}," if stack else f"{own.reason},"
         told = f"{start} and nothing in its may_change matches {key}"
         return Verdict(allowed=False, reason=told, place=self.place)
 
