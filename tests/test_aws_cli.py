@@ -61,10 +61,10 @@ def aws() -> Path:
     return python
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Live]:
-    """A server of its own."""
-    with live(tmp_path / "data") as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server for meshes of several names."""
+    with live(tmp_path_factory.mktemp("cli") / "data") as running:
         yield running
 
 
@@ -181,11 +181,12 @@ def test_the_stock_cli_drives_every_operation(aws: Path, server: Live) -> None:
 
 def test_the_cli_as_a_process_lists_the_pages(aws: Path, server: Live) -> None:
     """`aws` itself, its own paging on: five meshes, two a page."""
-    made = told(aws, server, [named("CreateMesh", {"meshName": f"m{index}"}) for index in range(5)])
+    names = [f"page-{index}" for index in range(5)]
+    made = told(aws, server, [named("CreateMesh", {"meshName": name}) for name in names])
     assert {one.code for one in made} == {0}
-    command = ["appmesh", "list-meshes", "--page-size", "2", "--query", "meshes[].meshName"]
-    (listed,) = one_by_one(aws, server, [command])
-    assert listed.document == [f"m{index}" for index in range(5)], listed.err
+    query = "meshes[?starts_with(meshName, 'page-')].meshName"
+    (listed,) = one_by_one(aws, server, [["appmesh", "list-meshes", "--page-size", "2", "--query", query]])
+    assert listed.document == names, listed.err
 
 
 def test_the_cli_asks_sts_who_it_is(aws: Path, server: Live) -> None:
@@ -214,7 +215,7 @@ def expired(server: Live) -> Session:
 def test_the_cli_is_told_in_aws_s_own_words_what_is_wrong(aws: Path, server: Live) -> None:
     """Wrong key, wrong secret, wrong region, a session that has ended, one that nobody opened."""
     key, session = server.key, expired(server)
-    asked = ["appmesh", "create-mesh", "--mesh-name", "m"]
+    asked = ["appmesh", "create-mesh", "--mesh-name", "refused"]
     wrong: list[tuple[str, dict[str, str]]] = [
         ("UnrecognizedClientException", {"AWS_ACCESS_KEY_ID": "AKIAUNHEARDOF", "AWS_SECRET_ACCESS_KEY": key.secret}),
         ("InvalidSignatureException", {"AWS_ACCESS_KEY_ID": key.id, "AWS_SECRET_ACCESS_KEY": "wrong"}),
@@ -240,7 +241,7 @@ def test_the_cli_is_told_in_aws_s_own_words_what_is_wrong(aws: Path, server: Liv
         (said,) = told(aws, server, [asked], **settings)
         assert (said.error, said.code) == (code, 255), (settings, said.err)
     (listed,) = told(aws, server, [["appmesh", "list-meshes"]])
-    assert listed.document["meshes"] == []
+    assert "refused" not in [mesh["meshName"] for mesh in listed.document["meshes"]]
 
 
 def sent(server: Live, raw: bytes) -> Answer:
@@ -252,10 +253,10 @@ def sent(server: Live, raw: bytes) -> Answer:
 def test_a_request_altered_on_its_way_is_refused(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Body, header, path, query, date, service: signed by hand, for no CLI would."""
     key, port = server.key, server.port
-    body = b'{"meshName":"m"}'
+    body = b'{"meshName":"good"}'
     good = signed("PUT", "/v20190125/meshes", body, key, port, headers=(("x-team", "shop"),))
     altered = {
-        "body": good.replace(b'"m"', b'"n"'),
+        "body": good.replace(b'"good"', b'"evil"'),
         "header": good.replace(b"x-team: shop", b"x-team: shoq"),
         "path": good.replace(b"/v20190125/meshes", b"/v20190125/meshes/m"),
         "query": good.replace(b"/v20190125/meshes", b"/v20190125/meshes?x=1"),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1800)
 
-KILLS = 50 if PROVE else 4
+KILLS = 50 if PROVE else 3
 LIFE = (1.0, 4.0) if PROVE else (0.2, 0.5)
 """How many seconds a server lives between two kills."""
 WRITERS = 10

