@@ -37,7 +37,7 @@ IDLE = 1_500
 """Connections; more than a server keeps, so that it has to choose."""
 FLOOD = 50_000 if PROVE else 3_000
 BODIES, BODY = 100, 30 << 20
-PATIENCE = 3.0
+PATIENCE = 8.0
 """Seconds within which a signed request must be answered while others misbehave, on a machine that is shared."""
 MEMORY = 60_000
 """kB that misbehaviour may cost at most."""

@@ -1,6 +1,7 @@
-"""`kill -9` while many clients write single objects: what was acknowledged is there, what was not is answered once.
+"""`kill -9` while many clients write: what was acknowledged is there, and what was repeated was done once.
 
-`tests/test_crash_story.py` does the same to releases under traffic.
+Single objects with client tokens, and releases of small stacks with idempotency keys; `tests/test_crash_story.py` has
+releases of a whole mesh with Envoys and traffic.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Writer:
         self.kept = Kept()
         self.shared: list[tuple[int, str]] = []
         """Versions of the shared object that were acknowledged to this writer."""
+        self.releases = 0
         self.repeated = 0
         """Writes that went unanswered at first."""
         self.faults: list[str] = []
@@ -68,7 +70,9 @@ class Writer:
         try:
             while not stop.is_set() and not self.faults:
                 self.count += 1
-                if self.count % 3:
+                if self.count % 5 == 0:
+                    self.release()
+                elif self.count % 3:
                     self.write_own()
                 else:
                     self.write_shared()
@@ -96,6 +100,20 @@ class Writer:
             self.shared.append((answer.document["metadata"]["version"], host))
         self.judge(answer, None, host)
 
+    def release(self) -> None:
+        """Apply a stack of its own: numbers without a gap, however often it had to be sent."""
+        item = {
+            "object": f"mesh/load/virtualNode/released-{self.number}",
+            "spec": spec(f"r-{self.count}"),
+            "tags": {},
+        }
+        target = f"{OURS}/stacks/s{self.number}/releases"
+        answer = self.asked("POST", target, {"resources": [item]}, idempotency_key=f"{self.number}-{self.count}")
+        self.releases += 1
+        number = answer.document["release"]["number"] if answer.status == 201 else answer.body[:300]
+        if number != self.releases:
+            self.faults.append(f"release {self.releases}: {answer.status} {number!r}")
+
     def judge(self, answer: Answer, version: int | None, host: str) -> None:
         """A write that nobody may refuse, done exactly once."""
         if answer.status != 200:
@@ -107,13 +125,13 @@ class Writer:
         if found["spec"] != spec(host):
             self.faults.append(f"{host}: answered with another's spec: {found['spec']}")
 
-    def asked(self, method: str, target: str, body: dict[str, Any]) -> Answer:
-        """The answer to one write, however often it has to be sent: the token says that it is the same one."""
-        body = {**body, "clientToken": f"{self.number}-{self.count}"}
+    def asked(self, method: str, target: str, body: dict[str, Any], **headers: str) -> Answer:
+        """The answer to one write, however often it has to be sent: a token says that it is the same one."""
+        body = body if headers else {**body, "clientToken": f"{self.number}-{self.count}"}
         end, first = time.monotonic() + PATIENCE, True
         while True:
             try:
-                answer = self.client.ask(method, target, body)
+                answer = self.client.ask(method, target, body, **headers)
                 if answer.status not in {429, 503}:
                     return answer
                 self.repeated += first
@@ -221,8 +239,10 @@ def restarted(folder: Path, port: int, starts: list[float]) -> Iterator[Live]:
 def assert_all_there(crew: Crew, final: dict[str, tuple[int, str]]) -> None:
     """What was acknowledged is what there is."""
     assert {writer.own: (writer.kept.version, writer.kept.host) for writer in crew.writers} == {
-        name: one for name, one in final.items() if name != "shared"
+        name: one for name, one in final.items() if name.startswith("own-")
     }
+    released = {f"released-{writer.number}": writer.releases for writer in crew.writers if writer.releases}
+    assert released == {name: version for name, (version, _) in final.items() if name.startswith("released-")}
     shared = sorted(one for writer in crew.writers for one in writer.shared)
     assert [version for version, _ in shared] == list(range(2, len(shared) + 2)), "each update was counted once"
     assert final["shared"] == shared[-1]
