@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +23,6 @@ from stored import node, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -275,3 +276,106 @@ def test_a_full_disk_refuses_the_commit_and_nothing_else(path: Path, tmp_path: P
     with closing(connect(path)) as store:
         assert store.head().revision == int(done.stdout)
         assert store.verify().faults == ()
+
+
+_NOT_PERMITTED = """
+import os, sys
+from pathlib import Path
+from meshwright.errors import StorageError
+from meshwright.store.sqlite import connect
+from stored import node
+
+path = Path(sys.argv[1])
+for one in (path.parent.parent, path.parent):
+    os.chown(one, 65534, 65534) if os.geteuid() == 0 else None
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setegid(65534)
+    os.seteuid(65534)  # the administrator may write anything
+
+def commit(store):
+    number = store.head().revision
+    store.commit(number, puts=(node("n", number),), deletes=(), principal="p", cause="c", at=1)
+
+def permit(folder, file):
+    path.parent.chmod(folder)
+    for one in path.parent.iterdir():
+        one.chmod(file)
+
+store = connect(path)
+commit(store)
+permit(0o500, 0o400)
+commit(store)  # what is open stays open
+assert store.head().revision == 2
+permit(0o700, 0o600)
+store.close()
+for folder in (0o500, 0o100):
+    path.parent.chmod(folder)
+    try:
+        connect(path)
+    except StorageError as error:
+        assert str(path) in str(error) and "permissions" in str(error), error
+    else:
+        raise AssertionError("opened")
+    path.parent.chmod(0o700)
+permit(0o700, 0o400)
+store = connect(path)  # it can be read
+for _ in range(2):
+    try:
+        commit(store)
+    except StorageError as error:
+        assert str(path) in str(error) and "permissions" in str(error), error
+    else:
+        raise AssertionError("written")
+    assert store.head().revision == 2
+permit(0o700, 0o600)
+commit(store)
+assert store.head().revision == 3
+assert not store.verify().faults
+store.close()
+"""
+
+
+def test_a_folder_that_may_not_be_written_is_refused_with_what_to_do() -> None:
+    """At the start, by name; a server that runs already goes on, and nothing is lost either way."""
+    # Not below pytest's own folder, which nobody but its owner may enter.
+    with tempfile.TemporaryDirectory() as owned:
+        path = Path(owned, "data", "meshwright.db")
+        path.parent.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", _NOT_PERMITTED, str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+            env={"PYTHONPATH": str(__file__).rpartition("/")[0]},
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path) -> None:
+    """Whether the database is there cannot be known."""
+    program = """
+import os, sys
+from meshwright.errors import StorageError
+from meshwright.store.sqlite import connect
+
+os.setgroups([]) if os.geteuid() == 0 else None
+os.seteuid(65534) if os.geteuid() == 0 else None
+try:
+    connect(sys.argv[1])
+except StorageError as error:
+    assert sys.argv[1] in str(error) and "Permission denied" in str(error), error
+else:
+    raise AssertionError("opened")
+"""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder / "meshwright.db")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr

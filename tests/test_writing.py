@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     Decide = Callable[[Head], Draft | None]
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other things must not cut batches short."""
+    monkeypatch.setattr(writing, "DECIDING_SECONDS", 10.0)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the database is."""
@@ -456,8 +462,9 @@ async def test_closing_commits_what_waits_and_takes_no_more(store: SqliteStore) 
         await writer.write(creates("d"))
 
 
-async def test_refusals_alone_leave_the_loop_to_others(writer: Writer) -> None:
-    """Hundreds of them at once, and a tick of the loop in between."""
+async def test_refusals_alone_leave_the_loop_to_others(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many of them at once, and a tick of the loop now and then."""
+    monkeypatch.setattr(writing, "DECIDING_SECONDS", 0.02)
 
     def refused(head: Head) -> Draft:
         deadline = loop.time() + 0.002

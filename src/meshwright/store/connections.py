@@ -31,6 +31,9 @@ _FOLD_WAIT = 200
 _IDLE_READERS = 4
 _FULL = 2
 
+_REOPEN = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
+"""What a connection may be stuck with: one that was opened where nothing may be written stays so."""
+
 _ADVICE = {
     sqlite3.SQLITE_FULL: "The disk is full: make room and try again.",
     sqlite3.SQLITE_BUSY: "Another process holds it: see who has it open.",
@@ -59,7 +62,7 @@ class Database:
         self._readers: list[sqlite3.Connection] = []
         if create:
             _create(path)
-        elif not path.exists():
+        elif not os.path.lexists(path):
             raise StorageError(f"There is no database {path}.")
         self._writer: sqlite3.Connection | None = None
         try:
@@ -94,6 +97,9 @@ class Database:
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
+                self._undo()
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _REOPEN:
+                    self._give_up()
                 raise failure(self.path, "write", error) from error
             finally:
                 self._undo()
@@ -203,8 +209,13 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             if connection.in_transaction:
-                connection.close()
-                self._writer = None
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Let the next write open the database anew."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _fold(self) -> None:
         """Move a long log into the database and empty it; failing is no loss, a later write tries again.
@@ -270,9 +281,9 @@ def _closed(path: Path) -> StorageError:
 
 def _create(path: Path) -> None:
     """Make the file, for its owner only, where there is none, and its folder likewise."""
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder; name a file in it for the database.")
     try:
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder; name a file in it for the database.")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
