@@ -165,14 +165,14 @@ def arn(role: str) -> str:
 
 
 @contextlib.contextmanager
-def planes(folder: Path) -> Iterator[Plane]:
-    """A control plane with `TRUST` and an issuer until the block ends."""
+def planes(folder: Path, **members: Any) -> Iterator[Plane]:
+    """A control plane with `TRUST` and an issuer until the block ends; `members` are of `serving`."""
     with published() as issuer:
         text = TRUST.replace("URL", issuer.url).replace("HOST", issuer.url.removeprefix("http://"))
         trust = parsed(text, Path("trust.yaml"))
         authority = Authority(settle(trust, None, account=ACCOUNT, region="us-east-1"))
         issuers = Issuers(limits=Limits(retry=0.05, refresh=0.05))
-        with serving(folder, authority=lambda: authority, issuers=issuers) as server:
+        with serving(folder, authority=lambda: authority, issuers=issuers, **members) as server:
             for key in (ADMIN, DEPLOYER, STRANGER):
                 server.store.add_key(key)
             yield Plane(server, issuer)

@@ -31,6 +31,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that are being worked on at once."""
     unsigned: int = 32
     """Requests at once whose sender cannot be known before their body is read (AssumeRoleWithWebIdentity)."""
+    refused_tokens: int = 1000
+    """Refused identity tokens of one address after which its next ones are not looked at."""
+    refused_tokens_regained: float = 500.0
+    """How many of them are forgotten in a second: so many are some percent of a processor, and no lock-out."""
     body_bytes: int = 1 << 20
     """Bytes of a request to the App Mesh API; its largest legal spec takes some 200 kB."""
     our_body_bytes: int = 32 << 20

@@ -1,6 +1,7 @@
 """How many refused tokens of one address are looked at: a bound for those who try.
 
-The one rule: only refusals count, so that a build farm behind one address gets its sessions.
+The one rule: only refusals count, and they are forgotten fast, so that builds behind one address with an attacker (a
+NAT, a proxy) still get their sessions when they repeat.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from meshwright.errors import TooManyRequestsException
 class Refusals:
     """What came in vain of late, by address."""
 
-    def __init__(self, most: int = 300, regained: int = 50, sources: int = 4096) -> None:
-        """`most` at once and one more each `regained` milliseconds, for the `sources` that were refused last."""
+    def __init__(self, most: int, regained: float, sources: int = 4096) -> None:
+        """`most` at once and `regained` more each second, for the `sources` that were refused last."""
         self._most = most
         self._regained = regained
         self._sources = sources
@@ -39,4 +40,4 @@ class Refusals:
 
     def _spent_of(self, source: str, now: int) -> float:
         spent, at = self._spent.get(source, (0.0, now))
-        return max(spent - max(now - at, 0) / self._regained, 0.0)
+        return max(spent - max(now - at, 0) * self._regained / 1000, 0.0)

@@ -55,7 +55,7 @@ class Sts:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._log = logging.getLogger("meshwright.api.sts")
-        self._refusals = Refusals()
+        self._refusals = Refusals(services.limits.refused_tokens, services.limits.refused_tokens_regained)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whoever signed it, if anybody, stands in its state.
