@@ -31,6 +31,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource, State
 from meshwright.proxy.bootstrap import KeyFile, Tls
+from meshwright.proxy.credentials import followed
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, EnvoyResource, Snapshot
 from meshwright.store import sqlite
@@ -83,6 +84,7 @@ class Guarded:
     control: Control
     offered: tuple[EnvoyResource, ...] = (plain(CLUSTER, "a"),)
     trust: str = TRUST
+    tls: Watched | None = None
     port: int = 0
     skew: int = 0
 
@@ -159,7 +161,7 @@ async def guarded(
         anonymous=anonymous,
     )
     server = AdsServer(control, known, home="000000000000", **settings)
-    made.append(Guarded(store, server, control))
+    made.append(Guarded(store, server, control, tls=tls))
     nodes = [Resource(key=key, spec=VirtualNodeSpec()) for key in (NODE, OTHER)]
     control.publish(Head(1, State(nodes)))
     try:
@@ -658,6 +660,56 @@ async def test_an_envoy_with_a_certificate_needs_no_key(tmp_path: Path) -> None:
             await until(lambda: _serves(host), str(running.log))
         async with envoy(tmp_path, OTHER, plane.port, instance="two", tls=tls):
             await until(lambda: plane.server.gate.refusals.counts.get("permission_denied", 0) > 0)
+
+
+@pytest.mark.envoy
+async def test_an_envoy_outlives_its_certificate_without_a_failed_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thrown out at its end, it comes back over a new connection with the one that took its place."""
+    monkeypatch.setattr(gate, "LOOK_SECONDS", 0.1)
+    host = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.14"
+    ca = Issuer()
+    own = ca.issue(ARN, ends=DAY).write(tmp_path, "proxy")
+    tls = Tls(authorities=str(ca.file(tmp_path)), certificate=str(own.certificate), key=str(own.key))
+    answers: list[int] = []
+
+    async def ask() -> None:
+        while True:
+            answers.append((await fetch(host, 8080))[0])
+
+    with followed(tls) as following:
+        async with guarded(tmp_path, ca) as plane, upstream("here") as port:
+            plane.offered = shop(host, port)
+            async with envoy(tmp_path, NODE, plane.port, tls=following) as running:
+                await until(lambda: _serves(host), str(running.log))
+                asking = asyncio.create_task(ask())
+                plane.skew = 25 * 3600 * 1000
+                await until(lambda: plane.server.gate.refusals.counts.get("ended_unauthenticated", 0) > 0)
+                ca.issue(ARN, ends=3 * DAY).write(tmp_path, "proxy")
+                await until(lambda: len(plane.control.statuses()) == 1, str(running.log), 30)
+                await until(lambda: plane.control.statuses()[0].state == "synced")
+                before = len(answers)
+                await until(lambda: len(answers) > before + 5)
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+    assert set(answers) == {200}
+
+
+async def test_a_stream_ends_when_its_issuer_leaves_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is older than the new bundle."""
+    monkeypatch.setattr(gate, "LOOK_SECONDS", 0.1)
+    ca = Issuer()
+    async with guarded(tmp_path, ca) as plane, secure(plane, ca, ca.issue(ARN)) as client:
+        await client.say(CLUSTER)
+        await client.hear()
+        await asyncio.to_thread(Issuer("the next").file, tmp_path)
+        assert plane.tls is not None
+        assert await plane.tls.refresh()
+        code, words = await ended(client)
+        assert (code, "issued by none of --xds-client-ca" in words) == (16, True)
 
 
 async def _serves(host: str) -> bool:

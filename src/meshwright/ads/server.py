@@ -45,8 +45,9 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),
-    # Who has no stream is no proxy: every Envoy holds one open for as long as it runs.
-    ("grpc.max_connection_idle_ms", 60_000),
+    # Who has no stream is no proxy: every Envoy holds one open for as long as it runs. One that was refused for its
+    # certificate must come over a new connection to show another, so it is not let sit on the old one between tries.
+    ("grpc.max_connection_idle_ms", 2_000),
 )
 
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it

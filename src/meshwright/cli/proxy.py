@@ -80,7 +80,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     import msgspec
 
     from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
-    from meshwright.proxy.credentials import Source, find, renewed, secured
+    from meshwright.proxy.credentials import Source, find, followed, renewed, secured
 
     settings = Settings(
         proxy=proxy_key(arn),
@@ -108,8 +108,9 @@ def command(  # noqa: PLR0913 - one parameter an option
         return 0
     from meshwright.proxy.run import run  # printing needs no Envoy
 
-    with renewed(found) if renews else contextlib.nullcontext(found) as credentials:
-        document = bootstrap(msgspec.structs.replace(settings, credentials=credentials))
+    signing = renewed(found) if renews else contextlib.nullcontext(found)
+    with signing as credentials, followed(settings.tls) as tls:
+        document = bootstrap(msgspec.structs.replace(settings, credentials=credentials, tls=tls))
         return run(document, concurrency=concurrency, log_level=log_level)
 
 

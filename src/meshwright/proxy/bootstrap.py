@@ -27,6 +27,7 @@ XDS_CLUSTER = AUTHORITY
 """The one static cluster: the control plane. Envoy signs its name as the host that it speaks to."""
 
 _TYPE = "type.googleapis.com/"
+_CLIENT = "xds_client"
 _CONNECTIONS = 50_000
 """Envoy's own advice for a proxy that faces others: without a limit, a flood of connections ends in no memory.
 
@@ -66,6 +67,8 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str = ""
     """The file of this proxy's own certificate chain; "" for none."""
     key: str = ""
+    secret: str = ""
+    """The file that `secret` made for Envoy to follow certificate and key by; "" has it read them once."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,9 +255,11 @@ def _secured(tls: Tls, host: str) -> Document:
             "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": host}}],
         },
     }
-    if tls.certificate:
-        pair = {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
-        common["tls_certificates"] = [pair]
+    if tls.secret:
+        source = {"path_config_source": {"path": tls.secret}, "resource_api_version": "V3"}
+        common["tls_certificate_sds_secret_configs"] = [{"name": _CLIENT, "sds_config": source}]
+    elif tls.certificate:
+        common["tls_certificates"] = [_pair(tls)]
     context: Document = {
         "@type": f"{_TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": common,
@@ -262,6 +267,21 @@ def _secured(tls: Tls, host: str) -> Document:
     if kind == "DNS":
         context["sni"] = host
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def secret(tls: Tls) -> Document:
+    """What Envoy follows a certificate and its key by: the file names them, and holds nothing of them.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret
+    """
+    folder = tls.certificate.rpartition("/")[0] or "/"
+    kind = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
+    followed = {**_pair(tls), "watched_directory": {"path": folder}}
+    return {"resources": [{"@type": kind, "name": _CLIENT, "tls_certificate": followed}]}
+
+
+def _pair(tls: Tls) -> Document:
+    return {"certificate_chain": {"filename": tls.certificate}, "private_key": {"filename": tls.key}}
 
 
 def _socket_of_peer(where: Address) -> Document:

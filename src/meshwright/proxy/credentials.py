@@ -7,6 +7,7 @@ no argument and no bootstrap holds one.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import tempfile
@@ -14,8 +15,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import msgspec
+
 from meshwright.errors import MeshwrightError, UsageError
-from meshwright.proxy.bootstrap import Address, Environment, KeyFile, Tls
+from meshwright.proxy.bootstrap import Address, Environment, KeyFile, Tls, secret
 from meshwright.remote import WebIdentity, find_credentials, find_signer
 from meshwright.trust.credentials import Credentials, render
 
@@ -80,6 +83,18 @@ def renewed(source: Source) -> Iterator[KeyFile]:
             yield KeyFile(str(path))
         finally:
             over.set()
+
+
+@contextlib.contextmanager
+def followed(tls: Tls | None) -> Iterator[Tls | None]:
+    """`tls`, so that Envoy takes a new client certificate without a restart, until the block ends."""
+    if tls is None or not tls.certificate:
+        yield tls
+        return
+    with tempfile.TemporaryDirectory(prefix="meshwright-tls-") as folder:
+        path = Path(folder) / "secret.json"
+        path.write_text(json.dumps(secret(tls)))
+        yield msgspec.structs.replace(tls, secret=str(path))
 
 
 def _keep(source: Source, last: Credentials, path: Path, over: threading.Event) -> None:
