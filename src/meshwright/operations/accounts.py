@@ -97,7 +97,7 @@ def seen(meshes: tuple[Resource, ...], stamp: Stamp) -> tuple[Resource, ...]:
 
 
 def by_name(resource: Resource) -> str:
-    """What a list is ordered by: the name, and for meshes of one name their owner, the caller's own among them."""
+    """What a list is ordered by: the name, and for meshes of one name their owner, the server's own account first."""
     return f"{resource.key.wire_name}\0{split_mesh(resource.key.mesh)[1]}"
 
 
