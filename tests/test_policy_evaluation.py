@@ -119,6 +119,14 @@ def test_statements_that_came_near_say_what_was_missing() -> None:
     ]
 
 
+def test_a_resource_that_an_empty_variable_leaves_open_is_told() -> None:
+    """As one that does not match."""
+    mine = policy(allow("Open", Resource=f"{MESH}/virtualNode/${{{TEAM}}}*"))
+    assert told(evaluate([mine], Ask(ASK.action, NODE, {TEAM: ""}))) == [
+        "statement 'Open' of mine (Resource does not match)"
+    ]
+
+
 def test_what_is_undecided_neither_allows_nor_lifts_a_deny() -> None:
     """A malformed value, and several values that do not agree."""
     for condition in (
