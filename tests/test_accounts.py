@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from ads_client import AdsClient
+from handmade import plain
 from meshwright import errors
+from meshwright.ads.identities import Everybody
+from meshwright.ads.server import AdsServer
 from meshwright.ads.wire import node_key
 from meshwright.graph import resolve
 from meshwright.model.identity import Key, Kind
@@ -14,7 +18,8 @@ from meshwright.model.state import State
 from meshwright.operations import OPERATIONS, UNLIMITED, Quotas, Sharing, Stamp, decode_request, perform
 from meshwright.snapshot.build import build
 from meshwright.snapshot.messages import message
-from meshwright.snapshot.resources import Redirect
+from meshwright.snapshot.resources import CLUSTER, Redirect
+from stage import Stage
 
 Wire = dict[str, Any]
 HOME, OWNER, CONSUMER, STRANGER = "000000000000", "111111111111", "222222222222", "333333333333"
@@ -355,3 +360,27 @@ def test_an_envoy_of_a_shared_mesh_is_configured_like_any_other(server: Server, 
     names = {name for found in snapshot.resources.values() for name in found}
     assert "cds_egress_shop_mine_http_8080" in names
     assert not [name for name in names if "@" in name]
+
+
+async def test_envoys_of_meshes_of_one_name_are_told_apart_over_xds() -> None:
+    """Each gets its own node's configuration, by whichever of its names it comes."""
+    home, foreign = (Key(mesh, Kind.VIRTUAL_NODE, "web") for mesh in ("shop", f"shop@{OWNER}"))
+    stage = Stage(home, foreign)
+    stage.server = AdsServer(stage.control, Everybody(), home=HOME)
+    stage.publish(plain(CLUSTER, "a"))
+    port = await stage.server.start("127.0.0.1", 0)
+    said = {
+        "mesh/shop/virtualNode/web": home,
+        f"arn:aws:appmesh:us-east-1:{CONSUMER}:mesh/shop@{HOME}/virtualNode/web": home,
+        f"mesh/shop@{OWNER}/virtualNode/web": foreign,
+        f"arn:aws:appmesh:us-east-1:{OWNER}:mesh/shop/virtualNode/web": foreign,
+    }
+    try:
+        for number, (name, node) in enumerate(said.items()):
+            claim = {"id": name, "metadata": {"meshwright": {"instance": f"envoy-{number}"}}}
+            async with AdsClient(f"127.0.0.1:{port}", claim, delta=True) as client:
+                await client.say(CLUSTER)
+                await client.hear()
+                assert f"{node.path}@envoy-{number}" in {one.id for one in stage.control.statuses()}
+    finally:
+        await stage.server.stop()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from live import command, live
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.plan import decoded, diff
@@ -14,7 +17,7 @@ from meshwright.release import ApplyRequest
 from meshwright.remote import Client, Credentials
 from meshwright.store.contract import AccessKey, Session
 from meshwright.trust.principals import Principal
-from serving import KEY, now, serving
+from serving import KEY, Serving, now, serving
 from trusting import authority
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.trust.authorization import Authority
-    from serving import Answer, Serving
+    from serving import Answer
 
 Wire = dict[str, Any]
 HOME, OWNER, CONSUMER, STRANGER = "000000000000", "111111111111", "222222222222", "333333333333"
@@ -207,3 +210,21 @@ def test_our_client_plans_and_applies_into_a_shared_mesh(world: World) -> None:
     assert observed.stacks == ("cart",)
     assert ours.drift(mesh, "cart")["differences"] == []
     assert ours.propagation(mesh, "cart", 1)["state"] == "no-proxies"
+
+
+def test_a_server_is_of_the_account_that_its_database_is_of(tmp_path: Path) -> None:
+    """Another one would take the first one's meshes for its own."""
+    folder = tmp_path / "data"
+    with live(folder) as server:
+        made = Serving(server.api, cast("Any", None)).ask("PUT", MESHES, b'{"meshName": "shop"}', key=server.key)
+        assert made.status == 200
+        server.end()
+    said = subprocess.run(
+        [sys.executable, "-m", "meshwright.cli", *command(folder, "--account", OWNER)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert said.returncode == 2
+    assert f"mesh 'shop' of account {HOME}" in said.stderr

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import time
 import uuid
@@ -23,6 +22,7 @@ from meshwright.ads.server import AdsServer
 from meshwright.ads.tls import credentials
 from meshwright.api.app import Services, build
 from meshwright.api.connection import Connections
+from meshwright.api.http_server import HttpServer
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.api.propagating import Propagating
@@ -32,14 +32,14 @@ from meshwright.certificates import TlsFiles, Watched, server_context
 from meshwright.control import Control
 from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.listening import Address, join, listening, refuse_exposure, url
-from meshwright.model.identity import parse_key
+from meshwright.model.identity import Kind, parse_key, split_mesh
 from meshwright.snapshot.build import build as build_snapshot
 from meshwright.store import sqlite
+from meshwright.store.exclusive import alone
 from meshwright.store.keys import ensure_administrator, prepare_directory
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from meshwright.graph import Graph
@@ -53,8 +53,6 @@ _POLL = 1.0
 _GRACE = 2.0
 """Seconds that requests and streams have to end."""
 
-HANDSHAKE_SECONDS = 10.0
-"""Seconds that a client has for its part of a TLS handshake."""
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +128,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
     """A control plane that serves until the block ends; then it has stopped and its database is closed.
 
     Raises:
-        UsageError: an address cannot be listened on, or the database is another server's.
+        UsageError: an address cannot be listened on, or the database is another server's or account's.
         StorageError: the data directory or the database cannot be used.
         RefusedError: the credentials file is another database's.
     """
@@ -140,8 +138,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
     with (
         listening(settings.listen) as listener,
         contextlib.closing(sqlite.connect(database)) as store,
-        _alone(database),
+        alone(database),
     ):
+        _refuse_other_account(store, settings.account)
         key = ensure_administrator(store, settings.data_dir, _now())
         control = Control(_snapshot, _now)
         control.publish(store.head())
@@ -287,7 +286,7 @@ async def _api(
         proxy_headers=False,  # who calls is who connected: aws:SourceIp is decided on
         timeout_graceful_shutdown=int(_GRACE),
     )
-    server = _Uvicorn(config, server_context(tls) if tls else None)
+    server = HttpServer(config, server_context(tls) if tls else None)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serving the API")
     try:
         yield serving
@@ -297,42 +296,6 @@ async def _api(
         await propagating.close()
         await services.issuers.close()
         await writer.close()
-
-
-class _Uvicorn(uvicorn.Server):
-    """Signals are the caller's business; TLS has a context of ours and an end to its handshakes."""
-
-    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
-        super().__init__(config)
-        self._tls = tls
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, which would give a client a minute for its handshake."""
-        await super().startup(sockets=[])
-
-        def connection() -> asyncio.Protocol:
-            made: Any = self.config.http_protocol_class
-            found: asyncio.Protocol = made(
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-            return found
-
-        for one in sockets or ():
-            limits: dict[str, Any] = (
-                {
-                    "ssl": self._tls,
-                    "ssl_handshake_timeout": HANDSHAKE_SECONDS,
-                    "ssl_shutdown_timeout": _GRACE / 2,
-                }
-                if self._tls
-                else {}
-            )
-            loop = asyncio.get_running_loop()
-            self.servers.append(await loop.create_server(connection, sock=one, backlog=self.config.backlog, **limits))
 
 
 async def _follow(store: Store, control: Control) -> None:
@@ -353,25 +316,15 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-@contextlib.contextmanager
-def _alone(database: Path) -> Iterator[None]:
-    """Be the only server of a database: two would not hear of each other's proxies, and call theirs all there are."""
-    path = database.with_name(f"{database.name}.serving")
-    try:
-        file = path.open("a+")
-    except OSError as error:
-        raise StorageError(f"Cannot write {path} beside the database: {error.strerror}.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+def _refuse_other_account(store: Store, account: str) -> None:
+    """Raise when the meshes with bare names are of another account: they would be taken for this one's."""
+    for one in store.head().state.of(Kind.MESH):
+        owner = one.metadata.mesh_owner if one.metadata else account
+        if (owner == account) != (split_mesh(one.key.mesh)[1] == ""):
             raise UsageError(
-                f"The database {database} is in use by another 'meshwright serve'. Stop it, or give this one a "
-                "--data-dir of its own, or a --database."
-            ) from None
-        except OSError as error:
-            raise StorageError(f"Cannot lock {path}: {error.strerror}.") from error
-        yield
+                f"The database holds mesh {one.key.mesh_name!r} of account {owner}, kept by a server of another "
+                f"account than {account}. Start with the --account that it was made with, or on another --data-dir."
+            )
 
 
 def _refuse_exposure(settings: Settings) -> None:
