@@ -171,7 +171,7 @@ def planes(folder: Path, **members: Any) -> Iterator[Plane]:
         text = TRUST.replace("URL", issuer.url).replace("HOST", issuer.url.removeprefix("http://"))
         trust = parsed(text, Path("trust.yaml"))
         authority = Authority(settle(trust, None, account=ACCOUNT, region="us-east-1"))
-        issuers = Issuers(limits=Limits(retry=0.05, refresh=0.05))
+        issuers = Issuers(limits=Limits(patience=20.0, retry=0.05, refresh=0.05))
         with serving(folder, authority=lambda: authority, issuers=issuers, **members) as server:
             for key in (ADMIN, DEPLOYER, STRANGER):
                 server.store.add_key(key)
