@@ -138,7 +138,7 @@ HOST = {"host": "x"}
         (b"GET /\xe1\x88\xb4 HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"GET /a b HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"get / HTTP/1.1\r\nhost: x\r\n\r\n", 400),
-        (b"GET / HTTP/2.0\r\nhost: x\r\n\r\n", 505),
+        (b"GET / HTTP/2.0\r\nhost: x\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\nfolded: a\r\n b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\nname : a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\nna\x00me: a\r\n\r\n", 400),

@@ -181,7 +181,7 @@ class BoundedConnection(HttpToolsProtocol):
             raise _RefusedHead(_BAD, "The target must be a path, in printable ASCII and without a fragment.")
         version = self.parser.get_http_version()
         if version not in {"1.0", "1.1"}:
-            raise _RefusedHead(b"505 HTTP Version Not Supported", f"HTTP/{version} is not spoken here; HTTP/1.1 is.")
+            raise _RefusedHead(_BAD, f"HTTP/{version} is not spoken here; HTTP/1.1 is.")
         hosts = names.count(b"host")
         if hosts > 1 or (hosts == 0 and version != "1.0"):
             raise _RefusedHead(_BAD, f"There must be one Host header; there are {hosts}.")
