@@ -67,6 +67,9 @@ def test_the_commands_of_the_readme_parse(call: str) -> None:
     name, command, rest = cli.resolve_command(context, list(words))
     assert name in _COMMANDS
     assert command is not None
+    while isinstance(command, click.Group):
+        name, command, rest = command.resolve_command(context, rest)
+        assert command is not None
     command.make_context(name, rest, resilient_parsing=True)
     options = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     used = {word.split("=")[0] for word in rest if word.startswith("-")}

@@ -1,4 +1,4 @@
-"""The README's commands run, in its order, on the example it names."""
+"""The README's commands run, in its order, on the example it names, and print what it says they print."""
 
 from __future__ import annotations
 
@@ -25,9 +25,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.envoy
 
 CALLS = [
-    line.split("#")[0].strip().removesuffix("&").strip()
+    (line.split("#")[0].strip().removesuffix("&").strip(), int("# denied: exit 1" in line))
     for line in re.findall(r"^ {4}(meshwright .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 ]
+PRINTED = {
+    call.split("#")[0].strip(): printed
+    for call, printed in re.findall(
+        r"^ {4}(meshwright [^\n]*)\n\n```text\n(.*?)^```",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+}
+"""What the README says that a command prints."""
 
 
 @contextmanager
@@ -59,9 +68,10 @@ def heavier(folder: Path) -> None:
 
 
 def test_the_readme_can_be_followed_line_by_line(tmp_path: Path) -> None:
-    """Every `meshwright` line ends with 0; servers and proxies run while what follows needs them."""
+    """Every `meshwright` line ends with 0, or as it says; servers and proxies run while what follows needs them."""
     folder = tmp_path / "shop"
-    shutil.copytree(ROOT / "examples" / "shop", folder)
+    for example in ("shop", "trust"):
+        shutil.copytree(ROOT / "examples" / example, tmp_path / example)
     host = f"127.{os.getpid() // 250 % 200 + 20}.{os.getpid() % 250}.9"
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MESHWRIGHT_"))
@@ -73,7 +83,7 @@ def test_the_readme_can_be_followed_line_by_line(tmp_path: Path) -> None:
     }
     ended = []
     with ExitStack() as stack:
-        for call in CALLS:
+        for call, expected in CALLS:
             arguments = shlex.split(call)[1:]
             if arguments[0] == "COMMAND":
                 continue
@@ -93,7 +103,8 @@ def test_the_readme_can_be_followed_line_by_line(tmp_path: Path) -> None:
                 heavier(folder)
             done = run(arguments, folder, environment)
             ended.append(call)
-            assert done.returncode == 0, f"{call}: {done.stdout}{done.stderr}"
+            assert done.returncode == expected, f"{call}: {done.stdout}{done.stderr}"
+            assert done.stdout == PRINTED.get(call, done.stdout)
     assert len(ended) >= 8
 
 

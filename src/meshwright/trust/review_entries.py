@@ -123,17 +123,17 @@ def admits_pull_requests(conditions: Mapping[str, Mapping[str, Any]]) -> bool:
     known = {key.lower() for keys in conditions.values() for key in keys}
     wanted = dict(_samples(conditions))
     for repository in _repositories(wanted) or ["owner/name"]:
-        for claims in _pull_requests(repository):
+        for claims in _pull_requests(repository, known):
             said = {key: value for key, value in wanted.items() if key in known - _NEVER} | claims
             if matches(conditions, said):
                 return True
     return False
 
 
-def _pull_requests(repository: str) -> Iterator[dict[str, Value]]:
-    """What the token of a pull request says, at GitHub and at GitLab."""
+def _pull_requests(repository: str, asked: set[str]) -> Iterator[dict[str, Value]]:
+    """What a pull request's token says at GitHub, and at GitLab; not where claims of the other are `asked`."""
     owner = repository.split("/", maxsplit=1)[0]
-    yield {
+    github: dict[str, Value] = {
         "sub": f"repo:{repository}:pull_request",
         "repository": repository,
         "repository_owner": owner,
@@ -144,7 +144,7 @@ def _pull_requests(repository: str) -> Iterator[dict[str, Value]]:
         "head_ref": "a-change",
         "base_ref": "main",
     }
-    yield {
+    gitlab: dict[str, Value] = {
         "sub": f"project_path:{repository}:ref_type:branch:ref:a-change",
         "project_path": repository,
         "namespace_path": owner,
@@ -154,6 +154,7 @@ def _pull_requests(repository: str) -> Iterator[dict[str, Value]]:
         "ref_protected": "false",
         "pipeline_source": "merge_request_event",
     }
+    yield from (one for one, others in ((github, gitlab), (gitlab, github)) if not asked & (set(others) - set(one)))
 
 
 def _only(conditions: Mapping[str, Mapping[str, Any]], keep: Any) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 They are the same objects under two names, or have roles that reach into another's mesh, or let the same jobs in.
 
-The one rule: what reaches a protected environment is an error, the rest a warning.
+The one rule: names or jobs that reach a protected environment are an error; the rest is a warning, and so is a policy
+alone, which ownership still confines.
 """
 
 from __future__ import annotations
@@ -62,24 +63,23 @@ def _reaching(first: str, here: Authority, second: str, there: Authority, now: i
         holding = here.holding(principal_of(here, name))
         for one in (*holding.owns, *holding.may_change, *holding.may_extend):
             if one.reaches(mesh) and mesh != here.settled.mesh:
-                yield _reach(
-                    name, first, second, there, one.place, f"its {one.written!r} means names in {mesh!r} too"
-                )
+                told = f"its {one.written!r} means names in {mesh!r} too"
+                yield _reach(name, first, second, _severity(there), one.place, told)
         if name in names_of(there):
             continue  # It is meant to be in both; what it may do in each is said for each.
         key = Key(mesh, Kind.VIRTUAL_NODE, NOBODYS)
-        foreign = msgspec.structs.replace(here.settled, account=account)
-        for operation, judgement in allowed(type(here)(foreign), principal_of(here, name), key, now):
+        as_there = type(here)(msgspec.structs.replace(here.settled, account=account))
+        for operation, judgement in allowed(as_there, principal_of(as_there, name), key, now):
             place = place_of(judgement, path_of(name))
-            told = f"its policies allow appmesh:{operation.name} on {judgement.resource}"
-            yield _reach(name, first, second, there, place, told)
+            allows = f"its policies allow appmesh:{operation.name} on {judgement.resource}"
+            yield _reach(name, first, second, Severity.WARNING, place, allows)
             break
 
 
-def _reach(name: str, first: str, second: str, there: Authority, place: str, told: str) -> Finding:
+def _reach(name: str, first: str, second: str, severity: Severity, place: str, told: str) -> Finding:
     return Finding(
         rule=REACHABLE_ENVIRONMENT,
-        severity=_severity(there),
+        severity=severity,
         summary=f"{name} of {first!r} reaches into {second!r}: {told}",
         detail="Name the mesh, with ${environment.mesh}, and the account, with ${environment.account}.",
         subject=name,

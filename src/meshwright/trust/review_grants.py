@@ -44,7 +44,7 @@ def findings(authority: Authority, now: int) -> Iterator[Finding]:
     for name, principal in everybody:
         others = [key for other, one in everybody if other != name for key in samples(authority.holding(one))]
         yield from _wider(authority, principal, name, others, now)
-        yield from _powerless(authority, principal, name, now)
+        yield from _powerless(authority, principal, name, others, now)
     yield from _overlapping([authority.holding(one) for _, one in everybody])
 
 
@@ -139,11 +139,13 @@ def place_of(judgement: Judgement, otherwise: str) -> str:
     return otherwise
 
 
-def _powerless(authority: Authority, principal: Principal, name: str, now: int) -> Iterator[Finding]:
+def _powerless(
+    authority: Authority, principal: Principal, name: str, others: Sequence[Key], now: int
+) -> Iterator[Finding]:
     """Writes that are granted to somebody who owns nothing, and ownership that no policy lets anybody use."""
     holding = authority.holding(principal)
     if not holding.owns and not holding.may_change:
-        for key in tried(authority.settled.mesh or NOBODYS):
+        for key in (*tried(authority.settled.mesh or NOBODYS), *others):
             for operation, judgement in allowed(authority, principal, key, now):
                 yield Finding(
                     rule=POWERLESS_GRANT,
@@ -157,11 +159,12 @@ def _powerless(authority: Authority, principal: Principal, name: str, now: int) 
                 return
     for one in holding.owns:
         named = sample(one)
+        told = named.path.removeprefix(f"mesh/{authority.settled.mesh}/") if named is not None else ""
         if named is not None and not any(True for _ in allowed(authority, principal, named, now)):
             yield Finding(
                 rule=POWERLESS_GRANT,
                 severity=Severity.WARNING,
-                summary=f"{name} owns {one.written!r}, and no policy of it allows to write {named}",
+                summary=f"{name} owns {one.written!r}, and no policy of it allows to write {told}",
                 detail="Grant the actions on these names, or remove the pattern.",
                 subject=name,
                 path=one.place,
