@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -46,12 +46,20 @@ PAGE = 25
 _TRUST = {
     "version": 1,
     "users": {
-        "bench": {"permissions": ["everything"], "stack": "bench", "owns": ["mesh", "**"], "may_extend": ["**"]}
+        "bench": {
+            "permissions": ["everything"],
+            "stack": "bench",
+            "owns": ["mesh/*", "mesh/*/**"],
+            "may_extend": ["mesh/*"],
+        }
     },
     "policies": {
         "everything": {
             "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": "appmesh:*", "Resource": "arn:aws:appmesh:*:*:mesh/*"}],
+            "Statement": [
+                {"Effect": "Allow", "Action": "appmesh:*", "Resource": "arn:aws:appmesh:*:*:mesh/*"},
+                {"Effect": "Allow", "Action": "appmesh:ListMeshes", "Resource": "*"},
+            ],
         }
     },
     "quotas": {"meshes": 100_000, "virtual_nodes": 100_000},
@@ -98,10 +106,10 @@ def run() -> Table:
             print(name, [{k: v for k, v in one.items() if k != "last"} for one in found], file=sys.stderr)
     columns = ("operation", "meshwright serve", "p99", "moto_server", "p99", "ratio")
     note = (
-        f"The same requests, signed by the same key, over {CONNECTIONS} connections from one client process; a list "
-        f"gives pages of {PAGE}. Each server has one process of one interpreter. Meshwright checks signature, policy, "
+        f"The same requests, signed by the same client, over {CONNECTIONS} connections from one process; a list "
+        f"gives pages of {PAGE}. Each server is one process of one interpreter. Meshwright checks signature, policy, "
         "ownership and quotas, and answers a create after its audit leaf and a full sync; moto checks and keeps "
-        "nothing."
+        "nothing, and closes each connection."
     )
     return Table("App Mesh API", note, columns, tuple(rows))
 
@@ -170,18 +178,16 @@ def _meshwright(folder: Path, log: IO[str]) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def _moto(log: IO[str]) -> Iterator[Target]:
-    """`moto_server` as it is installed."""
-    port = 0
-    for _ in range(20):
-        port = port or 20_000 + os.getpid() % 20_000
-        child = subprocess.Popen([moto(), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-        try:
-            _until_it_answers(port, child)
-            yield Target("moto", port, "AKIATEST", "test", SHARE)
-        finally:
-            child.send_signal(signal.SIGTERM)
-            child.wait(10)
-        return
+    """`moto_server` as it is installed; it cannot be told to take a port of the kernel's choice."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    child = subprocess.Popen([moto(), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+    try:
+        _until_it_answers(port, child)
+        yield Target("moto", port, "AKIATEST", "test", SHARE)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait(10)
 
 
 def _until_it_answers(port: int, child: subprocess.Popen[bytes]) -> None:
