@@ -22,7 +22,8 @@ from cryptography import x509
 
 from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
-from meshwright import certificates, server
+from meshwright import certificates
+from meshwright.api import http_server
 from meshwright.certificates import TlsFiles, read_pair
 from meshwright.cli import cli
 from meshwright.errors import UsageError
@@ -317,7 +318,7 @@ def test_a_key_that_its_group_may_read_is_warned_of(tmp_path: Path, caplog: pyte
 
 async def test_a_silent_or_slow_handshake_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the API's port; everybody else is served meanwhile."""
-    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(http_server, "HANDSHAKE_SECONDS", 0.3)
     async with secured(tmp_path) as plane:
         many = [await asyncio.open_connection("127.0.0.1", plane.port) for _ in range(50)]
         try:
