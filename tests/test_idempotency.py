@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from live import live
 from meshwright import operations
-from meshwright.errors import UnreachableError
+from meshwright.errors import ServiceUnavailableException, UnreachableError
 from meshwright.model.identity import Key
 from meshwright.operations.table import Verb
 from meshwright.release import ApplyRequest, Item, RollbackRequest
@@ -332,9 +332,11 @@ def test_client_tokens_and_idempotency_keys_are_told_apart(api: Serving) -> None
 class Cutting:
     """A proxy that carries requests to a server and loses the first answers."""
 
-    def __init__(self, api: Serving, losing: int) -> None:
+    def __init__(self, api: Serving, losing: int, instead: bytes = b"") -> None:
+        """`instead` is what is answered, by the proxy itself, in place of an answer that it loses."""
         self._to = urlsplit(api.url)
         self._losing = losing
+        self._instead = instead
         self.heads: list[bytes] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -357,6 +359,7 @@ class Cutting:
                     answer = self._carried(connection)
                     if self._losing:
                         self._losing -= 1
+                        connection.sendall(self._instead)
                     else:
                         connection.sendall(answer)
 
@@ -397,6 +400,19 @@ def test_a_lost_answer_costs_our_client_nothing(api: Serving) -> None:
         back = client_of(proxy.url).roll_back("shop", "cart", RollbackRequest(to=1))
         assert (back["changed"], back["release"]["number"]) == (True, 3)
     assert [one.number for one in api.store.releases("shop", "cart")] == [3, 2, 1]
+
+
+def test_not_now_is_asked_once_more(api: Serving) -> None:
+    """A 503 may come before or after the write; the key makes it one either way."""
+    body = b'{"message": "later"}'
+    head = b"HTTP/1.1 503 Service Unavailable\r\nx-amzn-ErrorType: ServiceUnavailableException\r\n"
+    later = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with Cutting(api, losing=1, instead=later) as proxy:
+        assert client_of(proxy.url).apply("shop", "cart", content({}))["changed"] is True
+        assert len(proxy.heads) == 2
+    with Cutting(api, losing=2, instead=later) as proxy, pytest.raises(ServiceUnavailableException, match="later"):
+        client_of(proxy.url).apply("shop", "cart", content({"serviceDiscovery": {}}))
+    assert len(api.store.releases("shop", "cart")) == 2
 
 
 def test_two_lost_answers_are_told(api: Serving) -> None:

@@ -566,6 +566,24 @@ def test_quotas_are_the_documented_ones_and_can_be_changed() -> None:
     assert "limit of 1 Backends" in refusal(server, "UpdateVirtualNode", many, meshName="m", virtualNodeName="n")
 
 
+def test_what_exceeds_a_quota_already_may_stay_and_shrink() -> None:
+    """Whoever lowers a quota locks nobody out."""
+    server = Server()
+    server.create("Mesh", "m")
+
+    def calling(number: int) -> Wire:
+        return {
+            "spec": {"backends": [{"virtualService": {"virtualServiceName": f"s{one}"}} for one in range(number)]}
+        }
+
+    server.create("VirtualNode", "n", calling(5)["spec"])
+    server.quotas = Quotas(backends=2)
+    for number in (5, 4):
+        server.call("UpdateVirtualNode", calling(number), meshName="m", virtualNodeName="n")
+    words = refusal(server, "UpdateVirtualNode", calling(5), meshName="m", virtualNodeName="n")
+    assert words.endswith("The limit of 2 Backends for VirtualNode n is exceeded: it would have 5")
+
+
 def test_changes_are_what_a_store_commits(server: Server) -> None:
     """Objects put and keys deleted, nothing that stayed."""
     before = server.state

@@ -93,7 +93,7 @@ def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
     )
     after = state.put(resource)
     _refuse_by_constraints(after, key, created=True)
-    refuse_excess(after, resource, quotas, created=True)
+    refuse_excess(after, resource, quotas, before=None)
     return after, Response(body=replies.reply(resource, stamp), key=key, resource=resource)
 
 
@@ -110,7 +110,7 @@ def _update(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
     _refuse_by_constraints(after, key, created=False)
     if key.kind is Kind.VIRTUAL_ROUTER:
         references.refuse_moved_listeners(before, resource, references.dependents(state, key))
-    refuse_excess(after, resource, quotas, created=False)
+    refuse_excess(after, resource, quotas, before=before)
     return after, Response(body=replies.reply(resource, stamp), key=key, resource=resource)
 
 

@@ -53,24 +53,30 @@ UNLIMITED = Quotas(**{one.name: 2**31 for one in msgspec.structs.fields(Quotas)}
 """For states that no account's quotas concern, such as definitions that are only compared."""
 
 
-def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, created: bool) -> None:
-    """Raise when `resource`, written into `after`, exceeds a quota.
+def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, before: Resource | None) -> None:
+    """Raise when `resource`, written into `after`, exceeds a quota more than `before`, what it was, did.
 
     Raises:
         LimitExceededException: naming the quota, its limit and the number asked for.
     """
     key = resource.key
-    if created:
+    if before is None:
         most, where = quotas.most(key.kind), key.owner
         if _together(after, key, most) > most:
             inside = f"{where.kind.type_name} {where.wire_name}" if where else "the account"
             plural = "Meshes" if key.kind is Kind.MESH else f"{key.kind.type_name}s"
             raise LimitExceededException(f"The limit of {most} {plural} for {inside} is exceeded")
-    if isinstance(resource.spec, VirtualNodeSpec) and len(resource.spec.backends or ()) > quotas.backends:
+    backends = _backends(resource)
+    if backends > max(quotas.backends, _backends(before)):
         raise LimitExceededException(
             f"The limit of {quotas.backends} Backends for VirtualNode {key.name} is exceeded: "
-            f"it would have {len(resource.spec.backends or ())}"
+            f"it would have {backends}"
         )
+
+
+def _backends(resource: Resource | None) -> int:
+    spec = resource.spec if resource is not None else None
+    return len(spec.backends or ()) if isinstance(spec, VirtualNodeSpec) else 0
 
 
 def _together(after: State, key: Key, most: int) -> int:

@@ -50,7 +50,7 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
     for planned in plan.changes:
         if planned.action != "delete":
             state = state.put(msgspec.structs.replace(state[planned.key], stack=plan.stack))
-    _refuse_excess(state, plan, quotas)
+    _refuse_excess(before, state, plan, quotas)
     return state.put(*_aged(before, state, plan))
 
 
@@ -81,11 +81,11 @@ def _request(step: Step, change: Change | None, before: State, stack: str, stamp
     )
 
 
-def _refuse_excess(after: State, plan: Plan, quotas: Quotas) -> None:
+def _refuse_excess(before: State, after: State, plan: Plan, quotas: Quotas) -> None:
     for planned in plan.changes:
         if planned.action != "delete":
             try:
-                refuse_excess(after, after[planned.key], quotas, created=planned.action == "create")
+                refuse_excess(after, after[planned.key], quotas, before=before.get(planned.key))
             except ApiError as error:
                 raise RefusedError(f"{planned.key} is refused: {error}. Nothing was changed.") from error
 
