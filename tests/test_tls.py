@@ -33,11 +33,14 @@ from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, Loopback
 from meshwright.trust.credentials import Credentials, parse
 from pki import DAY, Issued, Issuer
+from test_aws_cli import aws
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from meshwright.server import Running
+
+__all__ = ["aws"]  # a fixture
 
 WEB = Key("shop", Kind.VIRTUAL_NODE, "web")
 
@@ -155,6 +158,30 @@ async def test_our_own_commands_trust_the_bundle_that_they_are_given(tmp_path: P
         for wrong in (plane.running.credentials, tmp_path / "missing"):
             code, _, err = await meshwright(tmp_path, "--ca-bundle", str(wrong), *ask, **keys)
             assert (code, f"The CA bundle {wrong}" in err) == (2, True)
+
+
+async def test_the_aws_cli_trusts_the_bundle_that_it_is_given(aws: Path, tmp_path: Path) -> None:
+    """`AWS_CA_BUNDLE`, and nothing else; without it, it refuses."""
+    async with secured(tmp_path) as plane:
+        for bundle, code in ((str(plane.bundle), 0), ("", 255)):
+            process = await asyncio.create_subprocess_exec(
+                *(str(aws), str(aws.with_name("aws")), "appmesh", "list-meshes", "--output", "json"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(tmp_path),
+                    "AWS_SHARED_CREDENTIALS_FILE": str(plane.running.credentials),
+                    "AWS_ENDPOINT_URL_APP_MESH": plane.running.api,
+                    "AWS_DEFAULT_REGION": "us-east-1",
+                    "AWS_MAX_ATTEMPTS": "1",
+                    **({"AWS_CA_BUNDLE": bundle} if bundle else {}),
+                },
+            )
+            out, err = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == code, err.decode()
+            assert code or json.loads(out) == {"meshes": []}
+            assert ("certificate verify failed" in err.decode()) == bool(code)
 
 
 @pytest.mark.envoy
