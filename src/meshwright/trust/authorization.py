@@ -38,8 +38,6 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
 
     stack: str = ""
     """The stack that an object belongs to that is created under it; "" for none."""
-    key: Key | None = None
-    """The one object that it is about; None for a list of meshes."""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,15 +143,15 @@ class Authority:
             BadRequestException: the resource that tags are about is no ARN.
             NotFoundException: it is one of another region or partition.
         """
-        found = deeds.of_request(request, state, stamp)
         if self.is_administrator(principal):
-            return Permit(key=found[0].key)
+            return Permit()
+        found = deeds.of_request(request, state, stamp)
         standing = self._standing(principal)
         for one in found:
             judgement = self.judge(principal, one, at=stamp.at, context=context)
             if not judgement.allowed:
                 raise AccessDeniedError(told(principal, judgement))
-        return Permit(stack=standing.holding.claims if found[0].rule == "create" else "", key=found[0].key)
+        return Permit(stack=standing.holding.claims if found[0].rule == "create" else "")
 
     def permit_release(
         self,
