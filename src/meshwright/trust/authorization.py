@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.errors import AccessDeniedError
-from meshwright.model.identity import Key
 from meshwright.operations import Quotas
 from meshwright.trust import deeds
 from meshwright.trust.contexts import context_of, told
@@ -24,6 +23,7 @@ from meshwright.trust.settings import ADMINISTRATOR, Role, User
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from meshwright.model.identity import Key
     from meshwright.model.state import State
     from meshwright.operations import Request, Sharing, Stamp
     from meshwright.trust.settling import Settled
