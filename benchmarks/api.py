@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -73,6 +74,7 @@ class Target(msgspec.Struct, frozen=True):
     port: int
     key_id: str
     secret: str
+    pid: int
     share: int = 1
     """Of how many requests it gets one."""
 
@@ -99,17 +101,22 @@ def run() -> Table:
             rows.append(
                 (
                     name,
-                    *(text for one in found for text in (f"{one['rate']:,.0f}/s", seconds(one["p99"]))),
+                    *(
+                        text
+                        for one in found
+                        for text in (f"{one['rate']:,.0f}/s", seconds(one["p99"]), f"{one['cpu'] * 1e6:,.0f} µs")
+                    ),
                     f"{found[0]['rate'] / found[1]['rate']:.1f}",
+                    f"{found[1]['cpu'] / found[0]['cpu']:.1f}",
                 )
             )
             print(name, [{k: v for k, v in one.items() if k != "last"} for one in found], file=sys.stderr)
-    columns = ("operation", "meshwright serve", "p99", "moto_server", "p99", "ratio")
+    columns = ("operation", "serve", "p99", "CPU each", "moto_server", "p99", "CPU each", "ratio", "CPU ratio")
     note = (
         f"The same requests, signed by the same client, over {CONNECTIONS} connections from one process; a list "
         f"gives pages of {PAGE}. Each server is one process of one interpreter. Meshwright checks signature, policy, "
         "ownership and quotas, and answers a create after its audit leaf and a full sync; moto checks and keeps "
-        "nothing, and closes each connection."
+        "nothing, and closes each connection. Rates suffer from whatever else runs; the CPU time of a request hardly."
     )
     return Table("App Mesh API", note, columns, tuple(rows))
 
@@ -141,11 +148,19 @@ def _measure(load: Process, target: Target, asks: Sequence[Ask]) -> dict[str, An
     """Sign what `target` gets of `asks`, send it, and look that it was answered."""
     count = len(asks) if asks[0].method == "PUT" and target.share > 1 else len(asks) // target.share
     signed = [_signed(target, one) for one in asks[:count]]
+    before = _cpu(target.pid)
     load.tell(json.dumps({"host": "127.0.0.1", "port": target.port, "connections": CONNECTIONS, "requests": signed}))
     found = load.answer()
+    found["cpu"] = (_cpu(target.pid) - before) / count
     if found["statuses"] != {"200": count}:
         raise RuntimeError(f"{target.name} answered {asks[0].target} with {found['statuses']}: {found['last'][:500]}")
     return found
+
+
+def _cpu(pid: int) -> float:
+    """Seconds that a process has spent on a processor so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _signed(target: Target, ask: Ask) -> str:
@@ -171,7 +186,7 @@ def _meshwright(folder: Path, log: IO[str]) -> Iterator[Target]:
     ) as child:
         address = child.answer()["api"]
         try:
-            yield Target("meshwright", int(address.rpartition(":")[2]), key.id, key.secret)
+            yield Target("meshwright", int(address.rpartition(":")[2]), key.id, key.secret, child.pid)
         finally:
             child.terminate()
 
@@ -184,7 +199,7 @@ def _moto(log: IO[str]) -> Iterator[Target]:
     child = subprocess.Popen([moto(), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     try:
         _until_it_answers(port, child)
-        yield Target("moto", port, "AKIATEST", "test", SHARE)
+        yield Target("moto", port, "AKIATEST", "test", child.pid, SHARE)
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(10)
