@@ -34,13 +34,14 @@ _POLL = 0.02
 class ControlPlane:
     """A running server, as an async context manager: started and ready inside it, gone after it."""
 
-    def __init__(self, block: Block, folder: Path) -> None:
-        """Its data and its log go into `folder`, which exists."""
+    def __init__(self, block: Block, folder: Path, trust: str = "") -> None:
+        """Its data and its log go into `folder`, which exists; `trust` is its trust file, "" for none."""
         # The whole block is ours, so the usual ports are free and a restarted server gets them again.
         self.api = Address(block.control_plane, 9080)
         self.xds = Address(block.control_plane, 18000)
         self.folder = folder / "control-plane"
         """The data directory, with the administrator's `credentials`."""
+        self._trust = trust
         self._log = folder / "control-plane.log"
         self._child: Child | None = None
 
@@ -65,6 +66,9 @@ class ControlPlane:
         Raises:
             MeshwrightError: it ended, or was not ready in time; with the end of its log.
         """
+        if self._trust:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            (self.folder / "trust.yaml").write_text(self._trust)
         command = [sys.executable, "-m", "meshwright.cli", "serve", "--listen", str(self.api), "--xds", str(self.xds)]
         arguments = [*command, "--data-dir", str(self.folder)]
         self._child = await Child.start("The control plane", arguments, self._log, _environment())

@@ -77,6 +77,26 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
         return every.count(node) / len(every) if every else 0.0
 
 
+TRUST = """\
+version: 1
+policies:
+  everything: {Version: "2012-10-17", Statement: {Effect: Allow, Action: "*", Resource: "*"}}
+users:
+  build:
+    stack: shop
+    owns: ["mesh/**"]
+    permissions: [everything]
+  intruder:
+    may_change: ["mesh/shop/virtualRouter/**"]
+    permissions: [everything]
+"""
+"""The shop's own build, and somebody who was once allowed to change routes by hand."""
+
+
+BUILDER = "arn:aws:iam::000000000000:user/build"
+"""The build as releases and the audit log name it."""
+
+
 class Scene:
     """The people, the mesh, and what may be done to it."""
 

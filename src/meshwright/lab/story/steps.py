@@ -11,7 +11,7 @@ from meshwright.lab.exchange import Fault
 from meshwright.lab.stage import Stopwatch
 from meshwright.lab.story import evidence
 from meshwright.lab.story.checks import PAYMENT, clean, equal, home, nodes, refused, says, shared, signed, tree
-from meshwright.lab.story.scene import AT_ONCE, BUILD
+from meshwright.lab.story.scene import AT_ONCE, BUILD, BUILDER
 from meshwright.model.identity import Key, Kind
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def build(scene: Scene) -> None:
     says(scene, planned, "the plan is to change the route", ROUTE.path)
     clean(scene, await scene.build.types("apply", *WAIT), "applied, and every Envoy concerned has it")
     newest = (await evidence.releases(scene))[0]
-    equal(scene, "it is a release of the build", ("shop#2", "build", "42"), signed(newest))
+    equal(scene, "it is a release of the build", ("shop#2", BUILDER, "42"), signed(newest))
     taken = await evidence.taken(scene, newest["at"])
     last = max(taken, key=lambda name: taken[name], default="")
     scene.teller.check("Envoys took it", held=bool(taken), expected="at least one", seen="none")

@@ -19,7 +19,7 @@ from meshwright.lab.control_plane import ControlPlane
 from meshwright.lab.fleet import Fleet
 from meshwright.lab.stage import Stopwatch
 from meshwright.lab.story import evidence, sdk, steps
-from meshwright.lab.story.scene import GATEWAY_HOST, Scene
+from meshwright.lab.story.scene import GATEWAY_HOST, TRUST, Scene
 from meshwright.proxy.run import envoy_path
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def _begin(teller: Teller, exits: contextlib.AsyncExitStack, block: Block,
     """Step 1: the control plane, the first release, the Envoys, the graph."""
     teller.step("Start a control plane, apply the shop, start its Envoys")
     watch = Stopwatch()
-    control = await exits.enter_async_context(ControlPlane(block, folder))
+    control = await exits.enter_async_context(ControlPlane(block, folder, TRUST))
     teller.say(f"The control plane serves {control.url}, xDS on {control.xds}; ready in {watch.seconds:.1f} s.")
     scene = Scene(teller, control, folder)
     applied = await scene.operator.types("apply", lines=6)
