@@ -18,7 +18,7 @@ from meshwright.operations import OPERATIONS, Request, Stamp, Verb, operation
 from meshwright.trust.authorization import Authority
 from meshwright.trust.explaining import Supposed, explain
 from meshwright.trust.principals import Principal
-from meshwright.trust.settings import Environment, Role, Trust, User
+from meshwright.trust.settings import Environment, Role, Share, Trust, User
 from meshwright.trust.settling import settle
 from settings import examples
 
@@ -287,8 +287,8 @@ def test_names_of_another_account_are_others() -> None:
     assert may(decides, decides.session("r", "s"), asked(Verb.UPDATE, key), state)
 
 
-def test_our_own_endpoints_answer_the_account_that_owns_the_mesh() -> None:
-    """A consumer of a shared mesh sees what App Mesh shows it, and no releases, drift or proxies of its owner."""
+def test_our_own_endpoints_answer_the_account_that_owns_or_shares_the_mesh() -> None:
+    """Everybody else learns nothing of it, whatever the policies of that account say."""
     everything = User(account="222222222222", permissions=(ALLOW_ALL,))
     decides = authority({}, {"guest": everything, "host": User(permissions=(ALLOW_ALL,))})
     arn = f"arn:aws:meshwright:us-east-1:{HOME}:mesh/m"
@@ -296,6 +296,11 @@ def test_our_own_endpoints_answer_the_account_that_owns_the_mesh() -> None:
     for resource_ in (arn, "*"):
         with pytest.raises(AccessDeniedError, match="another account"):
             decides.permit_action(decides.user("guest"), "meshwright:GetMesh", resource_, at=1)
+    share = Share(mesh="m", accounts=("222222222222",))
+    sharing = Authority(msgspec.structs.replace(decides.settled, shares=(share,)))
+    sharing.permit_action(sharing.user("guest"), "meshwright:GetMesh", arn, at=1)
+    with pytest.raises(AccessDeniedError, match="another account"):
+        sharing.permit_action(sharing.user("guest"), "meshwright:GetMesh", f"{arn}2", at=1)
 
 
 def test_many_refusals_are_told_in_bounds() -> None:
