@@ -46,16 +46,19 @@ def test_what_is_no_quota_is_refused_by_name(text: str) -> None:
 
 def test_the_defaults_are_the_documented_ones() -> None:
     """Source: https://docs.aws.amazon.com/general/latest/gr/appmesh.html."""
-    assert Quotas(
-        meshes=15,
-        virtual_nodes=200,
-        virtual_services=200,
-        virtual_routers=200,
-        virtual_gateways=3,
-        routes=50,
-        gateway_routes=10,
-        backends=50,
-    ) == DEFAULT_QUOTAS
+    assert (
+        Quotas(
+            meshes=15,
+            virtual_nodes=200,
+            virtual_services=200,
+            virtual_routers=200,
+            virtual_gateways=3,
+            routes=50,
+            gateway_routes=10,
+            backends=50,
+        )
+        == DEFAULT_QUOTAS
+    )
 
 
 @pytest.mark.parametrize(
