@@ -278,11 +278,6 @@ class Authority:
         """What `principal` owns and was granted."""
         return self._standing(principal).holding
 
-    def _reaches(self, account: str, resource: str) -> bool:
-        """Whether an account owns what our endpoints are asked about, or shares the mesh that it lies in."""
-        owner, mesh = _account_of(resource, self.settled.account), resource.partition(":mesh/")[2].partition("/")[0]
-        return account == owner or (owner, mesh, account) in self.sharing
-
     def _standing(self, principal: Principal) -> _Standing:
         if self.grantee(principal) is None:
             return _NOTHING
