@@ -87,6 +87,7 @@ class ControlPlane:
 
     def __enter__(self) -> Self:
         arguments = ("serve", "--listen", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--format", "json")
+        arguments += ("--xds-envoys-per-node", "100000")
         data = self._folder / "data"
         log = self._stack.enter_context((self._folder / "serve.log").open("w"))
         process = Process("meshwright.cli", *arguments, "--data-dir", str(data), log=log)

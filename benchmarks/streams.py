@@ -11,14 +11,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Any
 
 import grpc
 
+from meshwright.ads.identities import AUTHORITY, SIGNING_NAME
+from meshwright.remote import find_credentials
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
+from meshwright.trust.sigv4 import Request, sign
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
@@ -57,7 +61,7 @@ async def simulate(index: int, target: str, node: str, counters: Counters, ready
     response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
-        call = channel.stream_stream(METHOD)()
+        call = channel.stream_stream(METHOD)(metadata=_signed(target))
         await call.write(request(type_url=CLUSTER, node=_node(node, index)).SerializeToString())
         await call.write(request(type_url=LISTENER).SerializeToString())
         routes: set[str] = set()
@@ -84,6 +88,16 @@ def route_names(listener: bytes) -> set[str]:
     filters = [one.typed_config for chain in chains for one in chain.filters]
     managers = [manager.FromString(one.value) for one in filters if one.type_url.endswith("HttpConnectionManager")]
     return {one.rds.route_config_name for one in managers if one.HasField("rds")}
+
+
+def _signed(target: str) -> tuple[tuple[str, str], ...]:
+    """What a proxy signs its stream with: the key that the environment names, if it names one."""
+    if "AWS_SHARED_CREDENTIALS_FILE" not in os.environ:
+        return ()
+    key = find_credentials(os.environ, f"http://{target}")
+    request = Request.of("POST", METHOD, [("host", AUTHORITY)])
+    made = sign(request, key.key_id, key.secret, "us-east-1", SIGNING_NAME, time.time_ns() // 1_000_000)
+    return tuple((name.lower(), value) for name, value in made.items())
 
 
 def _node(node: str, index: int) -> Any:
