@@ -28,7 +28,7 @@ VALUES = {
     "Binary": ("YQ==", "YWI=", "QmluYXJ5"),
     "Ip": ("203.0.113.7", "10.1.2.3", "2001:db8::7", "198.51.100.255"),
     "Arn": (
-        f"arn:aws:iam::{HOME}:user/alice",
+        f"arn:aws:iam::{HOME}:user/writer",
         f"arn:aws:iam::{HOME}:role/team/deployer",
         "arn:aws:sns:us-east-1:222222222222:topic:sub",
     ),
@@ -104,7 +104,7 @@ class _Maker:
         session = self._often(0.15)
         return Case(
             self._number,
-            f"arn:aws:sts::{HOME}:assumed-role/deployer/job" if session else f"arn:aws:iam::{HOME}:user/alice",
+            f"arn:aws:sts::{HOME}:assumed-role/deployer/job" if session else f"arn:aws:iam::{HOME}:user/writer",
             self._action.full,
             self._resource,
             self._context,

@@ -323,9 +323,10 @@ def test_drift_is_exit_code_1_and_rollback_repairs_it(run: Callable[..., Done], 
     update_weight(server, INTRUDER, a=0, b=100)
     found = run("drift")
     assert found.code == 1
-    assert "drift: mesh/m/virtualRouter/r/route/x is changed, by arn:aws:iam::000000000000:user/intruder with UpdateRoute at " in found.out
+    intruder = "arn:aws:iam::000000000000:user/intruder"
+    assert f"drift: mesh/m/virtualRouter/r/route/x is changed, by {intruder} with UpdateRoute at " in found.out
     assert "spec.httpRoute.action.weightedTargets[0].weight: 50 → 0" in found.out
-    assert run("drift", "--format", "json").json["differences"][0]["author"]["principal"] == "arn:aws:iam::000000000000:user/intruder"
+    assert run("drift", "--format", "json").json["differences"][0]["author"]["principal"] == intruder
     done = run("rollback", "--last-good", "--wait", "1")
     assert done.code == 0
     assert done.out.startswith("Released shop#3 (revision 4), restoring shop#2: 0 created, 1 updated, 0 deleted.\n")

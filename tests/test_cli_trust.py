@@ -49,7 +49,7 @@ def data_dir(tmp_path: Path) -> Path:
                 number - 1,
                 puts=(node("n", number),),
                 deletes=(),
-                principal="bob",
+                principal="second",
                 cause="UpdateVirtualNode",
                 at=number,
             )
@@ -213,10 +213,10 @@ def test_tampering_is_seen(data_dir: Path) -> None:
         connection.execute("DROP TRIGGER changes_keep_UPDATE")
         connection.execute("DROP TRIGGER revisions_keep_UPDATE")
         connection.execute("UPDATE changes SET body = replace(body, 'n-2.shop', 'evil.shop') WHERE revision = 2")
-        connection.execute("UPDATE revisions SET principal = char(27) || '[2Jeve' WHERE number = 1")
+        connection.execute("UPDATE revisions SET principal = char(27) || '[2Jforger' WHERE number = 1")
     done = run("audit", "verify", "--data-dir", str(data_dir))
     assert done.exit_code == 1
-    assert "leaf 1: revision 1: principal is '\\x1b[2Jeve', recorded was 'bob'" in done.stdout
+    assert "leaf 1: revision 1: principal is '\\x1b[2Jforger', recorded was 'second'" in done.stdout
     assert "leaf 2: revision 2: its changes are not those that were committed" in done.stdout
     assert "not sound" in done.stdout
     assert "\x1b" not in done.stdout
@@ -229,7 +229,7 @@ def test_the_exported_log_is_all_that_a_verifier_needs(data_dir: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["position"] for line in lines] == [0, 1, 2]
     assert [line["leaf"]["kind"] for line in lines] == ["key", "revision", "revision"]
-    assert lines[1]["leaf"]["principal"] == "bob"
+    assert lines[1]["leaf"]["principal"] == "second"
     frontier = frontier_of([])
     for line in lines:
         leaf = leaf_hash(canonical(line["leaf"]))

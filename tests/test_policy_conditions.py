@@ -228,14 +228,14 @@ def test_several_values_of_a_key(operator: str, policy: Any, request_: Any, expe
 def test_variables_are_filled_in() -> None:
     """In String, Arn and Bool operators; without a value there is no match, and no negated one either."""
     own = "${aws:username}"
-    assert outcome("StringEquals", own, "alice", **{"aws:username": "alice"}) is True
-    assert outcome("StringEquals", own, "alice", **{"AWS:UserName": "bob"}) is False
-    assert outcome("StringEquals", own, "alice") is False
-    assert outcome("StringNotEquals", own, "alice") is False
-    assert outcome("StringNotEquals", own, "alice", **{"aws:username": "bob"}) is True
-    assert outcome("StringNotEquals", [own, "x"], "alice") is False
-    assert outcome("StringEquals", [own, "alice"], "alice") is True
-    assert outcome("StringEquals", "${aws:username, 'alice'}", "alice") is True
+    assert outcome("StringEquals", own, "writer", **{"aws:username": "writer"}) is True
+    assert outcome("StringEquals", own, "writer", **{"AWS:UserName": "second"}) is False
+    assert outcome("StringEquals", own, "writer") is False
+    assert outcome("StringNotEquals", own, "writer") is False
+    assert outcome("StringNotEquals", own, "writer", **{"aws:username": "second"}) is True
+    assert outcome("StringNotEquals", [own, "x"], "writer") is False
+    assert outcome("StringEquals", [own, "writer"], "writer") is True
+    assert outcome("StringEquals", "${aws:username, 'writer'}", "writer") is True
     assert outcome("StringLike", "a/${aws:username}/*", "a/*/b", **{"aws:username": "*"}) is True
     assert outcome("StringLike", "a/${aws:username}/*", "a/x/b", **{"aws:username": "*"}) is False
     assert outcome("StringLike", "a${*}?", "a*b") is True

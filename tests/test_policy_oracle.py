@@ -153,7 +153,7 @@ def case_of(name: str) -> Case:
     version = next((one["Version"] for one in statements if "Version" in one), "2012-10-17")
     document = {"Version": version, "Statement": [one for one in statements if "Effect" in one]}
     action = "appmesh:TagResource" if "aws:TagKeys" in context else "appmesh:DescribeVirtualNode"
-    return Case(0, f"arn:aws:iam::{HOME}:user/alice", action, NODE, context, [document], None, None)
+    return Case(0, f"arn:aws:iam::{HOME}:user/writer", action, NODE, context, [document], None, None)
 
 
 def test_where_we_differ_is_known_and_still_so() -> None:

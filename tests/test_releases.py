@@ -88,7 +88,12 @@ def test_a_release_is_one_revision_with_its_build_and_its_changes(server: Servin
     outcome = applied(client(server, BUILD), *SHOP, build=build, tool_version="1.2.3")
     one = outcome["release"]
     assert outcome["changed"] is True
-    assert (one["title"], one["revision"], one["status"], one["principal"]) == ("shop#1", 1, "applied", "arn:aws:iam::000000000000:user/build")
+    assert (one["title"], one["revision"], one["status"], one["principal"]) == (
+        "shop#1",
+        1,
+        "applied",
+        "arn:aws:iam::000000000000:user/build",
+    )
     assert (one["build"], one["tool_version"]) == (
         {"ci": "travis", "repository": "acme/shop", "build_number": "42"},
         "1.2.3",

@@ -195,7 +195,7 @@ def test_a_key_and_a_session_are_revoked_at_once_for_every_process_and_for_good(
     store: SqliteStore, other: SqliteStore, path: Path
 ) -> None:
     """Once more changes nothing, and what is not there cannot be revoked."""
-    key = AccessKey(id="AKIAX", secret="s", principal="alice", created_at=1)
+    key = AccessKey(id="AKIAX", secret="s", principal="writer", created_at=1)
     store.add_key(key)
     store.add_session(session("X"))
     store.add_session(session("Y"))
@@ -217,7 +217,7 @@ def test_a_key_and_a_session_are_revoked_at_once_for_every_process_and_for_good(
     for subject, message in (
         ("key:AKIAY", "no access key 'AKIAY'"),
         ("session:ASIAZ", "no session 'ASIAZ'"),
-        ("user:alice", "'user:alice' cannot be revoked"),
+        ("user:writer", "'user:writer' cannot be revoked"),
         ("role:", "'role:' cannot be revoked"),
         ("AKIAX", "'AKIAX' cannot be revoked"),
     ):
@@ -251,7 +251,7 @@ def test_what_a_session_was_obtained_with_takes_it_along(store: SqliteStore) -> 
     """A key, a session and a role further up, and no others."""
     chain = (Ancestor("AKIAX"), Ancestor("ASIAP", "first", 500))
     one, unrelated = session("X", ancestors=chain), session("Y")
-    store.add_key(AccessKey(id="AKIAX", secret="s", principal="alice", created_at=1))
+    store.add_key(AccessKey(id="AKIAX", secret="s", principal="writer", created_at=1))
     assert not store.revoked(one)
     store.revoke("role:first", 499, "admin")
     assert not store.revoked(one)

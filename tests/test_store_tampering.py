@@ -22,10 +22,10 @@ def path(tmp_path: Path) -> Path:
     """A database with eight leaves: revisions 1 to 5, a key (leaf 1), a release and its move (leaves 5 and 6)."""
     path = tmp_path / "meshwright.db"
     with closing(connect(path)) as store:
-        store.commit(0, puts=(node("a"), node("b")), deletes=(), principal="alice", cause="Create", at=1)
+        store.commit(0, puts=(node("a"), node("b")), deletes=(), principal="first", cause="Create", at=1)
         store.add_key(AccessKey(id="AKIAX", secret="s3cret", principal="build", created_at=2))
         for number in (1, 2, 3):
-            store.commit(number, puts=(node("a", number),), deletes=(), principal="bob", cause="Update", at=3)
+            store.commit(number, puts=(node("a", number),), deletes=(), principal="two", cause="Update", at=3)
         store.commit(4, puts=(), deletes=(node("b").key,), principal="build", cause="r", at=4, release=release(1, 5))
         store.mark("shop", "cart", 1, Status.PROPAGATED, principal="server", at=5)
         assert store.verify().faults == ()
@@ -46,7 +46,7 @@ def tamper(path: Path, *statements: str) -> list[tuple[int | None, str]]:
 @pytest.mark.parametrize(
     ("statement", "position", "message"),
     [
-        ("UPDATE revisions SET principal = 'bob' WHERE number = 1", 0, "principal is 'bob', recorded was 'alice'"),
+        ("UPDATE revisions SET principal = 'two' WHERE number = 1", 0, "principal is 'two', recorded was 'first'"),
         ("UPDATE revisions SET cause = 'Other' WHERE number = 3", 3, "revision 3: cause is 'Other'"),
         ("UPDATE revisions SET at = 9 WHERE number = 2", 2, "revision 2: at is 9, recorded was 3"),
         (
@@ -72,7 +72,7 @@ def tamper(path: Path, *statements: str) -> list[tuple[int | None, str]]:
         ("UPDATE access_keys SET secret = 'mine'", 1, "access key AKIAX is not the one that was created"),
         ("DELETE FROM access_keys", 1, "access key AKIAX is missing"),
         ("DELETE FROM revisions WHERE number = 5", 5, "revision 5 is missing"),
-        ("UPDATE leaves SET entry = replace(entry, 'bob', 'eve') WHERE position = 3", 3, "the leaf or one before it"),
+        ("UPDATE leaves SET entry = replace(entry, 'two', 'six') WHERE position = 3", 3, "the leaf or one before it"),
         ("UPDATE leaves SET entry = 'not JSON' WHERE position = 4", 4, "the leaf cannot be read"),
         ("DELETE FROM leaves WHERE position = 2", 3, "leaf 2 is missing before it"),
         ("UPDATE leaves SET root = zeroblob(32) WHERE position = 2", 2, "the leaf or one before it"),
@@ -101,7 +101,7 @@ def test_an_edit_is_found_at_its_leaf(path: Path, statement: str, position: int,
             "a row of access_keys (leaf 7) was never recorded",
         ),
         (("INSERT INTO changes VALUES (99, 77, 1, NULL)",), "changes of revision 77 were never recorded"),
-        (("INSERT INTO statuses VALUES (0, 'shop', 'cart', 1, 'verified', 9, 'eve')",), "a row of statuses (leaf 0)"),
+        (("INSERT INTO statuses VALUES (0, 'shop', 'cart', 1, 'verified', 9, 'six')",), "a row of statuses (leaf 0)"),
     ],
 )
 def test_what_has_no_leaf_of_its_own_is_found_too(path: Path, statements: tuple[str, ...], message: str) -> None:
@@ -111,7 +111,7 @@ def test_what_has_no_leaf_of_its_own_is_found_too(path: Path, statements: tuple[
 
 def test_one_changed_leaf_is_one_changed_root_in_the_report(path: Path) -> None:
     """Every later root differs too; saying so would hide the place."""
-    faults = tamper(path, "UPDATE leaves SET entry = replace(entry, 'bob', 'eve') WHERE position = 2")
+    faults = tamper(path, "UPDATE leaves SET entry = replace(entry, 'two', 'six') WHERE position = 2")
     assert [at for at, text in faults if "root does not follow" in text] == [2]
 
 
@@ -121,7 +121,7 @@ def test_a_log_rewritten_whole_is_found_by_a_checkpoint_kept_elsewhere(path: Pat
         earlier = store.checkpoint()
     with closing(connect(tmp_path / "forged.db")) as forged:
         for number in range(7):
-            forged.commit(number, puts=(), deletes=(), principal="eve", cause="nothing", at=1)
+            forged.commit(number, puts=(), deletes=(), principal="six", cause="nothing", at=1)
         assert forged.verify().faults == ()
         (fault,) = forged.verify(earlier).faults
         assert "first 7 leaves are not those of the earlier checkpoint" in fault.message

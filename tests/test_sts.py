@@ -387,7 +387,7 @@ def test_session_tags_are_carried_as_far_as_they_were_said_to(shared: Plane) -> 
         {"Tags": [{"Key": "a<b", "Value": "1"}]},
         {"Tags": [{"Key": "a", "Value": "1"}], "TransitiveTagKeys": ["b"]},
         {"Tags": [{"Key": f"k{number}", "Value": ""} for number in range(51)]},
-        {"SourceIdentity": "alice"},
+        {"SourceIdentity": "writer"},
         {"SerialNumber": "arn:aws:iam::1:mfa/x", "TokenCode": "123456"},
         {"DurationSeconds": 3601},
         {"ProvidedContexts": [{"ProviderArn": "arn:aws:iam::aws:contextProvider/x", "ContextAssertion": "abcd"}]},

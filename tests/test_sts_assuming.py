@@ -24,7 +24,7 @@ issuers:
   ci: {url: "https://ci.example/org", audiences: [m], tags: {repository: repository, branch: "git.branch"}}
   cluster: {url: "https://cluster.example", audiences: [m]}
 users:
-  alice: {tags: {team: cart}, permissions: [tagging]}
+  writer: {tags: {team: cart}, permissions: [tagging]}
   guest: {account: "222222222222"}
 policies:
   tagging: {Version: "2012-10-17", Statement: {Effect: Allow, Action: "sts:TagSession", Resource: "*"}}
@@ -43,12 +43,12 @@ roles:
         conditions: {StringEquals: {"kubernetes.io.namespace": cart}}
   office:
     assume:
-      - principals: [user/alice, "arn:aws:iam::222222222222:user/guest", role/cart]
+      - principals: [user/writer, "arn:aws:iam::222222222222:user/guest", role/cart]
         conditions: {IpAddress: {"aws:SourceIp": 10.0.0.0/8}, StringLike: {"sts:RoleSessionName": "?*-day"}}
   tagged:
     account: "222222222222"
     assume:
-      - principals: [user/alice]
+      - principals: [user/writer]
         conditions:
           StringEquals: {"aws:RequestTag/ticket": T-1}
           "ForAllValues:StringEquals": {"aws:TagKeys": [ticket]}
@@ -170,38 +170,38 @@ def test_tags_come_from_claims_and_go_over_the_roles() -> None:
 
 def test_callers_are_named_as_declared_or_by_arn() -> None:
     """In their own account; another user of the same name is somebody else."""
-    assert by_key(caller("alice")).principal.arn == f"arn:aws:sts::{HOME}:assumed-role/office/my-day"
+    assert by_key(caller("writer")).principal.arn == f"arn:aws:sts::{HOME}:assumed-role/office/my-day"
     for who in (caller("guest", account=OTHER), caller("cart", "role")):
         assert (by_key(who).principal.name, by_key(who, "anybody").principal.name) == ("office", "anybody")
-    assert "no entry names" in denied(by_key, caller("alice", account=OTHER))
+    assert "no entry names" in denied(by_key, caller("writer", account=OTHER))
     assert "no entry names" in denied(by_key, caller("guest"))
     assert "no entry names" in denied(by_key, caller("cart", "user"))
-    assert "no entry names" in denied(by_key, caller("alice", "role"))
+    assert "no entry names" in denied(by_key, caller("writer", "role"))
     assert "no entry names" in denied(by_key, caller("stranger"), "anybody")
 
 
 def test_conditions_know_the_connection_and_the_request() -> None:
     """Where it comes from and how the session is to be called."""
-    assert "conditions do not hold" in denied(by_key, caller("alice"), session_name="my-night")
+    assert "conditions do not hold" in denied(by_key, caller("writer"), session_name="my-night")
     trusted = authority(TRUST, "staging", HOME)
     for extra in ({"aws:SourceIp": "11.0.0.1"}, {}):
         with pytest.raises(AssumeError):
-            by_principal(trusted, asked("office"), caller("alice"), AT, extra)
+            by_principal(trusted, asked("office"), caller("writer"), AT, extra)
 
 
 def test_a_caller_cannot_say_what_the_server_knows() -> None:
     """Tags of the request are no tags of the caller."""
-    assert by_key(caller("alice"), "tagged", OTHER, tags={"ticket": "T-1"}).principal.account == OTHER
-    denied(by_key, caller("alice"), "tagged", OTHER, tags={"ticket": "T-2"})
-    denied(by_key, caller("alice"), "tagged", OTHER, tags={"ticket": "T-1", "more": "x"})
-    denied(by_key, caller("alice"), "tagged", OTHER)
+    assert by_key(caller("writer"), "tagged", OTHER, tags={"ticket": "T-1"}).principal.account == OTHER
+    denied(by_key, caller("writer"), "tagged", OTHER, tags={"ticket": "T-2"})
+    denied(by_key, caller("writer"), "tagged", OTHER, tags={"ticket": "T-1", "more": "x"})
+    denied(by_key, caller("writer"), "tagged", OTHER)
     assert "sts:TagSession" in denied(by_key, caller("guest", account=OTHER), "anybody", tags={"a": "b"})
 
 
 def test_session_tags_replace_the_roles_whatever_their_case() -> None:
     """So that no policy finds the old one under another spelling."""
     trusted = authority(
-        TRUST.replace("principals: [user/alice, ", "principals: [user/administrator, "), "staging", HOME
+        TRUST.replace("principals: [user/writer, ", "principals: [user/administrator, "), "staging", HOME
     )
     admin = caller("administrator")
     granted = by_principal(trusted, asked("cart", tags={"team": "mine"}), admin, AT)
@@ -210,11 +210,11 @@ def test_session_tags_replace_the_roles_whatever_their_case() -> None:
 
 def test_a_session_remembers_what_led_to_it() -> None:
     """Key ids, roles and times, in their order."""
-    first = by_key(caller("alice")).principal
+    first = by_key(caller("writer")).principal
     held = msgspec.structs.replace(first, key_id="ASIA1", issued_at=5)
     second = by_key(held, "anybody").principal
     assert [(one.key_id, one.role, one.issued_at) for one in second.ancestors] == [
-        ("AKIAALICE", "", 0),
+        ("AKIAWRITER", "", 0),
         ("ASIA1", "office", 5),
     ]
 
@@ -222,10 +222,10 @@ def test_a_session_remembers_what_led_to_it() -> None:
 def test_policy_and_tags_share_their_space() -> None:
     """And how much of it is used is told."""
     policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
-    assert by_key(caller("alice"), "anybody", policy=policy).packed == 3
+    assert by_key(caller("writer"), "anybody", policy=policy).packed == 3
     tags = {f"key-{number}": "v" * 200 for number in range(30)}
     with pytest.raises(AssumeError) as caught:
-        by_key(caller("alice"), "anybody", tags=tags)
+        by_key(caller("writer"), "anybody", tags=tags)
     assert caught.value.code == "PackedPolicyTooLarge"
 
 

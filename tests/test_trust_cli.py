@@ -164,14 +164,14 @@ def test_keys_are_judged_by_age_and_owner() -> None:
     """A declared user, an old key, and one of nobody."""
     day, now = 86_400_000, 200 * 86_400_000
     keys = [
-        KnownKey(key_id="AKIAOLD", user="olga", created_at=now - 91 * day),
-        KnownKey(key_id="AKIANEW", user="olga", created_at=now - 9 * day),
+        KnownKey(key_id="AKIAOLD", user="operator", created_at=now - 91 * day),
+        KnownKey(key_id="AKIANEW", user="operator", created_at=now - 9 * day),
         KnownKey(key_id="AKIALOST", user="gone", created_at=now),
         KnownKey(key_id="AKIAADMIN", user="administrator", created_at=now - day),
     ]
-    found = review(trust("version: 1\nusers: {olga: {}}"), keys=keys, now=now)
+    found = review(trust("version: 1\nusers: {operator: {}}"), keys=keys, now=now)
     said = " ".join(one.summary for one in found)
-    assert "AKIAOLD of user 'olga' is 91 days old" in said
+    assert "AKIAOLD of user 'operator' is 91 days old" in said
     assert "AKIALOST is of user 'gone', whom the trust file does not declare" in said
     assert "AKIANEW" not in said
     assert "AKIAADMIN" not in said

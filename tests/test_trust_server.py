@@ -32,14 +32,14 @@ environments:
 policies:
   all: {Version: "2012-10-17", Statement: {Effect: Allow, Action: "appmesh:*", Resource: "*"}}
 users:
-  olga: {stack: platform, owns: [mesh, "mesh/second"], permissions: [all]}
+  operator: {stack: platform, owns: [mesh, "mesh/second"], permissions: [all]}
 """
-KEY = AccessKey(id="AKIAOLGA", secret="secret-of-olga", principal="olga", created_at=0)
+KEY = AccessKey(id="AKIAOPERATOR", secret="secret-of-operator", principal="operator", created_at=0)
 
 
 @contextlib.contextmanager
 def served(folder: Path, *more: str) -> Iterator[dict[str, Any]]:
-    """A server on free ports, with olga's key; what it said when it was ready, and its log when it has ended."""
+    """A server on free ports, with operator's key; what it said when it was ready, and its log when it has ended."""
     command = [sys.executable, "-m", "meshwright.cli", "serve", "--listen", "127.0.0.1:0", "--xds", "127.0.0.1:0"]
     command += ["--data-dir", str(folder), "--format", "json", *more]
     with (folder.parent / "log").open("w+") as log:
@@ -58,7 +58,7 @@ def served(folder: Path, *more: str) -> Iterator[dict[str, Any]]:
             process.communicate(timeout=20)
 
 
-def olga(api: str) -> Any:
+def operator(api: str) -> Any:
     """Her stock client."""
     return boto3.session.Session().client(
         "appmesh",
@@ -90,7 +90,7 @@ def test_a_server_decides_by_its_trust_file_and_follows_it(tmp_path: Path) -> No
     folder, file = tmp_path / "data", tmp_path / "trust.yaml"
     file.write_text(TRUST, encoding="utf-8")
     with served(folder, "--trust", str(file), "--environment", "test") as said:
-        client = olga(said["api"])
+        client = operator(said["api"])
         made = client.create_mesh(meshName="shop")["mesh"]["metadata"]
         assert made["arn"] == "arn:aws:appmesh:eu-central-1:111111111111:mesh/shop"
         assert code(lambda: client.create_mesh(meshName="second")) == "LimitExceededException"
@@ -113,7 +113,7 @@ def test_the_file_in_the_data_directory_is_found(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "trust.yaml").write_text(TRUST.replace("  other: {mesh: shop}\n", ""), encoding="utf-8")
     with served(folder) as said:
-        assert code(lambda: olga(said["api"]).create_mesh(meshName="shop")) == ""
+        assert code(lambda: operator(said["api"]).create_mesh(meshName="shop")) == ""
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_a_file_is_looked_at_only_when_it_changed(tmp_path: Path) -> None:
     file.unlink()
     assert trusted.look()
     assert (trusted.authority(), bool(trusted.fault)) == (first, True)
-    file.write_text(TRUST.replace("olga", "anna"), encoding="utf-8")
+    file.write_text(TRUST.replace("operator", "another"), encoding="utf-8")
     assert trusted.look()
-    assert (set(trusted.authority().settled.users), trusted.fault) == ({"anna"}, "")
+    assert (set(trusted.authority().settled.users), trusted.fault) == ({"another"}, "")
     with pytest.raises(UsageError):
         Trusted(file, "absent", account="000000000000", region="us-east-1")

@@ -20,7 +20,7 @@ roles:
 Say who may take it, or remove it.
 
 ```yaml
-    assume: [{principals: [user/olga]}]
+    assume: [{principals: [user/operator]}]
 ```
 """
 

@@ -17,7 +17,7 @@ Everybody who can do anything can then do what this role may.
 ## Use instead
 
 ```yaml
-    assume: [{principals: [user/olga, role/ci]}]
+    assume: [{principals: [user/operator, role/ci]}]
 ```
 """
 
