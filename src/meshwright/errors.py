@@ -26,7 +26,10 @@ Every message names the thing, quotes the value, says why it matters and what to
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class MeshwrightError(Exception):
@@ -164,3 +167,19 @@ class ServiceUnavailableException(ApiError):  # noqa: N818 - the name is the wir
     """The server cannot answer now; the request may be repeated."""
 
     status: ClassVar[int] = 503
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `known` that `name` was probably meant to be; `cutoff` from 0, anything, to 1, the same only."""
+    import difflib  # noqa: PLC0415 - wanted on the way to an error only, and commands start often
+
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], otherwise: str = "", *, cutoff: float = 0.6, sentence: bool = False
+) -> str:
+    """`did you mean 'X'?` for what is near one that is known, else `otherwise`; `sentence` begins with a capital."""
+    found = nearest(name, known, cutoff)
+    return f"{'Did' if sentence else 'did'} you mean {found!r}?" if found is not None else otherwise

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import click
 
-from meshwright.errors import MeshwrightError
+from meshwright.errors import MeshwrightError, did_you_mean
 
 _COMMANDS = {
     "demo": "The whole story on this machine: control plane, real Envoys, a build, a bad build, a rollback.",
@@ -63,13 +63,10 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Add "did you mean" to click's own error."""
-        import difflib  # only on the way to an error
-
         name = args[0] if args else ""
         if name and name not in _COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, _COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " See 'meshwright --help'."
-            ctx.fail(f"No such command {name!r}.{hint}")
+            hint = did_you_mean(name, _COMMANDS, "See 'meshwright --help'.", sentence=True)
+            ctx.fail(f"No such command {name!r}. {hint}")
         return super().resolve_command(ctx, args)
 
 

@@ -5,13 +5,12 @@ The one rule: a quota that is named here beats the trust file, which beats the d
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +46,7 @@ def quotas(given: tuple[str, ...]) -> dict[str, int]:
         name, separator, value = text.partition("=")
         known = name.replace("-", "_")
         if known not in most:
-            near = difflib.get_close_matches(known, most, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(most)}, and {ALL} for all"
+            hint = did_you_mean(known, most, f"known are {', '.join(most)}, and {ALL} for all")
             raise UsageError(f"--quota {text!r}: there is no quota {name!r}; {hint}")
         if not separator or not (value == ALL or re.fullmatch(r"[1-9][0-9]{0,8}", value)):
             raise UsageError(f"--quota {text!r} is not of the form NAME=N, such as {name}=25 or {name}={ALL}")

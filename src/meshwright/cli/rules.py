@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, did_you_mean
 
 
 @click.command("rules")
@@ -25,11 +25,8 @@ def command(code: str | None, form: str) -> int:
     if code is not None:
         rule = find(code)
         if rule is None:
-            import difflib
-
             known = [name for one in RULES for name in (one.code, one.name)]
-            near = difflib.get_close_matches(code, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "'meshwright rules' lists them."
+            hint = did_you_mean(code, known, "'meshwright rules' lists them.", sentence=True)
             raise UsageError(f"there is no rule {code!r}. {hint}")
         wanted = (rule,)
     if form == "json":

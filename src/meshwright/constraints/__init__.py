@@ -16,7 +16,6 @@ would forbid moving a port step by step, while a definition that says so cannot 
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from meshwright.constraints.dependents import unfit_dependent
@@ -26,7 +25,7 @@ from meshwright.constraints.references import agreement_faults, reference_faults
 from meshwright.constraints.requests import gateway_route_faults, route_faults
 from meshwright.constraints.world import World
 from meshwright.diagnostics import Diagnostic, Severity, ordered
-from meshwright.errors import BadRequestException
+from meshwright.errors import BadRequestException, did_you_mean
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
@@ -82,8 +81,7 @@ def near_name(graph: Graph, key: Key) -> str:
     # A full comparison of every name with every other would take minutes where a whole mesh is misspelt.
     unlike = {name: (name[:4] != wanted[:4]) + (name[-4:] != wanted[-4:]) for name in names}
     likely = sorted(names, key=lambda name: (unlike[name], abs(len(name) - len(wanted))))[:_FEW]
-    near = difflib.get_close_matches(wanted, likely, n=1, cutoff=0.7)
-    return f"Did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(wanted, likely, cutoff=0.7, sentence=True)
 
 
 def _faults(graph: Graph, resource: Resource) -> Iterator[Fault]:

@@ -5,11 +5,11 @@ Facts: the API takes more than its clients do (an empty gRPC match, any sum of w
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from meshwright.constraints.faults import Fault
 from meshwright.constraints.listeners import duration_fault
+from meshwright.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,12 +112,11 @@ def _retry_faults(policy: HttpRetryPolicy | GrpcRetryPolicy | None, at: str) -> 
         return
     for index, event in enumerate(policy.http_retry_events or ()):
         if event not in HTTP_RETRY_EVENTS:
-            near = difflib.get_close_matches(event, HTTP_RETRY_EVENTS, n=1)
             yield Fault(
                 rule="MW002",
                 path=f"{at}.httpRetryEvents[{index}]",
                 text=f"{event!r} is not one of {', '.join(HTTP_RETRY_EVENTS)}",
-                detail=f"Did you mean {near[0]!r}?" if near else "",
+                detail=did_you_mean(event, HTTP_RETRY_EVENTS, sentence=True),
             )
     yield from duration_fault(policy.per_retry_timeout, f"{at}.perRetryTimeout")
 

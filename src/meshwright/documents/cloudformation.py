@@ -9,7 +9,6 @@ Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/AWS_AppMe
 
 from __future__ import annotations
 
-import difflib
 import functools
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +21,7 @@ from meshwright.documents.findings import ASSUMED, UNSUPPORTED
 from meshwright.documents.intrinsics import Resolver
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table
 from meshwright.documents.template_resources import KINDS, NOTHING, PREFIX, Arn
+from meshwright.errors import did_you_mean
 from meshwright.model import SPECS, Kind, Problem
 from meshwright.model.decoding import fields_of
 from meshwright.model.specs import TagRef
@@ -83,8 +83,7 @@ def drafts(template: Table, file: str, settings: LoadSettings, findings: Finding
         if not _is_ours(resource):
             continue
         if resource["Type"] not in KINDS:
-            near = difflib.get_close_matches(resource["Type"], KINDS, n=1)
-            detail = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(KINDS)}."
+            detail = did_you_mean(resource["Type"], KINDS, f"There are {', '.join(KINDS)}.", sentence=True)
             where = resource.place_of("Type")
             findings.add(UNSUPPORTED, file, where, f"{resource['Type']} is no type of CloudFormation", detail)
             continue
@@ -182,8 +181,7 @@ class _Writer:
         return str(value) if isinstance(value, str) else UNKNOWN if value is NOTHING else value
 
     def _unknown(self, key: str, place: Place, path: str, known: list[str]) -> None:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}."
+        hint = did_you_mean(key, known, f"known here: {', '.join(sorted(known))}.")
         problem = Problem("MW001", f"{path}.{key}" if path else key, f"unknown property {key!r}", hint)
         self.problems.append((problem, place))
 

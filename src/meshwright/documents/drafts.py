@@ -5,7 +5,6 @@ The one rule: every fault of the draft is found and has a place; one that has an
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import msgspec
 from meshwright.diagnostics import Source
 from meshwright.documents.findings import DUPLICATE, INCOMPLETE
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table, described, reach
+from meshwright.errors import did_you_mean
 from meshwright.model import SPECS, DecodeError, Key, Kind, Problem, Resource, State, decode
 from meshwright.model.scalars import ResourceName
 from meshwright.model.specs import TagRef
@@ -160,8 +160,7 @@ def _member_problems(draft: Draft) -> list[Problem]:
     problems = []
     for name in draft.wire:
         if name not in known and name not in _ELSEWHERE:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+            hint = did_you_mean(name, known, f"known here: {', '.join(sorted(known))}")
             problems.append(Problem("MW001", name, f"unknown field {name!r}", hint))
     return problems
 

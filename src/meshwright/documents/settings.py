@@ -5,7 +5,6 @@ The one rule: strict. What is not understood is refused with its file and line, 
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from meshwright.diagnostics import Source
 from meshwright.documents.files import read_text
 from meshwright.documents.positions import Items, Place, Table, Unquoted, described
 from meshwright.documents.yaml_positions import read_yaml
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, did_you_mean
 
 FILE_NAME = "meshwright.yaml"
 
@@ -154,9 +153,8 @@ def _chosen(project: Project, name: str | None) -> Project:
     if name is None:
         return project
     if name not in project.environments:
-        near = difflib.get_close_matches(name, project.environments, n=1)
         known = ", ".join(project.environments) or "none"
-        hint = f"Did you mean {near[0]!r}?" if near else f"It defines: {known}."
+        hint = did_you_mean(name, project.environments, f"It defines: {known}.", sentence=True)
         raise UsageError(f"{project.file} defines no environment {name!r}. {hint}")
     one = project.environments[name]
     return msgspec.structs.replace(
@@ -203,8 +201,7 @@ class _Reader:
             if key in readers:
                 members[key] = readers[key](value, table.places[key], name)
                 continue
-            near = difflib.get_close_matches(key, readers, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(readers)}."
+            hint = did_you_mean(key, readers, f"known here: {', '.join(readers)}.")
             self._fault(table.places[key], f"unknown key {name!r}; {hint}")
         return members
 

@@ -7,13 +7,13 @@ Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameter
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import re2
 
 from meshwright.documents.findings import UNRESOLVED
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table
+from meshwright.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,8 +36,7 @@ class TemplateParameters:
 
     def near(self, name: str, others: Iterable[str]) -> str | None:
         """The parameter, or one of `others`, that `name` may have been meant to be."""
-        found = difflib.get_close_matches(name, [*self._declared, *others], n=1)
-        return found[0] if found else None
+        return nearest(name, [*self._declared, *others])
 
     def value(self, name: str, place: Place) -> Any:
         """The value of a declared parameter: text, or a list of texts; `UNKNOWN` where it has none or a wrong one."""

@@ -5,7 +5,6 @@ The first pass is msgspec's; only when it fails does a second walk over the same
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
+from meshwright.errors import did_you_mean
 from meshwright.model.scalars import Shape, one_of_fault
 
 T = TypeVar("T")
@@ -104,8 +104,7 @@ def _walk_struct(info: inspect.StructType, value: object, path: str, lax: bool) 
         if name in known:
             yield from _walk(known[name].type, member, inside, lax)
         else:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+            hint = did_you_mean(str(name), known, f"known here: {', '.join(sorted(known))}")
             yield Problem("MW001", inside, f"unknown field {name!r}", hint)
     for field in info.fields:
         if (
@@ -152,8 +151,7 @@ def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Ite
         case inspect.LiteralType():
             if value not in info.values or isinstance(value, bool):
                 choices = ", ".join(map(str, info.values))
-                near = difflib.get_close_matches(str(value), [str(one) for one in info.values], n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(str(value), map(str, info.values), cutoff=0.5)
                 yield Problem("MW002", path, f"{_quoted(value)} is not one of {choices}", hint)
         case inspect.BoolType():
             if not isinstance(value, bool):

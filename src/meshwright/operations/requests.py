@@ -5,14 +5,13 @@ The one rule: everything wrong with a request's members is said in one BadReques
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from meshwright.errors import BadRequestException
+from meshwright.errors import BadRequestException, did_you_mean
 from meshwright.model.decoding import DecodeError, Problem, decode
 from meshwright.model.identity import Key, Kind
 from meshwright.model.scalars import AccountId, ResourceName, TagKey
@@ -157,10 +156,8 @@ class _Reader:
                 self._values[name] = value
             else:
                 told = len(self.problems) < _MOST_TOLD
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.6) if told else []
-                hint = (
-                    f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known)) or 'nothing'}"
-                )
+                listed = f"known here: {', '.join(sorted(known)) or 'nothing'}"
+                hint = did_you_mean(name, known, listed) if told else listed
                 self.problems.append(Problem("MW001", name, f"unknown field {name!r}", hint))
         for one in operation.members:
             if one.required and self._values.get(one.name) is None:

@@ -6,10 +6,9 @@ that the proxy's definition does not lead to.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
-from meshwright.errors import UnknownProxyError
+from meshwright.errors import UnknownProxyError, did_you_mean
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.snapshot.assembly import Assembly
@@ -50,6 +49,5 @@ def _unknown(graph: Graph, proxy: Key) -> str:
     if proxy.kind not in {Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY}:
         return f"{proxy.path!r} cannot have a proxy: only virtual nodes and virtual gateways do"
     names = [one.key.name for one in graph.state.of(proxy.kind, proxy.mesh)]
-    near = difflib.get_close_matches(proxy.name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "create it, or correct the proxy's node id"
+    hint = did_you_mean(proxy.name, names, "create it, or correct the proxy's node id")
     return f"{proxy.path!r} does not exist, so there is nothing for its proxy to do; {hint}"

@@ -5,13 +5,15 @@ The one rule: what could be read in two ways is refused here, so that deciding n
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshwright.errors import did_you_mean
 from meshwright.operations import Quotas
+from meshwright.trust.addresses import is_safe
+from meshwright.trust.contexts import provider_of
 from meshwright.trust.policies import PolicyError, compiled_condition
 from meshwright.trust.settings import (
     ADMINISTRATOR,
@@ -49,6 +51,7 @@ def faults_of(trust: Trust) -> Found:
         yield from _variables(path, value)
     for name, one in grantees(trust).items():
         yield from _grantee(path_of(name), one)
+    yield from _issuers(trust)
     if ADMINISTRATOR in trust.users:
         yield f"users.{ADMINISTRATOR}", "this user is built in and may do everything; give your user another name."
     for name, role in trust.roles.items():
@@ -68,11 +71,24 @@ def _environments(trust: Trust) -> Found:
             yield f"environments.{name}.mesh", f"{one.mesh!r} is no mesh's name; write it without / * ? @ and $."
 
 
+def _issuers(trust: Trust) -> Found:
+    hosts: dict[str, str] = {}
+    for name, one in trust.issuers.items():
+        for member, address in (("url", one.url), ("jwks_url", one.jwks_url)):
+            if address is not None and not is_safe(VARIABLE.sub("x", address)):
+                told = f"{address!r} is not https://HOST…, which only an address of this machine may do without: "
+                yield f"issuers.{name}.{member}", f"{told}whoever sits between could be anybody's issuer."
+        other = hosts.setdefault(provider_of(one.url).lower(), one.url)
+        if other != one.url:
+            told = f"{one.url!r} and {other!r} are two issuers whose claims would have the same condition keys"
+            yield f"issuers.{name}.url", f"{told}; declare one of them."
+
+
 def _quotas(path: str, quotas: dict[str, int]) -> Found:
     known = [one.name for one in msgspec.structs.fields(Quotas)]
     for name, value in quotas.items():
         if name not in known:
-            yield f"{path}.{name}", f"there is no quota {name!r}; {nearest(name, known)}."
+            yield f"{path}.{name}", f"there is no quota {name!r}; {_hint(name, known)}."
         elif value < 1:
             yield f"{path}.{name}", f"{value} leaves no room for anything; write at least 1."
 
@@ -142,7 +158,7 @@ def _principal(trust: Trust, path: str, name: str) -> Found:
         return
     known = (*trust.users, ADMINISTRATOR) if kind == "user" else tuple(trust.roles)
     if rest not in known:
-        yield path, f"there is no {kind} {rest!r}; {nearest(rest, known)}."
+        yield path, f"there is no {kind} {rest!r}; {_hint(rest, known)}."
 
 
 def _known(path: str, names: Iterable[str], known: Iterable[str], *, listed: bool = True) -> Found:
@@ -150,7 +166,7 @@ def _known(path: str, names: Iterable[str], known: Iterable[str], *, listed: boo
     for index, name in enumerate(names):
         if name not in declared:
             where = f"{path}[{index}]" if listed else path
-            yield where, f"nothing of the name {name!r} is declared; {nearest(name, declared)}."
+            yield where, f"nothing of the name {name!r} is declared; {_hint(name, declared)}."
 
 
 def _texts(trust: Trust) -> Iterator[tuple[str, str]]:
@@ -179,11 +195,10 @@ def _variables(path: str, text: str) -> Found:
         yield path, "an environment says its values itself; ${environment.…} stands elsewhere."
     for found in VARIABLE.finditer(text):
         if found[1] not in VARIABLES:
-            yield path, f"there is no variable {found[0]!r}; {nearest(found[1], VARIABLES)}."
+            yield path, f"there is no variable {found[0]!r}; {_hint(found[1], VARIABLES)}."
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def _hint(name: str, known: Iterable[str]) -> str:
     """`did you mean …?` for a name that is near one that is known, else what is known."""
     listed = list(known)
-    near = difflib.get_close_matches(name, listed, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(listed) or 'none'}"
+    return did_you_mean(name, listed, f"known are: {', '.join(listed) or 'none'}")

@@ -5,7 +5,6 @@ The one rule: nothing is decided here. The very judgement that a server would ma
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from meshwright.diagnostics import Source
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, did_you_mean
 from meshwright.model.identity import Key, parse_key
 from meshwright.model.specs import MeshSpec, TagRef
 from meshwright.model.state import Resource, State
@@ -112,8 +111,7 @@ def known_action(action: str) -> str:
     """
     found = next((one for one in ACTIONS if one.lower() == action.lower()), None)
     if found is None:
-        near = difflib.get_close_matches(action, ACTIONS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "Write it as appmesh:DescribeMesh."
+        hint = did_you_mean(action, ACTIONS, "Write it as appmesh:DescribeMesh.", sentence=True)
         raise UsageError(f"There is no action {action!r}. {hint}")
     return found
 
@@ -134,9 +132,8 @@ def principal_of(authority: Authority, text: str, tags: Mapping[str, str] | None
         found = msgspec.structs.replace(found, tags={**found.tags, **(tags or {})})
     else:
         known = [*(f"role/{one}" for one in settled.roles), *(f"user/{one}" for one in settled.users)]
-        near = difflib.get_close_matches(text, known, n=1)
         where = f" in {settled.environment!r}" if settled.environment else ""
-        hint = f"Did you mean {near[0]!r}?" if near else f"Declared are: {', '.join(known) or 'none'}."
+        hint = did_you_mean(text, known, f"Declared are: {', '.join(known) or 'none'}.", sentence=True)
         raise UsageError(f"Nobody called {text!r} is declared{where}. {hint}")
     if text.startswith("arn:") and text not in {found.arn, found.role_arn}:
         raise UsageError(f"{text!r} is of another account; here it is {found.role_arn or found.arn}.")

@@ -6,7 +6,6 @@ declared one must be chosen, so that no server ever serves the sum of them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from meshwright.diagnostics import Source
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, did_you_mean
 from meshwright.trust.policies import Policy, PolicyError, parse
 from meshwright.trust.settings import (
     VARIABLE,
@@ -121,8 +120,7 @@ def _chosen(trust: Trust, environment: str | None) -> str:
             )
         return next(iter(trust.environments), "")
     if environment not in trust.environments:
-        near = difflib.get_close_matches(environment, trust.environments, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It declares: {known or 'none'}."
+        hint = did_you_mean(environment, trust.environments, f"It declares: {known or 'none'}.", sentence=True)
         raise UsageError(f"{trust.file or 'trust.yaml'} declares no environment {environment!r}. {hint}")
     return environment
 
@@ -210,8 +208,7 @@ class _Settling:
         if not isinstance(written, str):
             return self._parsed(written, path)
         if written not in shared:
-            near = difflib.get_close_matches(written, shared, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"policies are: {', '.join(shared) or 'none'}"
+            hint = did_you_mean(written, shared, f"policies are: {', '.join(shared) or 'none'}")
             self._fault(path, f"there is no policy {written!r}; {hint}")
         return shared.get(written)
 

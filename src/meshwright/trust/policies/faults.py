@@ -5,12 +5,11 @@ The one rule: a document that could mean something else than its author thinks i
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,5 +62,5 @@ def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         return ""
     # Comparing is slow, and a hostile document has many names to compare: leave out what is far longer or shorter.
     by_lower = {one.lower(): one for one in known if abs(len(one) - len(name)) <= max(3, len(name) // 5)}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
-    return f" Did you mean {by_lower[found[0]]!r}?" if found else ""
+    found = nearest(name.lower(), by_lower, cutoff)
+    return f" Did you mean {by_lower[found]!r}?" if found else ""
