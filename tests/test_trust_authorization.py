@@ -201,7 +201,7 @@ def test_a_release_is_let_through_exactly_when_each_of_its_changes_is(
     fresh_parent = Key.of_mesh("m") not in before and Key.of_mesh("m") in after
     single = before.put(after[Key.of_mesh("m")]) if fresh_parent else before
     singly = (
-        holds.may_release("cart").allowed
+        holds.may_release("cart", "m").allowed
         and all(
             may(decides, who, asked(verb, key, tags), before if key.kind is Kind.MESH else single)
             for verb, key, tags in changed(before, after)

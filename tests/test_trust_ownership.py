@@ -133,13 +133,32 @@ def test_who_owns_nothing_changes_nothing() -> None:
         assert not one.may_alter(node("a"), "cart").allowed
         assert not one.may_alter(node("a"), "").allowed
         assert not one.may_create(node("a"), "").allowed
-        assert not one.may_release("cart").allowed
+        assert not one.may_release("cart", "shop").allowed
+
+
+@pytest.mark.parametrize(
+    ("written", "mesh", "reaches"),
+    [
+        ("virtualNode/a", "shop", True),
+        ("virtualNode/a", "other", False),
+        ("mesh/**", "other", True),
+        ("**", "shop", True),
+        ("mesh/team-a-**", "team-a-x", True),
+        ("mesh/team-a-**", "team-b-x", False),
+        ("mesh/team-a-**/virtualNode/x", "team-b-x", False),
+        ("mesh/t?am/**", "team", True),
+    ],
+)
+def test_a_pattern_reaches_no_mesh_that_it_cannot_mean(written: str, mesh: str, reaches: bool) -> None:
+    """Two stars go on from what stands before them, and not from anywhere."""
+    assert pattern(written, "shop", "").reaches(mesh) is reaches
 
 
 def test_any_stack_is_any_stack_and_not_any_name() -> None:
     """`stack: "*"` acts for every stack in its meshes; what it creates must be under its names all the same."""
     anyone = holding("role/ops", Role(stack="*", owns=("virtualNode/ops-*",), may_extend=("mesh",)), "shop")
-    assert anyone.may_release("cart").allowed
+    assert anyone.may_release("cart", "shop").allowed
+    assert not anyone.may_release("cart", "other").allowed, "it owns nothing there"
     assert anyone.may_alter(node("cart-v1"), "cart").allowed
     assert not anyone.may_alter(node("cart-v1"), "").allowed
     assert not anyone.may_create(node("cart-v2"), "platform").allowed

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.errors import AccessDeniedError
+from meshwright.model.identity import qualified
 from meshwright.operations import Quotas
 from meshwright.trust import deeds
 from meshwright.trust.contexts import context_of, told
@@ -174,7 +175,7 @@ class Authority:
         """
         if self.is_administrator(principal):
             return
-        verdict = self._standing(principal).holding.may_release(stack)
+        verdict = self._standing(principal).holding.may_release(stack, mesh)
         if not verdict.allowed:
             raise AccessDeniedError(
                 f"User: {principal.arn} is not authorized to release stack {stack!r} in mesh {mesh!r} because "
@@ -229,8 +230,10 @@ class Authority:
         context: Mapping[str, str | tuple[str, ...]] | None = None,
     ) -> Judgement:
         """What is decided about an action on an ARN that is no object's, or whose object does not matter."""
-        stack = resource.rpartition("/stack/")[2] if action in _RELEASING else ""
-        deed = Deed(action=action, key=None, rule="release" if action in _RELEASING else "read", stack=stack)
+        deed = Deed(action=action, key=None, rule="read")
+        if action in _RELEASING:
+            mesh, stack = _released(resource, self.settled.account)
+            deed = msgspec.structs.replace(deed, rule="release", stack=stack, mesh=mesh)
         return self.judge(principal, deed, at=at, context=context, resource=resource)
 
     def judge(
@@ -248,10 +251,7 @@ class Authority:
         facts = context_of(principal, deed, self.settled, at, resource)
         ask = Ask(action=deed.action, resource=resource, context={**facts, **(context or {})})
         return Judgement(
-            deed=deed,
-            resource=resource,
-            decision=evaluate(standing.policies, ask, boundaries=self._boundaries(principal)),
-            ownership=_owned(standing.holding, deed),
+            deed=deed, resource=resource, decision=decision, ownership=_owned(standing.holding, deed)
         )
 
     def arn(self, principal: Principal, deed: Deed) -> str:
@@ -305,7 +305,7 @@ def _account_of(resource: str, home: str) -> str:
 def _owned(holding: Holding, deed: Deed) -> Verdict | None:
     """What ownership says; None where it is not asked."""
     if deed.rule == "release":
-        return holding.may_release(deed.stack)
+        return holding.may_release(deed.stack, deed.mesh)
     if deed.key is None or deed.rule == "read":
         return None
     if deed.rule == "create":
@@ -320,3 +320,9 @@ def _listed(refused: list[str], stack: str) -> str:
     more = f"\n  and {len(unique) - MOST_TOLD} more" if len(unique) > MOST_TOLD else ""
     lines = "".join(f"\n  {one}" for one in unique[:MOST_TOLD])
     return f"The release of stack {stack!r} is refused for {len(unique)} reasons; nothing was changed:{lines}{more}"
+def _released(resource: str, home: str) -> tuple[str, str]:
+    """The mesh, as keys have it, and the stack in the ARN of a stack."""
+    where, _, stack = resource.rpartition("/stack/")
+    return qualified(where.rpartition(":mesh/")[2], _account_of(resource, home), home), stack
+
+

@@ -43,6 +43,8 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
     """The account of the object; "" for the caller's, who creates it."""
     stack: str = ""
     """Whose the object is; "" for nobody's. For the rule `release` the stack that is released."""
+    mesh: str = ""
+    """For the rule `release` the mesh in which."""
     parent_stack: str = ""
     """Whose the mesh, router or gateway is in which something is created."""
     resource_tags: Mapping[str, str] = MappingProxyType({})

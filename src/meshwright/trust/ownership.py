@@ -9,6 +9,8 @@ name, or the file grants what is another's; a mesh's own members follow the same
 | change, delete, tag | that the object is own, or a match in `may_change` |
 | claim (a release takes an object that no stack has) | a match in `owns` |
 
+A stack is released by whoever acts for it and owns something in its mesh.
+
 An object is *own* when its stack is the caller's, in a mesh that `owns` reaches, or when no stack has it and `owns`
 matches its name.
 """
@@ -107,14 +109,14 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
         told = f"of what it lies in, {parent}: {own.reason}, and nothing in the may_extend of {self.whose} matches it"
         return Verdict(allowed=False, reason=told, place=self.place)
 
-    def may_release(self, stack: str) -> Verdict:
-        """Whether it may make releases of `stack`."""
-        if self.stack in {stack, ANY_STACK} and self.owns:
-            return Verdict(
-                allowed=True, reason=f"{self.whose} acts for {_any(self.stack)}", place=f"{self.place}.stack"
-            )
-        acts = f"acts for {_any(self.stack)}" if self.stack else "has no stack"
-        return Verdict(allowed=False, reason=f"{self.whose} {acts} and not for stack {stack!r}", place=self.place)
+    def may_release(self, stack: str, mesh: str) -> Verdict:
+        """Whether it may make releases of `stack` in `mesh`: stacks of two meshes that share a name are two."""
+        acts = f"{self.whose} acts for {_any(self.stack)}" if self.stack else f"{self.whose} has no stack"
+        if self.stack not in {stack, ANY_STACK}:
+            return Verdict(allowed=False, reason=f"{acts} and not for stack {stack!r}", place=self.place)
+        if not any(one.reaches(mesh) for one in self.owns):
+            return Verdict(allowed=False, reason=f"{acts} and owns nothing in mesh {mesh!r}", place=self.place)
+        return Verdict(allowed=True, reason=acts, place=f"{self.place}.stack")
 
 
 def holding(whose: str, grantee: Grantee, mesh: str) -> Holding:

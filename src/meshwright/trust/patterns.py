@@ -36,8 +36,9 @@ class Pattern(msgspec.Struct, frozen=True):
 
     def reaches(self, mesh: str) -> bool:
         """Whether the pattern can mean anything in `mesh`."""
-        head = "/".join(self.full.split("/")[:2])
-        return "**" in head or _compiled(head).fullmatch(f"mesh/{mesh}") is not None
+        head, across, _ = "/".join(self.full.split("/")[:2]).partition("**")
+        # What follows a ** may lie in the mesh's name or in it: only what stands before it is certain.
+        return _compiled(f"{head}*" if across else head).fullmatch(f"mesh/{mesh}") is not None
 
 
 def pattern(written: str, mesh: str, place: str) -> Pattern:
