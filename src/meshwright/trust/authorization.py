@@ -251,7 +251,10 @@ class Authority:
         facts = context_of(principal, deed, self.settled, at, resource)
         ask = Ask(action=deed.action, resource=resource, context={**facts, **(context or {})})
         return Judgement(
-            deed=deed, resource=resource, decision=decision, ownership=_owned(standing.holding, deed)
+            deed=deed,
+            resource=resource,
+            decision=evaluate(standing.policies, ask, boundaries=self._boundaries(principal)),
+            ownership=_owned(standing.holding, deed),
         )
 
     def arn(self, principal: Principal, deed: Deed) -> str:
