@@ -8,12 +8,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import msgspec
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from meshwright.store.contract import AccessKey
-from serving import KEY, Serving, serving
+from meshwright.store.contract import AccessKey, Session
+from meshwright.trust.sigv4 import Request, sign
+from serving import KEY, Serving, now, serving
 from trusting import authority
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ version: 1
 environments: {test: {mesh: shop}}
 policies:
   all: {Version: "2012-10-17", Statement: {Effect: Allow, Action: ["appmesh:*", "meshwright:*"], Resource: "*"}}
+  endpoints: {Version: "2012-10-17", Statement: {Effect: Allow, Action: "meshwright:*", Resource: "*"}}
   untagged:
     Version: "2012-10-17"
     Statement: {Effect: Allow, Action: ["appmesh:Create*", "appmesh:Update*", "appmesh:Describe*"], Resource: "*"}
@@ -42,6 +45,7 @@ policies:
          Condition: {StringEquals: {"aws:RequestTag/team": "${aws:PrincipalTag/team}"},
                      "Null": {"aws:ResourceTag/team": true}}}
 users:
+  caller: {stack: cart, owns: ["virtualNode/cart-*"], permissions: [endpoints]}
   cart:
     stack: cart
     owns: ["virtualNode/cart-*", "virtualRouter/cart", "virtualRouter/cart/route/*", "virtualService/cart.*",
@@ -67,7 +71,7 @@ users:
     permissions: [by-tag]
   reader: {permissions: [all]}
 """
-NAMES = ("cart", "pay", "guest", "plain", "tagged", "reader", "nobody")
+NAMES = ("cart", "pay", "caller", "guest", "plain", "tagged", "reader", "nobody")
 KEYS = {
     name: AccessKey(id=f"AKIA{name.upper():A<12}", secret=f"secret-of-{name}", principal=name, created_at=0)
     for name in NAMES
@@ -316,3 +320,88 @@ def test_a_stack_s_name_means_one_mesh(shop: Serving) -> None:
         client(shop, "cart").update_virtual_node(meshName="other", virtualNodeName="cart-v1", spec=NODE)
     assert release(shop, "cart", "cart", mesh="other").status == 403
     assert release(shop, "cart", "cart", "cart-v2", mesh="other").status == 403
+
+
+def test_nobody_records_a_release_of_what_runs_in_a_mesh_where_they_own_nothing(shop: Serving) -> None:
+    """It would change no object, and be what drift of another team's stack is measured by from then on."""
+    admin = client(shop)
+    admin.create_mesh(meshName="other")
+    body = json.dumps({"resources": [{"object": "mesh/other/virtualNode/a", "spec": NODE, "tags": {}}]}).encode()
+    target = "/meshwright/v1/meshes/other/stacks/cart"
+    assert shop.ask("POST", f"{target}/releases", body).status == 201
+    changed = {**NODE, "serviceDiscovery": {"dns": {"hostname": "b.example"}}}
+    admin.update_virtual_node(meshName="other", virtualNodeName="a", spec=changed)
+    before = shop.store.checkpoint()
+    answer = shop.ask("POST", f"{target}/releases", body.replace(b"a.example", b"b.example"), key=KEYS["cart"])
+    assert (answer.status, answer.code) == (403, "AccessDeniedException"), answer.body
+    assert "owns nothing in mesh 'other'" in answer.message
+    assert shop.ask("POST", f"{target}/rollbacks", b'{"to": 1}', key=KEYS["cart"]).status == 403
+    assert shop.store.checkpoint() == before
+
+
+def test_a_first_answer_is_for_whoever_it_was_given_to(shop: Serving) -> None:
+    """Another principal's key is another key: it is told nothing of the first answer, and cannot use the key up."""
+    body = json.dumps({"resources": [{"object": "mesh/shop/virtualNode/cart-v1", "spec": NODE}]}).encode()
+    client(shop, "cart").delete_virtual_router(meshName="shop", virtualRouterName="cart")
+    target = "/meshwright/v1/meshes/shop/stacks/cart/releases"
+    mine = shop.ask("POST", target, body, key=KEYS["cart"], idempotency_key="one")
+    assert mine.status == 201, mine.body
+    before = shop.store.checkpoint()
+    theirs = shop.ask("POST", target, body, key=KEYS["caller"], idempotency_key="one")
+    assert (theirs.status, json.loads(theirs.body)["changed"]) == (200, False), "decided anew: it runs already"
+    other = shop.ask("POST", target, b'{"resources": []}', key=KEYS["caller"], idempotency_key="one")
+    assert (other.status, other.code) == (403, "AccessDeniedException"), other.body
+    assert shop.ask("POST", target, body, key=KEYS["cart"], idempotency_key="one").body == mine.body
+    assert shop.store.checkpoint() == before
+
+
+@pytest.mark.parametrize("call", ["releases", "rollbacks"])
+def test_a_first_answer_is_for_sessions_that_may_do_what_it_tells_of(tmp_path: Path, call: str) -> None:
+    """A session that was made narrower than its role is refused what the role's other session did."""
+    text = """
+version: 1
+environments: {test: {mesh: shop}}
+roles:
+  cart:
+    stack: cart
+    owns: ["virtualNode/cart-*"]
+    may_extend: [mesh]
+    permissions: [{Version: "2012-10-17", Statement: {Effect: Allow, Action: "*", Resource: "*"}}]
+"""
+    narrow = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "meshwright:*", "Resource": "*"}}'
+    decides = authority(text)
+    with serving(tmp_path, authority=lambda: decides) as running:
+        client(running).create_mesh(meshName="shop")
+        wide = msgspec.structs.replace(decides.session("cart", "s"), issued_at=1)
+        sessions = {}
+        for name, policies in (("WIDE", ()), ("NARROW", (narrow,))):
+            sessions[name] = Session(
+                key_id=f"ASIA{name}",
+                secret="s",
+                token="t",
+                principal=msgspec.structs.replace(wide, key_id=f"ASIA{name}", policies=policies),
+                created_at=now(),
+                expires_at=now() + 900_000,
+            )
+            running.store.add_session(sessions[name])
+
+        def ask(name: str, call: str, body: dict[str, Any], key: str) -> Answer:
+            target, sent = f"/meshwright/v1/meshes/shop/stacks/cart/{call}", json.dumps(body).encode()
+            head = {"host": running.url.removeprefix("http://"), "idempotency-key": key}
+            request = Request.of("POST", target, head.items(), sent)
+            signed = sign(request, f"ASIA{name}", "s", "us-east-1", "appmesh", now(), "t")
+            return running.send("POST", target, head | signed, sent)
+
+        first = {"resources": [{"object": "mesh/shop/virtualNode/cart-v1", "spec": NODE}]}
+        assert ask("WIDE", "releases", first, "one").status == 201
+        assert ask("WIDE", "releases", {"resources": []}, "two").status == 201
+        body: dict[str, Any] = first if call == "releases" else {"to": 1}
+        key = "one" if call == "releases" else "three"
+        mine = ask("WIDE", call, body, key)
+        assert mine.status == 201, mine.body
+        before = running.store.checkpoint()
+        theirs = ask("NARROW", call, body, key)
+        assert (theirs.status, theirs.code) == (403, "AccessDeniedException"), theirs.body
+        assert "no session policy allows the appmesh:CreateVirtualNode action" in theirs.message
+        assert ask("WIDE", call, body, key).body == mine.body
+        assert running.store.checkpoint() == before

@@ -80,9 +80,9 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
     outcome: list[Outcome] = []
 
     def decide(head: Head) -> Draft | None:
-        before = earlier(services.store, intent.caller.asked, services.now())
+        before = repeated(services, intent.mesh, intent.stack, intent.caller)
         if before is not None:
-            outcome[:] = [Outcome(changed=False, release=None, answered=before)]
+            outcome[:] = [before]
             return None
         newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
         made = _made(services, intent, planned, head.state, newest, head.revision + 1)
@@ -105,6 +105,32 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
     # In a thread, and first of its batch: the stack's newest release is looked for on disk.
     await services.writer.write(decide, slow=True)
     return outcome[0]
+
+
+def repeated(services: Services, mesh: str, stack: str, caller: Caller) -> Outcome | None:
+    """What the same request was answered before, for a caller who may do what it did; reads older states from disk.
+
+    Raises:
+        AccessDeniedError: this session may not, though another one of the role could.
+        ConflictException: another request came with the key.
+    """
+    before = earlier(services.store, caller.asked, services.now())
+    if before is None:
+        return None
+    number = msgspec.json.decode(before.body)["release"]["number"]
+    made = services.store.release(mesh, stack, number)
+    if made is not None:
+        services.authority().permit_release(
+            caller.principal,
+            services.store.state_at(made.revision - 1),
+            services.store.state_at(made.revision),
+            [one.key for one in made.changes],
+            stack=stack,
+            mesh=mesh,
+            at=services.now(),
+            context=caller.facts,
+        )
+    return Outcome(changed=False, release=None, answered=before)
 
 
 def outcome_answer(outcome: Outcome) -> Response:

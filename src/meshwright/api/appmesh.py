@@ -61,9 +61,8 @@ class AppMesh:
         request = decode_request(operation, path, _query(scope["query_string"]), members)
         principal, facts = scope["state"]["principal"], connection_facts(scope)
         if operation.writes:
-            response = await self._written(
-                request, _asked(request, members, self._stamp(principal)), principal, facts
-            )
+            asked = _asked(request, members, principal, self._stamp(principal))
+            response = await self._written(request, asked, principal, facts)
         else:
             response = answer(self._read(request, principal, facts).body)
         await response(scope, receive, send)
@@ -110,12 +109,12 @@ class AppMesh:
         return answers[0]
 
 
-def _asked(request: Request, members: object, stamp: Stamp) -> repeating.Asked | None:
+def _asked(request: Request, members: object, principal: Principal, stamp: Stamp) -> repeating.Asked | None:
     """The request as one that may be repeated, when it has a token."""
     if request.client_token is None:
         return None
     name, key = request.operation.name, key_of(request, stamp)
-    return repeating.of_client_token(request.client_token, stamp.account, name, key, members)
+    return repeating.of_client_token(request.client_token, principal, name, key, members)
 
 
 def _routed(method: str, raw_path: bytes) -> tuple[Operation, dict[str, str]]:

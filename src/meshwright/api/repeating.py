@@ -3,8 +3,9 @@
 The one rule: the answer is written in the transaction of the change that it tells of, so that there is never one
 without the other. A refusal is not kept, nor an answer that changed nothing: deciding those anew harms nobody.
 
-App Mesh's `clientToken` and the `Idempotency-Key` of our own endpoints are told apart; both are an account's, and are
-forgotten after a day. Sources: https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_CreateMesh.html and
+App Mesh's `clientToken` and the `Idempotency-Key` of our own endpoints are told apart; both are a user's or a role's,
+so that nobody uses up another's or reads what it was answered, and are forgotten after a day.
+Sources: https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_CreateMesh.html and
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
     from meshwright.store.contract import Store
+    from meshwright.trust.principals import Principal
 
 KEPT = 24 * 60 * 60 * 1000
 """Milliseconds for which an answer is given again."""
@@ -37,7 +39,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request that names a token."""
 
     scope: str
-    """The caller's account."""
+    """Whose the token is: `ACCOUNT user/NAME`, or of all sessions of a role `ACCOUNT role/NAME`."""
     token: str
     digest: str
     """Of what is asked: another one with the same token is another request."""
@@ -45,11 +47,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What to say of that one."""
 
 
-def of_client_token(token: str, account: str, operation: str, key: Key, body: object) -> Asked:
+def of_client_token(token: str, principal: Principal, operation: str, key: Key, body: object) -> Asked:
     """A call of the App Mesh API with a `clientToken`; `key` is the object that it means, `body` its decoded JSON."""
     rest = {name: value for name, value in body.items() if name != "clientToken"} if isinstance(body, dict) else {}
     return Asked(
-        scope=account,
+        scope=_scope(principal),
         token=f"clientToken:{token}",
         digest=_digest(operation, str(key), rest),
         conflict=(
@@ -76,7 +78,7 @@ def of_header(request: Request, place: str, body: object) -> Asked | None:
             "Idempotency-Key is not signed; whoever carries the request could change it. Sign it as a header."
         )
     return Asked(
-        scope=request.state.principal.account,
+        scope=_scope(request.state.principal),
         token=f"Idempotency-Key:{key}",
         digest=_digest(place, body),
         conflict=(
@@ -117,6 +119,10 @@ def kept(asked: Asked | None, answer: Response, now: int) -> Answered | None:
 def again(found: Answered) -> Response:
     """The first answer once more."""
     return Response(found.body, found.status, media_type="application/json")
+
+
+def _scope(principal: Principal) -> str:
+    return f"{principal.account} {principal.kind}/{principal.name}"
 
 
 def _digest(*parts: object) -> str:

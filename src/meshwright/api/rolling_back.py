@@ -5,11 +5,11 @@ The one rule: a rollback is a new release of this stack and no other, judged lik
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from meshwright import release
 from meshwright.api import applying
-from meshwright.api.repeating import earlier
 from meshwright.errors import BadRequestException, NotFoundException, RefusedError
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ async def roll_back(
     """Restore an older release's content as a new release; the store marks later ones as rolled back.
 
     Raises:
+        AccessDeniedError: naming every object that the principal may not change so.
         BadRequestException: not exactly one target is named.
         NotFoundException: there is no such release.
         RefusedError: it cannot be restored today, or no release is known to be good.
     """
-    before = earlier(services.store, caller.asked, services.now())
+    before = await asyncio.to_thread(applying.repeated, services, mesh, stack, caller)
     if before is not None:
         # The last good release, or the newest of a build, may be another one by now.
-        return applying.Outcome(changed=False, release=None, answered=before)
+        return before
     target = _target(services, mesh, stack, request)
 
     def planned(observed: State) -> Plan:
