@@ -59,6 +59,20 @@ def settled(text: str, environment: str | None = None, account: str = "000000000
         (HEAD + "quotas: {meshes: 0}", "write at least 1"),
         (HEAD + "issuers: {gh: {url: 'ftp://x', audiences: [a]}}", "issuers.gh.url: 'ftp://x' does not match"),
         (HEAD + "issuers: {gh: {url: 'https://x', audiences: []}}", "needs at least 1 item"),
+        (HEAD + "issuers: {gh: {url: 'http://x', audiences: [a]}}", "issuers.gh.url: 'http://x' is not https://"),
+        (
+            HEAD + "issuers: {gh: {url: 'http://localhost.${environment.name}', audiences: [a]}}",
+            "which only an address of this machine may do without",
+        ),
+        (HEAD + "issuers: {gh: {url: 'https://u@x', audiences: [a]}}", "issuers.gh.url: 'https://u@x' is not"),
+        (
+            HEAD + "issuers: {gh: {url: 'https://x', audiences: [a], jwks_url: 'http://10.0.0.1/keys'}}",
+            "issuers.gh.jwks_url: 'http://10.0.0.1/keys' is not https://",
+        ),
+        (
+            HEAD + "issuers: {a: {url: 'https://x', audiences: [a]}, b: {url: 'https://X/', audiences: [a]}}",
+            "issuers.b.url: 'https://X/' and 'https://x' are two issuers whose claims",
+        ),
         (
             HEAD + "issuers: {gh: {url: 'https://x', audiences: [a], algorithms: [none]}}",
             "'none' is not one of ES256",
@@ -170,6 +184,24 @@ def test_a_value_that_does_not_fit_is_a_fault_of_its_environment() -> None:
     """A variable is judged by what it becomes."""
     with pytest.raises(UsageError, match=r"trust.yaml:3: roles.a: with the values of this environment: .*stack"):
         trust("version: 1\nenvironments: {'a=b': {mesh: x}}\nroles: {a: {stack: '${environment.name}'}}")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "http://[::1]/x", "http://localhost", "http://ci.localhost:1"]
+)
+def test_an_issuer_of_this_machine_may_do_without_tls(url: str) -> None:
+    """And one issuer may be declared twice, for two audiences."""
+    text = f"issuers: {{a: {{url: '{url}', audiences: [a]}}, b: {{url: '{url}', audiences: [b]}}}}"
+    assert settled(HEAD + text).issuers["a"].url == url
+
+
+def test_an_issuer_s_certificates_lie_beside_the_file() -> None:
+    """Wherever the server was started; an absolute path stays."""
+    text = HEAD + "issuers: {a: {url: 'https://x', audiences: [a], ca_file: CA}}"
+    for written, found in (("ca.pem", "folder/ca.pem"), ("../ca.pem", "folder/../ca.pem"), ("/etc/ca", "/etc/ca")):
+        one = trust(text.replace("CA", written), "folder/trust.yaml").issuers["a"]
+        assert Path(one.ca_file or "") == Path(found)
+    assert trust(text.replace("ca_file: CA", "tags: {}"), "folder/trust.yaml").issuers["a"].ca_file is None
 
 
 def test_a_role_and_a_user_of_one_name_are_two() -> None:

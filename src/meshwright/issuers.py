@@ -23,6 +23,7 @@ import httpx
 import msgspec
 
 from meshwright.errors import UnreachableError
+from meshwright.trust.addresses import is_loopback, is_safe
 from meshwright.trust.key_sets import KeySet, KeySetError, read_key_set
 from meshwright.trust.strict_json import AmbiguousJsonError, read_object
 from meshwright.trust.tokens import UnknownKeyError, check_token
@@ -181,7 +182,7 @@ class _AnswerError(Exception):
 async def _asked(issuer: Issuer, limits: Limits) -> tuple[KeySet, float]:
     """The issuer's keys as they are now, and for how many seconds they are fresh."""
     for address in (issuer.url, *filter(None, [issuer.jwks_url])):
-        if not _is_safe(address):
+        if not is_safe(address):
             raise _AnswerError(f"{address} is not https://, which only an address of this machine may do without")
     # The system's certificates take some milliseconds to read, and are read anew in case they changed.
     trusted = await asyncio.to_thread(_certificates, issuer.ca_file)
@@ -250,35 +251,16 @@ def _freshness(control: str, limits: Limits) -> float:
     return limits.usual
 
 
-def _is_safe(address: str) -> bool:
-    """Whether nobody on the way can change what is answered."""
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError:
-        return False
-    if "@" in parts.netloc or parts.fragment or not host:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-
-
 def _may_follow(url: str, address: str) -> bool:
     """Whether a document of the issuer `url` may send us to `address`: another host, but no inner one."""
-    if not _is_safe(address):
+    if not is_safe(address):
         return False
     own, other = urlsplit(url), urlsplit(address)
     if other.scheme == "http" and own.scheme != "http":
         return False
     host = other.hostname or ""
-    if host == own.hostname or (_is_loopback(own.hostname or "") and _is_loopback(host)):
+    if host == own.hostname or (is_loopback(own.hostname or "") and is_loopback(host)):
         return True
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_global
-    return not _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
+    return not is_loopback(host)

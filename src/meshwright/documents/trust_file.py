@@ -63,12 +63,21 @@ def parsed(text: str, path: Path) -> Trust:
     except DecodeError as error:
         raise UsageError(_decoding(error, table, path)) from None
     members = {name: getattr(written, name) for name in written.__struct_fields__}
-    trust = Trust(**_plain(members), file=str(path), places=places)
+    trust = _beside(Trust(**_plain(members), file=str(path), places=places), path)
     told = [f"{_place(places, where, path)}: {where}: {fault}" for where, fault in faults_of(trust)]
     if told:
         raise UsageError(_sorted(told))
     _refuse_unsettled(trust)
     return trust
+
+
+def _beside(trust: Trust, path: Path) -> Trust:
+    """`trust` with the files that it names as seen from the folder that it lies in."""
+    issuers = {
+        name: one if one.ca_file is None else msgspec.structs.replace(one, ca_file=str(path.parent / one.ca_file))
+        for name, one in trust.issuers.items()
+    }
+    return msgspec.structs.replace(trust, issuers=issuers)
 
 
 def _place(places: Mapping[str, Source], where: str, path: Path) -> Source:
