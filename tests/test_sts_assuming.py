@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from meshwright.trust.assuming import Asked, AssumeError, Granted, by_principal, claims_context, unique_id, with_token
+from meshwright.trust.policies import matches
 from meshwright.trust.principals import Principal
 from meshwright.trust.tokens import TokenError
 from trusting import authority
@@ -141,6 +142,15 @@ def test_no_claim_speaks_for_aws_or_this_server() -> None:
         "ci.example:aws:SourceIp": "10.0.0.1",
         "ci.example:STS:ExternalId": "x",
     }
+
+
+@pytest.mark.parametrize("name", ["ci.example:groups", "CI.example:groups", "ci.example:GROUPS"])
+def test_no_claim_speaks_for_another_one(name: str) -> None:
+    """A claim that is called like another's condition key adds no value to it, in whatever case."""
+    conditions = {"ForAnyValue:StringEquals": {"ci.example:groups": ["admins"]}}
+    facts = claims_context({"groups": ["guests"], name: "admins"}, "ci.example")
+    assert matches(conditions, claims_context({"groups": ["guests", "admins"]}, "ci.example"))
+    assert not matches(conditions, facts)
 
 
 @pytest.mark.parametrize(

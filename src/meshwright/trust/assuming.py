@@ -177,8 +177,9 @@ def claims_context(claims: Mapping[str, Any], provider: str) -> dict[str, Value]
     plain = flattened(claims)
     if len({name.lower() for name in plain}) < _leaves(claims):
         raise TokenError("The token has claims whose names differ in case or nesting only.", REJECTED_CLAIM)
-    # What AWS or this server says under these prefixes, no token may say.
-    named = {name: value for name, value in plain.items() if not name.lower().startswith(("aws:", "sts:"))}
+    # What AWS, this server or the issuer's own claims say under these prefixes, no claim may say by its name alone.
+    taken = ("aws:", "sts:", f"{provider}:".lower())
+    named = {name: value for name, value in plain.items() if not name.lower().startswith(taken)}
     return {**named, **{f"{provider}:{name}": value for name, value in plain.items()}}
 
 
