@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +22,7 @@ from meshwright.ads.tls import credentials
 from meshwright.api.app import Services, build
 from meshwright.api.connection import Connections
 from meshwright.api.http_server import HttpServer
+from meshwright.api.identifiers import RandomIds
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.api.propagating import Propagating
@@ -257,7 +257,7 @@ async def _api(
         writer=writer,
         control=control,
         now=_now,
-        uid=lambda: str(uuid.uuid4()),
+        uid=RandomIds(),
         account=settings.account,
         region=settings.region,
         authority=trusted.authority,

@@ -76,6 +76,21 @@ def answer(body: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
+class JsonAnswer:
+    """A successful answer whose JSON is there; of the framework's `Response` it leaves out what costs 10 µs."""
+
+    def __init__(self, body: bytes, status_code: int = 200) -> None:
+        self.body = body
+        self.status_code = status_code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
 def error_answer(code: str, message: str, status: int) -> Response:
     """An error as every AWS SDK reads it: its name in a header, its message in the body."""
     response = answer({"message": message}, status)
@@ -117,7 +132,7 @@ class ErrorLayer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-amzn-requestid", request_id.encode())]
+                message["headers"] = [*message["headers"], (b"x-amzn-requestid", request_id.encode())]
             await send(message)
 
         try:

@@ -17,6 +17,7 @@ from meshwright.api.appmesh import AppMesh
 from meshwright.api.authentication import Authentication
 from meshwright.api.services import Services
 from meshwright.api.sts import Sts
+from meshwright.api.turns import Turns
 from meshwright.operations import PREFIX
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ __all__ = ["Services", "build"]
 
 def build(services: Services) -> ASGIApp:
     """The whole API on one port: the App Mesh API, STS, our own endpoints, health and metrics."""
-    appmesh = AppMesh(services)
+    turns = Turns(services.store)
+    appmesh = AppMesh(services, turns)
     routes = [*health.routes(services), *releases.routes(services)]
     # AppMesh answers for unknown paths too. No mount: its pattern would miss a path with a line feed in it, and
     # Starlette would answer in its own words.
     ours = Router(routes, redirect_slashes=False, default=appmesh)
-    return ErrorLayer(Authentication(Doors(appmesh, Sts(services), ours), services), services)
+    return ErrorLayer(Authentication(Doors(appmesh, Sts(services), ours), services, turns), services)
 
 
 class Doors:

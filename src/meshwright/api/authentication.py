@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from meshwright.api.services import Services
-    from meshwright.store.contract import Session
+    from meshwright.api.turns import Turns
+    from meshwright.store.contract import AccessKey, Session
+    from meshwright.trust.authorization import Authority
     from meshwright.trust.principals import Principal
     from meshwright.trust.sigv4 import Claim
 
@@ -53,9 +55,12 @@ class Authentication:
     which `receive` gives as well.
     """
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
+    def __init__(self, app: ASGIApp, services: Services, turns: Turns) -> None:
         self._app = app
         self._services = services
+        self._turns = turns
+        self._users: dict[str, tuple[Authority, Principal]] = {}
+        """Whose the keys of the store are, by key, as one version of the trust file says."""
         self._signing_keys: dict[tuple[str, str, str, str], bytes] = {}
         self._bodies = Held(services.limits.bodies_bytes, "the bytes for bodies")
         self._unsigned = Held(services.limits.unsigned, "the places for unsigned requests")
@@ -127,19 +132,26 @@ class Authentication:
         store = self._services.store
         key = store.key(claim.key_id)
         if key is not None:
-            if store.revoked(key):
+            if self._turns.moment().revoked(key):
                 raise unknown_key(claim.key_id)
-            principal = msgspec.structs.replace(self._services.user(key.principal), key_id=key.id)
-            return AccessKeySecret(secret=key.secret), principal
+            return AccessKeySecret(secret=key.secret), self._of_user(key)
         session = store.session(claim.key_id)
         if session is None:
             raise unknown_key(claim.key_id)
         return AccessKeySecret(secret=session.secret, token=session.token), self._of_session(session, now)
 
+    def _of_user(self, key: AccessKey) -> Principal:
+        authority = self._services.authority()
+        known = self._users.get(key.id)
+        if known is None or known[0] is not authority:
+            principal = msgspec.structs.replace(authority.user(key.principal), key_id=key.id)
+            known = self._users[key.id] = authority, principal
+        return known[1]
+
     def _of_session(self, session: Session, now: int) -> Principal | SignatureError:
         if now >= session.expires_at:
             return SignatureError("The security token included in the request is expired.", EXPIRED)
-        if self._services.store.revoked(session):
+        if self._turns.moment().revoked(session):
             return SignatureError("The security token included in the request was revoked.", EXPIRED)
         return session.principal
 
@@ -233,8 +245,12 @@ def _length(scope: Scope) -> int:
     Raises:
         ProtocolError: it is said in two ways, or in one that is not understood here.
     """
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-    codings = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
+    lengths, codings = [], []
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            lengths.append(value)
+        elif name == b"transfer-encoding":
+            codings.append(value)
     if codings:
         if lengths or [one.lower() for one in codings] != [b"chunked"]:
             raise ProtocolError("Of Transfer-Encoding only chunked is understood, alone.", INCOMPLETE, 400)

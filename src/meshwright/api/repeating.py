@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from starlette.responses import Response
 
+from meshwright.api.answers import JsonAnswer
 from meshwright.errors import BadRequestException, ConflictException
 from meshwright.store.contract import Answered
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.store.contract import Store
     from meshwright.trust.principals import Principal
+
+Answer: TypeAlias = Response | JsonAnswer
 
 KEPT = 24 * 60 * 60 * 1000
 """Milliseconds for which an answer is given again."""
@@ -102,7 +105,7 @@ def earlier(store: Store, asked: Asked | None, now: int) -> Answered | None:
     return found
 
 
-def kept(asked: Asked | None, answer: Response, now: int) -> Answered | None:
+def kept(asked: Asked | None, answer: Answer, now: int) -> Answered | None:
     """`answer`, to be stored along with what it tells of."""
     if asked is None:
         return None

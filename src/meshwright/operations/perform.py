@@ -21,7 +21,7 @@ Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_Operations.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -49,13 +49,15 @@ def perform(
 ) -> tuple[State, Response]:
     """The state after `request`, and the answer; the same state where nothing was written.
 
-    With a `memory`, lists hold what it remembers of their objects, in JSON, which is quicker.
+    With a `memory`, what is described and listed is answered in JSON as it remembers it, which is quicker.
 
     Raises:
         ApiError: the request is refused, with the error and the words of App Mesh.
     """
     if request.operation.verb is Verb.LIST:
         return _list(state, request, stamp, memory)
+    if request.operation.verb is Verb.DESCRIBE:
+        return _describe(state, request, stamp, memory)
     return _PERFORMERS[request.operation.verb](state, request, stamp, quotas)
 
 
@@ -127,10 +129,10 @@ def _delete(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
     return state.drop(resource.key), answer
 
 
-def _describe(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
-    del quotas
+def _describe(state: State, request: Request, stamp: Stamp, memory: replies.Memory | None) -> tuple[State, Response]:
     resource = _present(state, request, stamp)
-    return state, Response(body=replies.reply(resource, stamp), resource=resource)
+    said = replies.reply(resource, stamp) if memory is None else memory.reply(resource, stamp)
+    return state, Response(body=said, resource=resource)
 
 
 def _list(state: State, request: Request, stamp: Stamp, memory: replies.Memory | None) -> tuple[State, Response]:
@@ -138,22 +140,24 @@ def _list(state: State, request: Request, stamp: Stamp, memory: replies.Memory |
     if kind is None:
         raise AssertionError("a list is of one kind")
     if kind is Kind.MESH:
-        mesh = ""
-        found = accounts.seen(state.of(kind), stamp)
+        mesh, found = "", state.of(kind)
     else:
         key = accounts.key_of(request, stamp)
         mesh = key.mesh
         _refuse_missing_owner(state, key, stamp)
         found = state.of(kind, mesh, request.parent)
-    listed, token = paging.page(
-        found,
-        accounts.by_name,
-        scope=f"{request.operation.name}/{mesh}/{request.parent}",
-        limit=_limit(request),
-        token=request.next_token,
-    )
-    body = {request.operation.output: [replies.summary(one, stamp, memory) for one in listed], "nextToken": token}
-    return state, Response(body=body)
+    limit, scope = _limit(request), f"{request.operation.name}/{mesh}/{request.parent}"
+
+    def page() -> dict[str, Any]:
+        seen = accounts.seen(found, stamp) if kind is Kind.MESH else found
+        listed, token = paging.page(seen, accounts.by_name, scope=scope, limit=limit, token=request.next_token)
+        return {request.operation.output: [replies.summary(one, stamp, memory) for one in listed], "nextToken": token}
+
+    if memory is None:
+        return state, Response(body=page())
+    # Which meshes an account sees depends on who shares with it as well.
+    sees = (stamp.account, stamp.shared) if kind is Kind.MESH else None
+    return state, Response(body=memory.recall((scope, limit, request.next_token, sees), found, page))
 
 
 def _tag(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
@@ -193,7 +197,6 @@ def _list_tags(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> 
 _PERFORMERS: Mapping[Verb, Callable[[State, Request, Stamp, Quotas], tuple[State, Response]]] = MappingProxyType(
     {
         Verb.CREATE: _create,
-        Verb.DESCRIBE: _describe,
         Verb.UPDATE: _update,
         Verb.DELETE: _delete,
         Verb.TAG: _tag,

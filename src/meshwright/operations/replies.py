@@ -5,18 +5,24 @@ The one rule: a reply echoes the spec as it was sent; `healthCheck.port` is the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from meshwright.model.identity import Key, Kind
+from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.model.state import Metadata, Resource
 from meshwright.operations.accounts import arn_of, mesh_owner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from meshwright.model.scalars import StatusCode
     from meshwright.operations.requests import Stamp
+
+
+Said: TypeAlias = dict[str, Any] | msgspec.Raw
+"""A JSON object, or its bytes."""
 
 
 def reply(resource: Resource, stamp: Stamp, status: StatusCode = "ACTIVE") -> dict[str, Any]:
@@ -30,30 +36,54 @@ def reply(resource: Resource, stamp: Stamp, status: StatusCode = "ACTIVE") -> di
 
 
 class Memory:
-    """The caller's memory of what it said of objects in lists, for one home account, region and partition.
+    """The caller's memory of what it said, in JSON, for one home account, region and partition.
 
-    An object that has not changed is not put into words again; one that was read from a file has none of its own.
+    What has not changed is not put into words again. An object that changes is another object, and so is the tuple of
+    what lies in a mesh: what was said holds as long as it is asked of the very same one. An object that was read from
+    a file has no words of its own.
     """
 
-    def __init__(self, most: int = 100_000) -> None:
-        """`most` is the number of objects after which all are forgotten."""
+    def __init__(self, most: int = 64 << 20) -> None:
+        """`most` is the number of bytes after which all are forgotten."""
         self._most = most
-        self._said: dict[Key, tuple[Resource, msgspec.Raw]] = {}
+        self._held = 0
+        self._said: dict[Hashable, tuple[object, msgspec.Raw]] = {}
 
     def summary(self, resource: Resource, stamp: Stamp) -> msgspec.Raw:
         """As `summary`, in JSON."""
-        known = self._said.get(resource.key)
-        if known is not None and known[0] is resource:
+        if resource.metadata is None:
+            return _json(_summary(resource, stamp))
+        return self.recall(("summary", resource.key), resource, lambda: _summary(resource, stamp))
+
+    def reply(self, resource: Resource, stamp: Stamp) -> msgspec.Raw:
+        """As `reply`, in JSON."""
+        if resource.metadata is None:
+            return _json(reply(resource, stamp))
+        return self.recall(("reply", resource.key), resource, lambda: reply(resource, stamp))
+
+    def recall(self, what: Hashable, of: object, say: Callable[[], object]) -> msgspec.Raw:
+        """What was said under the name `what`, if it was of this very `of`; else what `say` says now."""
+        known = self._said.get(what)
+        if known is not None and known[0] is of:
             return known[1]
-        said = msgspec.Raw(msgspec.json.encode(_summary(resource, stamp)))
-        if resource.metadata is not None:
-            if len(self._said) >= self._most:
-                self._said.clear()
-            self._said[resource.key] = resource, said
+        said = _json(say())
+        self._held += _ENTRY + len(bytes(said)) - (_ENTRY + len(bytes(known[1])) if known is not None else 0)
+        if self._held > self._most:
+            self._said.clear()
+            self._held = _ENTRY + len(bytes(said))
+        self._said[what] = of, said
         return said
 
 
-def summary(resource: Resource, stamp: Stamp, memory: Memory | None = None) -> dict[str, Any] | msgspec.Raw:
+_ENTRY = 500
+"""What remembering something costs besides its bytes, roughly."""
+
+
+def _json(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def summary(resource: Resource, stamp: Stamp, memory: Memory | None = None) -> Said:
     """The object as a list names it, wire names; with a `memory`, ready to be sent."""
     return memory.summary(resource, stamp) if memory is not None else _summary(resource, stamp)
 

@@ -76,8 +76,8 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """An operation's answer."""
 
-    body: dict[str, Any]
-    """The JSON body, wire names; times are seconds since the epoch with milliseconds."""
+    body: dict[str, Any] | msgspec.Raw
+    """The JSON body or its bytes, wire names; times are seconds since the epoch with milliseconds."""
     key: Key | None = None
     """The object that was written, None when nothing was."""
     resource: Resource | None = None

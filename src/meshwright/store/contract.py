@@ -5,6 +5,7 @@ One writer at a time; a commit is whole or not at all, its audit leaf in the sam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
 from meshwright.release import Release, Status
-from meshwright.trust.principals import Principal
+from meshwright.trust.principals import Ancestor, Principal
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,33 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     principal: str
     """Who revoked it."""
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """What a store held at one moment, of all that a request asks for: one look at the file tells both."""
+
+    head: Head
+    revocations: Mapping[str, int]
+    """For each subject of a `Revocation`, until when what it was issued is worth nothing."""
+
+    def revoked(self, found: AccessKey | Session) -> bool:
+        """As `Store.revoked`, at this moment."""
+        return is_revoked(found, self.revocations)
+
+
+def is_revoked(found: AccessKey | Session, revocations: Mapping[str, int]) -> bool:
+    """Whether a key or session, or one that the session was obtained with, is revoked."""
+    if isinstance(found, AccessKey):
+        return f"key:{found.id}" in revocations
+    principal = found.principal
+    own = Ancestor(found.key_id, principal.name if principal.kind == "role" else "", found.created_at)
+    return any(_ended(one, revocations) for one in (own, *principal.ancestors))
+
+
+def _ended(one: Ancestor, revocations: Mapping[str, int]) -> bool:
+    if f"session:{one.key_id}" in revocations or f"key:{one.key_id}" in revocations:
+        return True
+    return bool(one.role) and one.issued_at <= revocations.get(f"role:{one.role}", -1)
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +290,10 @@ class Store(Protocol):
 
     def revoked(self, found: AccessKey | Session) -> bool:
         """Whether a key or session, or one that the session was obtained with, was revoked by any process; cheap."""
+        ...
+
+    def moment(self) -> Moment:
+        """The newest head and what is revoked, by any process, for the price of one look at the file."""
         ...
 
     def revocations(self) -> tuple[Revocation, ...]:

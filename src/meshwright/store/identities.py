@@ -13,9 +13,8 @@ from meshwright import audit
 from meshwright.errors import RefusedError
 from meshwright.store import rows
 from meshwright.store.appending import append
-from meshwright.store.contract import AccessKey, Revocation, Session
+from meshwright.store.contract import AccessKey, Revocation, Session, is_revoked
 from meshwright.store.reading import readable
-from meshwright.trust.principals import Ancestor
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,7 +44,7 @@ class Identities:
         self._known_sessions: dict[str, Session] = {}
         self._revoking = threading.Lock()
         self._revoked: dict[str, int] = {}
-        """Until when what a subject was issued is worth nothing."""
+        """Until when what a subject was issued is worth nothing; never changed, but replaced: moments hold it."""
         self._revoked_seen = -1
         self._revoked_last = -1
         """The leaf of the newest revocation that was read."""
@@ -151,20 +150,7 @@ class Identities:
 
     def revoked(self, found: AccessKey | Session) -> bool:
         """As `Store.revoked`."""
-        version = self._watch.version()
-        if version != self._revoked_seen:
-            self._look_for_revocations(version)
-        if isinstance(found, AccessKey):
-            return f"key:{found.id}" in self._revoked
-        principal = found.principal
-        own = Ancestor(found.key_id, principal.name if principal.kind == "role" else "", found.created_at)
-        return any(map(self._ended, (own, *principal.ancestors)))
-
-    def _ended(self, one: Ancestor) -> bool:
-        """Whether a credential that a session is, or was obtained with, is revoked."""
-        if f"session:{one.key_id}" in self._revoked or f"key:{one.key_id}" in self._revoked:
-            return True
-        return bool(one.role) and one.issued_at <= self._revoked.get(f"role:{one.role}", -1)
+        return is_revoked(found, self._revocations_at(self._watch.version()))
 
     def revocations(self) -> tuple[Revocation, ...]:
         """As `Store.revocations`."""
@@ -172,16 +158,23 @@ class Identities:
             found = connection.execute("SELECT subject, at, principal FROM revocations ORDER BY leaf")
             return tuple(Revocation(subject=subject, at=at, principal=by) for subject, at, by in found)
 
-    def _look_for_revocations(self, version: int) -> None:
+    def _revocations_at(self, version: int) -> dict[str, int]:
+        """What is revoked when `version` is the newest of the file."""
+        if version == self._revoked_seen:
+            return self._revoked
         with self._revoking:
             with self._database.read() as connection:
                 found = connection.execute(
                     "SELECT leaf, subject, at FROM revocations WHERE leaf > ? ORDER BY leaf", (self._revoked_last,)
                 ).fetchall()
-            for leaf, subject, at in found:
-                self._revoked[subject] = max(at, self._revoked.get(subject, at))
-                self._revoked_last = leaf
+            if found:
+                revoked = dict(self._revoked)
+                for leaf, subject, at in found:
+                    revoked[subject] = max(at, revoked.get(subject, at))
+                    self._revoked_last = leaf
+                self._revoked = revoked
             self._revoked_seen = version
+            return self._revoked
 
 
 def _refuse_unknown(connection: sqlite3.Connection, kind: str, name: str) -> None:

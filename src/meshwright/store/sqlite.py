@@ -15,7 +15,16 @@ from meshwright.model.state import State
 from meshwright.release import NEXT, Status
 from meshwright.store import appending, reading, rows
 from meshwright.store.connections import BUSY_SECONDS, FOLD_BYTES, Database
-from meshwright.store.contract import Answered, Checkpoint, Draft, Entry, Head, Revision, refuse_contradiction
+from meshwright.store.contract import (
+    Answered,
+    Checkpoint,
+    Draft,
+    Entry,
+    Head,
+    Moment,
+    Revision,
+    refuse_contradiction,
+)
 from meshwright.store.identities import Identities
 from meshwright.store.verification import verify
 
@@ -57,19 +66,23 @@ class SqliteStore(Identities):
         super().__init__(database, database.watch())
         self._turning = threading.Lock()
         self._seen = -1
-        self._head = Head(0, State())
+        self._moment = Moment(Head(0, State()), {})
         self._offered: tuple[bytes, Head] | None = None
         """What our newest commit leads to, and the audit log's root with it: it may not have come to that."""
         self._forgot_at: int | None = None
 
     def head(self) -> Head:
         """As `Store.head`."""
+        return self.moment().head
+
+    def moment(self) -> Moment:
+        """As `Store.moment`."""
         with self._turning:
             version = self._watch.version()
             if version != self._seen:
-                self._head = self._newest(self._head)
+                self._moment = Moment(self._newest(self._moment.head), self._revocations_at(version))
                 self._seen = version
-            return self._head
+            return self._moment
 
     def commit(
         self,
@@ -99,7 +112,7 @@ class SqliteStore(Identities):
             root = appending.insert_revisions(connection, made)
             self._forget_answers(connection, drafts[-1].at)
             # Whoever asks for the head between the commit and our return knows it by its root.
-            known = self._head
+            known = self._moment.head
             if known.revision == expected:
                 self._offered = root, _after(known, (revision for revision, _ in made))
         return tuple(revision for revision, _ in made)

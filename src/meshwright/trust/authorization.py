@@ -6,7 +6,7 @@ administrator of the home account alone is asked nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 MOST_TOLD = 50
 """Refusals of one release that its error spells out."""
+_DECISIONS = 10_000
+"""Decisions about one user or role that are remembered at most; then all of them are forgotten."""
 _RELEASING = frozenset({"meshwright:ApplyRelease", "meshwright:RollBack"})
+
+
+_Asked: TypeAlias = tuple[tuple[str, ...], str, str]
 
 
 class Permit(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +68,9 @@ class _Standing(msgspec.Struct, frozen=True):
 
     policies: tuple[Policy, ...]
     holding: Holding
+    decisions: dict[_Asked, Decision] = {}
+    """By session policies, action and resource: those that no condition key had a part in, which nothing but another
+    trust file, that is another `Authority`, can change. They save 20 µs of a request."""
 
 
 _NOTHING = _Standing((), Holding(whose="nobody"))
@@ -248,14 +256,20 @@ class Authority:
         """What is decided about one deed; `resource` is its ARN where it is no object's."""
         standing = self._standing(principal)
         resource = resource or self.arn(principal, deed)
-        facts = context_of(principal, deed, self.settled, at, resource)
-        ask = Ask(action=deed.action, resource=resource, context={**facts, **(context or {})})
-        return Judgement(
-            deed=deed,
-            resource=resource,
-            decision=evaluate(standing.policies, ask, boundaries=self._boundaries(principal)),
-            ownership=_owned(standing.holding, deed),
-        )
+        asked = principal.policies, deed.action, resource
+        decision = standing.decisions.get(asked)
+        if decision is None:
+            looked: list[bool] = []
+
+            def facts() -> dict[str, str | tuple[str, ...]]:
+                looked.append(True)
+                return {**context_of(principal, deed, self.settled, at, resource), **(context or {})}
+
+            ask, boundaries = Ask(action=deed.action, resource=resource), self._boundaries(principal)
+            decision = evaluate(standing.policies, ask, boundaries=boundaries, more=facts)
+            if not looked:
+                _remember(standing.decisions, asked, decision)
+        return Judgement(deed=deed, resource=resource, decision=decision, ownership=_owned(standing.holding, deed))
 
     def arn(self, principal: Principal, deed: Deed) -> str:
         """The ARN of what a deed is on; `*` for what is no object's."""
@@ -298,6 +312,12 @@ class Authority:
                 self._sessions.clear()
             self._sessions[principal.policies] = found
         return found
+
+
+def _remember(decisions: dict[_Asked, Decision], asked: _Asked, one: Decision) -> None:
+    if len(decisions) >= _DECISIONS:
+        decisions.clear()
+    decisions[asked] = one
 
 
 def _account_of(resource: str, home: str) -> str:

@@ -65,7 +65,8 @@ def of_request(request: Request, state: State, stamp: Stamp) -> tuple[Deed, ...]
         # Listing is asked of what the listed lie in; meshes lie in nothing.
         return (on(action, key.owner, "read", _seen(state, key, stamp), stamp.home),)
     deed = on(action, key, rule_of(one.verb), _seen(state, key, stamp), stamp.home)
-    deed = msgspec.structs.replace(deed, request_tags=tags, tag_keys=(*tags, *request.tag_keys))
+    if tags or request.tag_keys:
+        deed = msgspec.structs.replace(deed, request_tags=tags, tag_keys=(*tags, *request.tag_keys))
     return (deed, _tagging(deed)) if tags and one.verb is Verb.CREATE else (deed,)
 
 

@@ -17,6 +17,8 @@ from meshwright.trust.policies.patterns import SEGMENTS
 from meshwright.trust.policies.variables import Values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meshwright.trust.policies.statements import Policy, Statement
 
 
@@ -64,15 +66,23 @@ class Decision(msgspec.Struct, frozen=True):
     """Which boundary refused, counted from 1; 0 where the principal's own policies decided."""
 
 
-def evaluate(identity: Sequence[Policy], ask: Ask, *, boundaries: Sequence[Sequence[Policy]] = ()) -> Decision:
+def evaluate(
+    identity: Sequence[Policy],
+    ask: Ask,
+    *,
+    boundaries: Sequence[Sequence[Policy]] = (),
+    more: Callable[[], Mapping[str, Values]] | None = None,
+) -> Decision:
     """What the policies say.
 
     Args:
         identity: the principal's own policies; one of them must allow.
         ask: the question.
         boundaries: permissions boundaries and session policies; in each of them one policy must allow as well.
+        more: gives further condition keys. It is called only if a statement asks for one: a decision that was made
+            without is the same whenever the same is asked.
     """
-    asked = _Asked(ask)
+    asked = _Asked(ask, more)
     groups = (identity, *boundaries)
     for number, policies in enumerate(groups):
         for policy in policies:
@@ -91,18 +101,19 @@ def evaluate(identity: Sequence[Policy], ask: Ask, *, boundaries: Sequence[Seque
 class _Asked:
     """A question, taken apart as far as the statements need."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, more: Callable[[], Mapping[str, Values]] | None) -> None:
         self.action = ask.action.lower()
         self.arn = ask.resource
         self.parts = ask.resource.split(":", SEGMENTS - 1)
         self._given = ask.context
+        self._more = more
         self._context: dict[str, Values] | None = None
 
     @property
     def context(self) -> dict[str, Values]:
         """The condition keys in lower case."""
         if self._context is None:
-            self._context = lowered(self._given)
+            self._context = lowered({**self._given, **self._more()} if self._more else self._given)
         return self._context
 
     def met_by(self, one: Statement) -> bool:
