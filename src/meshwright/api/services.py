@@ -13,7 +13,7 @@ import msgspec
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.issuers import Issuers
-from meshwright.model.identity import split_mesh
+from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, split_mesh
 from meshwright.operations import UNLIMITED, Stamp
 from meshwright.trust.authorization import Authority
 from meshwright.trust.settings import EMPTY
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _nobody() -> Authority:
-    return Authority(settle(EMPTY, None, account="000000000000", region="us-east-1"))
+    return Authority(settle(EMPTY, None))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class Services:
     """Milliseconds since the epoch, UTC."""
     uid: Callable[[], str]
     """A new random UUID, for objects and for requests."""
-    account: str = "000000000000"
-    region: str = "us-east-1"
+    account: str = DEFAULT_ACCOUNT
+    region: str = DEFAULT_REGION
     partition: str = "aws"
     quotas: Quotas | None = UNLIMITED
     """None for what the newest `trust.yaml` says, which is App Mesh's documented defaults where it is silent."""

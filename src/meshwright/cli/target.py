@@ -15,6 +15,7 @@ import msgspec
 from meshwright.cli.definitions import project, refuse_bytes
 from meshwright.documents.settings import FILE_NAME, Project
 from meshwright.errors import UsageError
+from meshwright.model.identity import DEFAULT_REGION
 from meshwright.remote import Client, find_signer
 from meshwright.views.escaping import terminal
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:9080"
-DEFAULT_REGION = "us-east-1"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

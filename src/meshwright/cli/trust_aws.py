@@ -7,7 +7,7 @@ from pathlib import Path  # noqa: TC003 - click calls it
 
 import click
 
-from meshwright.cli.trusting import TRUST, declared, found_file
+from meshwright.cli.trusting import TRUST, found_file
 
 
 @click.command("aws")
@@ -30,8 +30,7 @@ def aws(ctx: click.Context, /, trust: Path | None, environment: str | None, form
 
     read = load(found_file(trust, None))
     chosen = environment or (ctx.obj or {}).get("environment")
-    place = {"account": "000000000000", "region": "us-east-1"} | declared(ctx, read, chosen)
-    found = template(settle(read, chosen, **place))
+    found = template(settle(read, chosen))
     for one in found.remarks:
         click.echo(f"Note: {terminal(one)}", err=True)
     if form == "json":

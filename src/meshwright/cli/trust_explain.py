@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshwright.cli.options import FORMAT
-from meshwright.cli.trusting import TRUST, declared, found_file
+from meshwright.cli.trusting import TRUST, found_file
 from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
     from meshwright.trust.explaining import Explanation
+    from meshwright.trust.settling import Settled
 
 
 @click.command("explain")
@@ -47,15 +48,14 @@ def explain(ctx: click.Context, /, principal: str, action: str, arn: str, form: 
 
     trust = load(found_file(given["trust"], None))
     environment = given["environment"] or (ctx.obj or {}).get("environment")
-    place = {"account": "000000000000", "region": "us-east-1"} | declared(ctx, trust, environment)
-    authority = Authority(settle(trust, environment, **place))
+    authority = Authority(settle(trust, environment))
     tags, contexts = _pairs("--tag", given["tags"]), _pairs("--context", given["contexts"])
     session_tags = _pairs("--principal-tag", given["principal_tags"])
     told = explained(
         authority,
         principal_of(authority, principal, {name: values[-1] for name, values in session_tags.items()}),
         action,
-        _arn(arn, action, place),
+        _arn(arn, action, authority.settled),
         supposed=Supposed(
             stack=given["stack"],
             parent_stack=given["parent_stack"],
@@ -68,12 +68,12 @@ def explain(ctx: click.Context, /, principal: str, action: str, arn: str, form: 
     return int(not told.allowed)
 
 
-def _arn(arn: str, action: str, place: dict[str, str]) -> str:
+def _arn(arn: str, action: str, settled: Settled) -> str:
     """The ARN, of the environment's own account where only the path is given."""
     if arn == "*" or arn.startswith("arn:"):
         return arn
     service = action.partition(":")[0].lower()
-    return f"arn:aws:{service}:{place['region']}:{place['account']}:{arn}"
+    return f"arn:aws:{service}:{settled.region}:{settled.account}:{arn}"
 
 
 def _pairs(option: str, given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

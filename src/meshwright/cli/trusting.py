@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from meshwright.errors import UsageError
-
-if TYPE_CHECKING:
-    from meshwright.trust.settings import Trust
 
 FILE_NAME = "trust.yaml"
 
@@ -70,11 +67,7 @@ def place(ctx: click.Context, file: Path | None, environment: str | None) -> dic
         return {}
     from meshwright.documents.trust_file import load
 
-    return declared(ctx, load(file), environment)
-
-
-def declared(ctx: click.Context, trust: Trust, environment: str | None) -> dict[str, str]:
-    """As `place`, of a file that was read."""
+    trust = load(file)
     name = environment or (next(iter(trust.environments)) if len(trust.environments) == 1 else "")
     found: Any = trust.environments.get(name)
     return {

@@ -17,6 +17,7 @@ from meshwright.documents.findings import UNRESOLVED, UNSUPPORTED
 from meshwright.documents.positions import NOWHERE, UNKNOWN, Items, Place, Table
 from meshwright.documents.template_parameters import TemplateParameters
 from meshwright.documents.template_resources import NOTHING, TemplateResources
+from meshwright.model.identity import DEFAULT_REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -140,7 +141,7 @@ class Resolver:
         if name == "AWS::NoValue":
             return NOTHING
         settings = self._settings
-        region = settings.region or "us-east-1"
+        region = settings.region or DEFAULT_REGION
         china = region.startswith("cn-")
         known = {
             "AWS::Region": settings.region,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshwright.documents.positions import UNKNOWN, Place, Table
 from meshwright.model import Key, Kind
+from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +120,7 @@ class TemplateResources:
         if not all(isinstance(one, str) for one in values):
             return UNKNOWN
         key = Key(values[0], kind, values[-1], values[1] if kind.parent else "")
-        region, account = self._settings.region or "us-east-1", self._settings.account or "000000000000"
+        region, account = self._settings.region or DEFAULT_REGION, self._settings.account or DEFAULT_ACCOUNT
         arn = Arn(key.arn(region=region, account=account))
         arn.key = key
         return arn

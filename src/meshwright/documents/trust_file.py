@@ -148,14 +148,8 @@ def _refuse_unsettled(trust: Trust) -> None:
     """Raise what is wrong in any environment: policies are read with the environment's values in them."""
     told: list[str] = []
     for name in trust.environments or (None,):
-        chosen = trust.environments[name] if name is not None else None
         try:
-            settle(
-                trust,
-                name,
-                account=(chosen.account if chosen else None) or "000000000000",
-                region=(chosen.region if chosen else None) or "us-east-1",
-            )
+            settle(trust, name)
         except UsageError as error:
             told += str(error).split("\n")
     if told:

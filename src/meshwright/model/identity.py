@@ -39,6 +39,9 @@ class Kind(enum.StrEnum):
         return f"{self.value}Name"
 
 
+DEFAULT_ACCOUNT, DEFAULT_REGION = "000000000000", "us-east-1"
+"""Whose a control plane's meshes are, and where, unless it is told."""
+
 _MESH = re.compile(r"[^@]+(@[0-9]{12})?")
 
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from meshwright.errors import BadRequestException, did_you_mean
 from meshwright.model.decoding import DecodeError, Problem, decode
-from meshwright.model.identity import Key, Kind
+from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, Key, Kind
 from meshwright.model.scalars import AccountId, ResourceName, TagKey
 from meshwright.model.specs import MeshSpec, TagRef
 from meshwright.model.state import SPECS, Resource, Spec
@@ -63,13 +63,13 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds since the epoch, UTC."""
     uid: str
     """The `uid` of the object, should one be created."""
-    account: str = "000000000000"
+    account: str = DEFAULT_ACCOUNT
     """The caller's."""
-    home: str = "000000000000"
+    home: str = DEFAULT_ACCOUNT
     """The server's own: its meshes have bare names in keys."""
     shared: Sharing = frozenset()
     """Which meshes are shared with whom."""
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     partition: str = "aws"
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from meshwright.ads.identities import AUTHORITY, SIGNING_NAME
 from meshwright.errors import UsageError
-from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.model.identity import DEFAULT_REGION, Key, Kind, parse_key
 from meshwright.routing.expressions import PROGRAM_SIZE
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
 
@@ -86,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The DNS server of every cluster; None for the machine's own resolver."""
     credentials: KeyFile | Environment | None = None
     """What the stream is signed with; None where a certificate or the socket says who this is."""
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     """The region that the control plane expects signatures for."""
     tls: Tls | None = None
     """None for plain HTTP/2, as through a Unix socket."""

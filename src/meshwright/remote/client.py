@@ -25,7 +25,7 @@ from meshwright.errors import (
     UnreachableError,
     UsageError,
 )
-from meshwright.model.identity import parse_key
+from meshwright.model.identity import DEFAULT_REGION, parse_key
 from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
 from meshwright.release import ApplyRequest, InvalidReleaseError, RollbackRequest
@@ -83,7 +83,7 @@ class Client:
         endpoint: str,
         signer: Credentials | Signer,
         *,
-        region: str = "us-east-1",
+        region: str = DEFAULT_REGION,
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
         ca_bundle: str = "",

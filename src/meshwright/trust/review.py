@@ -14,7 +14,7 @@ from meshwright.diagnostics import Diagnostic, Severity, ordered
 from meshwright.trust import review_entries, review_environments, review_grants
 from meshwright.trust.authorization import Authority
 from meshwright.trust.review_finding import Finding
-from meshwright.trust.settings import grantees
+from meshwright.trust.settings import grantees, nearest_place
 from meshwright.trust.settling import settle
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from meshwright.diagnostics import Source
     from meshwright.trust.settings import Trust
-    from meshwright.trust.settling import Settled
 
 
 class KnownKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +41,7 @@ def review(
     `keys` are those of a server, whose age is judged at `now`, milliseconds since the epoch, UTC.
     """
     names: list[str | None] = [*(environments or trust.environments)] or [None]
-    settled = {name or "": Authority(_settled(trust, name)) for name in names}
+    settled = {name or "": Authority(settle(trust, name)) for name in names}
     found: dict[Finding, list[str]] = {}
     for name, authority in settled.items():
         for one in (*review_grants.findings(authority, now), *review_entries.findings(authority)):
@@ -56,16 +55,6 @@ def review(
     return ordered(_diagnostic(one, where, trust.places) for one, where in found.items())
 
 
-def _settled(trust: Trust, name: str | None) -> Settled:
-    chosen = trust.environments.get(name or "")
-    return settle(
-        trust,
-        name,
-        account=(chosen.account if chosen else None) or "000000000000",
-        region=(chosen.region if chosen else None) or "us-east-1",
-    )
-
-
 def _diagnostic(one: Finding, environments: list[str], places: Mapping[str, Source]) -> Diagnostic:
     where = ", ".join(name for name in environments if name)
     return Diagnostic(
@@ -77,13 +66,6 @@ def _diagnostic(one: Finding, environments: list[str], places: Mapping[str, Sour
         path=one.path,
         source=nearest_place(places, one.path),
     )
-
-
-def nearest_place(places: Mapping[str, Source], path: str) -> Source | None:
-    """Where a member of the file stands, or the nearest one around it."""
-    while path and path not in places:
-        path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return places.get(path)
 
 
 def subjects(trust: Trust) -> tuple[str, ...]:

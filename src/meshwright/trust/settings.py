@@ -180,3 +180,10 @@ def path_of(grantee: str) -> str:
     """Where in the file `user/NAME` or `role/NAME` stands: `users.NAME`."""
     kind, _, name = grantee.partition("/")
     return f"{kind}s.{name}"
+
+
+def nearest_place(places: Mapping[str, Source], path: str) -> Source | None:
+    """Where a member of the file stands, or the nearest one around it."""
+    while path and path not in places:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return places.get(path)

@@ -14,6 +14,7 @@ import msgspec
 
 from meshwright.diagnostics import Source
 from meshwright.errors import UsageError, did_you_mean
+from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
 from meshwright.trust.policies import Policy, PolicyError, parse
 from meshwright.trust.settings import (
     VARIABLE,
@@ -26,6 +27,7 @@ from meshwright.trust.settings import (
     Trust,
     User,
     grantees,
+    nearest_place,
     path_of,
 )
 
@@ -37,7 +39,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
     account: str
     """The home account."""
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     partition: str = "aws"
     environment: str = ""
     """Its name; "" where the file declares none."""
@@ -58,13 +60,18 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
     def place(self, path: str) -> Source | None:
         """Where a member of the file stands, or the nearest one around it."""
-        while path and path not in self.places:
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        return self.places.get(path)
+        return nearest_place(self.places, path)
 
 
-def settle(trust: Trust, environment: str | None, *, account: str, region: str, partition: str = "aws") -> Settled:
-    """`trust` in `environment`, on a server of `account` and `region`.
+def settle(
+    trust: Trust,
+    environment: str | None,
+    *,
+    account: str | None = None,
+    region: str | None = None,
+    partition: str = "aws",
+) -> Settled:
+    """`trust` in `environment`, on a server of `account` and `region`; without a server, of those that it declares.
 
     None for the environment takes the only one that is declared, or none where none is.
 
@@ -74,6 +81,8 @@ def settle(trust: Trust, environment: str | None, *, account: str, region: str, 
     """
     name = _chosen(trust, environment)
     chosen = trust.environments.get(name, Environment())
+    account = account or chosen.account or DEFAULT_ACCOUNT
+    region = region or chosen.region or DEFAULT_REGION
     for what, wanted, actual in (("account", chosen.account, account), ("region", chosen.region, region)):
         if wanted is not None and wanted != actual:
             raise UsageError(
@@ -126,9 +135,7 @@ def _chosen(trust: Trust, environment: str | None) -> str:
 
 
 def _at(trust: Trust, path: str) -> str:
-    while path and path not in trust.places:
-        path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    place = trust.places.get(path)
+    place = nearest_place(trust.places, path)
     return f"{place}: " if place else f"{trust.file}: " if trust.file else ""
 
 
