@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,8 +57,35 @@ def test_what_is_acknowledged_is_on_disk(store: SqliteStore) -> None:
         "journal_mode": "wal",
         "synchronous": 2,
         "foreign_keys": 1,
-        "busy_timeout": 10_000,
+        "busy_timeout": 4_000,
     }
+
+
+def test_nobody_waits_for_a_lock_longer_than_alone(path: Path) -> None:
+    """Writers of one process wait for another's together, not one after the other; afterwards all is as ever."""
+    with closing(connect(path, busy_seconds=0.5)) as store, closing(sqlite3.connect(path)) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        refused: list[str] = []
+
+        def probe() -> None:
+            try:
+                store.probe()
+            except StorageError as error:
+                refused.append(str(error))
+
+        threads = [threading.Thread(target=probe) for _ in range(8)]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert time.monotonic() - began < 2.5, "eight times half a second is four"
+        assert len(refused) == 8
+        assert all("Another process holds it" in one for one in refused)
+        other.execute("ROLLBACK")
+        store.probe()
+        assert store.durability()["busy_timeout"] == 500
 
 
 def test_the_files_are_their_owner_s_alone(store: SqliteStore, path: Path) -> None:

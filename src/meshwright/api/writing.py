@@ -215,6 +215,10 @@ class Writer:
             self._decide_again(writes, error)
         elif isinstance(error, StorageError) or len(writes) == 1:
             self._note(works=not isinstance(error, StorageError))
+            if loop.time() - began > FAILED_SECONDS:
+                # Such as a lock that another program holds. Whoever came meanwhile has waited for it as well.
+                writes += self._queue
+                self._queue.clear()
             for write in writes:
                 # An exception of its own for each: raising one adds to it.
                 write.refuse(StorageError(str(error)) if isinstance(error, StorageError) else error)

@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from meshwright.errors import StorageError
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BUSY_SECONDS = 10.0
-"""How long to wait for another process's transaction."""
+BUSY_SECONDS = 4.0
+"""How long a write waits for those of others, of this process and another, all in all."""
 FOLD_BYTES = 32 * 1024 * 1024
 """How long the write-ahead log grows before it is folded into the database."""
 _FOLD_WAIT = 200
@@ -88,12 +89,13 @@ class Database:
         Raises:
             StorageError: the database refused; nothing was changed.
         """
-        with self._writing:
+        with self._turn() as left:
             if self._closed:
                 raise _closed(self.path)
             try:
                 connection = self._writer = self._writer or self._open_writer()
-                connection.execute("BEGIN IMMEDIATE")
+                with _patience(connection, left, self._busy_seconds):
+                    connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
@@ -104,6 +106,23 @@ class Database:
             finally:
                 self._undo()
             self._fold()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[float]:
+        """Be this process's only writer; how many seconds are left then to wait for those of others."""
+        if self._writing.acquire(blocking=False):
+            left = self._busy_seconds
+        else:
+            began = time.monotonic()
+            if not self._writing.acquire(timeout=self._busy_seconds):
+                busy = sqlite3.OperationalError("database is locked")
+                busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise failure(self.path, "write", busy)
+            left = max(0.0, self._busy_seconds - (time.monotonic() - began))
+        try:
+            yield left
+        finally:
+            self._writing.release()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -265,6 +284,19 @@ class Watch:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+@contextlib.contextmanager
+def _patience(connection: sqlite3.Connection, seconds: float, usual: float) -> Iterator[None]:
+    """Have SQLite wait for so long only; setting it costs two statements, so it is done where it differs much."""
+    if usual - seconds < 0.1:
+        yield
+        return
+    connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(usual * 1000)}").close()
 
 
 def failure(path: Path, verb: str, error: sqlite3.Error) -> StorageError:
