@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import sqlite3
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
 from meshwright.api.limits import Held, Limits, Rate
 from meshwright.errors import TooManyRequestsException
+from meshwright.store.contract import AccessKey
 from raw_http import Raw, head, signed
-from serving import KEY, serving
+from serving import KEY, Answer, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +28,13 @@ MESHES = "/v20190125/meshes"
 SMALL = Limits(
     connections=8,
     requests=2,
-    unsigned=1,
     head_bytes=4096,
     head_count=20,
     target_bytes=1024,
     pipelined=3,
     head_seconds=0.3,
     body_seconds=0.5,
+    unsigned_seconds=0.3,
     idle_seconds=0.6,
     write_seconds=0.5,
     bodies_bytes=200_000,
@@ -162,19 +166,91 @@ def test_all_bodies_together_are_bounded(small: Serving) -> None:
 
 def test_more_requests_than_places_are_told_to_come_again(small: Serving) -> None:
     """Health and metrics still answer, and so does everything once a place is free."""
-    with contextlib.ExitStack() as stack:
-        raws = [stack.enter_context(Raw(small.url)) for _ in range(2)]
-        for raw in raws:
-            raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}')[:-1])
-        _until_in_flight(small, 2)
-        answer = small.ask("GET", MESHES)
-        assert (answer.status, answer.code) == (429, "TooManyRequestsException")
-        assert answer.headers["retry-after"] == "1"
-        assert small.ask("GET", "/healthz", key=None).status == 200
-        raws[0].send(b"}")
-        assert raws[0].answer().status == 200
+    with Raw(small.url) as one, Raw(small.url) as other:
+        with locked(small):
+            one.send(signed(one.host, "PUT", MESHES, b'{"meshName":"m"}'))
+            other.send(signed(other.host, "PUT", MESHES, b'{"meshName":"n"}'))
+            _until_in_flight(small, 2)
+            answer = small.ask("GET", MESHES)
+            assert (answer.status, answer.code) == (429, "TooManyRequestsException")
+            assert answer.headers["retry-after"] == "1"
+            assert small.ask("GET", "/healthz", key=None).status == 200
+        assert [one.answer().status, other.answer().status] == [200, 200]
         assert small.ask("GET", MESHES).status == 200
     assert counted(small, "requests") == 1
+
+
+@contextlib.contextmanager
+def locked(server: Serving) -> Iterator[None]:
+    """Let another program hold the database: who writes waits meanwhile, and keeps a place."""
+    path = server.store._database.path
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_bodies_that_come_slowly_keep_no_place(small: Serving) -> None:
+    """A known key's half requests, more than there are places, and everybody is served meanwhile."""
+    with contextlib.ExitStack() as stack:
+        raws = [stack.enter_context(Raw(small.url)) for _ in range(6)]
+        for raw in raws:
+            raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}')[:-1])
+        alive(small)
+        raws[0].send(b"}")
+        assert raws[0].answer().status == 200
+
+
+def test_a_small_body_must_come_soon_and_a_large_one_at_a_pace(tmp_path: Path) -> None:
+    """What drips is cut off long before the end of the longest time, and what flows is not."""
+    limits = Limits(body_grace=0.4, body_pace=100_000, body_seconds=30.0)
+    with serving(tmp_path, limits=limits) as server, Raw(server.url) as slow, Raw(server.url) as steady:
+        began = time.monotonic()
+        slow.send(signed(slow.host, "PUT", MESHES, b'{"meshName":"m"}')[:-5])
+        body = b'{"meshName":"m"}' + b" " * 300_000
+        request = signed(steady.host, "PUT", MESHES, body)
+        steady.send(request[:-100_000])
+        assert slow.answer().status == 408
+        assert 0.3 < time.monotonic() - began < 5
+        steady.send(request[-100_000:])
+        assert steady.answer().status == 200, "200,000 bytes had come, which is two more seconds"
+
+
+def test_one_caller_leaves_places_to_others(tmp_path: Path) -> None:
+    """However many requests it makes that take long; its own next one is told to come again."""
+    other = AccessKey(id="AKIAOTHERONE", secret="s", principal="other", created_at=0)
+    with serving(tmp_path, limits=Limits(requests=4, requests_each=2)) as server:
+        server.store.add_key(other)
+        with Raw(server.url) as one, Raw(server.url) as two:
+            with locked(server):
+                one.send(signed(one.host, "PUT", MESHES, b'{"meshName":"m"}'))
+                two.send(signed(two.host, "PUT", MESHES, b'{"meshName":"n"}'))
+                _until_in_flight(server, 2)
+                answer = server.ask("GET", MESHES)
+                assert (answer.status, answer.code) == (429, "TooManyRequestsException")
+                assert server.ask("GET", MESHES, key=other).code == "AccessDeniedException", "it was heard"
+            assert [one.answer().status, two.answer().status] == [200, 200]
+
+
+def test_one_callers_bodies_leave_room_for_others(tmp_path: Path) -> None:
+    """Another key's bodies have a part of the bytes that the first one's cannot take."""
+    other = AccessKey(id="AKIAOTHERONE", secret="s", principal="other", created_at=0)
+    body = b'{"meshName":"m"}' + b" " * 80_000
+    with serving(tmp_path, limits=Limits(bodies_bytes=200_000, bodies_bytes_each=100_000)) as server:
+        server.store.add_key(other)
+        with Raw(server.url) as first, Raw(server.url) as second, Raw(server.url) as third:
+            first.send(signed(first.host, "PUT", MESHES, body)[:-1])
+            until, status = time.monotonic() + 5, 200
+            while status == 200 and time.monotonic() < until:
+                second.send(signed(second.host, "PUT", MESHES, body))
+                status = second.answer().status
+                body = body.replace(b'"m"', b'"n"')
+            assert status in {409, 429}
+            while status == 409 and time.monotonic() < until:
+                second.send(signed(second.host, "PUT", MESHES, body))
+                status = second.answer().status
+            assert status == 429
+            third.send(signed(third.host, "PUT", MESHES, body.replace(b'"n"', b'"o"'), key=other))
+            assert third.answer().code == "AccessDeniedException", "it was read"
 
 
 def _until_in_flight(server: Serving, number: int) -> None:
@@ -188,26 +264,36 @@ def _until_in_flight(server: Serving, number: int) -> None:
 def test_stock_clients_repeat_what_was_turned_away(small: Serving) -> None:
     """boto3 takes 429 for a reason to wait and try again."""
     client = small.client()
-    with Raw(small.url) as one, Raw(small.url) as other:
-        for raw in (one, other):
-            raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}')[:-1])
+    with Raw(small.url) as one, Raw(small.url) as other, locked(small):
+        for raw, name in ((one, b"m"), (other, b"n")):
+            raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"%b"}' % name))
         _until_in_flight(small, 2)
         with pytest.raises(client.exceptions.TooManyRequestsException):
             client.list_meshes()
+    until = time.monotonic() + 10
+    while small.ask("GET", MESHES).status != 200:
+        assert time.monotonic() < until
     small.client().list_meshes()
 
 
-def test_unsigned_requests_have_few_places(small: Serving) -> None:
-    """Who sends a token cannot be known before its body is read; slow ones cannot take the places of others."""
-    form = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n"
-    with Raw(small.url) as first, Raw(small.url) as second:
-        first.send(form + b"Action=AssumeRole")
-        _until_in_flight(small, 1)
-        second.send(form + b"Action=AssumeRole")
-        answer = second.answer()
-        assert answer.status in {429, 408}
-        assert first.answer().status == 408
-    alive(small)
+def test_strangers_that_are_slow_keep_no_place_and_are_soon_gone(tmp_path: Path) -> None:
+    """Who sends a token cannot be known before its body is read: more half ones than places keep no whole one out."""
+    form = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    token = b"Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn:aws:iam::000000000000:role/r&RoleSessionName=ss"
+    limits = Limits(unsigned=2, unsigned_each=1, unsigned_seconds=1.0)
+    with serving(tmp_path, limits=limits) as server, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(Raw(server.url)) for _ in range(8)]
+        for raw in slow:
+            raw.send(form % 100 + b"Action=AssumeRole")
+        with Raw(server.url) as whole:
+            whole.send(form % len(token) + token)
+            answer = whole.answer()
+            assert answer.status == 400, "it lacks its token"
+            assert b"WebIdentityToken" in answer.body
+        began = time.monotonic()
+        assert {raw.answer().status for raw in slow} == {408}
+        assert time.monotonic() - began < 5
+        alive(server)
 
 
 def test_more_connections_than_places_take_the_longest_idle_ones(small: Serving) -> None:
@@ -221,19 +307,41 @@ def test_more_connections_than_places_take_the_longest_idle_ones(small: Serving)
 
 def test_when_all_are_busy_a_new_connection_is_told_so(tmp_path: Path) -> None:
     """503 with Retry-After, in the form of every other refusal."""
-    limits = Limits(connections=2, body_seconds=5)
-    with serving(tmp_path, limits=limits) as server, contextlib.ExitStack() as stack:
+    with serving(tmp_path, limits=Limits(connections=3)) as server, contextlib.ExitStack() as stack:
+        watching = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+        stack.callback(watching.close)
         busy = [stack.enter_context(Raw(server.url)) for _ in range(2)]
-        for raw in busy:
+        with locked(server):
+            for raw, name in zip(busy, (b"m", b"n"), strict=True):
+                raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"%b"}' % name))
+            text = b""
+            while b"meshwright_requests_in_flight 2.0" not in text:
+                watching.request("GET", "/metrics")
+                text = watching.getresponse().read()
+            third = stack.enter_context(Raw(server.url))
+            third.send(signed(third.host, "PUT", MESHES, b'{"meshName":"o"}'))
+            assert watching.sock is not None
+            assert watching.sock.recv(1) == b"", "the one that waited gave way"
+            # Until the third's request is whole it gives way itself; afterwards nobody does.
+            answer = Answer(200, {}, b"")
+            until = time.monotonic() + 5
+            while answer.status == 200 and time.monotonic() < until:
+                with Raw(server.url) as raw:
+                    raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                    answer = raw.answer()
+            assert (answer.status, answer.code) == (503, "ServiceUnavailableException")
+            assert answer.headers["retry-after"] == "1"
+        assert [raw.answer().status for raw in busy] == [200, 200]
+
+
+def test_connections_whose_bodies_come_slowly_give_way(tmp_path: Path) -> None:
+    """A key's half requests on every connection keep nobody out."""
+    with serving(tmp_path, limits=Limits(connections=4)) as server, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            raw = stack.enter_context(Raw(server.url))
             raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}', {"expect": "100-continue"})[:-1])
             assert raw.answer().status == 100
-        with Raw(server.url) as raw:
-            raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-            answer = raw.answer()
-        assert (answer.status, answer.code) == (503, "ServiceUnavailableException")
-        assert answer.headers["retry-after"] == "1"
-        busy[0].send(b"}")
-        assert busy[0].answer().status == 200
+        alive(server)
 
 
 def test_an_answer_that_is_not_read_is_not_kept(tmp_path: Path) -> None:
@@ -336,10 +444,16 @@ def test_a_rate_lets_a_burst_through_and_then_some() -> None:
 
 def test_an_amount_is_held_and_given_back() -> None:
     """A refused one takes nothing."""
-    held = Held(2, "places")
-    with held.one():
-        held.take(1)
-        with pytest.raises(TooManyRequestsException, match="places are used up"):
-            held.take(1)
-        held.amount -= 1
+    held = Held(3, 2, "places")
+    with held.one("a"):
+        held.take("a", 1)
+        with pytest.raises(TooManyRequestsException, match="your part of places are used up"):
+            held.take("a", 1)
+        held.take("b", 1)
+        with pytest.raises(TooManyRequestsException, match=": places are used up"):
+            held.take("b", 1)
+        held.give("a", 1)
+        held.give("b", 1)
     assert held.amount == 0
+    with held.one("b"), held.one("b"):
+        assert held.amount == 2

@@ -24,6 +24,7 @@ from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
 from meshwright import certificates
 from meshwright.api import http_server
+from meshwright.api.limits import Limits
 from meshwright.certificates import TlsFiles, read_pair
 from meshwright.cli import cli
 from meshwright.errors import UsageError
@@ -96,13 +97,16 @@ def serial(issued: Issued) -> int:
 async def secured(folder: Path, *names: str) -> AsyncIterator[Secure]:
     """A control plane that speaks TLS on both sides, with a certificate for `names` or for this machine."""
     ca = Issuer()
-    await asyncio.to_thread(ca.file, folder)
-    files = (ca.issue(*names) if names else ca.server()).write(folder, "server")
-    settings = Settings(
-        listen=("127.0.0.1", 0), xds=("127.0.0.1", 0), data_dir=folder / "data", tls=files, xds_tls=files
-    )
+    settings = await asyncio.to_thread(_settings, folder, *names, ca=ca)
     async with control_plane(settings) as running:
         yield Secure(running, ca, folder)
+
+
+def _settings(folder: Path, *names: str, ca: Issuer | None = None) -> Settings:
+    ca = ca or Issuer()
+    ca.file(folder)
+    files = (ca.issue(*names) if names else ca.server()).write(folder, "server")
+    return Settings(listen=("127.0.0.1", 0), xds=("127.0.0.1", 0), data_dir=folder / "data", tls=files, xds_tls=files)
 
 
 def web(timeout: int = 5) -> dict[str, Any]:
@@ -356,6 +360,45 @@ async def test_a_silent_or_slow_handshake_is_cut_off(tmp_path: Path, monkeypatch
         finally:
             for _, writer in many:
                 writer.close()
+
+
+async def test_handshakes_count_among_the_connections_and_give_way(tmp_path: Path) -> None:
+    """More silent clients than there is room for: the limit holds for them too, and somebody who speaks gets in."""
+    settings = msgspec.structs.replace(_settings(tmp_path), limits=Limits(connections=6))
+    async with control_plane(settings) as running:
+        plane = Secure(running, Issuer(), tmp_path)
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(socket.create_connection(("127.0.0.1", plane.port))) for _ in range(10)]
+            await asyncio.to_thread(plane.shown, plane.port)
+            ended = [await asyncio.to_thread(_ended, one) for one in silent[:4]]
+            assert ended == [True] * 4, "those that waited longest gave way"
+            silent[9].settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                await asyncio.to_thread(silent[9].recv, 1)
+            assert (await asyncio.to_thread(plane.appmesh().list_meshes))["meshes"] == []
+
+
+def _ended(connection: socket.socket) -> bool:
+    connection.settimeout(5)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+async def test_what_was_said_before_a_handshake_is_no_request(tmp_path: Path) -> None:
+    """Whoever sits between could put it there, in the name of the one who shakes hands."""
+    async with secured(tmp_path) as plane:
+
+        def ask() -> bytes:
+            with socket.create_connection(("127.0.0.1", plane.port), timeout=5) as plain:
+                plain.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                context = ssl.create_default_context(cafile=str(plane.bundle))
+                with context.wrap_socket(plain, server_hostname="localhost") as found:
+                    return found.recv(100)
+
+        with pytest.raises(OSError, match=r"SSL|reset"):
+            await asyncio.to_thread(ask)
 
 
 @pytest.mark.parametrize("side", ["api", "xds"])

@@ -286,7 +286,7 @@ async def _api(
         proxy_headers=False,  # who calls is who connected: aws:SourceIp is decided on
         timeout_graceful_shutdown=int(_GRACE),
     )
-    server = HttpServer(config, server_context(tls) if tls else None)
+    server = HttpServer(config, server_context(tls) if tls else None, connections)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serving the API")
     try:
         yield serving

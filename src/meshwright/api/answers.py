@@ -17,7 +17,7 @@ import msgspec
 from starlette.responses import Response
 
 from meshwright.api import sts_xml
-from meshwright.api.limits import OPEN_PATHS, RETRY_AFTER, Held, Rate
+from meshwright.api.limits import RETRY_AFTER, Rate
 from meshwright.errors import (
     AccessDeniedError,
     ApiError,
@@ -114,9 +114,7 @@ class ErrorLayer:
         self._app = app
         self._services = services
         self._log = logging.getLogger("meshwright.api")
-        self._places = Held(services.limits.requests, "the places for requests")
         self._refusals = Rate(burst=20, every=3_000)
-        services.metrics.watch("requests_in_flight", lambda: self._places.amount)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; see https://asgi.readthedocs.io/en/latest/specs/www.html."""
@@ -136,14 +134,7 @@ class ErrorLayer:
             await send(message)
 
         try:
-            if scope["path"] in OPEN_PATHS:
-                await self._app(scope, receive, noting)
-            else:
-                self._places.take(1)
-                try:
-                    await self._app(scope, receive, noting)
-                finally:
-                    self._places.amount -= 1
+            await self._app(scope, receive, noting)
         except asyncio.CancelledError:
             # The server stops, and the request has outlived its grace.
             if status:

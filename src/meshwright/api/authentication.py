@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from meshwright.api.answers import TOKEN_PATH, ProtocolError
+from meshwright.api.connection_facts import source_of
 from meshwright.api.limits import OPEN_PATHS, Held
 from meshwright.trust.canonical import EXPIRED, INCOMPLETE, INVALID, MISSING, has_dot_segments
 from meshwright.trust.sigv4 import (
@@ -31,6 +32,7 @@ from meshwright.trust.sigv4 import (
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from meshwright.api.limits import Limits
     from meshwright.api.services import Services
     from meshwright.api.turns import Turns
     from meshwright.store.contract import AccessKey, Session
@@ -62,8 +64,11 @@ class Authentication:
         self._users: dict[str, tuple[Authority, Principal]] = {}
         """Whose the keys of the store are, by key, as one version of the trust file says."""
         self._signing_keys: dict[tuple[str, str, str, str], bytes] = {}
-        self._bodies = Held(services.limits.bodies_bytes, "the bytes for bodies")
-        self._unsigned = Held(services.limits.unsigned, "the places for unsigned requests")
+        limits = services.limits
+        self._bodies = Held(limits.bodies_bytes, limits.bodies_bytes_each, "the bytes for bodies")
+        self._places = Held(limits.requests, limits.requests_each, "the places for requests")
+        self._unsigned = Held(limits.unsigned, limits.unsigned_each, "the places for unsigned requests")
+        services.metrics.watch("requests_in_flight", lambda: self._places.amount)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
@@ -80,7 +85,7 @@ class Authentication:
         if length == 0:
             await self._serve(scope, receive, send, None)
             return
-        reader = _Body(receive, length, self._limit(scope), self._bodies)
+        reader = _Body(receive, length, self._limit(scope), self._services.limits, self._bodies)
         try:
             await self._serve(scope, receive, send, reader)
         finally:
@@ -90,20 +95,29 @@ class Authentication:
         request = _head(scope)
         state = scope["state"]
         if scope["path"] == TOKEN_PATH and _unsigned(request):
-            with self._unsigned.one():
-                body = await self._unsigned_body(request, reader)
-            state["principal"], state["key_id"], state["signed_headers"] = None, "", ()
-        else:
-            body = await self._verified(request, state, reader, STS if scope["path"] == TOKEN_PATH else APPMESH)
-        if body is not None:
-            state["body"] = body
+            source = source_of(scope)
+            body = await self._unsigned_body(request, reader, source)
+            if body is None:
+                return
+            with self._unsigned.one(source), self._places.one(source):
+                state["principal"], state["key_id"], state["signed_headers"], state["body"] = None, "", (), body
+                await self._app(scope, _replay(body, receive), send)
+            return
+        body = await self._verified(request, scope, reader, STS if scope["path"] == TOKEN_PATH else APPMESH)
+        if body is None:
+            return
+        state["body"], principal = body, state["principal"]
+        holder = f"{principal.kind} {principal.account} {principal.name}"
+        # Only a request that is whole takes a place: slow senders could keep it from others.
+        self._places.take(holder, 1)
+        try:
             await self._app(scope, _replay(body, receive), send)
+        finally:
+            self._places.give(holder, 1)
 
-    async def _verified(
-        self, request: Request, state: dict[str, object], reader: _Body | None, service: str
-    ) -> bytes | None:
+    async def _verified(self, request: Request, scope: Scope, reader: _Body | None, service: str) -> bytes | None:
         """The body of `request`, once all of it holds; None when the client went away."""
-        services, now = self._services, self._services.now()
+        services, now, state = self._services, self._services.now(), scope["state"]
         claim = read(request, services.region, service, now)
         known, principal = self._known(claim, now)
         check_token(claim, known)
@@ -113,7 +127,8 @@ class Authentication:
         if digest is not None:
             # The head tells the hash: a signature over it is judged before a byte of the body is waited for.
             check_signature(claim, request, digest, known, cache=self._signing_keys)
-        body = await reader.read(services.limits.body_seconds) if reader else b""
+        # Without its hash in the head nobody has proved yet to have the key: others may know its id.
+        body = await reader.read(f"{claim.key_id} {source_of(scope)}") if reader else b""
         if body is None:
             return None
         found = hashlib.sha256(body).hexdigest() if body else _EMPTY
@@ -155,9 +170,9 @@ class Authentication:
             return SignatureError("The security token included in the request was revoked.", EXPIRED)
         return session.principal
 
-    async def _unsigned_body(self, request: Request, reader: _Body | None) -> bytes | None:
+    async def _unsigned_body(self, request: Request, reader: _Body | None, source: str) -> bytes | None:
         """The body of the one action that needs no signature; None when the client went away."""
-        body = await reader.read(self._services.limits.body_seconds / 10) if reader else b""
+        body = await reader.read(source, self._services.limits.unsigned_seconds) if reader else b""
         if body is None:
             return None
         form = body if request.method == "POST" else request.query
@@ -180,20 +195,26 @@ class Authentication:
 class _Body:
     """The body of one request as it comes, within its limit and that of all bodies together."""
 
-    def __init__(self, receive: Receive, declared: int, limit: int, bodies: Held) -> None:
+    def __init__(self, receive: Receive, declared: int, limit: int, limits: Limits, bodies: Held) -> None:
         self._receive = receive
         self._declared = declared
         self._limit = limit
+        self._limits = limits
         self._bodies = bodies
+        self._holder = ""
         self._size = 0
 
-    async def read(self, seconds: float) -> bytes | None:
-        """The whole of it; None when the client went away."""
+    async def read(self, holder: str, seconds: float | None = None) -> bytes | None:
+        """The whole of it, held for `holder`; None when the client went away.
+
+        It must come within `seconds` or, without, the quicker the smaller it is.
+        """
         if self._declared > self._limit:
             raise _too_large(self._limit)
-        parts = []
+        self._holder = holder
+        parts, began = [], asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds or self._allowed) as end:
                 while True:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
@@ -201,17 +222,28 @@ class _Body:
                     parts.append(self._counted(message.get("body", b"")))
                     if not message.get("more_body", False):
                         return b"".join(parts)
+                    if seconds is None:
+                        end.reschedule(began + self._allowed)
         except TimeoutError:
-            text = f"The request's body did not come within {seconds:g} s."
+            text = f"The request's body did not come within {seconds or self._allowed:.2g} s."
             raise ProtocolError(text, "RequestTimeoutException", 408) from None
+
+    @property
+    def _allowed(self) -> float:
+        """How many seconds there are for it, with what has come."""
+        limits = self._limits
+        return min(limits.body_seconds, limits.body_grace + self._size / limits.body_pace)
 
     def release(self) -> None:
         """It is not needed any more."""
-        self._bodies.amount -= self._size
+        if self._size:
+            self._bodies.give(self._holder, self._size)
         self._size = 0
 
     def _counted(self, part: bytes) -> bytes:
-        self._bodies.take(len(part))
+        if not part:
+            return part
+        self._bodies.take(self._holder, len(part))
         self._size += len(part)
         if self._size > self._limit:
             raise _too_large(self._limit)

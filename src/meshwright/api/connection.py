@@ -8,7 +8,7 @@ Source: https://datatracker.ietf.org/doc/html/rfc9112#section-11 (request smuggl
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httptools
 import msgspec
@@ -50,21 +50,32 @@ _SPARE = 64
 """Connections beyond the limit that are told so; further ones are dropped."""
 
 
+class Peer(Protocol):
+    """A connection that gives way to another one."""
+
+    def cut(self) -> None:
+        """End it."""
+
+    def leave(self) -> None:
+        """It is over."""
+
+
 class Connections:
-    """The open connections of one server, those that wait for a request in the order in which they began to."""
+    """The open connections of one server, those whose client has not sent all in the order in which they wait."""
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self.limits = limits
         self.metrics = metrics
-        self.open: set[BoundedConnection] = set()
-        self.waiting: dict[BoundedConnection, None] = {}
+        self.open: set[Peer] = set()
+        """Those whose TLS handshake is under way among them."""
+        self.waiting: dict[Peer, None] = {}
         metrics.watch("connections", lambda: len(self.open))
 
     def protocol(self, **members: Any) -> BoundedConnection:
         """What uvicorn makes for each connection."""
         return BoundedConnection(self, **members)
 
-    def admit(self, connection: BoundedConnection) -> bool:
+    def admit(self, connection: Peer) -> bool:
         """Whether there is room for one more, if need be in the place of the one that has waited longest."""
         self.open.add(connection)
         if len(self.open) <= self.limits.connections:
@@ -87,6 +98,8 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, all_of_them: Connections, **members: Any) -> None:
         super().__init__(**members)
         self._all = all_of_them
+        self.handshake: Peer | None = None
+        """What led to it, for TLS."""
         self._limits = all_of_them.limits
         self._in_head = False
         self._heads = 0
@@ -103,6 +116,8 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as in uvicorn
         """The first head may come, if there is room."""
         super().connection_made(transport)
+        if self.handshake is not None:
+            self.handshake.leave()
         if self._all.admit(self):
             self._wait("head_seconds")
         elif len(self._all.open) > self._limits.connections + _SPARE:
@@ -112,8 +127,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._all.open.discard(self)
-        self._stop_waiting()
+        self.leave()
         self._stop_writing()
         super().connection_lost(exc)
 
@@ -163,6 +177,9 @@ class BoundedConnection(HttpToolsProtocol):
         self.expect_100_continue = b"expect" in names and (b"expect", b"100-continue") in self.headers
         self._stop_waiting()
         super().on_headers_complete()
+        if not self.pipeline:
+            # Until all of it is there, it is the client that is waited for.
+            self._all.waiting[self] = None
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
         if len(self.pipeline) > self._limits.pipelined:
@@ -197,6 +214,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         super().on_message_complete()
+        self._all.waiting.pop(self, None)
         self.cycle.more_body = False
         if self.cycle.response_complete:
             self._wait("idle_seconds")
@@ -235,6 +253,11 @@ class BoundedConnection(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self._watch_writing()
         self.transport.close()
+
+    def leave(self) -> None:
+        """It counts no more."""
+        self._all.open.discard(self)
+        self._stop_waiting()
 
     def _not_understood(self, error: httptools.HttpParserError) -> None:
         """Refuse what is no HTTP, or none that is read here; nothing is logged, for anybody may send it."""

@@ -16,3 +16,9 @@ def connection_facts(scope: Scope) -> dict[str, str]:
     found = {"aws:SecureTransport": str(scope.get("scheme") == "https").lower()}
     client = scope.get("client")
     return {**found, "aws:SourceIp": client[0]} if client else found
+
+
+def source_of(scope: Scope) -> str:
+    """The address of whoever asks; "" where there is none."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""

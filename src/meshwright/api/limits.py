@@ -28,9 +28,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 1024
     """TCP connections at once. One more takes the place of the one that has idled longest, if there is one."""
     requests: int = 256
-    """Requests that are being worked on at once."""
+    """Requests that are being worked on at once, from the moment that all of them is there."""
+    requests_each: int = 128
+    """How many of them may be one user's or one role's."""
     unsigned: int = 32
-    """Requests at once whose sender cannot be known before their body is read (AssumeRoleWithWebIdentity)."""
+    """Those of them that are proved by a token instead of a signature (AssumeRoleWithWebIdentity)."""
+    unsigned_each: int = 16
+    """How many of those may come from one address."""
     refused_tokens: int = 1000
     """Refused identity tokens of one address after which its next ones are not looked at."""
     refused_tokens_regained: float = 500.0
@@ -43,6 +47,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of a request to STS."""
     bodies_bytes: int = 256 << 20
     """Bytes of all the bodies that are held at once."""
+    bodies_bytes_each: int = 96 << 20
+    """How many of them may be of one key or, where nothing is signed, from one address."""
     head_bytes: int = 64 << 10
     """Bytes of a request line and headers; AWS's clients send some 2 kB."""
     head_count: int = 100
@@ -54,7 +60,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     head_seconds: float = 10.0
     """How long a head may take, from the connection or from its first byte."""
     body_seconds: float = 60.0
-    """How long a body may take; an unsigned one a tenth of it."""
+    """How long a body may take at most."""
+    body_grace: float = 5.0
+    """How long a body may take that is small."""
+    body_pace: int = 16 << 10
+    """For how many bytes that have come it may take a second more."""
+    unsigned_seconds: float = 2.0
+    """How long a body may take that is not signed."""
     idle_seconds: float = 30.0
     """How long a connection may stay open between two requests."""
     write_seconds: float = 30.0
@@ -90,34 +102,48 @@ class Rate:
 
 
 class Held:
-    """An amount that is shared by all: requests at once, or bytes."""
+    """An amount that is shared by all, requests at once or bytes, and of which nobody gets more than a part."""
 
-    def __init__(self, most: int, what: str) -> None:
+    def __init__(self, most: int, each: int, what: str) -> None:
         self._most = most
+        self._each = each
         self._what = what
+        self._by: dict[str, int] = {}
         self.amount = 0
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold one while the block lasts.
+    def one(self, holder: str) -> Iterator[None]:
+        """Hold one for `holder` while the block lasts.
 
         Raises:
             TooManyRequestsException: there is none left.
         """
-        self.take(1)
+        self.take(holder, 1)
         try:
             yield
         finally:
-            self.amount -= 1
+            self.give(holder, 1)
 
-    def take(self, amount: int) -> None:
-        """Hold so much more; the caller lowers `amount` again.
+    def take(self, holder: str, amount: int) -> None:
+        """Hold so much more for `holder`, until it is given back.
 
         Raises:
             TooManyRequestsException: there is not so much left; nothing was taken.
         """
-        if self.amount + amount > self._most:
+        held = self._by.get(holder, 0) + amount
+        if held > self._each or self.amount + amount > self._most:
+            whose = "your part of " if held > self._each else ""
             raise TooManyRequestsException(
-                f"The server is busy: {self._what} are used up. Repeat the request after {RETRY_AFTER} s."
+                f"The server is busy: {whose}{self._what} are used up. Repeat the request after {RETRY_AFTER} s."
             )
+        self._by[holder] = held
         self.amount += amount
+
+    def give(self, holder: str, amount: int) -> None:
+        """Give back what was taken; whoever holds nothing is forgotten."""
+        self.amount -= amount
+        held = self._by[holder] - amount
+        if held:
+            self._by[holder] = held
+        else:
+            del self._by[holder]

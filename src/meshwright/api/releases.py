@@ -5,11 +5,13 @@ The one rule: the table `ENDPOINTS` is the whole of it; routes and the OpenAPI d
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright import release
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias, TypeVar
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from meshwright.api.services import Services
     from meshwright.control import Propagation
@@ -190,11 +191,17 @@ async def post_rollback(services: Services, request: Request) -> Response:
 async def get_openapi(services: Services, request: Request) -> Response:
     """This description."""
     del services, request
+    return Response(_description(), media_type="application/json")
+
+
+@functools.cache
+def _description() -> bytes:
+    """It is the same for as long as this program runs, and takes some milliseconds to put together."""
     described = [
         openapi.Described(one.method, PREFIX + one.path, one.name, one.summary, one.action, one.resource)
         for one in ENDPOINTS
     ]
-    return answer(openapi.document(described, version("meshwright")))
+    return msgspec.json.encode(openapi.document(described, version("meshwright")))
 
 
 class Row(NamedTuple):

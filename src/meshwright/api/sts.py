@@ -11,14 +11,14 @@ import asyncio
 import logging
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.responses import Response
 
 from meshwright.api import sts_xml
 from meshwright.api.answers import ProtocolError
-from meshwright.api.connection_facts import connection_facts
+from meshwright.api.connection_facts import connection_facts, source_of
 from meshwright.api.refusals import Refusals
 from meshwright.api.sts_parameters import (
     CALLER,
@@ -95,7 +95,7 @@ class Sts:
         return await self._begun(granted, now, scope)
 
     async def _by_token(self, asked: Mapping[str, str], scope: Scope) -> Fields:
-        self._refusals.admit(_source(scope), self._services.now())
+        self._refusals.admit(source_of(scope), self._services.now())
         if "WebIdentityToken" not in asked:
             raise missing("WebIdentityToken")
         token, now = read_token(asked["WebIdentityToken"]), self._services.now()
@@ -152,7 +152,7 @@ class Sts:
         if "principal" not in state:
             state["unauthenticated"] = reason
             self._services.metrics.refused(code)
-            self._refusals.note(_source(scope), self._services.now())
+            self._refusals.note(source_of(scope), self._services.now())
         else:
             self._services.metrics.denied(action)
             self._log.info("refused: %s", reason, extra={"request_id": state["request_id"]})
@@ -180,11 +180,6 @@ def _user_id(principal: Principal) -> str:
 
 def _named(error: TokenError | AssumeError) -> tuple[str, int]:
     return error.code, error.status
-
-
-def _source(scope: Scope) -> str:
-    client: Any = scope.get("client")
-    return str(client[0]) if client else ""
 
 
 def _xml(body: bytes, status: int) -> Response:
