@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 import pytest
 
@@ -166,6 +167,40 @@ def test_our_endpoints_show_nobody_s_tags_to_others(world: World) -> None:
     assert world.ask(STRANGER, "GET", f"{OURS}/meshes/shop@{OWNER}").status == 403
     assert world.ask(STRANGER, "GET", f"{OURS}/meshes/shop@{OWNER}/stacks/cart/releases").status == 403
     assert world.ask(CONSUMER, "GET", f"{OURS}/meshes/shop").status == 403
+
+
+def test_a_release_takes_no_object_that_its_account_could_not_update(world: World) -> None:
+    """Not even one of no stack, and as it is: becoming a stack's is no operation, and would be asked of nobody."""
+    at = f"{MESHES}/shop/virtualNodes?meshOwner={OWNER}"
+    for account, name in ((OWNER, "owners"), (CONSUMER, "consumers")):
+        assert world.ask(account, "PUT", at, {"virtualNodeName": name, "spec": {}}).status == 200
+    before = world.api.store.head()
+    for account, name in ((CONSUMER, "owners"), (OWNER, "consumers")):
+        items = [{"object": f"mesh/shop@{OWNER}/virtualNode/{name}", "spec": {}}]
+        target = f"{OURS}/meshes/shop@{OWNER}/stacks/cart/releases"
+        answer = world.ask(account, "POST", target, {"resources": items})
+        assert (answer.status, answer.code) == (422, "RefusedException"), answer.body
+        assert f"cannot be updated by account {account}" in answer.message
+    assert world.api.store.head().revision == before.revision
+
+
+def test_releases_and_drift_show_nobody_s_tags_to_others(world: World) -> None:
+    """What was released is told with the tags of one's own account's objects."""
+    assert world.release(OWNER, f"shop@{OWNER}", "theirs", own={}, gone={}).status == 201
+    gone = f"{MESHES}/shop/virtualNodes/gone?meshOwner={OWNER}"
+    assert world.ask(OWNER, "DELETE", gone).status == 200
+    arn = f"arn:aws:appmesh:us-east-1:{OWNER}:mesh/shop/virtualNode/own"
+    body = {"tags": [{"key": "secret", "value": "drifted"}]}
+    assert world.ask(OWNER, "PUT", f"/v20190125/tag?resourceArn={quote(arn, safe='')}", body).status == 200
+    at = f"{OURS}/meshes/shop@{OWNER}/stacks/theirs"
+    for account, shown in ((OWNER, True), (CONSUMER, False)):
+        release, drift = (world.ask(account, "GET", f"{at}/{what}") for what in ("releases/1", "drift"))
+        assert (release.status, drift.status) == (200, 200), (release.body, drift.body)
+        content = {one["object"]: one["tags"] for one in json.loads(release.body)["content"]}
+        tags = {"of": OWNER} if shown else {}
+        assert content == {f"mesh/shop@{OWNER}/virtualNode/{name}": tags for name in ("own", "gone")}
+        assert (b"drifted" in drift.body) is shown
+        assert b"gone" in drift.body
 
 
 def test_a_release_is_repeated_by_its_own_account_alone(world: World) -> None:

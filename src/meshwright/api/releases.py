@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from meshwright.api.services import Services
     from meshwright.control import Propagation
     from meshwright.model.identity import Key
-    from meshwright.model.state import Resource
+    from meshwright.model.state import Resource, State
     from meshwright.trust.principals import Principal
 
     T = TypeVar("T")
@@ -101,6 +101,21 @@ def _tags(one: Resource, principal: Principal) -> dict[str, str]:
     return {tag.key: tag.value for tag in one.tags}
 
 
+def _foreign(state: State, one: Release, principal: Principal) -> Callable[[Key], bool]:
+    """Whether an object of a release is another account's, whose tags are not the principal's to see.
+
+    What is gone was of the account that released it.
+    """
+    released_by = "".join(one.principal.split(":")[4:5])
+
+    def foreign(key: Key) -> bool:
+        resource = state.get(key)
+        metadata = resource.metadata if resource is not None else None
+        return (metadata.resource_owner if metadata is not None else released_by) != principal.account
+
+    return foreign
+
+
 async def post_release(services: Services, request: Request) -> Response:
     """Apply the whole of a stack, or a plan, as one release; 201 for a new one, 200 where nothing changed."""
     mesh, stack = _stack(request)
@@ -138,7 +153,9 @@ async def get_releases(services: Services, request: Request) -> Response:
 async def get_release(services: Services, request: Request) -> Response:
     """One release with its content."""
     one = _release(services, request)
-    return answer({**applying.document(one), "content": to_wire(one.content)})
+    foreign = _foreign(services.store.head().state, one, request.state.principal)
+    shown = [msgspec.structs.replace(item, tags={}) if foreign(item.key) else item for item in one.content]
+    return answer({**applying.document(one), "content": to_wire(shown)})
 
 
 async def get_release_propagation(services: Services, request: Request) -> Response:
@@ -177,7 +194,9 @@ async def get_drift(services: Services, request: Request) -> Response:
         newest.content, head.state, mesh=mesh, stack=stack, principal=newest.principal, author=author
     )
     about = {"mesh": mesh, "stack": stack, "release": newest.title, "revision": head.revision}
-    return answer({**about, "differences": to_wire(found)})
+    foreign = _foreign(head.state, newest, request.state.principal)
+    shown = [release.without_tags(one) if foreign(one.key) else one for one in found]
+    return answer({**about, "differences": to_wire([one for one in shown if one.fields or one.state != "changed"])})
 
 
 async def post_rollback(services: Services, request: Request) -> Response:

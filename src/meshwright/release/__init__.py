@@ -4,7 +4,7 @@ The one rule: a rollback is no mechanism of its own, but a new release with an o
 """
 
 from meshwright.release.content import checked, content_of, digest_of, last_good, restored, reverted
-from meshwright.release.drifting import Author, Difference, drift
+from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
 from meshwright.release.refusal import InvalidReleaseError
@@ -30,4 +30,5 @@ __all__ = [
     "perform",
     "restored",
     "reverted",
+    "without_tags",
 ]

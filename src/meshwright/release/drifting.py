@@ -64,6 +64,12 @@ def drift(
     return tuple(told)
 
 
+def without_tags(one: Difference) -> Difference:
+    """`one` as it may be told to those who do not see the object's tags."""
+    fields = tuple(field for field in one.fields if not field.path.startswith("tags."))
+    return msgspec.structs.replace(one, fields=fields)
+
+
 def _concerned(released: State, state: State, mesh: str, stack: str) -> list[Key]:
     """What the release held, what carries the stack's name, and strangers in its routers and gateways."""
     keys = {one.key for one in released}

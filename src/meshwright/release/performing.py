@@ -13,6 +13,7 @@ from meshwright import operations
 from meshwright.errors import ApiError, RefusedError
 from meshwright.model.specs import TagRef
 from meshwright.operations import DEFAULT_QUOTAS, OPERATIONS, Request, Stamp, Verb, operation
+from meshwright.operations.accounts import refuse_stranger
 from meshwright.operations.quotas import refuse_excess
 from meshwright.plan import Change, decoded, differences
 
@@ -36,6 +37,7 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
     """
     if plan.conflicts:
         raise RefusedError("; ".join(one.reason for one in plan.conflicts))
+    _refuse_taking(state, plan, stamp())
     before, changes = state, {one.key: one for one in plan.changes}
     for number, step in enumerate(plan.steps, 1):
         now = stamp()
@@ -52,6 +54,20 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
             state = state.put(msgspec.structs.replace(state[planned.key], stack=plan.stack))
     _refuse_excess(before, state, plan, quotas)
     return state.put(*_aged(before, state, plan))
+
+
+def _refuse_taking(before: State, plan: Plan, stamp: Stamp) -> None:
+    """Let nothing become the stack's that its account could not update: that takes no step of its own."""
+    for planned in plan.changes:
+        old = before.get(planned.key)
+        if old is None or planned.action == "delete" or old.stack == plan.stack:
+            continue
+        try:
+            refuse_stranger(Verb.UPDATE, planned.key, old, stamp)
+        except ApiError as error:
+            raise RefusedError(
+                f"{planned.key} cannot become stack {plan.stack!r}'s: {error}. Nothing was changed."
+            ) from error
 
 
 def _request(step: Step, change: Change | None, before: State, stack: str, stamp: Stamp) -> Request:
