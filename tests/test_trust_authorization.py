@@ -163,6 +163,24 @@ def test_nobody_squats_on_another_s_names(role: Role, state: State, name: str) -
         decides.permit_release(who, free, free.put(resource(key, "cart")), (), stack="cart", mesh="m", at=1)
 
 
+def test_a_release_takes_nothing_from_another_stack_by_leaving_it_as_it_is() -> None:
+    """A name that two stacks may claim is whose has it, although only the stack would change."""
+    decides = authority({"r": Role(stack="cart", owns=("virtualNode/cart-*", "mesh"), permissions=(ALLOW_ALL,))})
+    mesh, key = Key.of_mesh("m"), Key("m", Kind.VIRTUAL_NODE, "cart-a")
+    for theirs in (mesh, key):
+        before = State((resource(mesh, "cart" if theirs is key else "pay"), resource(key, "pay")))
+        with pytest.raises(AccessDeniedError, match="belongs to stack 'pay'"):
+            decides.permit_release(
+                decides.session("r", "s"),
+                before,
+                before.put(resource(theirs, "cart")),
+                (),
+                stack="cart",
+                mesh="m",
+                at=1,
+            )
+
+
 def changed(before: State, after: State) -> list[tuple[Verb, Key, dict[str, str]]]:
     """The single requests that a change from one state to another amounts to."""
     found: list[tuple[Verb, Key, dict[str, str]]] = []

@@ -139,9 +139,10 @@ def _released(before: State, after: State, key: Key, home: str) -> Iterator[Deed
 
 
 def _altered(deed: Deed, was: Resource, will: Resource) -> Iterator[Deed]:
-    """Spec, stack and tags each by an action of its own."""
+    """Spec, stack and tags each by an action of its own; to take it from another stack is to alter it."""
     old, new = _values(was.tags), _values(will.tags)
-    if was.spec != will.spec or (old == new and was.stack == will.stack):
+    taken = bool(was.stack) and was.stack != will.stack
+    if was.spec != will.spec or taken or (old == new and was.stack == will.stack):
         yield deed
     if was.stack != will.stack:
         yield msgspec.structs.replace(deed, rule="claim")
