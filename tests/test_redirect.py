@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from configparser import ConfigParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -196,7 +197,15 @@ class Shop:
         command = (sys.executable, "-m", "meshwright.cli", "proxy", f"mesh/shop/{kind}/{machine.name}")
         options = ("--xds", f"{CONTROL}:18000", "--concurrency", "1")
         log = self.folder / machine.name / "proxy.log"
-        machine.start("env", f"TMPDIR={folder}", *command, *options, log=log, proxy=True)
+        environment = (f"TMPDIR={folder}", *_keys(self.folder / "data" / "credentials"))
+        machine.start("env", *environment, *command, *options, log=log, proxy=True)
+
+
+def _keys(credentials: Path) -> tuple[str, ...]:
+    """The administrator's key as variables: App Mesh's proxy user may not read the file."""
+    sections = ConfigParser()
+    sections.read(credentials)
+    return tuple(f"{name.upper()}={value}" for name, value in sections["default"].items())
 
 
 def test_plain_clients_behind_iptables_are_routed_as_defined(tmp_path: Path) -> None:
