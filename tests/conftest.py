@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from serving import Serving, serving
-from settings import SHARED
+from settings import PROVE, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,13 @@ settings.load_profile("meshwright")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--update-goldens`."""
     parser.addoption("--update-goldens", action="store_true", help="rewrite the expected files of tests/cases")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the long forms time: what takes seconds otherwise may take minutes, on a busy machine above all."""
+    for item in items if PROVE else ():
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture
