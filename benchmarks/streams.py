@@ -18,11 +18,11 @@ from typing import Any
 
 import grpc
 
-from meshwright.ads.identities import AUTHORITY, SIGNING_NAME
+from meshwright.ads.identities import AUTHORITY
 from meshwright.remote import find_credentials
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
-from meshwright.trust.sigv4 import Request, sign
+from meshwright.trust.sigv4 import SIGNING_NAME, Request, sign
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
 
-SIGNING_NAME = "appmesh"
-"""The service that streams are signed for, as App Mesh's own proxies did."""
 AUTHORITY = "meshwright_xds"
 """The `:authority` of an Envoy whose xDS cluster is called so, and what it signs as host."""
 ACTION = "appmesh:StreamAggregatedResources"
@@ -191,7 +189,7 @@ class Identities:
 
     def _signed(self, peer: Peer) -> Identity:
         requests = [_request(peer, host) for host in self._hosts()]
-        claim = sigv4.read(requests[0], self._region, SIGNING_NAME, self._now(), tolerance=_UNSIGNED_PAYLOAD)
+        claim = sigv4.read(requests[0], self._region, sigv4.SIGNING_NAME, self._now(), tolerance=_UNSIGNED_PAYLOAD)
         signer = self._signer_of(claim.key_id)
         if signer is None:
             raise sigv4.unknown_key(claim.key_id)

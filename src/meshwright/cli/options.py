@@ -44,7 +44,7 @@ DATA_DIR = click.option(
     default=Path(".meshwright"),
     show_default=True,
     envvar="MESHWRIGHT_DATA_DIR",
-    help="Where the control plane keeps its database.",
+    help="Where the control plane keeps its database and the administrator's key.",
 )
 """The option that names the folder of a local control plane."""
 

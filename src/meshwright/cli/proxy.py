@@ -15,9 +15,6 @@ from meshwright.errors import UsageError
 if TYPE_CHECKING:
     from meshwright.snapshot.resources import Placement
 
-_ENDPOINT = "http://127.0.0.1:9080"
-"""Where tokens are exchanged when nothing says where."""
-
 
 @click.command("proxy")
 @click.argument("arn")
@@ -79,6 +76,7 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     import msgspec
 
+    from meshwright.cli.target import data_folder, endpoint, region
     from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
     from meshwright.proxy.credentials import Source, find, followed, renewed, secured
 
@@ -89,14 +87,13 @@ def command(  # noqa: PLR0913 - one parameter an option
         admin=Address("127.0.0.1", admin_port),
         placement=_placement(application, ingress, egress),
         resolver=address(resolver) if resolver else None,
-        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        region=region(None, os.environ),
         tls=secured(xds_tls_ca, xds_client_certificate, xds_client_key),
     )
     found: Any = None
     if not (unsigned or xds_client_certificate):
-        folder = Path(os.environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
-        endpoint = options["endpoint"] or os.environ.get("AWS_ENDPOINT_URL_APP_MESH") or _ENDPOINT
-        found = find(os.environ, settings.xds, folder, endpoint=endpoint, ca_bundle=options["ca_bundle"] or "")
+        place, bundle = endpoint(options["endpoint"], os.environ), options["ca_bundle"] or ""
+        found = find(os.environ, settings.xds, data_folder(os.environ), endpoint=place, ca_bundle=bundle)
     renews = isinstance(found, Source)
     if print_bootstrap and renews:
         raise UsageError(

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from meshwright.cli.options import DATA_DIR
 from meshwright.cli.protection import address, protection_options, settled
 from meshwright.cli.quotas import QUOTA, quotas
 from meshwright.cli.trusting import ENVIRONMENT, TRUST, chosen, place, trust_file
@@ -41,14 +42,7 @@ from meshwright.errors import UsageError
     metavar="URL",
     help="Where revisions are kept: sqlite:///PATH [default: a file in the data directory].",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=Path(".meshwright"),
-    show_default=True,
-    envvar="MESHWRIGHT_DATA_DIR",
-    help="Where the database and the administrator's key lie.",
-)
+@DATA_DIR
 @click.option(
     "--account",
     default="000000000000",

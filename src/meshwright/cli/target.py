@@ -17,6 +17,7 @@ from meshwright.documents.settings import FILE_NAME, Project
 from meshwright.errors import UsageError
 from meshwright.model.identity import DEFAULT_REGION
 from meshwright.remote import Client, find_signer
+from meshwright.remote.credentials import DATA_FOLDER
 from meshwright.views.escaping import terminal
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             UsageError: there are none, or the endpoint is no address.
         """
-        folder = Path(environ.get("MESHWRIGHT_DATA_DIR") or ".meshwright")
-        signer = find_signer(environ, self.endpoint, folder, self.ca_bundle)
+        signer = find_signer(environ, self.endpoint, data_folder(environ), self.ca_bundle)
         return Client(self.endpoint, signer, region=self.region, ca_bundle=self.ca_bundle)
 
     def place(self) -> tuple[str, str]:
@@ -98,16 +98,28 @@ def resolve(
         refuse_bytes(name, given or "")
     return Target(
         project=chosen,
-        endpoint=options.get("endpoint")
-        or chosen.endpoint
-        or environ.get("AWS_ENDPOINT_URL_APP_MESH")
-        or DEFAULT_ENDPOINT,
-        region=chosen.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
+        endpoint=endpoint(options.get("endpoint") or chosen.endpoint, environ),
+        region=region(chosen.region, environ),
         mesh=mesh or chosen.mesh,
         stack=stack or chosen.stack,
         quiet=bool(options.get("quiet")),
         ca_bundle=options.get("ca_bundle") or "",
     )
+
+
+def endpoint(told: str | None, environ: Mapping[str, str]) -> str:
+    """The control plane that was told, else AWS's setting, else the one on this machine."""
+    return told or environ.get("AWS_ENDPOINT_URL_APP_MESH") or DEFAULT_ENDPOINT
+
+
+def region(told: str | None, environ: Mapping[str, str]) -> str:
+    """The region that was told, else AWS's setting, else that of `serve`."""
+    return told or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
+
+
+def data_folder(environ: Mapping[str, str]) -> Path:
+    """Where a control plane on this machine keeps its data."""
+    return Path(environ.get("MESHWRIGHT_DATA_DIR") or DATA_FOLDER)
 
 
 def release_number(text: str, stack: str) -> int:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from meshwright.ads.identities import AUTHORITY, SIGNING_NAME
+from meshwright.ads.identities import AUTHORITY
 from meshwright.errors import UsageError
 from meshwright.model.identity import DEFAULT_REGION, Key, Kind, parse_key
 from meshwright.routing.expressions import PROGRAM_SIZE
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
+from meshwright.trust.sigv4 import SIGNING_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,7 +30,7 @@ from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
 from meshwright.release import ApplyRequest, InvalidReleaseError, RollbackRequest
 from meshwright.remote.connection import LostAnswerError, Server
-from meshwright.trust import sigv4
+from meshwright.trust import canonical, sigv4
 from meshwright.trust.credentials import Credentials
 from meshwright.views import answers
 from meshwright.views.wire import from_wire, to_wire
@@ -38,19 +38,17 @@ from meshwright.views.wire import from_wire, to_wire
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PREFIX = "/meshwright/v1"
-SIGNING_NAME = "appmesh"
 TIMEOUT = 30.0
 """Seconds until a server that says nothing counts as unreachable."""
 RETRY_SECONDS = 0.5
 """How long after a lost answer, or one of "not now", a request that is safe to repeat is sent once more."""
 _SIGNATURE_CODES = frozenset(
     {
-        "ExpiredTokenException",
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "MissingAuthenticationTokenException",
-        "UnrecognizedClientException",
+        canonical.EXPIRED,
+        canonical.INCOMPLETE,
+        canonical.INVALID,
+        canonical.MISSING,
+        canonical.UNRECOGNIZED,
     }
 )
 
@@ -197,7 +195,7 @@ class Client:
         shape: type[msgspec.Struct] | None = None,
     ) -> dict[str, Any]:
         """The answer to one request, as it came; `key` makes it safe to repeat, `shape` is what it must hold."""
-        target = PREFIX + path + (f"?{urlencode(query)}" if query else "")
+        target = answers.PREFIX + path + (f"?{urlencode(query)}" if query else "")
         payload = b"" if body is None else msgspec.json.encode(body)
         credentials = self._signer if isinstance(self._signer, Credentials) else self._signer.credentials()
         plain = {"Host": self._server.host, "Content-Type": "application/json"}
@@ -237,7 +235,7 @@ class Client:
             credentials.key_id,
             credentials.secret,
             self._region,
-            SIGNING_NAME,
+            sigv4.SIGNING_NAME,
             int(self._clock() * 1000),
             credentials.session_token,
         )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 DATA_FOLDER = ".meshwright"
 """Where `serve` keeps its data, the administrator's credentials among it."""
 
-_KEY_PART = re.compile(r"[!-~]+")
-"""What AWS's access keys, secrets and session tokens are made of: printable ASCII without a space."""
+SECRET = re.compile(r"[!-~]+")
+"""What access keys, secrets, session and identity tokens are made of: printable ASCII without a space."""
 
 
 def find_credentials(environ: Mapping[str, str], endpoint: str, folder: Path = Path(DATA_FOLDER)) -> Credentials:
@@ -84,7 +84,7 @@ def _sound(found: Credentials) -> Credentials:
     """`found`, unless a part of it holds what no header may hold, such as the line feed of a badly stored secret."""
     parts = {"access key id": found.key_id, "secret access key": found.secret, "session token": found.session_token}
     for name, part in parts.items():
-        if part is not None and not _KEY_PART.fullmatch(part):
+        if part is not None and not SECRET.fullmatch(part):
             raise UsageError(
                 f"The {name} (from {found.source}) holds a space, a line break or another character that none has. "
                 "Store it again without."

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from meshwright.errors import RefusedError, UnreachableError, UnreadableError, UsageError
 from meshwright.remote.connection import Server, is_loopback
-from meshwright.remote.credentials import DATA_FOLDER, find_credentials
+from meshwright.remote.credentials import DATA_FOLDER, SECRET, find_credentials
 from meshwright.trust.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ RENEWED = 120.0
 
 _MOST = 64 << 10
 _MOST_TOKEN = 20_000
-_PART = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[^A-Za-z0-9_+=,.@-]")
 
 
@@ -95,7 +94,7 @@ class WebIdentity:
             ends = datetime.fromisoformat(_element(text, "Expiration")).timestamp()
         except ValueError:
             ends = -1.0
-        if ends < 0 or not all(map(_PART.fullmatch, parts)):
+        if ends < 0 or not all(map(SECRET.fullmatch, parts)):
             raise UnreachableError(f"{self._server.endpoint} answered with something else than a session. Is it STS?")
         key_id, secret, session_token = parts
         source = f"{TOKEN_FILE}={self._file}, role {self._role}"
@@ -147,7 +146,7 @@ def _token(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
         raise UnreadableError(f"The identity token {file} ({TOKEN_FILE}) cannot be read: {reason}.") from None
-    if not text or len(text) > _MOST_TOKEN or not _PART.fullmatch(text):
+    if not text or len(text) > _MOST_TOKEN or not SECRET.fullmatch(text):
         raise UnreadableError(f"The file {file} ({TOKEN_FILE}) holds no identity token.")
     return text
 

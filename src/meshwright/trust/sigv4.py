@@ -29,6 +29,7 @@ from meshwright.trust.canonical import (
 )
 
 __all__ = [
+    "SIGNING_NAME",
     "STRICT",
     "AccessKeySecret",
     "Claim",
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
     KeyCache = MutableMapping[tuple[str, str, str, str], bytes]
 
+SIGNING_NAME = "appmesh"
+"""The service that requests and streams are signed for, as App Mesh's own clients and proxies did."""
 _NEVER_SIGNED = frozenset(
     {b"authorization", b"connection", b"expect", b"transfer-encoding", b"user-agent", b"x-amzn-trace-id"}
 )

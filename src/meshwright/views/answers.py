@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+PREFIX = "/meshwright/v1"
+"""Where our own endpoints begin."""
+
 
 class Change(msgspec.Struct):
     """What a release did to one object."""
