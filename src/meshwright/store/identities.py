@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from meshwright.store.connections import Database, Watch
+    from meshwright.trust.principals import Principal
 
 SESSIONS_KEPT = 24 * 3600 * 1000
 """For how many milliseconds after its end a session is kept, so that it can be told from one that never was."""
@@ -93,7 +94,7 @@ class Identities:
                 kind="session",
                 at=session.created_at,
                 principal=session.principal.arn,
-                cause="begin session",
+                cause=_cause(session.principal),
                 digest=rows.session_digest(*columns),
                 key=session.key_id,
                 expires=session.expires_at,
@@ -175,6 +176,15 @@ class Identities:
                 self._revoked = revoked
             self._revoked_seen = version
             return self._revoked
+
+
+def _cause(principal: Principal) -> str:
+    """What a session was obtained with: its name was chosen by whoever asked, and its row is forgotten."""
+    if principal.ancestors:
+        return f"begin session with {principal.ancestors[-1].key_id}"
+    if principal.issuer:
+        return f"begin session for {principal.claims.get('sub', '')} of {principal.issuer}"
+    return "begin session"
 
 
 def _refuse_unknown(connection: sqlite3.Connection, kind: str, name: str) -> None:
