@@ -89,8 +89,22 @@ def test_a_session_holds_what_was_verified(plane: Plane) -> None:
     assert (principal.key_id, principal.expires_at) == (session.key_id, session.expires_at)
     (leaf,) = plane.leaves()[before:]
     assert (leaf["kind"], leaf["principal"]) == ("session", principal.arn)
+    assert leaf["cause"] == "begin session for repo:acme/cart:ref:refs/heads/main of ci"
     assert session.secret not in json.dumps(leaf)
     assert session.token not in json.dumps(leaf)
+
+
+def test_the_log_tells_who_took_a_role_under_whatever_name(plane: Plane) -> None:
+    """The session's name is its caller's choice, and its row is forgotten: the leaf has the key that signed."""
+    first = plane.by_key("operator", RoleSessionName="administrator")["Credentials"]["AccessKeyId"]
+    leaf = plane.leaves()[-1]
+    assert (leaf["key"], leaf["cause"]) == (first, f"begin session with {plane.deployer.id}")
+
+
+def test_an_empty_list_of_tags_is_none(plane: Plane) -> None:
+    """SDKs send the name of an empty list with no value."""
+    answer = plane.by_key("operator", Tags=[], TransitiveTagKeys=[])
+    assert plane.server.store.session(answer["Credentials"]["AccessKeyId"]) is not None
 
 
 PROGRAM = """

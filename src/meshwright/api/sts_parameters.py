@@ -31,6 +31,8 @@ _TAKEN: Mapping[str, frozenset[str]] = MappingProxyType(
         CALLER: frozenset(),
     }
 )
+_LISTS = frozenset({"Tags", "TransitiveTagKeys"})
+"""A list that is empty comes as its name alone."""
 _MEMBER = re.compile(r"(Tags)\.member\.([1-9][0-9]?)\.(Key|Value)|(TransitiveTagKeys)\.member\.([1-9][0-9]?)")
 
 
@@ -113,7 +115,7 @@ def _members(form: Mapping[str, str]) -> dict[tuple[str, int, str], str]:
     """The members of lists, by the list, the position and what of the member it is."""
     found = {}
     for name, value in form.items():
-        if name.startswith(("Tags", "TransitiveTagKeys")):
+        if name.startswith(("Tags", "TransitiveTagKeys")) and (name not in _LISTS or value):
             parts = _MEMBER.fullmatch(name)
             if parts is None:
                 raise ProtocolError(f"The parameter {name[:64]!r} is no member of a list.", VALIDATION, 400)
