@@ -25,11 +25,9 @@ from meshwright.errors import (
     BadRequestException,
     NotFoundException,
     RefusedError,
-    RevisionConflictError,
-    StalePlanError,
 )
 from meshwright.model.identity import qualified, split_mesh
-from meshwright.release import ApplyRequest, Author, InvalidReleaseError, Release, RollbackRequest, Status
+from meshwright.release import CODES, ApplyRequest, Author, InvalidReleaseError, Release, RollbackRequest, Status
 from meshwright.views.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
@@ -294,14 +292,8 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
             return await row.endpoint(services, request)
         except AccessDeniedError:
             raise
-        except StalePlanError as error:
-            return _refused("StalePlanException", error, 409)
-        except RevisionConflictError as error:
-            return _refused("RevisionConflictException", error, 409)
-        except InvalidReleaseError as error:
-            return _refused("InvalidReleaseException", error, 422, diagnostics=to_wire(error.diagnostics))
         except RefusedError as error:
-            return _refused("RefusedException", error, 422)
+            return _refused(error)
 
     return serve
 
@@ -314,7 +306,9 @@ def _caller(request: Request, asked: object = None) -> applying.Caller:
     )
 
 
-def _refused(code: str, error: RefusedError, status: int, **more: object) -> Response:
+def _refused(error: RefusedError) -> Response:
+    code, status = next(CODES[one] for one in type(error).__mro__ if one in CODES)
+    more = {"diagnostics": to_wire(error.diagnostics)} if isinstance(error, InvalidReleaseError) else {}
     response = answer({"message": str(error), **more}, status)
     response.headers["x-amzn-ErrorType"] = code
     return response

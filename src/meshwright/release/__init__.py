@@ -7,10 +7,11 @@ from meshwright.release.content import checked, content_of, digest_of, last_good
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
-from meshwright.release.refusal import InvalidReleaseError
+from meshwright.release.refusal import CODES, InvalidReleaseError
 from meshwright.release.requests import ApplyRequest, RollbackRequest
 
 __all__ = [
+    "CODES",
     "NEXT",
     "ApplyRequest",
     "Author",

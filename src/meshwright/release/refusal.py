@@ -1,15 +1,18 @@
-"""Why a release is refused although its plan could be performed.
+"""What refuses a release, and how that is said over HTTP, to the server and to its clients alike.
 
 The one rule: every reason is told, not the first.
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from meshwright.errors import RefusedError
+from meshwright.errors import RefusedError, RevisionConflictError, StalePlanError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from meshwright.diagnostics import Diagnostic
 
 
@@ -19,3 +22,14 @@ class InvalidReleaseError(RefusedError):
     def __init__(self, message: str, diagnostics: tuple[Diagnostic, ...]) -> None:
         super().__init__(message)
         self.diagnostics = diagnostics
+
+
+CODES: Mapping[type[RefusedError], tuple[str, int]] = MappingProxyType(
+    {
+        StalePlanError: ("StalePlanException", 409),
+        RevisionConflictError: ("RevisionConflictException", 409),
+        InvalidReleaseError: ("InvalidReleaseException", 422),
+        RefusedError: ("RefusedException", 422),
+    }
+)
+"""The error's name and HTTP status; of a class that is not here, those of the nearest one above it."""

@@ -19,16 +19,14 @@ from meshwright.errors import (
     ApiError,
     MeshwrightError,
     RefusedError,
-    RevisionConflictError,
     ServiceUnavailableException,
-    StalePlanError,
     UnreachableError,
     UsageError,
 )
 from meshwright.model.identity import DEFAULT_REGION, parse_key
 from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
-from meshwright.release import ApplyRequest, InvalidReleaseError, RollbackRequest
+from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, RollbackRequest
 from meshwright.remote.connection import LostAnswerError, Server
 from meshwright.trust import canonical, sigv4
 from meshwright.trust.credentials import Credentials
@@ -251,17 +249,13 @@ class Client:
                 f"{self.endpoint} does not accept the access key {credentials.key_id!r} "
                 f"(from {credentials.source}): {message}"
             )
-        if code == "InvalidReleaseException":
+        if code == CODES[InvalidReleaseError][0]:
             try:
                 return InvalidReleaseError(message, from_wire(tuple[Diagnostic, ...], answer.get("diagnostics", [])))
             except ValueError as error:
                 return self._misunderstood("a refusal", error)
-        ours: dict[str, type[MeshwrightError]] = {
-            "AccessDeniedException": AccessDeniedError,
-            "RefusedException": RefusedError,
-            "RevisionConflictException": RevisionConflictError,
-            "StalePlanException": StalePlanError,
-        }
+        ours: dict[str, type[MeshwrightError]] = {name: one for one, (name, _) in CODES.items()}
+        ours[AccessDeniedError.code] = AccessDeniedError
         known = ours.get(code) or getattr(errors, code, None)
         if isinstance(known, type) and issubclass(known, RefusedError | ApiError):
             return known(message)
