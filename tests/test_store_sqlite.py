@@ -88,6 +88,22 @@ def test_nobody_waits_for_a_lock_longer_than_alone(path: Path) -> None:
         assert store.durability()["busy_timeout"] == 500
 
 
+@pytest.mark.parametrize("gone", ["meshwright.db", "meshwright.db-wal"])
+def test_nothing_is_acknowledged_that_only_a_deleted_file_holds(store: SqliteStore, path: Path, gone: str) -> None:
+    """It would be there until the server ends. Back in its place, the very same file is written again."""
+    commit(store, 1)
+    file = path.with_name(gone)
+    file.rename(path.with_name("elsewhere"))
+    with pytest.raises(StorageError, match="was moved, deleted or replaced"):
+        commit(store, 2)
+    file.write_bytes(path.with_name("elsewhere").read_bytes())
+    with pytest.raises(StorageError, match="was moved, deleted or replaced"):
+        commit(store, 2)
+    path.with_name("elsewhere").rename(file)
+    commit(store, 2)
+    assert store.head().revision == 2
+
+
 def test_the_files_are_their_owner_s_alone(store: SqliteStore, path: Path) -> None:
     """They hold secrets: the folder, the database and what SQLite lays beside it."""
     commit(store, 1)

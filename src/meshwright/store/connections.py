@@ -58,6 +58,8 @@ class Database:
         self._fold_bytes = self._fold_at = fold_bytes
         self._log = path.with_name(path.name + "-wal")
         self._closed = False
+        self._opened: tuple[tuple[int, int], ...] = ()
+        """Which files the first connection opened."""
         self._writing = threading.Lock()
         self._pooling = threading.Lock()
         self._readers: list[sqlite3.Connection] = []
@@ -96,6 +98,7 @@ class Database:
                 connection = self._writer = self._writer or self._open_writer()
                 with _patience(connection, left, self._busy_seconds):
                     connection.execute("BEGIN IMMEDIATE")
+                self._refuse_elsewhere()
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
@@ -149,6 +152,19 @@ class Database:
     def watch(self) -> Watch:
         """What tells when anything was committed."""
         return Watch(self.path, self._connect(reader=True))
+
+    def _refuse_elsewhere(self) -> None:
+        """Write to no file that has gone from its place: it would be kept until this process ends, and no longer."""
+        try:
+            found = tuple((one.st_dev, one.st_ino) for one in (self.path.stat(), self._log.stat()))
+        except OSError:
+            found = ()
+        self._opened = self._opened or found
+        if not found or found != self._opened:
+            raise StorageError(
+                f"The database {self.path}, or its log beside it, was moved, deleted or replaced while it was open. "
+                "Nothing was changed. Put it back, or restore a backup, and start again."
+            )
 
     def close(self) -> None:
         """Close every connection; what is being read is closed when it is done."""
