@@ -5,23 +5,17 @@ Routes and endpoints go where the stream would have put them; the files that TLS
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
-import ipaddress
 import json
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.names import SDS_CLUSTER
 from meshwright.snapshot.static import static_resources
+from pki import self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,30 +49,8 @@ def refusal(snapshots: Sequence[Snapshot]) -> str:
 @functools.cache
 def credentials() -> dict[str, bytes]:
     """A self-signed certificate for `localhost` and 127.0.0.1 and its key, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "throwaway")])
-    now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName(
-        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    )
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return {
-        "chain.pem": certificate.public_bytes(serialization.Encoding.PEM),
-        "key.pem": key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-    }
+    issued = self_signed("localhost", "127.0.0.1")
+    return {"chain.pem": issued.certificate, "key.pem": issued.key}
 
 
 def _judge(snapshot: Snapshot) -> str:

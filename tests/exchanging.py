@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
@@ -14,15 +13,14 @@ import boto3
 from botocore.config import Config
 
 from issuing import Published, published
-from meshwright.documents.trust_file import parsed
 from meshwright.issuers import Issuers, Limits
 from meshwright.store.contract import AccessKey
-from meshwright.trust.authorization import Authority
-from meshwright.trust.settling import settle
 from serving import Serving, serving
+from trusting import authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ACCOUNT = "000000000000"
 ADMIN = AccessKey(id="AKIAADMINISTRATOR", secret="a-secret", principal="administrator", created_at=0)
@@ -169,10 +167,9 @@ def planes(folder: Path, **members: Any) -> Iterator[Plane]:
     """A control plane with `TRUST` and an issuer until the block ends; `members` are of `serving`."""
     with published() as issuer:
         text = TRUST.replace("URL", issuer.url).replace("HOST", issuer.url.removeprefix("http://"))
-        trust = parsed(text, Path("trust.yaml"))
-        authority = Authority(settle(trust, None, account=ACCOUNT, region="us-east-1"))
+        trusted = authority(text, account=ACCOUNT)
         issuers = Issuers(limits=Limits(patience=20.0, retry=0.05, refresh=0.05))
-        with serving(folder, authority=lambda: authority, issuers=issuers, **members) as server:
+        with serving(folder, authority=lambda: trusted, issuers=issuers, **members) as server:
             for key in (ADMIN, DEPLOYER, STRANGER):
                 server.store.add_key(key)
             yield Plane(server, issuer)

@@ -70,15 +70,26 @@ class Issuer:
             built = built.add_extension(
                 x509.SubjectAlternativeName([_general(name) for name in names]), critical=False
             )
-        how = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
-        return Issued(
-            built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how),
-        )
+        signed = built.sign(self._key, hashes.SHA256())
+        return Issued(signed.public_bytes(serialization.Encoding.PEM), _pem(key, password))
 
     def server(self, ends: dt.timedelta = DAY) -> Issued:
         """A certificate of this machine."""
         return self.issue("localhost", "127.0.0.1", ends=ends)
+
+
+def self_signed(*names: str) -> Issued:
+    """A certificate for `names` that vouches for itself."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), _named("throwaway")
+    built = _builder(name, name, key.public_key(), DAY, DAY)
+    built = built.add_extension(x509.SubjectAlternativeName([_general(one) for one in names]), critical=False)
+    built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return Issued(built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(key))
+
+
+def _pem(key: ec.EllipticCurvePrivateKey, password: str = "") -> bytes:
+    how = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
 
 
 def _builder(

@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import dataclasses
 import http.client
-import json
 import socket
 import threading
-import time
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -30,6 +28,7 @@ from meshwright.store import sqlite
 from meshwright.store.contract import AccessKey
 from meshwright.trust.sigv4 import Request, sign
 from trusting import WIDE, authority
+from wire_client import Answer, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,37 +40,15 @@ if TYPE_CHECKING:
     from meshwright.snapshot.resources import Placement
     from meshwright.store.sqlite import SqliteStore
 
+__all__ = ["KEY", "Answer", "Serving", "empty", "now", "services", "serving"]
+
 KEY = AccessKey(id="AKIATESTADMIN", secret="not-a-real-secret", principal="administrator", created_at=0)
-
-
-def now() -> int:
-    """Milliseconds since the epoch, UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def empty(graph: Graph, proxy: Key, placement: Placement) -> Snapshot:
     """A snapshot of nothing: no proxy connects to these servers."""
     del graph, placement
     return Snapshot(proxy=proxy, resources={})
-
-
-class Answer(NamedTuple):
-    """What the server said to one request."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def code(self) -> str:
-        """The error's name."""
-        return self.headers.get("x-amzn-errortype", "")
-
-    @property
-    def message(self) -> str:
-        """The error's words."""
-        text: str = json.loads(self.body)["message"]
-        return text
 
 
 class Serving:

@@ -29,6 +29,11 @@ class Answer(NamedTuple):
         return self.headers.get("x-amzn-errortype", "")
 
     @property
+    def message(self) -> str:
+        """The error's words."""
+        return str(self.document["message"])
+
+    @property
     def document(self) -> Any:
         """The JSON body."""
         return json.loads(self.body)
