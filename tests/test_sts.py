@@ -23,7 +23,7 @@ from msgspec.structs import asdict
 from exchanging import ACCOUNT, ADMIN, DEPLOYER, STRANGER, VERSION, Plane, arn, planes, told
 from issuing import private_key, public
 from meshwright.api.limits import Limits
-from meshwright.api.refusals import Refusals
+from meshwright.api.refusals import Allowance
 from meshwright.api.sts_xml import failure, result
 from meshwright.errors import TooManyRequestsException
 from meshwright.store.contract import AccessKey
@@ -547,7 +547,7 @@ def test_nothing_that_is_secret_is_logged(plane: Plane, caplog: pytest.LogCaptur
 
 def test_refused_tokens_of_one_address_are_bounded() -> None:
     """Those of another are not touched by it, and time heals."""
-    found = Refusals(most=3, regained=10.0, sources=2)
+    found = Allowance(most=3, regained=10.0, told="Too many.", sources=2)
     for _ in range(3):
         found.admit("a", 0)
         found.note("a", 0)
@@ -576,6 +576,22 @@ def test_many_refusals_end_in_429(tmp_path: Path) -> None:
         assert told(answers[-1].body)[0] == "Throttling"
         assert answers[-1].headers["retry-after"]
         assert plane.sts(ADMIN).get_caller_identity()
+
+
+def test_nobody_fills_the_disk_with_sessions(tmp_path: Path) -> None:
+    """Of one token's subject or one user so many at once, whatever the sessions are called; others have theirs."""
+    with planes(tmp_path, limits=Limits(sessions=3, sessions_regained=0.001)) as plane:
+        token = plane.issuer.token()
+        for number in range(3):
+            plane.by_token(token, RoleSessionName=f"build-{number}")
+            plane.by_key("operator", RoleSessionName=f"me-{number}")
+        leaves = plane.leaves()
+        asked = {"RoleSessionName": "another"}
+        assert refused(plane.by_token, token=plane.issuer.token(jti="another"), **asked)[:2] == ("Throttling", 429)
+        assert refused(plane.by_key, role="operator", **asked)[:2] == ("Throttling", 429)
+        assert plane.leaves() == leaves
+        assert plane.by_token(plane.issuer.token(sub="repo:acme/cart:environment:test"))
+        assert plane.by_key("operator", key=ADMIN)
 
 
 def test_nobody_floods_the_log_with_unsigned_requests(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:

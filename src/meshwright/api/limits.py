@@ -39,6 +39,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Refused identity tokens of one address after which its next ones are not looked at."""
     refused_tokens_regained: float = 500.0
     """How many of them are forgotten in a second: so many are some percent of a processor, and no lock-out."""
+    sessions: int = 2000
+    """Sessions that a token's subject, a user or a role may begin at once; each is a row and an audit leaf."""
+    sessions_regained: float = 5.0
+    """How many more in a second."""
     body_bytes: int = 1 << 20
     """Bytes of a request to the App Mesh API; its largest legal spec takes some 200 kB."""
     our_body_bytes: int = 32 << 20

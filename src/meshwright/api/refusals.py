@@ -1,7 +1,7 @@
-"""How many refused tokens of one address are looked at: a bound for those who try.
+"""How often one source may do what costs the server something: have a token refused, begin a session.
 
-The one rule: only refusals count, and they are forgotten fast, so that builds behind one address with an attacker (a
-NAT, a proxy) still get their sessions when they repeat.
+The one rule: what was done is forgotten as time goes by, so that nobody is kept out for long: neither builds behind
+one address with an attacker (a NAT, a proxy), of whom only refusals count, nor many proxies that start at once.
 """
 
 from __future__ import annotations
@@ -9,29 +9,31 @@ from __future__ import annotations
 from meshwright.errors import TooManyRequestsException
 
 
-class Refusals:
-    """What came in vain of late, by address."""
+class Allowance:
+    """What was done of late, by source: an address, or whoever proved to be somebody."""
 
-    def __init__(self, most: int, regained: float, sources: int = 4096) -> None:
-        """`most` at once and `regained` more each second, for the `sources` that were refused last."""
+    def __init__(self, most: int, regained: float, told: str, sources: int = 4096) -> None:
+        """`most` at once and `regained` more each second, for the `sources` that did something last.
+
+        `told` is the whole answer to those who have none left.
+        """
         self._most = most
+        self._told = told
         self._regained = regained
         self._sources = sources
         self._spent: dict[str, tuple[float, int]] = {}
 
     def admit(self, source: str, now: int) -> None:
-        """Return where a token of `source` may be looked at, at `now` in milliseconds.
+        """Return where `source` has some left, at `now` in milliseconds.
 
         Raises:
-            TooManyRequestsException: too many were refused.
+            TooManyRequestsException: it has not.
         """
         if self._spent_of(source, now) > self._most - 1:
-            raise TooManyRequestsException(
-                "Too many tokens from your address were refused. Repeat the request later."
-            )
+            raise TooManyRequestsException(self._told)
 
     def note(self, source: str, now: int) -> None:
-        """A token of `source` was refused."""
+        """`source` did it once."""
         spent = self._spent_of(source, now) + 1
         self._spent.pop(source, None)
         self._spent[source] = (spent, now)

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from meshwright.api import sts_xml
 from meshwright.api.answers import ProtocolError
 from meshwright.api.connection_facts import connection_facts, source_of
-from meshwright.api.refusals import Refusals
+from meshwright.api.refusals import Allowance
 from meshwright.api.sts_parameters import (
     CALLER,
     WEB_IDENTITY,
@@ -55,14 +55,24 @@ class Sts:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._log = logging.getLogger("meshwright.api.sts")
-        self._refusals = Refusals(services.limits.refused_tokens, services.limits.refused_tokens_regained)
+        limits = services.limits
+        self._refusals = Allowance(
+            limits.refused_tokens,
+            limits.refused_tokens_regained,
+            "Too many tokens from your address were refused. Repeat the request later.",
+        )
+        self._begun_of_late = Allowance(
+            limits.sessions,
+            limits.sessions_regained,
+            "Too many sessions were begun by you of late. Use those for as long as they last.",
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whoever signed it, if anybody, stands in its state.
 
         Raises:
             ProtocolError: no action can be told from it, or its parameters are none of the action's.
-            TooManyRequestsException: too many tokens from there were refused of late.
+            TooManyRequestsException: too many tokens from there were refused, or sessions begun by them, of late.
             StorageError: the session could not be written down; nobody has it.
         """
         if scope["state"]["principal"] is None:
@@ -127,6 +137,9 @@ class Sts:
 
     async def _begun(self, granted: Granted, now: int, scope: Scope) -> Fields:
         """A new session, once it is durable."""
+        subject = _subject(granted.principal, scope["state"].get("principal"))
+        self._begun_of_late.admit(subject, now)
+        self._begun_of_late.note(subject, now)
         session = _session(granted, now)
         await asyncio.to_thread(self._services.store.add_session, session)
         principal = scope["state"]["principal"] = session.principal
@@ -170,6 +183,13 @@ def _session(granted: Granted, now: int) -> Session:
         created_at=now,
         expires_at=ends,
     )
+
+
+def _subject(granted: Principal, caller: Principal | None) -> str:
+    """Who begins a session, whatever they call it: whom the token is about, or whoever signed."""
+    if granted.issuer or caller is None:
+        return f"{granted.issuer} {granted.claims.get('sub', '')}"
+    return f"{caller.kind}/{caller.name} {caller.account}"
 
 
 def _user_id(principal: Principal) -> str:
