@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ads_client import AdsClient
 from handmade import NODE, snapshot
-from meshwright.ads.identities import Everybody
+from meshwright.ads.identities import Identity
 from meshwright.ads.server import AdsServer
 from meshwright.control import Control
 from meshwright.model.specs import VirtualNodeSpec
@@ -18,9 +18,21 @@ from meshwright.store.contract import Head
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from meshwright.ads.identities import Peer
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import EnvoyResource, Placement, Snapshot
+
+
+class Everybody:
+    """Asks nobody anything: for tests of other things."""
+
+    def authenticate(self, peer: Peer) -> Identity:
+        """Anybody."""
+        return Identity(name=peer.address)
+
+    def authorize(self, identity: Identity, node: Key) -> None:
+        """Anything."""
 
 
 class Stage:

@@ -9,7 +9,6 @@ import pytest
 from ads_client import AdsClient
 from handmade import plain
 from meshwright import errors
-from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
 from meshwright.ads.wire import node_key
 from meshwright.graph import resolve
@@ -19,7 +18,7 @@ from meshwright.operations import OPERATIONS, UNLIMITED, Quotas, Sharing, Stamp,
 from meshwright.snapshot.build import build
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, Redirect
-from stage import Stage
+from stage import Everybody, Stage
 
 Wire = dict[str, Any]
 HOME, OWNER, CONSUMER, STRANGER = "000000000000", "111111111111", "222222222222", "333333333333"

@@ -13,13 +13,12 @@ import pytest
 from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
 from handmade import NODE, cluster, endpoints, listener, plain, route
-from meshwright.ads.identities import Everybody
 from meshwright.ads.server import AdsServer
 from meshwright.control import Delivery
 from meshwright.errors import UsageError
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, Loopback, Redirect
 from settings import examples
-from stage import Stage, staged
+from stage import Everybody, Stage, staged
 
 if TYPE_CHECKING:
     from pathlib import Path

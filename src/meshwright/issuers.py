@@ -26,7 +26,7 @@ from meshwright.errors import UnreachableError
 from meshwright.trust.addresses import is_loopback, is_safe
 from meshwright.trust.key_sets import KeySet, KeySetError, read_key_set
 from meshwright.trust.strict_json import AmbiguousJsonError, read_object
-from meshwright.trust.tokens import UnknownKeyError, check_token
+from meshwright.trust.tokens import UnknownKeyError, verify_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,12 +98,12 @@ class Issuers:
         """
         keys = await self.keys(issuer)
         try:
-            return check_token(token, keys.keys, issuer, now)
+            return verify_token(token, keys.keys, issuer, now)
         except UnknownKeyError:
             newer = await self.refreshed(issuer, keys)
             if newer is keys:
                 raise
-        return check_token(token, newer.keys, issuer, now)
+        return verify_token(token, newer.keys, issuer, now)
 
     async def keys(self, issuer: Issuer) -> KeySet:
         """The issuer's keys, fetched where none are kept or their time is over.

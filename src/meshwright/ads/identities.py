@@ -101,17 +101,6 @@ class Admission(Protocol):
         ...
 
 
-class Everybody:
-    """Asks nobody anything: for benchmarks, and tests of other things."""
-
-    def authenticate(self, peer: Peer) -> Identity:
-        """Anybody."""
-        return Identity(name=peer.address)
-
-    def authorize(self, identity: Identity, node: Key) -> None:
-        """Anything."""
-
-
 class Identities:
     """The three kinds of identity, over what the server knows now; nothing is remembered but derived keys."""
 

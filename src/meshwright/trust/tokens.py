@@ -129,11 +129,11 @@ def _object(name: str, text: bytes) -> dict[str, Any]:
         raise TokenError(f"The token's {name} is refused: {error}.") from None
 
 
-def verify_token(text: str, keys: Sequence[TokenKey], issuer: Issuer, now: int) -> dict[str, Any]:
+def verify_token(token: Unverified, keys: Sequence[TokenKey], issuer: Issuer, now: int) -> dict[str, Any]:
     """The claims of a token that `issuer` signed with one of `keys` for one of its audiences, valid at `now`.
 
     Args:
-        text: the token in compact form.
+        token: what was taken apart.
         keys: the issuer's key set as it is known.
         issuer: what the operator declared.
         now: milliseconds since the epoch, UTC.
@@ -142,11 +142,6 @@ def verify_token(text: str, keys: Sequence[TokenKey], issuer: Issuer, now: int) 
         UnknownKeyError: it may be valid with a newer key set.
         TokenError: it is not valid.
     """
-    return check_token(read_token(text), keys, issuer, now)
-
-
-def check_token(token: Unverified, keys: Sequence[TokenKey], issuer: Issuer, now: int) -> dict[str, Any]:
-    """`verify_token` for a token that was taken apart already."""
     claims = token.claims()
     if _text(claims, "iss") != issuer.url:
         raise TokenError(f"The token's issuer is {claims['iss'][:200]!r}, not {issuer.url!r}.")
