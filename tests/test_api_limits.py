@@ -279,7 +279,8 @@ def test_stock_clients_repeat_what_was_turned_away(small: Serving) -> None:
 def test_strangers_that_are_slow_keep_no_place_and_are_soon_gone(tmp_path: Path) -> None:
     """Who sends a token cannot be known before its body is read: more half ones than places keep no whole one out."""
     form = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
-    token = b"Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn:aws:iam::000000000000:role/r&RoleSessionName=ss"
+    action = b"Action=AssumeRoleWithWebIdentity&Version=2011-06-15"
+    token = action + b"&RoleArn=arn:aws:iam::000000000000:role/r&RoleSessionName=ss"
     limits = Limits(unsigned=2, unsigned_each=1, unsigned_seconds=1.0)
     with serving(tmp_path, limits=limits) as server, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(Raw(server.url)) for _ in range(8)]

@@ -343,9 +343,9 @@ def _listed(refused: list[str], stack: str) -> str:
     more = f"\n  and {len(unique) - MOST_TOLD} more" if len(unique) > MOST_TOLD else ""
     lines = "".join(f"\n  {one}" for one in unique[:MOST_TOLD])
     return f"The release of stack {stack!r} is refused for {len(unique)} reasons; nothing was changed:{lines}{more}"
+
+
 def _released(resource: str, home: str) -> tuple[str, str]:
     """The mesh, as keys have it, and the stack in the ARN of a stack."""
     where, _, stack = resource.rpartition("/stack/")
     return qualified(where.rpartition(":mesh/")[2], _account_of(resource, home), home), stack
-
-
