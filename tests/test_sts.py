@@ -211,12 +211,18 @@ def test_one_issuer_may_be_declared_for_several_audiences(shared: Plane) -> None
     assert shared.by_token(both)["Audience"] == "elsewhere, meshwright"
 
 
-def test_an_issuer_that_is_down_is_told_from_a_bad_token(plane: Plane) -> None:
-    """And nobody gets in meanwhile who could not before; when it is back, tokens work."""
+def test_an_issuer_that_is_down_is_told_from_a_bad_token(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
+    """And nobody gets in meanwhile who could not before; when it is back, tokens work.
+
+    Who was asked for its keys, and what came back, is in the log alone: whoever names an issuer has proved nothing.
+    """
+    caplog.set_level("INFO", logger="meshwright")
     plane.issuer.down = True
     code, status, message = refused(plane.by_token)
     assert (code, status) == ("IDPCommunicationError", 400)
-    assert "HTTP 503" in message
+    assert "the server's log says why" in message
+    assert plane.issuer.url not in message
+    assert "HTTP 503" in caplog.text
     plane.issuer.down = False
 
     def works() -> bool:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_UNAVAILABLE = "The keys of the token's issuer cannot be had; the server's log says why. Repeat the request later."
 
 
 class Sts:
@@ -169,7 +170,9 @@ class Sts:
         else:
             self._services.metrics.denied(action)
             self._log.info("refused: %s", reason, extra={"request_id": state["request_id"]})
-        return _xml(sts_xml.failure(code, str(error), status, state["request_id"]), status)
+        # Anybody may name an issuer: which hosts are asked for its keys, and what they answer, is for the log.
+        told = _UNAVAILABLE if isinstance(error, IssuerUnavailableError) else str(error)
+        return _xml(sts_xml.failure(code, told, status, state["request_id"]), status)
 
 
 def _session(granted: Granted, now: int) -> Session:
