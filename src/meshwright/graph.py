@@ -156,8 +156,9 @@ def gateway_route_target(spec: GatewayRouteSpec) -> tuple[str, GatewayRouteTarge
 def edges(resource: Resource, state: State) -> Iterator[Edge]:
     """The references that `resource` makes, in the order of its fields, found where `state` has what they name."""
     key = resource.key
-    if key.owner is not None:
-        yield Edge(key, key.owner, Relation.OWNER, "", key.owner in state)
+    owner = key.owner
+    if owner is not None:
+        yield Edge(key, owner, Relation.OWNER, "", owner in state)
     for target, relation, path in _named(key, resource.spec):
         yield Edge(key, target, relation, path, target in state)
 

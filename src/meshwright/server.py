@@ -246,7 +246,9 @@ async def _api(
     """The HTTP API on a socket that listens already, until the block ends; the task that serves it."""
 
     def committed(head: Head, drafts: tuple[Draft, ...]) -> None:
-        control.publish(head)
+        follows = control.revision == head.revision - len(drafts)
+        touched = [key for draft in drafts for key in (*(one.key for one in draft.puts), *draft.deletes)]
+        control.publish(head, touched if follows else None)
         for draft in drafts:
             if draft.release is not None:
                 propagating.follow(draft.release)

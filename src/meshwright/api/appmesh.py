@@ -122,6 +122,7 @@ class AppMesh:
                 principal=principal.arn,
                 cause=request.operation.name,
                 at=stamp.at,
+                after=after,
                 answered=repeating.kept(asked, answers[0], stamp.at),
             )
 

@@ -86,6 +86,7 @@ class Authentication:
             await self._serve(scope, receive, send, None)
             return
         reader = _Body(receive, length, self._limit(scope), self._services.limits, self._bodies)
+        reader.is_there = scope["state"].get("body_is_there", False)
         try:
             await self._serve(scope, receive, send, reader)
         finally:
@@ -203,6 +204,8 @@ class _Body:
         self._bodies = bodies
         self._holder = ""
         self._size = 0
+        self.is_there = False
+        """Whether all of it came with the head, so that nobody waits for it."""
 
     async def read(self, holder: str, seconds: float | None = None) -> bytes | None:
         """The whole of it, held for `holder`; None when the client went away.
@@ -212,6 +215,9 @@ class _Body:
         if self._declared > self._limit:
             raise _too_large(self._limit)
         self._holder = holder
+        if self.is_there:
+            message = await self._receive()
+            return None if message["type"] == "http.disconnect" else self._counted(message["body"])
         parts, began = [], asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(seconds or self._allowed) as end:
@@ -261,9 +267,7 @@ def _head(scope: Scope) -> Request:
     if has_dot_segments(path):
         # A signature is made over the path without dot segments and repeated slashes; routing is by the raw one.
         raise SignatureError("The path has dot segments or repeated slashes; write it without.", INVALID)
-    return Request(
-        method=scope["method"], path=path, query=scope["query_string"], headers=tuple(map(tuple, scope["headers"]))
-    )
+    return Request(method=scope["method"], path=path, query=scope["query_string"], headers=tuple(scope["headers"]))
 
 
 def _unsigned(request: Request) -> bool:

@@ -338,6 +338,8 @@ class _Whole:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one request."""
         del send
+        # Whoever reads the body need not set a time for what is there: that takes 15 µs.
+        scope["state"]["body_is_there"] = not self._cycle.more_body
         await self._app(scope, receive, self._send)
 
     async def _send(self, message: ASGISendEvent) -> None:

@@ -314,7 +314,10 @@ class _Batch:
             write.tell(None)
         else:
             self.taken.append((write, draft))
-            self.head = Head(self.head.revision + 1, self.head.state.drop(*draft.deletes).put(*draft.puts))
+            after = draft.after
+            if after is None:
+                after = self.head.state.drop(*draft.deletes).put(*draft.puts)
+            self.head = Head(self.head.revision + 1, after)
             if token is not None:
                 self._tokens.add(token)
 

@@ -26,7 +26,7 @@ class Kind(enum.StrEnum):
     @property
     def parent(self) -> Kind | None:
         """The kind between the mesh and this one, for routes and gateway routes."""
-        return {Kind.ROUTE: Kind.VIRTUAL_ROUTER, Kind.GATEWAY_ROUTE: Kind.VIRTUAL_GATEWAY}.get(self)
+        return _PARENTS.get(self)
 
     @property
     def type_name(self) -> str:
@@ -41,6 +41,8 @@ class Kind(enum.StrEnum):
 
 DEFAULT_ACCOUNT, DEFAULT_REGION = "000000000000", "us-east-1"
 """Whose a control plane's meshes are, and where, unless it is told."""
+
+_PARENTS = {Kind.ROUTE: Kind.VIRTUAL_ROUTER, Kind.GATEWAY_ROUTE: Kind.VIRTUAL_GATEWAY}
 
 _MESH = re.compile(r"[^@]+(@[0-9]{12})?")
 

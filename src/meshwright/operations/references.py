@@ -35,6 +35,8 @@ def neighbourhood(state: State, key: Key, *, created: bool = False) -> Graph:
     for _ in range(2):
         strict = (edge for one in newest for edge in edges(one, state) if edge.relation is not Relation.BACKEND)
         targets = {edge.target for edge in strict if edge.found and edge.target not in near}
+        if not targets:
+            break
         newest = [state[target] for target in targets]
         near.update({one.key: one for one in newest})
     return resolve(State(near.values()))

@@ -5,6 +5,7 @@ The one rule: everything wrong with a request's members is said in one BadReques
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -18,7 +19,7 @@ from meshwright.model.scalars import AccountId, ResourceName, TagKey
 from meshwright.model.specs import MeshSpec, TagRef
 from meshwright.model.state import SPECS, Resource, Spec
 from meshwright.model.tls import TlsValidationContextTrust
-from meshwright.operations.table import Operation, Verb
+from meshwright.operations.table import Member, Operation, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,6 +134,11 @@ def refusal_text(problems: list[Problem]) -> str:
     return f"{len(problems)} validation error{'s' * (len(problems) != 1)} detected: {said}{more}"
 
 
+@functools.cache
+def _in_body(members: tuple[Member, ...]) -> frozenset[str]:
+    return frozenset(one.name for one in members if one.location == "body")
+
+
 class _Reader:
     """The members of one request; collects what is wrong with them."""
 
@@ -140,7 +146,7 @@ class _Reader:
         self.operation = operation
         self.problems: list[Problem] = []
         self._values: dict[str, object] = {**query, **path}
-        known = {one.name for one in operation.members if one.location == "body"}
+        known = _in_body(operation.members)
         self._values = {
             one.name: self._values[one.name]
             for one in operation.members

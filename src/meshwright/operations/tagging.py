@@ -26,6 +26,8 @@ def refuse_tags(tags: tuple[TagRef, ...]) -> None:
     Raises:
         BadRequestException: a key appears twice or is reserved, or there are too many.
     """
+    if not tags:
+        return
     if len(tags) > MOST_TAGS:
         raise BadRequestException(f"A request can carry at most {MOST_TAGS} tags; this one carries {len(tags)}.")
     twice = sorted(key for key, count in Counter(tag.key for tag in tags).items() if count > 1)

@@ -44,6 +44,8 @@ class Log:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._frontier = frontier(connection)
+        self.root = b""
+        """Of the log with what was added."""
         self._added: list[tuple[int, str, bytes]] = []
 
     def add(self, leaf: audit.Leaf) -> int:
@@ -51,13 +53,9 @@ class Log:
         entry = audit.canonical(leaf)
         position = self._frontier.size
         self._frontier = audit.append(self._frontier, audit.leaf_hash(entry))
+        self.root = audit.root(self._frontier)
         self._added.append((position, entry.decode(), self.root))
         return position
-
-    @property
-    def root(self) -> bytes:
-        """Of the log with what was added."""
-        return audit.root(self._frontier)
 
     def flush(self) -> None:
         """Write the leaves that were added since, and the log's end."""

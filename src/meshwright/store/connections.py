@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshwright.errors import StorageError
 from meshwright.store import schema
@@ -31,6 +31,8 @@ _FOLD_WAIT = 200
 """For how many milliseconds a fold waits for readers."""
 _IDLE_READERS = 4
 _FULL = 2
+_STATEMENTS = 1000
+"""Statements that a connection keeps prepared; those that insert are one for each number of rows."""
 
 _REOPEN = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
 """What a connection may be stuck with: one that was opened where nothing may be written stays so."""
@@ -149,6 +151,26 @@ class Database:
             if connection is not None:
                 self._take_back(connection)
 
+    def row(self, query: str, values: tuple[object, ...]) -> Any:
+        """The first row of one query, None for none: a moment of its own, for a third of what `read` costs.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = self._lend()
+            found = connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+                connection = None
+            raise failure(self.path, "read", error) from error
+        finally:
+            if connection is not None:
+                self._take_back(connection)
+        return found[0] if found else None
+
     def watch(self) -> Watch:
         """What tells when anything was committed."""
         return Watch(self.path, self._connect(reader=True))
@@ -216,6 +238,7 @@ class Database:
             timeout=self._busy_seconds,
             isolation_level=None,
             check_same_thread=False,
+            cached_statements=_STATEMENTS,
         )
         if reader:
             connection.execute("PRAGMA query_only = ON")

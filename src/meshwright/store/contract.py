@@ -125,6 +125,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     release: Release | None = None
     """Stored in the same transaction. If it is a rollback, every release of its stack after the one that it restores
     is marked as rolled back in that transaction too."""
+    after: State | None = None
+    """The state that it leads to, where whoever made it knows it: the head's with `puts` and without `deletes`."""
     answered: Answered | None = None
     """What a repetition of the request is to be answered with; stored in the same transaction."""
 

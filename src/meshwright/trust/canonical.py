@@ -140,7 +140,8 @@ def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
 def signature_of(key: bytes, stamp: str, scope: str, canonical: bytes) -> str:
     """The signature in hexadecimal; `stamp` as in `20260131T235959Z`, `scope` from the date to `aws4_request`."""
     text = "\n".join((ALGORITHM, stamp, scope, hashlib.sha256(canonical).hexdigest()))
-    return hmac.digest(key, text.encode(), "sha256").hex()
+    # Not hmac.digest: it gives up the interpreter's lock, and waits for it again while a commit is under way.
+    return hmac.new(key, text.encode(), "sha256").hexdigest()
 
 
 def headers_of(request: Request) -> dict[bytes, list[bytes]]:
