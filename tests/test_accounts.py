@@ -18,6 +18,7 @@ from meshwright.operations import OPERATIONS, UNLIMITED, Quotas, Sharing, Stamp,
 from meshwright.snapshot.build import build
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, Redirect
+from said import said
 from stage import Everybody, Stage
 
 Wire = dict[str, Any]
@@ -51,7 +52,7 @@ class Server:
         stamp = Stamp(at=self.at, uid=f"uid-{self.at}", account=account, home=HOME, shared=self.shared)
         request = decode_request(OPERATIONS[operation], members, members, body)
         self.state, response = perform(self.state, request, stamp, self.quotas)
-        return response.body
+        return said(response)
 
     def refusal(self, account: str, operation: str, body: Wire | None = None, /, **members: str) -> str:
         """The refusal's name and words; the state is as it was before."""

@@ -22,6 +22,7 @@ from meshwright.operations import (
     perform,
 )
 from meshwright.operations.table import Verb
+from said import said
 from settings import examples
 
 Wire = dict[str, Any]
@@ -111,7 +112,7 @@ def answered(
         after, response = perform(state, request, stamp, UNLIMITED)
     except ApiError as error:
         return state, (error.code, str(error))
-    return after, response.body
+    return after, said(response)
 
 
 def started() -> State:
@@ -180,10 +181,10 @@ def test_it_makes_no_difference_which_account_is_the_server_s(steps: list[Any], 
             try:
                 request = decode_request(OPERATIONS[name], members, members, body or None)
                 states[home], response = perform(state, request, stamp, UNLIMITED)
-                answers.append(response.body)
+                answers.append(said(response))
             except ApiError as error:
                 answers.append({"code": error.code, "message": str(error)})
-        for said in answers:
+        for answer in answers:
             # The server's own come first among meshes of one name.
-            said.get("meshes", []).sort(key=lambda one: str(one["arn"]))
+            answer.get("meshes", []).sort(key=lambda one: str(one["arn"]))
         assert answers[0] == answers[1]

@@ -10,6 +10,7 @@ from meshwright import errors
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.operations import OPERATIONS, UNLIMITED, Quotas, Stamp, changes, decode_request, find, perform
+from said import said
 
 if TYPE_CHECKING:
     from meshwright.operations import Response
@@ -57,7 +58,7 @@ class Server:
         """Create an object in mesh `m`."""
         field = f"{kind[0].lower()}{kind[1:]}Name"
         body: Wire = {field: name} if spec is None else {field: name, "spec": spec}
-        return self.call(f"Create{kind}", body, meshName="m", **members).body
+        return said(self.call(f"Create{kind}", body, meshName="m", **members))
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ def test_a_new_object_is_active_at_version_one_and_owned_by_the_account() -> Non
 
 def test_an_update_replaces_the_whole_spec_and_counts_the_version(server: Server) -> None:
     """No merge: what is not sent is gone; identity and creation stay."""
-    created = server.call("DescribeMesh", meshName="m").body
+    created = said(server.call("DescribeMesh", meshName="m"))
     server.call("UpdateMesh", {"spec": {"egressFilter": {"type": "ALLOW_ALL"}}}, meshName="m")
-    updated = server.call("UpdateMesh", {"spec": {"serviceDiscovery": {}}}, meshName="m").body
+    updated = said(server.call("UpdateMesh", {"spec": {"serviceDiscovery": {}}}, meshName="m"))
     assert updated["spec"] == {"serviceDiscovery": {}}
     assert updated["metadata"]["version"] == 3
     assert updated["metadata"]["lastUpdatedAt"] > updated["metadata"]["createdAt"]
@@ -137,7 +138,7 @@ def test_a_spec_is_echoed_as_sent_but_for_the_health_check_s_port() -> None:
 
 def test_a_deleted_object_says_so_and_is_gone(server: Server) -> None:
     """The version counts the delete, except a mesh's (facts §1.2)."""
-    answer = server.call("DeleteGatewayRoute", meshName="m", virtualGatewayName="g", gatewayRouteName="w").body
+    answer = said(server.call("DeleteGatewayRoute", meshName="m", virtualGatewayName="g", gatewayRouteName="w"))
     assert answer["status"] == {"status": "DELETED"}
     assert answer["metadata"]["version"] == 2
     assert answer["spec"] == GATEWAY_ROUTE
@@ -146,7 +147,7 @@ def test_a_deleted_object_says_so_and_is_gone(server: Server) -> None:
     server.call("DeleteVirtualService", meshName="m", virtualServiceName="cart.local")
     server.call("DeleteVirtualRouter", meshName="m", virtualRouterName="r")
     server.call("DeleteVirtualNode", meshName="m", virtualNodeName="n")
-    assert server.call("DeleteMesh", meshName="m").body["metadata"]["version"] == 1
+    assert said(server.call("DeleteMesh", meshName="m"))["metadata"]["version"] == 1
     assert len(server.state) == 0
 
 
@@ -188,7 +189,7 @@ def test_what_is_in_use_cannot_be_deleted(server: Server, operation: str, member
 
 def test_a_service_behind_a_gateway_route_cannot_be_deleted(server: Server) -> None:
     """The words name the gateway route by its uid; being a backend does not count."""
-    w = server.call("DescribeGatewayRoute", meshName="m", virtualGatewayName="g", gatewayRouteName="w").body
+    w = said(server.call("DescribeGatewayRoute", meshName="m", virtualGatewayName="g", gatewayRouteName="w"))
     assert refusal(server, "DeleteVirtualService", meshName="m", virtualServiceName="cart.local") == (
         "ResourceInUseException: VirtualService cart.local is being referenced in the following: "
         f"GATEWAY_ROUTE: [{w['metadata']['uid']}]"
@@ -374,11 +375,11 @@ def test_lists_are_in_order_of_names_and_whole_through_their_pages(server: Serve
     names = [f"n{number:02}" for number in range(25)]
     for name in reversed(names):
         server.create("VirtualNode", name, {})
-    first = server.call("ListVirtualNodes", meshName="m", limit="10").body
+    first = said(server.call("ListVirtualNodes", meshName="m", limit="10"))
     assert [one["virtualNodeName"] for one in first["virtualNodes"]] == ["n", *names[:9]]
     server.call("DeleteVirtualNode", meshName="m", virtualNodeName="n08")
     server.create("VirtualNode", "a-new", {})
-    rest = server.call("ListVirtualNodes", meshName="m", nextToken=first["nextToken"]).body
+    rest = said(server.call("ListVirtualNodes", meshName="m", nextToken=first["nextToken"]))
     assert [one["virtualNodeName"] for one in rest["virtualNodes"]] == names[9:]
     assert rest["nextToken"] is None
     assert "spec" not in rest["virtualNodes"][0]
@@ -398,7 +399,7 @@ def test_a_token_that_no_list_gave_is_refused(server: Server, token: str) -> Non
     assert "nextToken" in refusal(server, "ListMeshes", nextToken=token)
     for name in ("a", "b"):
         server.create("VirtualNode", name, {})
-    other = server.call("ListVirtualNodes", meshName="m", limit="1").body["nextToken"]
+    other = said(server.call("ListVirtualNodes", meshName="m", limit="1"))["nextToken"]
     assert "nextToken" in refusal(server, "ListVirtualRouters", meshName="m", nextToken=other)
 
 
@@ -488,17 +489,17 @@ def test_tags_are_put_replaced_listed_and_taken_off_without_a_new_version(server
     of = {"resourceArn": arn("mesh/m/virtualRouter/r/route/t")}
     server.call("TagResource", {"tags": [{"key": "b", "value": "1"}, {"key": "a", "value": ""}]}, **of)
     server.call("TagResource", {"tags": [{"key": "b", "value": "2"}]}, **of)
-    assert server.call("ListTagsForResource", **of).body["tags"] == [
+    assert said(server.call("ListTagsForResource", **of))["tags"] == [
         {"key": "a", "value": ""},
         {"key": "b", "value": "2"},
     ]
-    page = server.call("ListTagsForResource", **of, limit="1").body
+    page = said(server.call("ListTagsForResource", **of, limit="1"))
     assert page["tags"] == [{"key": "a", "value": ""}]
-    assert server.call("ListTagsForResource", **of, nextToken=page["nextToken"]).body["tags"][0]["key"] == "b"
+    assert said(server.call("ListTagsForResource", **of, nextToken=page["nextToken"]))["tags"][0]["key"] == "b"
     response = server.call("UntagResource", {"tagKeys": ["a", "zz"]}, **of)
     assert response.body == {}
-    assert server.call("ListTagsForResource", **of).body["tags"] == [{"key": "b", "value": "2"}]
-    described = server.call("DescribeRoute", meshName="m", virtualRouterName="r", routeName="t").body
+    assert said(server.call("ListTagsForResource", **of))["tags"] == [{"key": "b", "value": "2"}]
+    described = said(server.call("DescribeRoute", meshName="m", virtualRouterName="r", routeName="t"))
     assert described["metadata"]["version"] == 1
     before = server.state
     assert server.call("UntagResource", {"tagKeys": ["a"]}, **of).key is None
@@ -547,7 +548,7 @@ def test_an_arn_names_an_object_of_this_server_or_nothing(server: Server, text: 
 def test_an_arn_may_name_the_mesh_s_owner(server: Server) -> None:
     """`M@OWNER` is how a shared mesh is written."""
     owned = arn(f"mesh/m@{ACCOUNT}/virtualNode/n")
-    assert server.call("ListTagsForResource", resourceArn=owned).body == {"tags": [], "nextToken": None}
+    assert said(server.call("ListTagsForResource", resourceArn=owned)) == {"tags": [], "nextToken": None}
 
 
 def test_quotas_are_the_documented_ones_and_can_be_changed() -> None:

@@ -13,6 +13,7 @@ from meshwright.model.identity import Kind
 from meshwright.model.state import State
 from meshwright.operations import OPERATIONS, UNLIMITED, Sharing, Stamp, decode_request, operation, perform
 from meshwright.operations.table import Verb
+from said import said
 from settings import examples
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Server:
         self.state, response = perform(
             self.state, decode_request(OPERATIONS[name], members, members, body), stamp, UNLIMITED
         )
-        return response.body
+        return said(response)
 
 
 def prepared(kind: Kind) -> tuple[Server, Wire]:

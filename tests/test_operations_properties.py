@@ -15,6 +15,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.operations import OPERATIONS, UNLIMITED, Stamp, changes, decode_request, operation, perform
 from meshwright.operations.table import Verb
+from said import said
 from settings import examples
 from shapes import JUNK, broken
 
@@ -205,6 +206,6 @@ def test_whatever_is_sent_is_done_or_refused_by_a_declared_error(kind: Kind) -> 
             return
         assert response.key is not None
         assert after[response.key] == response.resource
-        assert response.body["status"] == {"status": "ACTIVE"}
+        assert said(response)["status"] == {"status": "ACTIVE"}
 
     holds()
