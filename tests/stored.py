@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from meshwright.model import Key, Kind, Metadata, Resource
 from meshwright.model.specs import DnsServiceDiscovery, ServiceDiscovery, TagRef, VirtualNodeSpec
 from meshwright.release import Build, Change, Item, Release, Status
+from meshwright.store.contract import Draft
+
+if TYPE_CHECKING:
+    from meshwright.store.contract import Revision, Store
 
 OWNER = "000000000000"
 
@@ -48,3 +54,8 @@ def release(number: int, revision: int, stack: str = "cart", mesh: str = "shop")
         content=(Item(key=key, spec={"backends": [], "limits": [1, None, True, "ü"]}, tags={"a": ""}),),
         status=Status.APPLIED,
     )
+
+
+def commit_one(store: Store, expected: int, **members: Any) -> Revision:
+    """One revision after `expected`; `members` are of its draft."""
+    return store.commit_all(expected, (Draft(**members),))[0]

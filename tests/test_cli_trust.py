@@ -27,7 +27,7 @@ from meshwright.store.keys import (
 )
 from meshwright.store.sqlite import connect
 from meshwright.trust.credentials import Credentials, parse, render
-from stored import node
+from stored import commit_one, node
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,8 @@ def data_dir(tmp_path: Path) -> Path:
     with closing(connect(prepare_directory(folder))) as store:
         ensure_administrator(store, folder, 1)
         for number in (1, 2):
-            store.commit(
+            commit_one(
+                store,
                 number - 1,
                 puts=(node("n", number),),
                 deletes=(),

@@ -30,6 +30,7 @@ from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, Loopback
 from meshwright.store import sqlite
 from meshwright.trust.credentials import parse
+from stored import commit_one
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -266,7 +267,7 @@ async def test_it_hears_of_commits_by_other_processes(tmp_path: Path) -> None:
         store = sqlite.connect(tmp_path / "data" / "meshwright.db")
         key = Key("shop", Kind.VIRTUAL_NODE, "late")
         put = Resource(key=key, spec=VirtualNodeSpec())
-        store.commit(2, puts=(put,), deletes=(), principal="somebody", cause="test", at=1)
+        commit_one(store, 2, puts=(put,), deletes=(), principal="somebody", cause="test", at=1)
         store.close()
 
         async def known() -> bool:

@@ -17,7 +17,7 @@ from meshwright.release import Status
 from meshwright.store.contract import AccessKey, Checkpoint, Head, Revision, Store
 from meshwright.store.sqlite import connect
 from settings import examples
-from stored import node, release
+from stored import commit_one, node, release
 from strategies import states
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def store(reopen: Opener) -> Store:
 def put(store: Store, *names: str, version: int = 1) -> Revision:
     """Commit these nodes on top of what is there."""
     puts = tuple(node(name, version) for name in names)
-    return store.commit(store.head().revision, puts=puts, deletes=(), principal="p", cause="CreateVirtualNode", at=7)
+    return commit_one(
+        store, store.head().revision, puts=puts, deletes=(), principal="p", cause="CreateVirtualNode", at=7
+    )
 
 
 def test_an_empty_store_is_at_revision_0_and_sound(store: Store) -> None:
@@ -68,8 +70,8 @@ def test_a_commit_becomes_the_next_revision_and_is_read_back_whole(store: Store,
     """By this store, and by one opened after it."""
     first = put(store, "a", "b")
     assert (first.number, first.principal, first.cause, first.at) == (1, "p", "CreateVirtualNode", 7)
-    second = store.commit(
-        1, puts=(node("a", 2),), deletes=(node("b").key,), principal="q", cause="release shop#1", at=9
+    second = commit_one(
+        store, 1, puts=(node("a", 2),), deletes=(node("b").key,), principal="q", cause="release shop#1", at=9
     )
     for one in (store, reopen()):
         assert one.revisions() == (first, second)
@@ -92,16 +94,16 @@ def test_a_commit_against_an_older_revision_is_refused_and_changes_nothing(store
     before = (store.head(), store.checkpoint())
     for expected in (0, 2):
         with pytest.raises(RevisionConflictError, match=r"revision 1 is the newest.*repeat"):
-            store.commit(expected, puts=(node("b"),), deletes=(), principal="p", cause="c", at=1)
+            commit_one(store, expected, puts=(node("b"),), deletes=(), principal="p", cause="c", at=1)
     assert (store.head(), store.checkpoint()) == before
 
 
 def test_a_commit_that_contradicts_itself_is_refused(store: Store) -> None:
     """A key twice, or a release of another revision."""
     with pytest.raises(ValueError, match="once"):
-        store.commit(0, puts=(node("a"),), deletes=(node("a").key,), principal="p", cause="c", at=1)
+        commit_one(store, 0, puts=(node("a"),), deletes=(node("a").key,), principal="p", cause="c", at=1)
     with pytest.raises(ValueError, match="revision 5"):
-        store.commit(0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 5))
+        commit_one(store, 0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 5))
     assert store.head().revision == 0
 
 
@@ -126,7 +128,7 @@ def test_every_revision_of_any_history_is_read_back(
     for number, after in enumerate(history):
         puts = tuple(one for one in after if before.get(one.key) != one)
         deletes = tuple(one.key for one in before if one.key not in after)
-        store.commit(number, puts=puts, deletes=deletes, principal="p", cause="c", at=number)
+        commit_one(store, number, puts=puts, deletes=deletes, principal="p", cause="c", at=number)
         assert store.head() == Head(number + 1, after)
         before = after
     for one in (store, connect(path)):
@@ -145,7 +147,7 @@ def test_a_release_is_stored_with_its_revision_and_listed_newest_first(store: St
     """Per stack and mesh, metadata unchanged; the content is with the single release."""
     made = [release(1, 1), release(1, 2, stack="web"), release(2, 3), release(1, 4, mesh="other")]
     for number, one in enumerate(made):
-        store.commit(number, puts=(), deletes=(), principal="build", cause=one.title, at=5, release=one)
+        commit_one(store, number, puts=(), deletes=(), principal="build", cause=one.title, at=5, release=one)
     for kept in (store, reopen()):
         assert kept.releases("shop", "cart") == (listed(made[2]), listed(made[0]))
         assert kept.releases("shop", "cart", limit=1) == (listed(made[2]),)
@@ -159,9 +161,9 @@ def test_a_release_is_stored_with_its_revision_and_listed_newest_first(store: St
 
 def test_a_release_number_is_given_once(store: Store) -> None:
     """A second one is refused, its revision with it."""
-    store.commit(0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
+    commit_one(store, 0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
     with pytest.raises(StorageError, match="Nothing was changed"):
-        store.commit(1, puts=(node("a"),), deletes=(), principal="p", cause="c", at=1, release=release(1, 2))
+        commit_one(store, 1, puts=(node("a"),), deletes=(), principal="p", cause="c", at=1, release=release(1, 2))
     assert store.head() == Head(1, State())
     assert store.verify().faults == ()
     put(store, "a")
@@ -169,7 +171,7 @@ def test_a_release_number_is_given_once(store: Store) -> None:
 
 def test_a_status_moves_forward_only_each_move_with_a_leaf(store: Store) -> None:
     """The same status again is nothing; a move that is not allowed, and an unknown release, are refused."""
-    store.commit(0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
+    commit_one(store, 0, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
     for status in (Status.PROPAGATED, Status.PROPAGATED, Status.VERIFIED, Status.ROLLED_BACK):
         store.mark("shop", "cart", 1, status, principal="server", at=2)
         found = store.release("shop", "cart", 1)
@@ -187,12 +189,14 @@ def test_a_status_moves_forward_only_each_move_with_a_leaf(store: Store) -> None
 def test_a_rollback_takes_back_what_came_after_in_its_own_commit(store: Store, reopen: Opener) -> None:
     """No moment between the two, in which a kill would leave a bad release counted as good."""
     for number in range(1, 5):
-        store.commit(number - 1, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(number, number))
+        commit_one(
+            store, number - 1, puts=(), deletes=(), principal="p", cause="c", at=1, release=release(number, number)
+        )
     store.mark("shop", "cart", 2, Status.ROLLED_BACK, principal="server", at=2)
     store.mark("shop", "cart", 3, Status.PROPAGATED, principal="server", at=2)
     before = store.checkpoint().size
     back = msgspec.structs.replace(release(5, 5), kind="rollback", restores=1)
-    store.commit(4, puts=(), deletes=(), principal="build", cause="rollback", at=1, release=back)
+    commit_one(store, 4, puts=(), deletes=(), principal="build", cause="rollback", at=1, release=back)
     kept = [(one.number, one.status) for one in reopen().releases("shop", "cart")]
     gone = Status.ROLLED_BACK
     assert kept == [(5, Status.APPLIED), (4, gone), (3, gone), (2, gone), (1, Status.APPLIED)]
@@ -235,7 +239,7 @@ def test_another_process_s_commit_moves_the_head(store: Store, reopen: Opener) -
     assert other.head() == store.head()
     put(other, "b")
     with pytest.raises(RevisionConflictError):
-        store.commit(1, puts=(), deletes=(), principal="p", cause="c", at=1)
+        commit_one(store, 1, puts=(), deletes=(), principal="p", cause="c", at=1)
     assert store.head() == other.head() == Head(2, State([node("a"), node("b")]))
     assert put(store, "c").number == 3
     assert other.head() == store.head()
@@ -253,7 +257,9 @@ def test_writers_in_many_threads_lose_nothing(store: Store, reopen: Opener) -> N
                 head = mine.head()
                 name = f"w{writer}-{turn}"
                 try:
-                    made = mine.commit(head.revision, puts=(node(name),), deletes=(), principal="p", cause=name, at=1)
+                    made = commit_one(
+                        mine, head.revision, puts=(node(name),), deletes=(), principal="p", cause=name, at=1
+                    )
                 except RevisionConflictError:
                     continue
                 done.append(made.number)
@@ -288,7 +294,7 @@ def test_the_log_proves_what_an_earlier_checkpoint_saw(store: Store) -> None:
 
 def test_a_delete_of_what_is_not_there_is_recorded_all_the_same(store: Store) -> None:
     """The store keeps what it is told; whether it makes sense was judged before."""
-    made = store.commit(0, puts=(), deletes=(node("a").key,), principal="p", cause="c", at=1)
+    made = commit_one(store, 0, puts=(), deletes=(node("a").key,), principal="p", cause="c", at=1)
     assert store.last_change(Key("shop", Kind.VIRTUAL_NODE, "a")) == made
     assert store.head() == Head(1, State())
 

@@ -20,7 +20,7 @@ from meshwright.release import Status
 from meshwright.store import schema
 from meshwright.store.contract import AccessKey, Head
 from meshwright.store.sqlite import SqliteStore, connect
-from stored import node, release
+from stored import commit_one, node, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 def commit(store: SqliteStore, number: int) -> None:
     """Make revision `number`."""
-    store.commit(number - 1, puts=(node("n", number),), deletes=(), principal="p", cause="c", at=1)
+    commit_one(store, number - 1, puts=(node("n", number),), deletes=(), principal="p", cause="c", at=1)
 
 
 def raw(path: Path, *statements: str) -> None:
@@ -141,7 +141,7 @@ def test_a_copy_that_lost_its_mode_is_made_private_again(store: SqliteStore, pat
 )
 def test_what_was_recorded_cannot_be_rewritten(store: SqliteStore, path: Path, statement: str, table: str) -> None:
     """Triggers refuse it, to whatever program."""
-    store.commit(0, puts=(node("n"),), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
+    commit_one(store, 0, puts=(node("n"),), deletes=(), principal="p", cause="c", at=1, release=release(1, 1))
     store.mark("shop", "cart", 1, Status.PROPAGATED, principal="p", at=1)
     store.add_key(AccessKey(id="a", secret="b", principal="c", created_at=1))
     store.keep("account", "000000000000")
@@ -273,14 +273,14 @@ _DISK_FULL = """
 import resource, sys
 from meshwright.errors import StorageError
 from meshwright.store.sqlite import connect
-from stored import node
+from stored import commit_one, node
 
 store = connect(sys.argv[1], fold_bytes=int(sys.argv[2]))
 
 def commit(size=1):
     head = store.head()
     puts = tuple(node(f"n{number}", head.revision + 1) for number in range(size))
-    return store.commit(head.revision, puts=puts, deletes=(), principal="p", cause="c", at=1)
+    return commit_one(store, head.revision, puts=puts, deletes=(), principal="p", cause="c", at=1)
 
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 refused = 0
@@ -327,7 +327,7 @@ import os, sys
 from pathlib import Path
 from meshwright.errors import StorageError
 from meshwright.store.sqlite import connect
-from stored import node
+from stored import commit_one, node
 
 path = Path(sys.argv[1])
 for one in (path.parent.parent, path.parent):
@@ -339,7 +339,7 @@ if os.geteuid() == 0:
 
 def commit(store):
     number = store.head().revision
-    store.commit(number, puts=(node("n", number),), deletes=(), principal="p", cause="c", at=1)
+    commit_one(store, number, puts=(node("n", number),), deletes=(), principal="p", cause="c", at=1)
 
 def permit(folder, file):
     path.parent.chmod(folder)

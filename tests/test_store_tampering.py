@@ -11,7 +11,7 @@ import pytest
 from meshwright.release import Status
 from meshwright.store.contract import AccessKey
 from meshwright.store.sqlite import connect
-from stored import node, release
+from stored import commit_one, node, release
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +22,13 @@ def path(tmp_path: Path) -> Path:
     """A database with eight leaves: revisions 1 to 5, a key (leaf 1), a release and its move (leaves 5 and 6)."""
     path = tmp_path / "meshwright.db"
     with closing(connect(path)) as store:
-        store.commit(0, puts=(node("a"), node("b")), deletes=(), principal="first", cause="Create", at=1)
+        commit_one(store, 0, puts=(node("a"), node("b")), deletes=(), principal="first", cause="Create", at=1)
         store.add_key(AccessKey(id="AKIAX", secret="s3cret", principal="build", created_at=2))
         for number in (1, 2, 3):
-            store.commit(number, puts=(node("a", number),), deletes=(), principal="two", cause="Update", at=3)
-        store.commit(4, puts=(), deletes=(node("b").key,), principal="build", cause="r", at=4, release=release(1, 5))
+            commit_one(store, number, puts=(node("a", number),), deletes=(), principal="two", cause="Update", at=3)
+        commit_one(
+            store, 4, puts=(), deletes=(node("b").key,), principal="build", cause="r", at=4, release=release(1, 5)
+        )
         store.mark("shop", "cart", 1, Status.PROPAGATED, principal="server", at=5)
         assert store.verify().faults == ()
     return path
@@ -121,7 +123,7 @@ def test_a_log_rewritten_whole_is_found_by_a_checkpoint_kept_elsewhere(path: Pat
         earlier = store.checkpoint()
     with closing(connect(tmp_path / "forged.db")) as forged:
         for number in range(7):
-            forged.commit(number, puts=(), deletes=(), principal="six", cause="nothing", at=1)
+            commit_one(forged, number, puts=(), deletes=(), principal="six", cause="nothing", at=1)
         assert forged.verify().faults == ()
         (fault,) = forged.verify(earlier).faults
         assert "first 7 leaves are not those of the earlier checkpoint" in fault.message

@@ -26,7 +26,7 @@ from meshwright.model import Kind, State
 from meshwright.store.contract import Answered, Draft, Head
 from meshwright.store.sqlite import SqliteStore, connect
 from settings import examples
-from stored import node, release
+from stored import commit_one, node, release
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -302,7 +302,7 @@ async def test_what_another_process_committed_first_is_seen_and_nothing_is_lost(
             if head.revision == 0:
                 # Between the decision and the commit, every time until it was seen.
                 with closing(connect(path)) as other:
-                    other.commit(0, puts=(node("other"),), deletes=(), principal="q", cause="other", at=1)
+                    commit_one(other, 0, puts=(node("other"),), deletes=(), principal="q", cause="other", at=1)
             return draft(name)
 
         return decide
@@ -321,7 +321,7 @@ async def test_a_write_that_is_always_overtaken_is_told_so(
 
     def overtaken(head: Head) -> Draft:
         with closing(connect(path)) as other:
-            other.commit(head.revision, puts=(), deletes=(), principal="q", cause="other", at=1)
+            commit_one(other, head.revision, puts=(), deletes=(), principal="q", cause="other", at=1)
         return draft("a")
 
     with pytest.raises(RevisionConflictError, match="another writer committed"):

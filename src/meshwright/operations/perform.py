@@ -62,7 +62,7 @@ def perform(
 
 
 def changes(before: State, after: State) -> tuple[tuple[Resource, ...], tuple[Key, ...]]:
-    """What `Store.commit` takes: the objects that `after` has new or different, and the keys that it lacks."""
+    """What a commit takes: the objects that `after` has new or different, and the keys that it lacks."""
     keys = after.differing(before)
     return tuple(after[key] for key in keys if key in after), tuple(key for key in keys if key not in after)
 

@@ -190,20 +190,6 @@ class Store(Protocol):
         """
         ...
 
-    def commit(
-        self,
-        expected: int,
-        *,
-        puts: tuple[Resource, ...],
-        deletes: tuple[Key, ...],
-        principal: str,
-        cause: str,
-        at: int,
-        release: Release | None = None,
-    ) -> Revision:
-        """`commit_all` of one draft."""
-        ...
-
     def commit_all(self, expected: int, drafts: tuple[Draft, ...]) -> tuple[Revision, ...]:
         """Append the revisions `expected + 1` and on, one a draft, in one transaction; durable when it returns.
 

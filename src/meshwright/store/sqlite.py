@@ -84,21 +84,6 @@ class SqliteStore(Identities):
                 self._seen = version
             return self._moment
 
-    def commit(
-        self,
-        expected: int,
-        *,
-        puts: tuple[Resource, ...],
-        deletes: tuple[Key, ...],
-        principal: str,
-        cause: str,
-        at: int,
-        release: Release | None = None,
-    ) -> Revision:
-        """As `Store.commit`."""
-        draft = Draft(puts=puts, deletes=deletes, principal=principal, cause=cause, at=at, release=release)
-        return self.commit_all(expected, (draft,))[0]
-
     def commit_all(self, expected: int, drafts: tuple[Draft, ...]) -> tuple[Revision, ...]:
         """As `Store.commit_all`."""
         made = [(_revision(draft, expected + place), draft) for place, draft in enumerate(drafts, 1)]
