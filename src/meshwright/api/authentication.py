@@ -19,6 +19,7 @@ from meshwright.api.connection_facts import source_of
 from meshwright.api.limits import OPEN_PATHS, Held
 from meshwright.trust.canonical import EXPIRED, INCOMPLETE, INVALID, MISSING, has_dot_segments
 from meshwright.trust.sigv4 import (
+    SIGNING_NAME,
     AccessKeySecret,
     Request,
     SignatureError,
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from meshwright.trust.principals import Principal
     from meshwright.trust.sigv4 import Claim
 
-APPMESH, STS = "appmesh", "sts"
-"""The services that requests are signed for; our own endpoints are signed for App Mesh too."""
+STS = "sts"
+"""What requests to STS are signed for; all others, to our own endpoints too, for App Mesh (`SIGNING_NAME`)."""
 UNSIGNED_ACTION = "AssumeRoleWithWebIdentity"
 """The only action that is not signed: the token in it is the proof."""
 
@@ -104,7 +105,7 @@ class Authentication:
                 state["principal"], state["key_id"], state["signed_headers"], state["body"] = None, "", (), body
                 await self._app(scope, _replay(body, receive), send)
             return
-        body = await self._verified(request, scope, reader, STS if scope["path"] == TOKEN_PATH else APPMESH)
+        body = await self._verified(request, scope, reader, STS if scope["path"] == TOKEN_PATH else SIGNING_NAME)
         if body is None:
             return
         state["body"], principal = body, state["principal"]
