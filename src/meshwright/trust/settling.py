@@ -81,14 +81,10 @@ def settle(
     """
     name = _chosen(trust, environment)
     chosen = trust.environments.get(name, Environment())
-    account = account or chosen.account or DEFAULT_ACCOUNT
-    region = region or chosen.region or DEFAULT_REGION
     for what, wanted, actual in (("account", chosen.account, account), ("region", chosen.region, region)):
-        if wanted is not None and wanted != actual:
-            raise UsageError(
-                f"{_at(trust, f'environments.{name}.{what}')}the environment {name!r} is of {what} {wanted}; this "
-                f"server is of {what} {actual}; choose another environment, or start with --{what} {wanted}."
-            )
+        if None not in {wanted, actual} and wanted != actual:
+            raise _elsewhere(trust, name, what, wanted, actual)
+    account, region = account or chosen.account or DEFAULT_ACCOUNT, region or chosen.region or DEFAULT_REGION
     values = {"name": name, "account": account, "region": region, "mesh": chosen.mesh}
     settling = _Settling(trust, name, {key: one for key, one in values.items() if one})
     settled = Settled(
@@ -118,6 +114,13 @@ def settle(
     if settling.faults:
         raise UsageError("\n".join(dict.fromkeys(settling.faults)))
     return settled
+
+
+def _elsewhere(trust: Trust, name: str, what: str, wanted: object, actual: object) -> UsageError:
+    return UsageError(
+        f"{_at(trust, f'environments.{name}.{what}')}the environment {name!r} is of {what} {wanted}; this server is "
+        f"of {what} {actual}; choose another environment, or start with --{what} {wanted}."
+    )
 
 
 def _chosen(trust: Trust, environment: str | None) -> str:
