@@ -125,7 +125,12 @@ def one_by_one(python: Path, server: Live, commands: list[list[str]]) -> list[Sa
     found = []
     for command in commands:
         done = subprocess.run(
-            [program, *command], capture_output=True, text=True, env=environment(server), check=False
+            # By its interpreter: the path in its first line is of where it was installed, and a checkout may be moved.
+            [str(python), program, *command],
+            capture_output=True,
+            text=True,
+            env=environment(server),
+            check=False,
         )
         found.append(Said(done.returncode, done.stdout, done.stderr))
     return found
