@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from meshwright.api.releases import ENDPOINTS, PREFIX
+from meshwright.api.releases import ENDPOINTS
 from meshwright.errors import ApiError, BadRequestException, NotFoundException, RefusedError, StalePlanError
 from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.model.state import State
@@ -16,6 +16,7 @@ from meshwright.plan import contents, decoded, diff
 from meshwright.release import ApplyRequest, Build, InvalidReleaseError, Item, RollbackRequest, Status
 from meshwright.remote import Client, Credentials
 from meshwright.store.contract import AccessKey
+from meshwright.views.answers import PREFIX
 from serving import KEY
 from settings import ROOT
 

@@ -28,6 +28,7 @@ from meshwright.errors import (
 )
 from meshwright.model.identity import qualified, split_mesh
 from meshwright.release import CODES, ApplyRequest, Author, InvalidReleaseError, Release, RollbackRequest, Status
+from meshwright.views.answers import PREFIX
 from meshwright.views.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Endpoint: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
 
-PREFIX = "/meshwright/v1"
 LONGEST_WAIT = 30.0
 """Seconds that one request for a propagation may wait; a client that waits longer asks again."""
 
