@@ -125,7 +125,7 @@ def one_by_one(python: Path, server: Live, commands: list[list[str]]) -> list[Sa
     found = []
     for command in commands:
         done = subprocess.run(
-            # By its interpreter: the path in its first line is of where it was installed, and a checkout may be moved.
+            # By its interpreter: the path in its first line is where it was installed, and a checkout may be moved.
             [str(python), program, *command],
             capture_output=True,
             text=True,
