@@ -285,6 +285,26 @@ def test_a_release_changes_what_the_team_owns(shop: Serving) -> None:
     assert {one.key.name for one in shop.store.head().state if one.stack == "cart"} == {"cart-v1"}
 
 
+def test_a_release_leaves_alone_what_the_team_made_apart_from_releases(shop: Serving) -> None:
+    """It belongs to the stack, and a release deletes only what an earlier one put there, until one has named it."""
+    ours = client(shop, "cart")
+    ours.delete_virtual_router(meshName="shop", virtualRouterName="cart")
+    ours.create_virtual_node(meshName="shop", virtualNodeName="cart-hot", spec=NODE)
+    assert release(shop, "cart", "cart", "cart-v1").status == 201
+    assert release(shop, "cart", "cart", "cart-v2").status == 201
+    stacks = {one.key.name: one.stack for one in shop.store.head().state if one.key.name.startswith("cart")}
+    assert stacks == {"cart-hot": "cart", "cart-v2": "cart"}
+    newest = shop.store.release("shop", "cart", 2)
+    assert newest is not None
+    assert [one.key.name for one in newest.content] == ["cart-v2"]
+    named = release(shop, "cart", "cart", "cart-v2", "cart-hot")
+    assert [change["object"] for change in json.loads(named.body)["release"]["changes"]] == [
+        "mesh/shop/virtualNode/cart-hot"
+    ]
+    assert release(shop, "cart", "cart", "cart-v2").status == 201
+    assert {one.key.name for one in shop.store.head().state if one.stack == "cart"} == {"cart-v2"}
+
+
 def test_unowned_objects_are_adopted_under_own_names_only(shop: Serving) -> None:
     """An object of nobody is not anybody's who asks first."""
     client(shop).create_virtual_node(meshName="shop", virtualNodeName="platform", spec=NODE)

@@ -268,7 +268,7 @@ def refuse_missing(content: tuple[Item, ...], state: State, mesh: str, stack: st
     Raises:
         RefusedError: naming every reference that leads nowhere.
     """
-    others = State(one for one in state if one.key.mesh == mesh and one.stack != stack)
+    others = State(one for one in state if one.key.mesh == mesh and not one.in_release_of(stack))
     graph = resolve(others.put(*release.restored(content, stack)))
     ours = {one.key for one in content}
     lost = [

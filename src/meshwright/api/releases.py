@@ -80,6 +80,7 @@ async def get_mesh(services: Services, request: Request) -> Response:
             "spec": one.spec,
             "tags": _tags(one, request.state.principal),
             "stack": one.stack,
+            "unreleased": one.unreleased,
             "metadata": one.metadata,
         }
         for one in head.state

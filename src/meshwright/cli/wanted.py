@@ -62,14 +62,14 @@ def planned(
 
 def _judged_in_place(read: Loaded, observed: State, stack: str) -> Iterable[Diagnostic]:
     """What is wrong with the definitions once they stand among what runs of other stacks."""
-    whole = resolve(State(one for one in observed if one.stack != stack).put(*read.state))
+    whole = resolve(State(one for one in observed if not one.in_release_of(stack)).put(*read.state))
     found = (*constraints.check(whole, whole=True), *rules.audit(whole, whole=True))
     return read.sources.attach(one for one in found if one.subject in read.sources)
 
 
 def _refuse_emptying(observed: State, wanted: State, stack: str, mesh: str) -> None:
     """Raise when only the definitions are empty: more likely a path is wrong than that the stack shall go."""
-    number = sum(one.stack == stack and one.key.mesh == mesh for one in observed)
+    number = sum(one.in_release_of(stack) and one.key.mesh == mesh for one in observed)
     if number and not len(wanted):
         raise RefusedError(
             f"The definitions hold no object, and all of stack {stack!r} in mesh {mesh!r} would be deleted: "

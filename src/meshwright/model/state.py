@@ -67,9 +67,15 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     spec: Spec
     tags: tuple[TagRef, ...] = ()
     stack: str = ""
-    """The stack whose releases own the object; "" for none."""
+    """The stack that the object belongs to; "" for none."""
+    unreleased: bool = False
+    """Whether its stack's owner made it apart from a release: releases leave it alone until one names it."""
     metadata: Metadata | None = None
     """None for an object that was read from a file."""
+
+    def in_release_of(self, stack: str) -> bool:
+        """Whether a release of `stack` put it there, so that the next one without it deletes it."""
+        return self.stack == stack and not self.unreleased
 
 
 _Objects: TypeAlias = Layered[Key, Resource]

@@ -91,6 +91,7 @@ def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
         spec=_spec(request),
         tags=tagging.ordered(request.tags),
         stack=request.stack or "",
+        unreleased=bool(request.stack),
         metadata=fresh,
     )
     after = state.put(resource)
@@ -106,6 +107,7 @@ def _update(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
         before,
         spec=_spec(request),
         stack=before.stack if request.stack is None else request.stack,
+        unreleased=before.unreleased or request.stack not in {None, before.stack},
         metadata=_next(before, stamp),
     )
     after = state.put(resource)

@@ -87,13 +87,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def diff(observed: State, desired: State, stack: str, mesh: str) -> Plan:
     """The plan that brings `stack` in `mesh` from `observed` to `desired`.
 
-    `desired` is the whole of the stack: its objects that are missing there are deleted. Objects of other stacks
-    are never touched. An object without a stack that `desired` names becomes the stack's.
+    `desired` is the whole of the stack: what its releases put there and `desired` lacks is deleted. Objects of other
+    stacks are never touched, nor those that the stack's owner made apart from a release. An object without a stack,
+    or unreleased, becomes the stack's where `desired` names it.
     """
     refused = tuple(_trespasses(observed, desired, stack, mesh))
     foreign = {one.key for one in refused}
     wanted = State(one for one in desired if one.key not in foreign)
-    gone = {one.key for one in observed if one.key.mesh == mesh and one.stack == stack and one.key not in desired}
+    released = (one.key for one in observed if one.key.mesh == mesh and one.in_release_of(stack))
+    gone = {key for key in released if key not in desired}
     changes = tuple(_changes(observed, wanted, gone, stack))
     after = wanted.put(*_kept(observed, wanted, gone, mesh))
     ladder = Ladder(observed, after, gone=frozenset(gone), own=frozenset(one.key for one in wanted))
@@ -125,7 +127,8 @@ def stale(plan: Plan, state: State) -> tuple[Key, ...]:
 def _digest(resource: Resource | None) -> str:
     if resource is None:
         return ""
-    return digest((resource.spec, sorted((tag.key, tag.value) for tag in resource.tags), resource.stack))
+    tags = sorted((tag.key, tag.value) for tag in resource.tags)
+    return digest((resource.spec, tags, resource.stack, resource.unreleased))
 
 
 def _trespasses(observed: State, desired: State, stack: str, mesh: str) -> Iterator[Conflict]:
@@ -156,6 +159,8 @@ def _changes(observed: State, wanted: State, gone: set[Key], stack: str) -> Iter
         fields = differences(there, one)
         if there.stack != stack:
             fields = (*fields, Field(path="stack", old=there.stack or None, new=stack))
+        elif there.unreleased:
+            fields = (*fields, Field(path="unreleased", old=True, new=False))
         if fields:
             yield Change(action="update", key=one.key, fields=fields, spec=spec, tags=tags)
     for key in sorted(gone, key=lambda key: (-RANK[key.kind], key)):

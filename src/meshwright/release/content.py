@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def content_of(state: State, mesh: str, stack: str) -> tuple[Item, ...]:
     """The objects of `stack` in `mesh` as a release keeps them, in order of keys."""
-    return tuple(_item(one) for one in state if one.key.mesh == mesh and one.stack == stack)
+    return tuple(_item(one) for one in state if one.key.mesh == mesh and one.in_release_of(stack))
 
 
 def digest_of(content: Sequence[Item]) -> str:

@@ -49,9 +49,11 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
                 f"Step {number} of {len(plan.steps)}, {request.operation.name} of {step.key}, is refused: {error}. "
                 "Nothing was changed."
             ) from error
-    for planned in plan.changes:
-        if planned.action != "delete":
-            state = state.put(msgspec.structs.replace(state[planned.key], stack=plan.stack))
+    released = {one.key for one in plan.changes if one.action != "delete"}
+    released |= {one.key for one in plan.steps if one.action == "create"}
+    state = state.put(
+        *(msgspec.structs.replace(state[key], stack=plan.stack, unreleased=False) for key in released if key in state)
+    )
     _refuse_excess(before, state, plan, quotas)
     return state.put(*_aged(before, state, plan))
 
@@ -116,7 +118,7 @@ def _aged(before: State, after: State, plan: Plan) -> Iterator[Resource]:
         old, new = before.get(step.key), after.get(step.key)
         if step.action != "create" or old is None or new is None or old.metadata is None or new.metadata is None:
             continue
-        if not differences(old, new) and old.stack == new.stack:
+        if not differences(old, new) and (old.stack, old.unreleased) == (new.stack, new.unreleased):
             yield old
             continue
         yield msgspec.structs.replace(

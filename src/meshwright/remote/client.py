@@ -107,6 +107,7 @@ class Client:
             state = State(
                 msgspec.structs.replace(
                     decoded(parse_key(one["object"]), one["spec"], one["tags"], one["stack"]),
+                    unreleased=one.get("unreleased", False),
                     metadata=msgspec.convert(one["metadata"], Metadata | None),
                 )
                 for one in found["resources"]

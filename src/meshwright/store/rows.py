@@ -30,13 +30,20 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     spec: msgspec.Raw
     tags: tuple[TagRef, ...] = ()
     stack: str = ""
+    unreleased: bool = False
     metadata: Metadata | None = None
 
 
 def body_of(resource: Resource) -> str:
     """The object without its key, as JSON."""
     spec = msgspec.Raw(msgspec.json.encode(resource.spec))
-    body = _Body(spec=spec, tags=resource.tags, stack=resource.stack, metadata=resource.metadata)
+    body = _Body(
+        spec=spec,
+        tags=resource.tags,
+        stack=resource.stack,
+        unreleased=resource.unreleased,
+        metadata=resource.metadata,
+    )
     return msgspec.json.encode(body).decode()
 
 
@@ -48,7 +55,9 @@ def resource_of(key: Key, text: str) -> Resource:
     """
     body = msgspec.json.decode(text, type=_Body)
     spec = msgspec.json.decode(body.spec, type=SPECS[key.kind])
-    return Resource(key=key, spec=spec, tags=body.tags, stack=body.stack, metadata=body.metadata)
+    return Resource(
+        key=key, spec=spec, tags=body.tags, stack=body.stack, unreleased=body.unreleased, metadata=body.metadata
+    )
 
 
 def key_of(mesh: str, kind: str, parent: str, name: str) -> Key:
