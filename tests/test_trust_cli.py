@@ -235,6 +235,19 @@ def test_a_question_that_means_nothing_is_refused(arguments: tuple[str, ...], wo
         run("explain", "--trust", str(EXAMPLE), "--environment", "production", *arguments)
 
 
+def test_a_role_of_another_environment_is_told_as_one(tmp_path: Path) -> None:
+    """It is declared, and not here: no guess at its own name."""
+    file = tmp_path / "trust.yaml"
+    file.write_text(
+        "version: 1\nenvironments: {staging: {}, qa: {}, production: {}}\n"
+        "roles: {x: {environments: [staging, qa]}, y: {environments: [qa]}}\n"
+    )
+    words = ("explain", "--trust", str(file), "--environment", "production")
+    for role, where in (("x", "staging and qa"), ("y", "qa")):
+        with pytest.raises(UsageError, match=f"^role/{role} is declared for {where}, not for production.$"):
+            run(*words, f"role/{role}", "appmesh:DescribeMesh", "mesh/shop")
+
+
 def test_the_template_lets_in_nobody_else_and_grants_little() -> None:
     """Conditions under the issuer's keys, the audience, the subject; parameters and metrics of one stack."""
     code, said = run("aws", "--trust", str(EXAMPLE), "--environment", "production")

@@ -101,6 +101,32 @@ def test_all_faults_are_told_at_once() -> None:
     assert [line.split(":")[1] for line in str(caught.value).split("\n")] == ["4", "5", "7"]
 
 
+def test_names_and_policies_are_told_together_and_each_fault_once() -> None:
+    """Nobody repairs a file in rounds; and what no environment can make of a wrong name is not told besides."""
+    text = (
+        HEAD
+        + "roles:\n"
+        + "  a: {environments: [tset]}\n"
+        + "  b: {permissions: [nothing]}\n"
+        + "  c: {tags: {x: '${environment.nmae}'}}\n"
+        + "policies:\n"
+        + "  p: {Version: '2012-10-17', Statement: [{Effect: Alow, Action: 'appmesh:*', Resource: '*'}]}\n"
+    )
+    with pytest.raises(UsageError) as caught:
+        trust(text)
+    assert [line.split(":")[1] for line in str(caught.value).split("\n")] == ["4", "5", "6", "8"]
+
+
+@pytest.mark.parametrize("member", ["ownz: []", "environments: [tset]", "permissions: [deploi]"])
+def test_a_question_ends_its_sentence(member: str) -> None:
+    """No full stop after a question mark, whatever round finds the fault."""
+    policy = "policies: {deploy: {Version: '2012-10-17', Statement: []}}\n"
+    with pytest.raises(UsageError) as caught:
+        trust(f"{HEAD}{policy}roles: {{a: {{{member}}}}}")
+    assert any(line.endswith("'?") for line in str(caught.value).split("\n")), str(caught.value)
+    assert "?." not in str(caught.value)
+
+
 def test_a_policy_s_fault_points_into_the_file() -> None:
     """The statement's own line, in a policy that several roles share, once."""
     text = (

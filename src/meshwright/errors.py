@@ -183,3 +183,8 @@ def did_you_mean(
     """`did you mean 'X'?` for what is near one that is known, else `otherwise`; `sentence` begins with a capital."""
     found = nearest(name, known, cutoff)
     return f"{'Did' if sentence else 'did'} you mean {found!r}?" if found is not None else otherwise
+
+
+def ended(text: str) -> str:
+    """`text` as a sentence: with a full stop, unless it ends with a question."""
+    return text if text.endswith("?") else f"{text}."

@@ -1,11 +1,13 @@
 """`trust.yaml`: who may do what, as one value whose every member knows its file and line.
 
-The one rule: strict, because what is misread here opens a door. What is not understood is refused, all of it at once,
-and so is what names something that is not there.
+The one rule: strict, because what is misread here opens a door. What is not understood is refused, and so is what
+names something that is not there. Every fault of the form (members, types) is told at once; names and policies can be
+read only when the form is right, and then the faults of both are told at once.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +16,7 @@ from meshwright.diagnostics import Source
 from meshwright.documents.files import read_text
 from meshwright.documents.positions import Items, Table, reach
 from meshwright.documents.yaml_positions import read_yaml
-from meshwright.errors import UnreadableError, UsageError
+from meshwright.errors import UnreadableError, UsageError, ended
 from meshwright.model.decoding import DecodeError, decode
 from meshwright.trust.declarations import faults_of
 from meshwright.trust.settings import Trust, Written
@@ -64,10 +66,12 @@ def parsed(text: str, path: Path) -> Trust:
         raise UsageError(_decoding(error, table, path)) from None
     members = {name: getattr(written, name) for name in written.__struct_fields__}
     trust = _beside(Trust(**_plain(members), file=str(path), places=places), path)
-    told = [f"{_place(places, where, path)}: {where}: {fault}" for where, fault in faults_of(trust)]
-    if told:
-        raise UsageError(_sorted(told))
-    _refuse_unsettled(trust)
+    told = [(f"{_place(places, where, path)}: {where}", fault) for where, fault in faults_of(trust)]
+    # What is already told of a member explains what its environment cannot make of it.
+    known = {member for member, _ in told}
+    rest = [one for one in _unsettled(trust) if known.isdisjoint(_around(one))]
+    if told or rest:
+        raise UsageError(_sorted([*(f"{member}: {fault}" for member, fault in told), *rest]))
     return trust
 
 
@@ -140,20 +144,25 @@ def _decoding(error: DecodeError, table: Table, path: Path) -> str:
             hint = (
                 f"quote it: '{value:012d}'" if isinstance(value, int) and one.path.endswith("account") else "quote it"
             )
-        told.append(f"{_source(path, place)}: {one.path}: {one.message}{f'; {hint}' if hint else ''}.")
+        fault = ended(f"{one.message}; {hint}" if hint else one.message)
+        told.append(f"{_source(path, place)}: {one.path}: {fault}")
     return _sorted(told)
 
 
-def _refuse_unsettled(trust: Trust) -> None:
-    """Raise what is wrong in any environment: policies are read with the environment's values in them."""
+def _unsettled(trust: Trust) -> list[str]:
+    """What is wrong in any environment: policies are read with the environment's values in them."""
     told: list[str] = []
     for name in trust.environments or (None,):
         try:
             settle(trust, name)
         except UsageError as error:
             told += str(error).split("\n")
-    if told:
-        raise UsageError(_sorted(told))
+    return told
+
+
+def _around(fault: str) -> Iterator[str]:
+    """The beginnings of a fault that end with its member."""
+    return (fault[: found.start()] for found in re.finditer(": ", fault))
 
 
 def _sorted(told: list[str]) -> str:

@@ -88,7 +88,7 @@ def _quotas(path: str, quotas: dict[str, int]) -> Found:
     known = [one.name for one in msgspec.structs.fields(Quotas)]
     for name, value in quotas.items():
         if name not in known:
-            yield f"{path}.{name}", f"there is no quota {name!r}; {_hint(name, known)}."
+            yield f"{path}.{name}", f"there is no quota {name!r}; {_hint(name, known)}"
         elif value < 1:
             yield f"{path}.{name}", f"{value} leaves no room for anything; write at least 1."
 
@@ -158,7 +158,7 @@ def _principal(trust: Trust, path: str, name: str) -> Found:
         return
     known = (*trust.users, ADMINISTRATOR) if kind == "user" else tuple(trust.roles)
     if rest not in known:
-        yield path, f"there is no {kind} {rest!r}; {_hint(rest, known)}."
+        yield path, f"there is no {kind} {rest!r}; {_hint(rest, known)}"
 
 
 def _known(path: str, names: Iterable[str], known: Iterable[str], *, listed: bool = True) -> Found:
@@ -166,7 +166,7 @@ def _known(path: str, names: Iterable[str], known: Iterable[str], *, listed: boo
     for index, name in enumerate(names):
         if name not in declared:
             where = f"{path}[{index}]" if listed else path
-            yield where, f"nothing of the name {name!r} is declared; {_hint(name, declared)}."
+            yield where, f"nothing of the name {name!r} is declared; {_hint(name, declared)}"
 
 
 def _texts(trust: Trust) -> Iterator[tuple[str, str]]:
@@ -195,10 +195,10 @@ def _variables(path: str, text: str) -> Found:
         yield path, "an environment says its values itself; ${environment.…} stands elsewhere."
     for found in VARIABLE.finditer(text):
         if found[1] not in VARIABLES:
-            yield path, f"there is no variable {found[0]!r}; {_hint(found[1], VARIABLES)}."
+            yield path, f"there is no variable {found[0]!r}; {_hint(found[1], VARIABLES)}"
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    """`did you mean …?` for a name that is near one that is known, else what is known."""
+    """`did you mean …?` for a name that is near one that is known, else what is known; it ends its sentence."""
     listed = list(known)
-    return did_you_mean(name, listed, f"known are: {', '.join(listed) or 'none'}")
+    return did_you_mean(name, listed, f"known are: {', '.join(listed) or 'none'}.")

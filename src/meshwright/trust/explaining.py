@@ -130,6 +130,10 @@ def principal_of(authority: Authority, text: str, tags: Mapping[str, str] | None
     elif kind == "user" and (name in settled.users or name == "administrator"):
         found = authority.user(name)
         found = msgspec.structs.replace(found, tags={**found.tags, **(tags or {})})
+    elif kind in {"role", "assumed-role"} and name in settled.elsewhere:
+        *others, last = settled.elsewhere[name]
+        where = f"{', '.join(others)} and {last}" if others else last
+        raise UsageError(f"role/{name} is declared for {where}, not for {settled.environment}.")
     else:
         known = [*(f"role/{one}" for one in settled.roles), *(f"user/{one}" for one in settled.users)]
         where = f" in {settled.environment!r}" if settled.environment else ""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from meshwright.diagnostics import Source
-from meshwright.errors import UsageError, did_you_mean
+from meshwright.errors import UsageError, did_you_mean, ended
 from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
 from meshwright.trust.policies import Policy, PolicyError, parse
 from meshwright.trust.settings import (
@@ -50,6 +50,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     users: Mapping[str, User] = MappingProxyType({})
     roles: Mapping[str, Role] = MappingProxyType({})
     """With the entries of `assume` that hold in this environment."""
+    elsewhere: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Roles that are not there in this environment, with those in which they are."""
     shares: tuple[Share, ...] = ()
     quotas: Mapping[str, int] = MappingProxyType({})
     permissions: Mapping[str, tuple[Policy, ...]] = MappingProxyType({})
@@ -81,9 +83,8 @@ def settle(
     """
     name = _chosen(trust, environment)
     chosen = trust.environments.get(name, Environment())
-    for what, wanted, actual in (("account", chosen.account, account), ("region", chosen.region, region)):
-        if None not in {wanted, actual} and wanted != actual:
-            raise _elsewhere(trust, name, what, wanted, actual)
+    _refuse_elsewhere(trust, name, "account", chosen.account, account)
+    _refuse_elsewhere(trust, name, "region", chosen.region, region)
     account, region = account or chosen.account or DEFAULT_ACCOUNT, region or chosen.region or DEFAULT_REGION
     values = {"name": name, "account": account, "region": region, "mesh": chosen.mesh}
     settling = _Settling(trust, name, {key: one for key, one in values.items() if one})
@@ -97,17 +98,11 @@ def settle(
         issuers={key: settling.filled(one, f"issuers.{key}") for key, one in trust.issuers.items()},
         users={key: settling.filled(one, f"users.{key}") for key, one in trust.users.items()},
         roles={key: settling.role(one, f"roles.{key}") for key, one in trust.roles.items() if settling.holds(one)},
-        shares=tuple(
-            settling.filled(one, f"shares[{index}]")
-            for index, one in enumerate(trust.shares)
-            if one.environments is None or name in one.environments
-        ),
+        elsewhere={key: one.environments or () for key, one in trust.roles.items() if not settling.holds(one)},
+        shares=settling.shares(),
         quotas={**trust.quotas, **chosen.quotas},
         permissions=settling.permissions(),
-        entry_places={
-            key: tuple(f"roles.{key}.assume[{at}]" for at, entry in enumerate(one.assume) if settling.enters(entry))
-            for key, one in trust.roles.items()
-        },
+        entry_places={key: settling.entry_places(key, one) for key, one in trust.roles.items()},
         places=trust.places,
     )
     settling.refuse_relative(settled)
@@ -116,8 +111,11 @@ def settle(
     return settled
 
 
-def _elsewhere(trust: Trust, name: str, what: str, wanted: object, actual: object) -> UsageError:
-    return UsageError(
+def _refuse_elsewhere(trust: Trust, name: str, what: str, wanted: str | None, actual: str | None) -> None:
+    """Raise where the environment is of another account or region than the server that is to serve it."""
+    if wanted is None or actual is None or wanted == actual:
+        return
+    raise UsageError(
         f"{_at(trust, f'environments.{name}.{what}')}the environment {name!r} is of {what} {wanted}; this server is "
         f"of {what} {actual}; choose another environment, or start with --{what} {wanted}."
     )
@@ -175,6 +173,18 @@ class _Settling:
         full = self.filled(role, path)
         kept = tuple(one for one in full.assume if self.enters(one))
         return msgspec.structs.replace(full, assume=kept)
+
+    def entry_places(self, name: str, role: Role) -> tuple[str, ...]:
+        """Where the entries of `assume` that hold here stand in the file."""
+        return tuple(f"roles.{name}.assume[{at}]" for at, entry in enumerate(role.assume) if self.enters(entry))
+
+    def shares(self) -> tuple[Share, ...]:
+        """The shares that are there in this environment."""
+        return tuple(
+            self.filled(one, f"shares[{index}]")
+            for index, one in enumerate(self._trust.shares)
+            if one.environments is None or self._environment in one.environments
+        )
 
     def permissions(self) -> Mapping[str, tuple[Policy, ...]]:
         """The parsed policies of every user, and of every role that holds here."""
@@ -239,4 +249,4 @@ class _Settling:
         return ""
 
     def _fault(self, path: str, told: str) -> None:
-        self.faults.append(f"{_at(self._trust, path)}{path}: {told}.")
+        self.faults.append(f"{_at(self._trust, path)}{path}: {ended(told)}")
