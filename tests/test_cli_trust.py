@@ -79,8 +79,25 @@ def test_a_new_key_is_printed_as_json_alone(data_dir: Path) -> None:
     """For programs."""
     done = run("trust", "key", "create", "ci@example.org", "--data-dir", str(data_dir), "--format", "json")
     shown = json.loads(done.stdout)
-    assert shown.keys() == {"principal", "accessKeyId", "secretAccessKey"}
+    assert shown.keys() == {"principal", "access_key_id", "secret_access_key"}
     assert shown["principal"] == "ci@example.org"
+
+
+def test_a_key_that_may_do_nothing_is_told_as_one(data_dir: Path, tmp_path: Path) -> None:
+    """Until the trust file declares its user; of the administrator, and of one who is declared, nothing is said."""
+    words = ("trust", "key", "create", "build", "--data-dir", str(data_dir))
+    assert "may do nothing until the server's trust.yaml declares the user 'build'" in run(*words).stderr
+    file = tmp_path / "elsewhere.yaml"
+    file.write_text("version: 1\nusers: {other: {}}\n")
+    assert f"{file} does not" in run(*words, "--trust", str(file)).stderr
+    (data_dir / "trust.yaml").write_text("version: 1\nusers: {build: {}}\n")
+    done = run(*words)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert run("trust", "key", "create", "administrator", "--data-dir", str(data_dir)).stderr == ""
+    (data_dir / "trust.yaml").write_text("version: 2\n")
+    done = run(*words, "--format", "json")
+    assert json.loads(done.stdout)["principal"] == "build"
+    assert "may do nothing" in done.stderr
 
 
 def test_two_keys_are_never_the_same(data_dir: Path) -> None:
@@ -97,9 +114,9 @@ def test_keys_are_listed_without_their_secrets(data_dir: Path) -> None:
         keys = store.keys()
     text = run("trust", "key", "list", "--data-dir", str(data_dir)).stdout
     shown = json.loads(run("trust", "key", "list", "--data-dir", str(data_dir), "--format", "json").stdout)
-    assert [one["accessKeyId"] for one in shown] == [key.id for key in keys]
+    assert [one["access_key_id"] for one in shown] == [key.id for key in keys]
     assert [one["principal"] for one in shown] == ["administrator", "build"]
-    assert shown[0]["createdAt"] == "1970-01-01T00:00:00+00:00"
+    assert shown[0]["created_at"] == "1970-01-01T00:00:00+00:00"
     assert [line.split()[0] for line in text.splitlines()] == [key.id for key in keys]
     for key in keys:
         assert key.secret not in text

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshwright.cli.options import DATA_DIR
+from meshwright.cli.options import DATA_DIR, FORMAT
 from meshwright.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def command() -> None:
 @command.command("verify")
 @DATA_DIR
 @click.option("--checkpoint", help="An earlier SIZE:ROOT, kept elsewhere, that the log must still begin with.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@FORMAT
 @click.pass_context
 def verify(ctx: click.Context, data_dir: Path, checkpoint: str | None, form: str) -> None:
     """Recompute the log from its leaves, and every digest in it from what is stored; exit 1 when anything is off.

@@ -12,11 +12,12 @@ from pathlib import Path  # noqa: TC003 - click calls it
 
 import click
 
-from meshwright.cli.options import DATA_DIR
+from meshwright.cli.options import DATA_DIR, FORMAT
 from meshwright.cli.trust_aws import aws
 from meshwright.cli.trust_check import check
 from meshwright.cli.trust_explain import explain
 from meshwright.cli.trust_session import session_group
+from meshwright.cli.trusting import TRUST, trust_file
 
 
 @click.group("trust")
@@ -36,28 +37,48 @@ def key_group() -> None:
 @key_group.command("create")
 @click.argument("name")
 @DATA_DIR
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def create(name: str, data_dir: Path, form: str) -> None:
+@TRUST
+@FORMAT
+def create(name: str, data_dir: Path, trust: Path | None, form: str) -> None:
     """Create an access key for the principal NAME and print it.
 
     The text is a profile of an AWS shared credentials file; append it to one, or set AWS_SHARED_CREDENTIALS_FILE
-    and AWS_PROFILE. The secret is not shown again. A running control plane knows the key at once.
+    and AWS_PROFILE. The secret is not shown again. A running control plane knows the key at once, and lets it do what
+    its trust file grants to the user NAME.
     """
     from meshwright.cli.stores import opened
-    from meshwright.store.keys import create_key, profile_of
+    from meshwright.store.keys import ADMINISTRATOR, create_key, profile_of
 
+    file = trust_file(trust, data_dir)
     with opened(data_dir) as store:
         key = create_key(store, name, time.time_ns() // 1_000_000)
     if form == "json":
-        shown = {"principal": key.principal, "accessKeyId": key.id, "secretAccessKey": key.secret}
+        shown = {"principal": key.principal, "access_key_id": key.id, "secret_access_key": key.secret}
         click.echo(json.dumps(shown, indent=2))
     else:
         click.echo(profile_of(key, name), nl=False)
+    if name != ADMINISTRATOR and not _declares(file, name):
+        click.echo(
+            f"The key may do nothing until the server's trust.yaml declares the user {name!r} under users"
+            f"{f'; {file} does not' if file else ''}.",
+            err=True,
+        )
+
+
+def _declares(file: Path | None, name: str) -> bool:
+    """Whether the file is there, can be used, and declares the user."""
+    from meshwright.documents.trust_file import load
+    from meshwright.errors import MeshwrightError
+
+    try:
+        return file is not None and name in load(file).users
+    except MeshwrightError:
+        return False
 
 
 @key_group.command("list")
 @DATA_DIR
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@FORMAT
 def list_keys(data_dir: Path, form: str) -> None:
     """List the access keys, oldest first, without their secrets."""
     from meshwright.cli.stores import opened
@@ -66,9 +87,9 @@ def list_keys(data_dir: Path, form: str) -> None:
         keys = store.keys()
     shown = [
         {
-            "accessKeyId": key.id,
+            "access_key_id": key.id,
             "principal": key.principal,
-            "createdAt": datetime.fromtimestamp(key.created_at / 1000, tz=UTC).isoformat(timespec="seconds"),
+            "created_at": datetime.fromtimestamp(key.created_at / 1000, tz=UTC).isoformat(timespec="seconds"),
         }
         for key in keys
     ]
@@ -76,4 +97,4 @@ def list_keys(data_dir: Path, form: str) -> None:
         click.echo(json.dumps(shown, indent=2))
         return
     for one in shown:
-        click.echo(f"{one['accessKeyId']}  {one['createdAt']}  {one['principal']}")
+        click.echo(f"{one['access_key_id']}  {one['created_at']}  {one['principal']}")
