@@ -202,6 +202,24 @@ async def test_tokens_with_made_up_keys_do_not_make_us_ask(
     assert len(provider.asked) == 6
 
 
+async def test_an_outage_while_a_new_key_is_looked_for_is_told(
+    provider: Provider, issuers: Issuers, clock: Clock
+) -> None:
+    """The key may be there: that it is unknown is no verdict, neither now nor while nothing is asked again."""
+    issuer, parsed = provider.issuer(), read_token(provider.token(private_key("RS256", "rotated")))
+    await issuers.keys(issuer)
+    provider.status = "503 Service Unavailable"
+    clock.now += 30
+    for _ in range(2):
+        assert "could not be reached to look for the key" in await unavailable(issuers.verify(parsed, issuer, NOW))
+    assert len(provider.asked) == 3
+    assert await issuers.verify(read_token(provider.token()), issuer, NOW)
+    provider.status = "200 OK"
+    clock.now += 30
+    with pytest.raises(UnknownKeyError):
+        await issuers.verify(parsed, issuer, NOW)
+
+
 async def test_a_token_that_is_wrong_in_another_way_does_not_make_us_ask(
     provider: Provider, issuers: Issuers, clock: Clock
 ) -> None:

@@ -22,15 +22,17 @@ from botocore.credentials import Credentials as BotoCredentials
 from msgspec.structs import asdict
 
 from exchanging import ACCOUNT, ADMIN, DEPLOYER, STRANGER, VERSION, Plane, arn, planes, told
-from issuing import private_key, public
+from issuing import private_key, public, published
 from meshwright.api.limits import Limits
 from meshwright.api.refusals import Allowance
 from meshwright.api.sts_xml import failure, result
 from meshwright.errors import TooManyRequestsException
+from meshwright.issuers import Issuers
 from meshwright.store.contract import AccessKey
 from meshwright.trust.sigv4 import Request, sign
 from processes import until
-from serving import now
+from serving import now, serving
+from trusting import authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,6 +238,39 @@ def test_an_issuer_that_is_down_is_told_from_a_bad_token(plane: Plane, caplog: p
         return False
 
     assert any(works() for _ in range(200))
+
+
+def test_an_outage_of_one_declaration_does_not_block_another(tmp_path: Path) -> None:
+    """Of one issuer's address: whichever verifies the token counts; that nobody can tell is said if none did."""
+    with published() as issuer:
+        declared = f'url: "{issuer.url}", audiences: [meshwright]'
+        trusted = authority(
+            f"version: 1\nissuers:\n  moved: {{{declared}, jwks_url: 'http://127.0.0.1:1/keys'}}\n"
+            f"  ci: {{{declared}}}\n"
+            "roles:\n  builder: {assume: [{issuer: ci, conditions: {StringEquals: {repository: acme/cart}}}]}\n"
+        )
+        with serving(tmp_path, authority=lambda: trusted, issuers=Issuers()) as server:
+            plane = Plane(server, issuer)
+            assert plane.by_token(role="builder")
+            assert refused(plane.by_token, role="other")[0] == "AccessDenied"
+            forged = issuer.token(private_key("ES256", "forged"), header={"kid": private_key().kid})
+            code, _, message = refused(plane.by_token, role="builder", token=forged)
+            assert (code, "127.0.0.1:1" in message) == ("IDPCommunicationError", False)
+
+
+def test_a_key_that_cannot_be_looked_for_is_told_from_one_that_is_none(plane: Plane) -> None:
+    """The issuer is down, and the token may be signed with its newest key; what went wrong is for the log."""
+    assert plane.by_token()
+    plane.issuer.down = True
+    unknown = plane.issuer.token(private_key("RS256", "rotated"))
+
+    def looked_for() -> bool:
+        code, status, message = refused(plane.by_token, token=unknown)
+        assert (status, plane.issuer.url in message, "503" in message) == (400, False, False)
+        return code == "IDPCommunicationError" and "could not be reached to look for the key" in message
+
+    until(looked_for)
+    assert plane.by_token()
 
 
 def test_new_keys_are_found_while_the_server_runs(plane: Plane) -> None:

@@ -16,7 +16,7 @@ import logging
 import re
 import ssl
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -44,6 +44,17 @@ _MAX_AGE = re.compile(r"\s*max-age\s*=\s*\"?([0-9]{1,9})\"?\s*", re.IGNORECASE)
 
 class IssuerUnavailableError(UnreachableError):
     """An issuer's keys cannot be had, and none are kept that may still be used; `str()` says why."""
+
+    told: ClassVar[str] = "The keys of the token's issuer cannot be had; the server's log says why."
+    """What whoever sent the token may read: anybody may name an issuer."""
+
+
+class KeyNotSoughtError(IssuerUnavailableError):
+    """The token names a key that is not among those kept, and its issuer could not be asked for newer ones."""
+
+    told: ClassVar[str] = (
+        "The token's issuer could not be reached to look for the key that the token names; the server's log says why."
+    )
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,14 +105,17 @@ class Issuers:
 
         Raises:
             TokenError: it did not, or the token is not valid at `now`, in milliseconds since the epoch.
-            IssuerUnavailableError: nobody can tell.
+            IssuerUnavailableError: nobody can tell; a `KeyNotSoughtError` where newer keys could.
         """
         keys = await self.keys(issuer)
         try:
             return verify_token(token, keys.keys, issuer, now)
-        except UnknownKeyError:
+        except UnknownKeyError as error:
             newer = await self.refreshed(issuer, keys)
             if newer is keys:
+                if failure := self._of(issuer).failure:
+                    told = f"{error} The issuer {issuer.url} could not be reached to look for the key: {failure}."
+                    raise KeyNotSoughtError(told) from None
                 raise
         return verify_token(token, newer.keys, issuer, now)
 

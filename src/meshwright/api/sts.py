@@ -31,6 +31,7 @@ from meshwright.api.sts_parameters import (
 )
 from meshwright.issuers import IssuerUnavailableError
 from meshwright.store.contract import Session
+from meshwright.store.keys import fresh_key_id, fresh_secret
 from meshwright.trust.assuming import AssumeError, by_principal, unique_id, with_token
 from meshwright.trust.tokens import TokenError, read_token
 
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
     from meshwright.trust.assuming import Asked, Granted
     from meshwright.trust.principals import Principal
     from meshwright.trust.tokens import Unverified
-
-_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_UNAVAILABLE = "The keys of the token's issuer cannot be had; the server's log says why. Repeat the request later."
 
 
 class Sts:
@@ -123,18 +120,26 @@ class Sts:
     async def _proved(self, token: Unverified, asked: Asked, now: int, scope: Scope) -> Granted:
         """What the token is worth, by the first declaration of its issuer under which it is worth something."""
         authority = self._services.authority()
-        address, failures = token.issuer(), list[TokenError | AssumeError]()
+        address, verified, others = (
+            token.issuer(),
+            list[TokenError | AssumeError](),
+            list[TokenError | IssuerUnavailableError](),
+        )
         for name, issuer in authority.settled.issuers.items():
             if issuer.url != address:
                 continue
             try:
                 claims = await self._services.issuers.verify(token, issuer, now)
+            except (TokenError, IssuerUnavailableError) as error:
+                others.append(error)
+                continue
+            try:
                 return with_token(authority, asked, name, claims, now, connection_facts(scope))
             except (TokenError, AssumeError) as error:
-                failures.append(error)
-        if not failures:
+                verified.append(error)
+        if not (verified or others):
             raise TokenError(f"No OpenIDConnect provider found in this environment for {address[:200]!r}.")
-        raise next((one for one in failures if isinstance(one, AssumeError)), failures[0])
+        raise _telling(verified, others)
 
     async def _begun(self, granted: Granted, now: int, scope: Scope) -> Fields:
         """A new session, once it is durable."""
@@ -171,16 +176,25 @@ class Sts:
             self._services.metrics.denied(action)
             self._log.info("refused: %s", reason, extra={"request_id": state["request_id"]})
         # Anybody may name an issuer: which hosts are asked for its keys, and what they answer, is for the log.
-        told = _UNAVAILABLE if isinstance(error, IssuerUnavailableError) else str(error)
+        told = f"{error.told} Repeat the request later." if isinstance(error, IssuerUnavailableError) else str(error)
         return _xml(sts_xml.failure(code, told, status, state["request_id"]), status)
 
 
+def _telling(
+    verified: list[TokenError | AssumeError], others: list[TokenError | IssuerUnavailableError]
+) -> TokenError | AssumeError | IssuerUnavailableError:
+    """What is told of several failures: that nobody can tell only where no issuer has verified the token."""
+    if verified:
+        return next((one for one in verified if isinstance(one, AssumeError)), verified[0])
+    return next((one for one in others if isinstance(one, IssuerUnavailableError)), others[0])
+
+
 def _session(granted: Granted, now: int) -> Session:
-    key_id = "ASIA" + "".join(secrets.choice(_BASE32) for _ in range(16))
+    key_id = fresh_key_id("ASIA")
     ends = now + granted.seconds * 1000
     return Session(
         key_id=key_id,
-        secret="".join(secrets.choice(_BASE64) for _ in range(40)),
+        secret=fresh_secret(),
         token=secrets.token_urlsafe(96),
         principal=msgspec.structs.replace(granted.principal, key_id=key_id, issued_at=now, expires_at=ends),
         created_at=now,
