@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import published
+from meshwright.api.releases import ENDPOINTS
 from meshwright.model.identity import Kind
 from meshwright.operations.table import OPERATIONS
 from meshwright.trust.actions import ACTIONS, ELSEWHERE, Action, named
@@ -54,6 +55,19 @@ def test_kinds_are_those_of_the_model() -> None:
     for action in APPMESH.values():
         for kind in (*action.required, *action.optional):
             assert Kind(kind).value == kind
+
+
+def test_our_actions_are_about_what_their_endpoints_ask() -> None:
+    """Every kind of resource that the table names is one that some endpoint of the action asks about."""
+    asked: dict[str, set[str]] = {}
+    for row in ENDPOINTS:
+        kind = "stack" if "/stack/" in row.resource else "mesh" if row.resource.startswith("mesh/") else ""
+        asked.setdefault(row.action, set()).add(kind)
+    ours = {name: one for name, one in ACTIONS.items() if one.service == "meshwright"}
+    assert set(ours) == set(asked)
+    for name, action in ours.items():
+        assert {*action.required, *action.optional} == asked[name] - {""}, name
+        assert not (action.required and "" in asked[name]), name
 
 
 def test_names_know_no_case() -> None:

@@ -76,8 +76,8 @@ def _appmesh(
     )
 
 
-def _ours(name: str, level: Level, *kinds: str) -> Action:
-    return Action(service="meshwright", name=name, level=level, required=kinds[:1], optional=kinds[1:])
+def _ours(name: str, level: Level, *kinds: str, optional: tuple[str, ...] = ()) -> Action:
+    return Action(service="meshwright", name=name, level=level, required=kinds, optional=optional)
 
 
 def _sts(name: str, level: Level, *keys: str, kind: str = "") -> Action:
@@ -97,11 +97,11 @@ def _all() -> Iterator[Action]:
     yield _appmesh("UntagResource", "Tagging", optional=_KINDS, keys=(TAG_KEYS,))
     yield _ours("GetStatus", "Read")
     yield _ours("GetMesh", "Read", "mesh")
-    yield _ours("GetReleases", "List", "mesh", "stack")
+    yield _ours("GetReleases", "List", "stack")
     yield _ours("GetRelease", "Read", "stack")
     yield _ours("ApplyRelease", "Write", "stack")
     yield _ours("RollBack", "Write", "stack")
-    yield _ours("GetPropagation", "Read", "stack")
+    yield _ours("GetPropagation", "Read", optional=("stack",))
     yield _ours("GetDrift", "Read", "stack")
     yield _ours("ListSessions", "List")
     yield _ours("RevokeSession", "Write")
