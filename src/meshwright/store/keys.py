@@ -50,6 +50,19 @@ def prepare_directory(data_dir: Path) -> Path:
     return database_path(data_dir)
 
 
+def fresh_key_id(prefix: str) -> str:
+    """A new access key id; IAM's prefixes are `AKIA` for keys that stay and `ASIA` for those of sessions.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+    """
+    return prefix + "".join(secrets.choice(_BASE32) for _ in range(16))
+
+
+def fresh_secret() -> str:
+    """A new secret of an access key: 240 bits."""
+    return "".join(secrets.choice(_BASE64) for _ in range(40))
+
+
 def create_key(store: Store, principal: str, at: int) -> AccessKey:
     """A new access key for `principal`, stored; `at` in milliseconds since the epoch.
 
@@ -60,12 +73,7 @@ def create_key(store: Store, principal: str, at: int) -> AccessKey:
         raise UsageError(
             f"{principal!r} cannot name a principal: it takes 1 to 64 letters, digits and _+=,.@- as IAM users do."
         )
-    key = AccessKey(
-        id="AKIA" + "".join(secrets.choice(_BASE32) for _ in range(16)),
-        secret="".join(secrets.choice(_BASE64) for _ in range(40)),
-        principal=principal,
-        created_at=at,
-    )
+    key = AccessKey(id=fresh_key_id("AKIA"), secret=fresh_secret(), principal=principal, created_at=at)
     store.add_key(key)
     return key
 
