@@ -42,6 +42,53 @@ class _Permitted(NamedTuple):
         return same and 0 <= at - self.at < _VALID  # the time itself may be a condition
 
 
+class _Known:
+    """The answers of one store and one trust file, with the permissions that were given just now."""
+
+    def __init__(
+        self, store: Store, *, account: str, region: str, now: Callable[[], int], authority: Callable[[], Authority]
+    ) -> None:
+        self._store = store
+        self._account = account
+        self._region = region
+        self._now = now
+        self._authority = authority
+        self._permitted: dict[tuple[str, str, str], _Permitted] = {}
+
+    def signer_of(self, key_id: str) -> Signer | None:
+        """Whose key or session this is; None for one that is unknown or revoked."""
+        store = self._store
+        key = store.key(key_id)
+        if key is not None:
+            principal = msgspec.structs.replace(self._authority().user(key.principal), key_id=key.id)
+            return None if store.revoked(key) else Signer(secret=key.secret, principal=principal)
+        session = store.session(key_id)
+        if session is None or store.revoked(session):
+            return None
+        principal = msgspec.structs.replace(session.principal, key_id=key_id)
+        return Signer(secret=session.secret, principal=principal, token=session.token, expires_at=session.expires_at)
+
+    def permit(self, principal: Principal, node: Key, arn: str, source: str) -> None:
+        """Raise where `principal` may not be `node`, whose ARN is `arn`, from the address `source`."""
+        found, decides, at = self._store.head().state.get(node), self._authority(), self._now()
+        asked = (principal.key_id, arn, source)
+        known = self._permitted.get(asked)
+        if known is not None and known.holds(decides, found, principal, at):
+            return
+        self._permitted.pop(asked, None)
+        context = {f"aws:ResourceTag/{tag.key}": tag.value for tag in found.tags} if found is not None else {}
+        decides.permit_action(principal, ACTION, arn, context | {"aws:SourceIp": source}, at=at)
+        if len(self._permitted) >= _REMEMBERED:
+            self._permitted.clear()
+        self._permitted[asked] = _Permitted(decides, found, principal, at)
+
+    def arn_of(self, node: Key) -> str:
+        """The node's ARN, which names the account that owns it."""
+        found = self._store.head().state.get(node)
+        owner = found.metadata.resource_owner if found is not None and found.metadata is not None else self._account
+        return node.arn(region=self._region, account=owner, home=self._account)
+
+
 def identities(
     store: Store,
     *,
@@ -59,44 +106,13 @@ def identities(
     besides the name of their xDS cluster; `authorities` issue client certificates. With `anonymous`, who comes with
     neither certificate nor a socket of a node's own is anybody.
     """
-
-    def signer_of(key_id: str) -> Signer | None:
-        key = store.key(key_id)
-        if key is not None:
-            principal = msgspec.structs.replace(authority().user(key.principal), key_id=key.id)
-            return None if store.revoked(key) else Signer(secret=key.secret, principal=principal)
-        session = store.session(key_id)
-        if session is None or store.revoked(session):
-            return None
-        principal = msgspec.structs.replace(session.principal, key_id=key_id)
-        return Signer(secret=session.secret, principal=principal, token=session.token, expires_at=session.expires_at)
-
-    permitted: dict[tuple[str, str, str], _Permitted] = {}
-
-    def permit(principal: Principal, node: Key, arn: str, source: str) -> None:
-        found, decides, at = store.head().state.get(node), authority(), now()
-        asked = (principal.key_id, arn, source)
-        known = permitted.get(asked)
-        if known is not None and known.holds(decides, found, principal, at):
-            return
-        permitted.pop(asked, None)
-        context = {f"aws:ResourceTag/{tag.key}": tag.value for tag in found.tags} if found is not None else {}
-        decides.permit_action(principal, ACTION, arn, context | {"aws:SourceIp": source}, at=at)
-        if len(permitted) >= _REMEMBERED:
-            permitted.clear()
-        permitted[asked] = _Permitted(decides, found, principal, at)
-
-    def arn_of(node: Key) -> str:
-        found = store.head().state.get(node)
-        owner = found.metadata.resource_owner if found is not None and found.metadata is not None else account
-        return node.arn(region=region, account=owner, home=account)
-
+    known = _Known(store, account=account, region=region, now=now, authority=authority)
     return Identities(
         region=region,
         now=now,
-        signer_of=signer_of,
-        permit=permit,
-        arn_of=arn_of,
+        signer_of=known.signer_of,
+        permit=known.permit,
+        arn_of=known.arn_of,
         hosts=lambda: (AUTHORITY, *hosts()),
         authorities=authorities,
         anonymous=anonymous,

@@ -63,6 +63,11 @@ def address(option: str, text: str) -> Address:
 
 
 def _options() -> tuple[Any, ...]:
+    return (*_certificates(), *_proxies(), *_exposures())
+
+
+def _certificates() -> tuple[Any, ...]:
+    """What the server proves itself with."""
     return (
         click.option(
             "--tls-certificate",
@@ -80,6 +85,12 @@ def _options() -> tuple[Any, ...]:
         ),
         click.option("--xds-tls-certificate", type=_FILE, metavar="FILE", help="Another certificate for xDS."),
         click.option("--xds-tls-key", type=_FILE, metavar="FILE", help="Its private key."),
+    )
+
+
+def _proxies() -> tuple[Any, ...]:
+    """How Envoys prove themselves, and how many may come."""
+    return (
         click.option(
             "--xds-client-ca",
             type=_FILE,
@@ -105,6 +116,12 @@ def _options() -> tuple[Any, ...]:
             show_default=True,
             help="How many Envoys of one virtual node or gateway may be connected.",
         ),
+    )
+
+
+def _exposures() -> tuple[Any, ...]:
+    """What gives protection up."""
+    return (
         click.option(
             "--insecure-xds-without-authentication",
             is_flag=True,

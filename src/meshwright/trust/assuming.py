@@ -150,11 +150,9 @@ def by_principal(
             raise AssumeError(start, DENIED, f"{start}: {which}")
         _check_policies(authority, caller, Ask(action=action, resource=asked.role_arn, context=facts), start, at)
         if asked.tags:
-            tagging = "sts:TagSession"
-            judged = authority.judge_action(caller, tagging, asked.role_arn, at=at, context=facts)
-            if not judged.allowed:
-                told = f"User: {caller.arn} is not authorized to perform: {tagging} on resource: {asked.role_arn}"
-                raise AssumeError(told, DENIED)
+            _check_tagging(
+                authority, caller, Ask(action="sts:TagSession", resource=asked.role_arn, context=facts), at
+            )
     if len(caller.ancestors) >= MAX_CHAIN:
         raise AssumeError(f"{start} because it is the last of {MAX_CHAIN} roles taken one after the other", DENIED)
     kept = {key: caller.tags[key] for key in caller.transitive_tags if key in caller.tags}
@@ -163,7 +161,7 @@ def by_principal(
         raise AssumeError(f"The tag {min(again)!r} is transitive and cannot be set again.", VALIDATION)
     transitive = (*caller.transitive_tags, *asked.transitive)
     granted = _granted(authority, asked, name, role, {**kept, **asked.tags}, transitive=transitive)
-    own = Ancestor(caller.key_id, caller.name if caller.kind == "role" else "", caller.issued_at)
+    own = Ancestor(caller.key_id, **{caller.kind: caller.name}, issued_at=caller.issued_at)
     principal = msgspec.structs.replace(granted.principal, ancestors=(*caller.ancestors, own))
     return msgspec.structs.replace(granted, principal=principal)
 
@@ -262,6 +260,13 @@ def _check_policies(authority: Authority, caller: Principal, ask: Ask, start: st
     for text in caller.policies:
         if not evaluate((parse(msgspec.json.decode(text), "session policy"),), ask).allowed:
             raise AssumeError(f"{start} because no session policy allows the {ask.action} action", DENIED)
+
+
+def _check_tagging(authority: Authority, caller: Principal, ask: Ask, at: int) -> None:
+    """Whoever gives a session tags must be allowed to."""
+    if not authority.judge_action(caller, ask.action, ask.resource, at=at, context=ask.context).allowed:
+        told = f"User: {caller.arn} is not authorized to perform: {ask.action} on resource: {ask.resource}"
+        raise AssumeError(told, DENIED)
 
 
 def _granted(

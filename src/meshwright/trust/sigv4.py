@@ -105,11 +105,7 @@ def sign(  # noqa: PLR0913 - what a signature is made of
         added["X-Amz-Security-Token"] = session_token
     if hash_header:
         added["X-Amz-Content-SHA256"] = digest
-    fresh = {name.lower().encode() for name in added}
-    kept = tuple(pair for pair in request.headers if pair[0].lower() not in fresh | _NEVER_SIGNED)
-    signed = msgspec.structs.replace(
-        request, headers=(*kept, *((name.encode(), value.encode()) for name, value in added.items()))
-    )
+    signed = _signable(request, added)
     names = tuple(sorted({name.lower() for name, _ in signed.headers}))
     canonical = canonical_request(signed, names, digest, normalize=tolerance.normalize)
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
@@ -118,6 +114,14 @@ def sign(  # noqa: PLR0913 - what a signature is made of
         f"{ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={b';'.join(names).decode()}, Signature={signature}"
     )
     return added
+
+
+def _signable(request: Request, added: dict[str, str]) -> Request:
+    """`request` with the headers that are signed only: those `added`, and its own that nobody rewrites."""
+    fresh = {name.lower().encode() for name in added}
+    kept = tuple(pair for pair in request.headers if pair[0].lower() not in fresh | _NEVER_SIGNED)
+    more = ((name.encode(), value.encode()) for name, value in added.items())
+    return msgspec.structs.replace(request, headers=(*kept, *more))
 
 
 def check(
