@@ -14,12 +14,15 @@ import stat
 import tempfile
 import time
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from cryptography import x509
 
 from meshwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 _Judged: TypeAlias = "tuple[Pair, bytes, tuple[x509.Certificate, ...]]"
 
@@ -198,6 +201,18 @@ class Watched:
         pair = read_pair(self.files.certificate, self.files.key)
         bundle, authorities = read_authorities(self.files.authorities) if self.files.authorities else (b"", ())
         return pair, bundle, authorities
+
+
+@contextlib.asynccontextmanager
+async def followed(tls: Watched | None) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
+    """Follow the files of a certificate until the block ends; the tasks that do."""
+    tasks = (asyncio.create_task(tls.follow(), name=f"following {tls.files.certificate}"),) if tls else ()
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _refuse_readable_by_others(key: Path) -> None:

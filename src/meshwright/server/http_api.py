@@ -1,0 +1,106 @@
+"""Serve the HTTP API on a socket that listens already.
+
+The one rule: a commit reaches the proxies' control loop before the next one of this process begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
+
+import uvicorn
+
+from meshwright.api.app import Services, build
+from meshwright.api.connection import Connections
+from meshwright.api.http_server import HttpServer
+from meshwright.api.identifiers import RandomIds
+from meshwright.api.propagating import Propagating
+from meshwright.api.writing import Writer
+from meshwright.certificates import server_context
+from meshwright.server.parts import GRACE, now
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+    from meshwright.server.parts import Parts
+    from meshwright.store.contract import Draft, Head
+
+
+@contextlib.asynccontextmanager
+async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve the API until the block ends; the task that does."""
+
+    def committed(head: Head, drafts: tuple[Draft, ...]) -> None:
+        _publish(parts, head, drafts)
+        for draft in drafts:
+            if draft.release is not None:
+                propagating.follow(draft.release)
+
+    writer = Writer(parts.store, committed, measured=parts.metrics.committed)
+    services = _services(parts, writer)
+    _watch(parts)
+    propagating = Propagating(services)
+    propagating.resume()
+    server = _server(parts, services)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="serving the API")
+    try:
+        yield serving
+    finally:
+        server.should_exit = True
+        await serving
+        await propagating.close()
+        await services.issuers.close()
+        await writer.close()
+
+
+def _publish(parts: Parts, head: Head, drafts: tuple[Draft, ...]) -> None:
+    """Show the proxies a commit; what it touched says all only where no other process committed in between."""
+    follows = parts.control.revision == head.revision - len(drafts)
+    touched = [key for draft in drafts for key in (*(one.key for one in draft.puts), *draft.deletes)]
+    parts.control.publish(head, touched if follows else None)
+
+
+def _services(parts: Parts, writer: Writer) -> Services:
+    return Services(
+        store=parts.store,
+        writer=writer,
+        control=parts.control,
+        now=now,
+        uid=RandomIds(),
+        account=parts.settings.account,
+        region=parts.settings.region,
+        authority=parts.trusted.authority,
+        sharing=parts.trusted.sharing,
+        quotas=None,
+        more_quotas=parts.settings.quotas,
+        limits=parts.settings.limits,
+        metrics=parts.metrics,
+    )
+
+
+def _watch(parts: Parts) -> None:
+    """Let the metrics read what others hold."""
+    metrics, control, trusted, tls = parts.metrics, parts.control, parts.trusted, parts.tls
+    if tls:
+        metrics.watch("api_certificate_expiry_seconds", lambda: tls.pair.expires_at)
+    metrics.watch("revision", lambda: control.revision)
+    metrics.watch("trust_file_broken", lambda: float(bool(trusted.fault)))
+    metrics.watch("proxies_connected", lambda: len(control.statuses()))
+
+
+def _server(parts: Parts, services: Services) -> HttpServer:
+    connections = Connections(services.limits, parts.metrics)
+    config = uvicorn.Config(
+        build(services),
+        http=cast("Any", connections.protocol),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who calls is who connected: aws:SourceIp is decided on
+        timeout_graceful_shutdown=int(GRACE),
+    )
+    return HttpServer(config, server_context(parts.tls) if parts.tls else None, connections)

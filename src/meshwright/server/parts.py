@@ -1,0 +1,37 @@
+"""What the API and xDS of one control plane have in common.
+
+The one rule: there is one of each, made before either serves and ended after both.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from meshwright.api.metrics import Metrics
+from meshwright.api.trusted import Trusted
+from meshwright.certificates import Watched
+from meshwright.control import Control
+from meshwright.server.settings import Settings
+from meshwright.store.contract import Store
+
+GRACE = 2.0
+"""Seconds that requests and streams have to end."""
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """One control plane's own."""
+
+    settings: Settings
+    store: Store
+    control: Control
+    metrics: Metrics
+    trusted: Trusted
+    tls: Watched | None
+    """The API's certificate; None for plain HTTP."""
+
+
+def now() -> int:
+    """Milliseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
