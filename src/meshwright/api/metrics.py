@@ -6,7 +6,7 @@ Source: https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -24,80 +24,88 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
+class _Row(NamedTuple):
+    """One metric, without `meshwright_`."""
+
+    kind: type[Counter | Gauge | Histogram]
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_METRICS = (
+    _Row(Counter, "requests", "Answered requests by operation and HTTP status.", ("operation", "status")),
+    _Row(
+        Histogram,
+        "request_seconds",
+        "From a request's head to the end of its answer.",
+        ("operation",),
+        _SECONDS,
+    ),
+    _Row(
+        Counter,
+        "refused_unauthenticated",
+        "Requests that nobody could be held to, by AWS's name for the error.",
+        ("reason",),
+    ),
+    _Row(Counter, "denied", "Requests that their caller may not make.", ("operation",)),
+    _Row(
+        Counter,
+        "turned_away",
+        "Connections and requests that were ended or refused by a limit, by limit.",
+        ("limit",),
+    ),
+    _Row(Counter, "revisions_committed", "Revisions committed."),
+    _Row(Histogram, "commit_batch_revisions", "Revisions of one transaction.", buckets=_SIZES),
+    _Row(Histogram, "commit_seconds", "One transaction until it is durable.", buckets=_SECONDS),
+    _Row(Counter, "store_failures", "Requests that the database could not serve."),
+    _Row(Counter, "xds_responses", "Responses acknowledged by Envoys, by result.", ("result",)),
+    _Row(
+        Counter,
+        "xds_streams_refused",
+        "Streams of proxies that were refused or ended, by gRPC code.",
+        ("reason",),
+    ),
+    _Row(Gauge, "requests_in_flight", "Requests that are being worked on."),
+    _Row(Gauge, "connections", "Open connections of the API."),
+    _Row(
+        Gauge,
+        "trust_file_broken",
+        "Whether the newest trust file cannot be used, so that an older one holds.",
+    ),
+    _Row(Gauge, "revision", "The newest revision that was published to the proxies."),
+    _Row(Gauge, "proxies_connected", "Envoys that are connected."),
+    _Row(
+        Gauge,
+        "api_certificate_expiry_seconds",
+        "When the API's certificate ends, since the epoch; 0 without TLS.",
+    ),
+    _Row(Gauge, "xds_certificate_expiry_seconds", "When that of xDS ends, since the epoch; 0 without TLS."),
+)
+
+
 class Metrics(Collector):
     """One server's metrics on a registry of their own."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "meshwright_requests",
-            "Answered requests by operation and HTTP status.",
-            ["operation", "status"],
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "meshwright_request_seconds",
-            "From a request's head to the end of its answer.",
-            ["operation"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._refused = Counter(
-            "meshwright_refused_unauthenticated",
-            "Requests that nobody could be held to, by AWS's name for the error.",
-            ["reason"],
-            registry=registry,
-        )
-        self._denied = Counter(
-            "meshwright_denied", "Requests that their caller may not make.", ["operation"], registry=registry
-        )
-        self._turned_away = Counter(
-            "meshwright_turned_away",
-            "Connections and requests that were ended or refused by a limit, by limit.",
-            ["limit"],
-            registry=registry,
-        )
-        self._commits = Counter("meshwright_revisions_committed", "Revisions committed.", registry=registry)
-        self._batches = Histogram(
-            "meshwright_commit_batch_revisions",
-            "Revisions of one transaction.",
-            buckets=_SIZES,
-            registry=registry,
-        )
-        self._commit_seconds = Histogram(
-            "meshwright_commit_seconds", "One transaction until it is durable.", buckets=_SECONDS, registry=registry
-        )
-        self._store_failures = Counter(
-            "meshwright_store_failures", "Requests that the database could not serve.", registry=registry
-        )
-        self._xds = Counter(
-            "meshwright_xds_responses", "Responses acknowledged by Envoys, by result.", ["result"], registry=registry
-        )
-        self._streams_refused = Counter(
-            "meshwright_xds_streams_refused",
-            "Streams of proxies that were refused or ended, by gRPC code.",
-            ["reason"],
-            registry=registry,
-        )
-        self._gauges = {
-            name: Gauge(f"meshwright_{name}", text, registry=registry)
-            for name, text in (
-                ("requests_in_flight", "Requests that are being worked on."),
-                ("connections", "Open connections of the API."),
-                ("trust_file_broken", "Whether the newest trust file cannot be used, so that an older one holds."),
-                ("revision", "The newest revision that was published to the proxies."),
-                ("proxies_connected", "Envoys that are connected."),
-                (
-                    "api_certificate_expiry_seconds",
-                    "When the API's certificate ends, since the epoch; 0 without TLS.",
-                ),
-                ("xds_certificate_expiry_seconds", "When that of xDS ends, since the epoch; 0 without TLS."),
-            )
-        }
+        self._registry = CollectorRegistry()
+        self._counters = {one.name: self._counter(one) for one in _METRICS if one.kind is Counter}
+        self._histograms = {one.name: self._histogram(one) for one in _METRICS if one.kind is Histogram}
+        self._gauges = {one.name: self._gauge(one) for one in _METRICS if one.kind is Gauge}
         self._known: dict[tuple[str, int], Counter] = {}
         self._timed: dict[str, Histogram] = {}
         for result in ("ack", "nack"):
-            self._xds.labels(result)
+            self._counters["xds_responses"].labels(result)
+
+    def _counter(self, row: _Row) -> Counter:
+        return Counter(f"meshwright_{row.name}", row.text, row.labels, registry=self._registry)
+
+    def _histogram(self, row: _Row) -> Histogram:
+        return Histogram(f"meshwright_{row.name}", row.text, row.labels, buckets=row.buckets, registry=self._registry)
+
+    def _gauge(self, row: _Row) -> Gauge:
+        return Gauge(f"meshwright_{row.name}", row.text, row.labels, registry=self._registry)
 
     def watch(self, name: str, value: Callable[[], float]) -> None:
         """Read the gauge `name` (without `meshwright_`) from `value` whenever metrics are asked for."""
@@ -107,40 +115,42 @@ class Metrics(Collector):
         """A request was answered; `operation` is one of the API's, "" for none."""
         known = self._known.get((operation, status))
         if known is None:
-            known = self._known[operation, status] = self._requests.labels(operation or "none", str(status))
-            self._timed.setdefault(operation, self._seconds.labels(operation or "none"))
+            known = self._known[operation, status] = self._counters["requests"].labels(
+                operation or "none", str(status)
+            )
+            self._timed.setdefault(operation, self._histograms["request_seconds"].labels(operation or "none"))
         known.inc()
         self._timed[operation].observe(seconds)
 
     def refused(self, reason: str) -> None:
         """Nobody can be held to a request; `reason` is the error's name."""
-        self._refused.labels(reason).inc()
+        self._counters["refused_unauthenticated"].labels(reason).inc()
 
     def denied(self, operation: str) -> None:
         """Somebody may not do what was asked for."""
-        self._denied.labels(operation or "none").inc()
+        self._counters["denied"].labels(operation or "none").inc()
 
     def turned_away(self, limit: str) -> None:
         """A connection or a request ran into a limit, named as in `limits.Limits`."""
-        self._turned_away.labels(limit).inc()
+        self._counters["turned_away"].labels(limit).inc()
 
     def committed(self, revisions: int, seconds: float) -> None:
         """One transaction of so many revisions is durable."""
-        self._commits.inc(revisions)
-        self._batches.observe(revisions)
-        self._commit_seconds.observe(seconds)
+        self._counters["revisions_committed"].inc(revisions)
+        self._histograms["commit_batch_revisions"].observe(revisions)
+        self._histograms["commit_seconds"].observe(seconds)
 
     def store_failed(self) -> None:
         """The database could not serve a request."""
-        self._store_failures.inc()
+        self._counters["store_failures"].inc()
 
     def acked(self, *, accepted: bool) -> None:
         """An Envoy took or rejected a response."""
-        self._xds.labels("ack" if accepted else "nack").inc()
+        self._counters["xds_responses"].labels("ack" if accepted else "nack").inc()
 
     def stream_refused(self, reason: str) -> None:
         """A stream of a proxy was refused or ended; `reason` is a gRPC code, with `ended_` before it for an end."""
-        self._streams_refused.labels(reason).inc()
+        self._counters["xds_streams_refused"].labels(reason).inc()
 
     def collect(self) -> Iterator[Metric]:
         """All of them, but for the times of their creation, which would be as many series again."""
