@@ -13,6 +13,9 @@ import click
 from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshwright.proxy.bootstrap import Settings
     from meshwright.snapshot.resources import Placement
 
 
@@ -41,24 +44,8 @@ if TYPE_CHECKING:
               type=click.Choice(["trace", "debug", "info", "warning", "error", "critical", "off"]))  # fmt: skip
 @click.option("--print-bootstrap", is_flag=True, help="Print the bootstrap as JSON and run nothing.")
 @click.pass_obj
-def command(  # noqa: PLR0913 - one parameter an option
-    options: dict[str, Any],
-    *,
-    arn: str,
-    xds: str,
-    xds_tls_ca: Path | None,
-    xds_client_certificate: Path | None,
-    xds_client_key: Path | None,
-    unsigned: bool,
-    instance: str | None,
-    admin_port: int,
-    application: str | None,
-    ingress: str | None,
-    egress: str | None,
-    resolver: str | None,
-    concurrency: int | None,
-    log_level: str,
-    print_bootstrap: bool,
+def command(
+    options: dict[str, Any], /, *, concurrency: int | None, log_level: str, print_bootstrap: bool, **given: Any
 ) -> int:
     """Run the packaged Envoy for one virtual node or gateway.
 
@@ -71,44 +58,60 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     import contextlib
     import json
-    import os
-    import socket
 
-    import msgspec
+    from msgspec.structs import replace
 
-    from meshwright.cli.target import data_folder, endpoint, region
-    from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap, proxy_key
-    from meshwright.proxy.credentials import Source, find, followed, renewed, secured
+    from meshwright.proxy.bootstrap import bootstrap
+    from meshwright.proxy.credentials import Source, followed, renewed
 
-    settings = Settings(
-        proxy=proxy_key(arn),
-        instance=instance or f"{socket.gethostname()}-{os.getpid()}",
-        xds=address(xds),
-        admin=Address("127.0.0.1", admin_port),
-        placement=_placement(application, ingress, egress),
-        resolver=address(resolver) if resolver else None,
-        region=region(None, os.environ),
-        tls=secured(xds_tls_ca, xds_client_certificate, xds_client_key),
-    )
-    found: Any = None
-    if not (unsigned or xds_client_certificate):
-        place, bundle = endpoint(options["endpoint"], os.environ), options["ca_bundle"] or ""
-        found = find(os.environ, settings.xds, data_folder(os.environ), endpoint=place, ca_bundle=bundle)
-    renews = isinstance(found, Source)
-    if print_bootstrap and renews:
+    settings = _settings(given)
+    found = None if given["unsigned"] or given["xds_client_certificate"] else _found(options, settings)
+    if print_bootstrap and isinstance(found, Source):
         raise UsageError(
             "The sessions that AWS_WEB_IDENTITY_TOKEN_FILE gives are renewed by this command while Envoy runs; "
             "without it, write them to a credentials file yourself and name that with AWS_SHARED_CREDENTIALS_FILE"
         )
     if print_bootstrap:
-        click.echo(json.dumps(bootstrap(msgspec.structs.replace(settings, credentials=found)), indent=2))
+        click.echo(json.dumps(bootstrap(replace(settings, credentials=found)), indent=2))
         return 0
     from meshwright.proxy.run import run  # printing needs no Envoy
 
-    signing = renewed(found) if renews else contextlib.nullcontext(found)
+    signing = renewed(found) if isinstance(found, Source) else contextlib.nullcontext(found)
     with signing as credentials, followed(settings.tls) as tls:
-        document = bootstrap(msgspec.structs.replace(settings, credentials=credentials, tls=tls))
+        document = bootstrap(replace(settings, credentials=credentials, tls=tls))
         return run(document, concurrency=concurrency, log_level=log_level)
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    """What the options say of the bootstrap; credentials come later."""
+    import os
+    import socket
+
+    from meshwright.cli.target import region
+    from meshwright.proxy.bootstrap import Address, Settings, address, proxy_key
+    from meshwright.proxy.credentials import secured
+
+    return Settings(
+        proxy=proxy_key(given["arn"]),
+        instance=given["instance"] or f"{socket.gethostname()}-{os.getpid()}",
+        xds=address(given["xds"]),
+        admin=Address("127.0.0.1", given["admin_port"]),
+        placement=_placement(given["application"], given["ingress"], given["egress"]),
+        resolver=address(given["resolver"]) if given["resolver"] else None,
+        region=region(None, os.environ),
+        tls=secured(given["xds_tls_ca"], given["xds_client_certificate"], given["xds_client_key"]),
+    )
+
+
+def _found(options: Mapping[str, Any], settings: Settings) -> Any:
+    """What signs the streams: as the environment says, or the key of a control plane on this machine."""
+    import os
+
+    from meshwright.cli.target import data_folder, endpoint
+    from meshwright.proxy.credentials import find
+
+    place, bundle = endpoint(options["endpoint"], os.environ), options["ca_bundle"] or ""
+    return find(os.environ, settings.xds, data_folder(os.environ), endpoint=place, ca_bundle=bundle)
 
 
 def _placement(application: str | None, ingress: str | None, egress: str | None) -> Placement:
