@@ -77,5 +77,26 @@ def test_a_long_module_gives_its_reason() -> None:
             assert "lines" in (ast.get_docstring(ast.parse(text)) or "") or "long" in text[:1500], _name(path)
 
 
+def test_no_function_is_long() -> None:
+    """At most 40 lines from `def` to the end, signature included; decorators and the docstring do not count."""
+    functions = (
+        (name, node)
+        for name, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert [f"{name}.{node.name}" for name, node in functions if _lines(node) > 40] == []
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = function.body[0]
+    told = first if ast.get_docstring(function, clean=False) is not None else None
+    return _span(function) - (_span(told) if told else 0)
+
+
+def _span(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
 def _name(path: Path) -> str:
     return str(path.relative_to(SOURCE))
