@@ -359,6 +359,25 @@ def test_nobody_records_a_release_of_what_runs_in_a_mesh_where_they_own_nothing(
     assert shop.store.checkpoint() == before
 
 
+def test_nobody_records_a_release_of_objects_that_they_may_not_update(shop: Serving) -> None:
+    """It changes none of them, and would move what their drift is measured by."""
+    node = {"object": "mesh/shop/virtualNode/cart-v2", "spec": NODE, "tags": {}}
+    body = json.dumps({"resources": [node]}).encode()
+    target = "/meshwright/v1/meshes/shop/stacks/cart"
+    assert shop.ask("POST", f"{target}/releases", body, key=KEYS["cart"]).status == 201
+    changed = {**NODE, "serviceDiscovery": {"dns": {"hostname": "b.example"}}}
+    client(shop, "cart").update_virtual_node(meshName="shop", virtualNodeName="cart-v2", spec=changed)
+    drifted = body.replace(b"a.example", b"b.example")
+    before = shop.store.checkpoint()
+    answer = shop.ask("POST", f"{target}/releases", drifted, key=KEYS["caller"])
+    assert (answer.status, answer.code) == (403, "AccessDeniedException"), answer.body
+    assert "appmesh:UpdateVirtualNode" in answer.message
+    assert shop.store.checkpoint() == before
+    assert shop.ask("POST", f"{target}/releases", drifted, key=KEYS["cart"]).status == 201
+    # What is recorded already moves nothing.
+    assert shop.ask("POST", f"{target}/releases", drifted, key=KEYS["caller"]).status == 200
+
+
 def test_a_first_answer_is_for_whoever_it_was_given_to(shop: Serving) -> None:
     """Another principal's key is another key: it is told nothing of the first answer, and cannot use the key up."""
     body = json.dumps({"resources": [{"object": "mesh/shop/virtualNode/cart-v1", "spec": NODE}]}).encode()

@@ -26,11 +26,12 @@ from meshwright.trust.principals import Principal
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from starlette.responses import Response
 
     from meshwright.api.services import Services
+    from meshwright.model.identity import Key
     from meshwright.plan import Plan
     from meshwright.store.contract import Head
 
@@ -124,7 +125,7 @@ def repeated(services: Services, mesh: str, stack: str, caller: Caller) -> Outco
             caller.principal,
             services.store.state_at(made.revision - 1),
             services.store.state_at(made.revision),
-            [one.key for one in made.changes],
+            [one.key for one in made.changes or made.content],
             stack=stack,
             mesh=mesh,
             at=services.now(),
@@ -203,8 +204,11 @@ def _made(
     _refuse_invalid(state, after, plan)
     content = release.content_of(after, intent.mesh, intent.stack)
     digest = release.digest_of(content)
-    if plan.empty and (newest.digest == digest if newest else not content):
-        return None
+    if plan.empty:
+        if newest.digest == digest if newest else not content:
+            return None
+        # It changes no object, and is what drift of each is measured by from then on.
+        _authorise(services, intent, state, after, plan, [one.key for one in content])
     new = Release(
         mesh=intent.mesh,
         stack=intent.stack,
@@ -225,16 +229,19 @@ def _made(
     return new, after
 
 
-def _authorise(services: Services, intent: Intent, before: State, after: State, plan: Plan) -> None:
+def _authorise(
+    services: Services, intent: Intent, before: State, after: State, plan: Plan, recorded: Iterable[Key] = ()
+) -> None:
     """Raise for every object that the principal may not change so; those of other stacks in the way count as well.
 
-    Asked twice: of what is planned, before anything else is judged, and of what has really come of it.
+    Asked twice: of what is planned, before anything else is judged, and of what has really come of it. `recorded` are
+    objects that stay as they are and become the content of a release.
     """
     services.authority().permit_release(
         intent.caller.principal,
         before,
         after,
-        [*(one.key for one in plan.changes), *(one.key for one in plan.conflicts)],
+        [*(one.key for one in plan.changes), *(one.key for one in plan.conflicts), *recorded],
         stack=intent.stack,
         mesh=intent.mesh,
         at=services.now(),
