@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from meshwright.errors import AccessDeniedError
 from meshwright.trust.assuming import Asked, AssumeError, Granted, by_principal, claims_context, unique_id, with_token
 from meshwright.trust.policies import matches
 from meshwright.trust.principals import Principal
 from meshwright.trust.tokens import TokenError
 from trusting import authority
+
+if TYPE_CHECKING:
+    from meshwright.trust.authorization import Authority
 
 HOME, OTHER = "111111111111", "222222222222"
 AT = 1_800_000_000_000
@@ -243,3 +247,29 @@ def test_ids_are_of_awss_form_and_stay() -> None:
     """For the same ARN always the same, for another another."""
     assert unique_id("AROA", "a") == unique_id("AROA", "a") != unique_id("AROA", "b")
     assert len(unique_id("AROA", "a")) == 21
+
+
+@pytest.mark.parametrize("gone", ["user/writer", "role/second", "role/first"])
+def test_a_session_ends_with_whoever_began_it(gone: str) -> None:
+    """A user or role that the trust file declares no more: what was obtained as it may do nothing."""
+    everything = '[{Version: "2012-10-17", Statement: {Effect: Allow, Action: "*", Resource: "*"}}]'
+    declared = {
+        "user/writer": f"users: {{writer: {{permissions: {everything}}}}}",
+        "role/first": f"  first: {{permissions: {everything}, assume: [{{principals: ['*']}}]}}",
+        "role/second": f"  second: {{permissions: {everything}, assume: [{{principals: ['*']}}]}}",
+    }
+
+    def version(without: str = "") -> Authority:
+        user, *roles = ["" if name == without else text for name, text in declared.items()]
+        return authority("\n".join(["version: 1", user, "roles:", "  other: {}", *roles]), account=HOME)
+
+    now = version()
+    first = by_principal(now, asked("first"), caller("writer"), AT).principal
+    second = by_principal(now, asked("second"), first, AT).principal
+    now.permit_action(second, "meshwright:GetStatus", "*", at=AT)
+    with pytest.raises(AccessDeniedError):
+        version(gone).permit_action(second, "meshwright:GetStatus", "*", at=AT)
+    with pytest.raises(AssumeError):
+        by_principal(version(gone), asked("first"), second, AT)
+    by_administrator = by_principal(now, asked("second"), caller("administrator"), AT).principal
+    version("user/writer").permit_action(by_administrator, "meshwright:GetStatus", "*", at=AT)

@@ -161,7 +161,13 @@ def by_principal(
         raise AssumeError(f"The tag {min(again)!r} is transitive and cannot be set again.", VALIDATION)
     transitive = (*caller.transitive_tags, *asked.transitive)
     granted = _granted(authority, asked, name, role, {**kept, **asked.tags}, transitive=transitive)
-    own = Ancestor(caller.key_id, **{caller.kind: caller.name}, issued_at=caller.issued_at)
+    of_role = caller.kind == "role"
+    own = Ancestor(
+        key_id=caller.key_id,
+        role=caller.name if of_role else "",
+        issued_at=caller.issued_at,
+        user="" if of_role else caller.name,
+    )
     principal = msgspec.structs.replace(granted.principal, ancestors=(*caller.ancestors, own))
     return msgspec.structs.replace(granted, principal=principal)
 

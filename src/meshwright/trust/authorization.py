@@ -18,7 +18,7 @@ from meshwright.trust.contexts import context_of, told
 from meshwright.trust.deeds import Deed
 from meshwright.trust.ownership import Holding, Verdict, holding
 from meshwright.trust.policies import Ask, Decision, Policy, evaluate, parse
-from meshwright.trust.principals import Principal
+from meshwright.trust.principals import Ancestor, Principal
 from meshwright.trust.settings import ADMINISTRATOR, Role, User
 
 if TYPE_CHECKING:
@@ -284,12 +284,23 @@ class Authority:
         )
 
     def grantee(self, principal: Principal) -> User | Role | None:
-        """What the file declares of `principal`; None when it declares nothing, or one of another account."""
+        """What the file declares of `principal`; None when it declares nothing, or one of another account.
+
+        None as well for a session that was obtained as somebody whom the file does not declare any more.
+        """
         settled = self.settled
+        if not all(self._declares(one) for one in principal.ancestors):
+            return None
         found: User | Role | None = (
             settled.users.get(principal.name) if principal.kind == "user" else settled.roles.get(principal.name)
         )
         return found if found is not None and (found.account or settled.account) == principal.account else None
+
+    def _declares(self, one: Ancestor) -> bool:
+        """Whether the role or the user of a credential is declared still."""
+        if one.role:
+            return one.role in self.settled.roles
+        return one.user in {"", ADMINISTRATOR} or one.user in self.settled.users
 
     def holding(self, principal: Principal) -> Holding:
         """What `principal` owns and was granted."""

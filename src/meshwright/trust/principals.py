@@ -19,6 +19,8 @@ class Ancestor(msgspec.Struct, frozen=True):
     """Its role, for a session; "" for a user's key."""
     issued_at: int = 0
     """Milliseconds since the epoch, UTC; 0 for a user's key."""
+    user: str = ""
+    """Whose key it is, for a user's; "" for a session."""
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
