@@ -297,6 +297,22 @@ def test_quotas_hold_where_they_are_given(tmp_path: Path) -> None:
         assert refused(client.create_mesh, meshName="one-more")[:2] == ("LimitExceededException", 400)
 
 
+def test_a_failure_of_a_known_kind_is_told_and_logged_in_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the file's path the log tells alone, and no traceback where the kind says it all."""
+    with serving(tmp_path) as server:
+        server.client().create_mesh(meshName="m")
+        (tmp_path / "meshwright.db").rename(tmp_path / "elsewhere.db")
+        answer = server.ask("PUT", "/v20190125/meshes", b'{"meshName": "other"}', key=KEY)
+    assert (answer.status, answer.code) == (503, "ServiceUnavailableException")
+    assert "The database cannot be used now: its file is gone. Repeat the request later." in answer.message
+    assert str(tmp_path) not in answer.message
+    (record,) = [one for one in caplog.records if "storage failed" in one.getMessage()]
+    assert "was moved, deleted or replaced" in record.getMessage()
+    assert record.exc_info is None
+
+
 def test_a_database_that_fails_is_a_503_that_tells_nothing_of_the_inside(server: Serving) -> None:
     """And the server says that it is not ready."""
     server.client().create_mesh(meshName="m")

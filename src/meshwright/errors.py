@@ -85,7 +85,14 @@ class FailedCheckError(MeshwrightError):
 
 
 class StorageError(MeshwrightError):
-    """The database cannot be opened, read or written."""
+    """The database cannot be opened, read or written.
+
+    `kind` is what clients may read of it, such as `its disk is full`; "" for what nobody expects to happen.
+    """
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class ApiError(MeshwrightError):

@@ -184,8 +184,11 @@ class ErrorLayer:
                 code, text = ServiceUnavailableException, "Other writes were faster. Repeat the request."
             case StorageError():
                 metrics.store_failed()
-                self._log.error("storage failed", exc_info=error, extra={"request_id": request_id})
-                code, text = ServiceUnavailableException, "The database cannot be used now. Repeat the request later."
+                unexpected = None if error.kind else error
+                self._log.error("storage failed: %s", error, exc_info=unexpected, extra={"request_id": request_id})
+                why = f": {error.kind}" if error.kind else ""
+                text = f"The database cannot be used now{why}. Repeat the request later."
+                code = ServiceUnavailableException
             case _:
                 self._log.error("request failed", exc_info=error, extra={"request_id": request_id})
                 code, text = InternalServerErrorException, "The server failed; its log says why."

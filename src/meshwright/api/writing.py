@@ -228,7 +228,7 @@ class Writer:
                 self._queue.clear()
             for write in writes:
                 # An exception of its own for each: raising one adds to it.
-                write.refuse(StorageError(str(error)) if isinstance(error, StorageError) else error)
+                write.refuse(StorageError(str(error), error.kind) if isinstance(error, StorageError) else error)
         else:
             # One of them is at fault. Alone, each harms nobody but itself.
             for write in writes:

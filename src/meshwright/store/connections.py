@@ -48,6 +48,14 @@ _ADVICE = {
     sqlite3.SQLITE_IOERR: "The disk failed: check its health and free space, and try again.",
 }
 
+_KINDS = {
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_BUSY: "another process has locked it",
+    sqlite3.SQLITE_READONLY: "it may not be written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+}
+"""What clients are told: kinds of failure that an operator knows, without paths and without SQLite's words."""
+
 
 class Database:
     """One SQLite file of ours, open. Every method may be called from any thread."""
@@ -185,7 +193,8 @@ class Database:
         if not found or found != self._opened:
             raise StorageError(
                 f"The database {self.path}, or its log beside it, was moved, deleted or replaced while it was open. "
-                "Nothing was changed. Put it back, or restore a backup, and start again."
+                "Nothing was changed. Put it back, or restore a backup, and start again.",
+                "its file is gone",
             )
 
     def close(self) -> None:
@@ -343,7 +352,7 @@ def failure(path: Path, verb: str, error: sqlite3.Error) -> StorageError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     advice = _ADVICE.get(code & 0xFF, "Run 'meshwright audit verify' on it.")
     undone = " Nothing was changed." if verb == "write" else ""
-    return StorageError(f"Cannot {verb} the database {path}: {error}.{undone} {advice}")
+    return StorageError(f"Cannot {verb} the database {path}: {error}.{undone} {advice}", _KINDS.get(code & 0xFF, ""))
 
 
 def _closed(path: Path) -> StorageError:
