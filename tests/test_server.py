@@ -50,6 +50,7 @@ class Served:
         self.xds = int(str(line["xds"]).rpartition(":")[2])
         self.credentials = Path(line["credentials"])
         self.revision = int(line["revision"])
+        self.sockets = line.get("xds_sockets")
 
     @property
     def key(self) -> Credentials:
@@ -79,9 +80,9 @@ def arguments(folder: Path, xds: int = 0, *more: str) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, xds: int = 0) -> AsyncIterator[Served]:
+async def served(folder: Path, xds: int = 0, *more: str) -> AsyncIterator[Served]:
     """A server that is ready; killed on leaving if it still runs."""
-    process = await _start(arguments(folder, xds))
+    process = await _start(arguments(folder, xds, *more))
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), 20)
@@ -137,6 +138,15 @@ async def test_it_starts_says_where_it_is_and_stops_in_good_order(tmp_path: Path
     assert f"written to {server.credentials}" in said
     assert said.endswith("Stopped.\n")
     assert parse(server.credentials.read_text())["default"].secret not in said
+
+
+async def test_it_says_which_sockets_it_serves(tmp_path: Path) -> None:
+    """Each with its node: on standard error, and in the line for programs."""
+    path = tmp_path / "web.sock"
+    async with served(tmp_path / "data", 0, "--xds-socket", f"{WEB.path}={path}") as server:
+        assert server.sockets == [{"node": WEB.path, "path": str(path)}]
+        _, said = await server.end()
+    assert f"xDS  {path}, for {WEB.path} alone" in said.splitlines()
 
 
 async def test_it_stops_while_envoys_are_connected(tmp_path: Path) -> None:

@@ -51,8 +51,10 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
 
 def _announce(running: Running, *, as_json: bool) -> None:
     if as_json:
-        line = {"api": running.api, "xds": running.xds, "credentials": str(running.credentials)}
+        line: dict[str, object] = {"api": running.api, "xds": running.xds, "credentials": str(running.credentials)}
         line |= {"xds_mutual": running.xds_mutual} if running.xds_mutual else {}
+        sockets = [{"node": node, "path": str(path)} for node, path in running.xds_sockets]
+        line |= {"xds_sockets": sockets} if sockets else {}
         click.echo(json.dumps(line | {"revision": running.revision}))
         sys.stdout.flush()
     if running.created:
@@ -62,6 +64,8 @@ def _announce(running: Running, *, as_json: bool) -> None:
     click.echo(f"xDS  {running.xds}", err=True)
     if running.xds_mutual:
         click.echo(f"xDS  {running.xds_mutual}, with client certificates", err=True)
+    for node, path in running.xds_sockets:
+        click.echo(f"xDS  {path}, for {node} alone", err=True)
     click.echo(f"Ready at revision {running.revision}.", err=True)
 
 

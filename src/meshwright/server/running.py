@@ -54,6 +54,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """What `meshwright proxy --xds` takes."""
     xds_mutual: str
     """The same for proxies with client certificates, where that is another address; else ""."""
+    xds_sockets: tuple[tuple[str, Path], ...]
+    """The nodes that have a Unix socket, each with its path."""
     credentials: Path
     created: bool
     """Whether this start made the administrator's key."""
@@ -108,6 +110,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
                 api=url(settings.listen[0], listener.getsockname()[1], secure=parts.tls is not None),
                 xds=join(settings.xds[0], ports[0]),
                 xds_mutual=join(settings.xds_mutual[0], ports[1]) if settings.xds_mutual else "",
+                xds_sockets=settings.xds_sockets,
                 credentials=settings.data_dir / "credentials",
                 created=key is not None,
                 revision=parts.control.revision,
