@@ -64,7 +64,7 @@ def asked(verb: Verb, key: Key, tags: Mapping[str, str] | None = None) -> Reques
         arn = key.arn(region="us-east-1", account=HOME, home=HOME)
         if verb is Verb.UNTAG:
             return Request(operation=OPERATIONS[verb], resource_arn=arn, tag_keys=tuple(tags or ()))
-        return Request(operation=OPERATIONS[verb], resource_arn=arn, tags=named)
+        return Request(operation=OPERATIONS[verb], resource_arn=arn, tags=named if verb is Verb.TAG else ())
     request = Request(operation=operation(verb, key.kind), mesh=key.mesh, name=key.name, parent=key.parent)
     return msgspec.structs.replace(request, tags=named) if verb is Verb.CREATE else request
 
