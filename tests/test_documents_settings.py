@@ -148,15 +148,15 @@ def test_without_a_file_here_the_nearest_to_the_paths_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the folder that is named or holds the file, or above it, but not above the working directory."""
-    shop, deep = tmp_path / "work" / "shop", tmp_path / "work" / "shop" / "mesh" / "deep"
+    shop, deep = tmp_path / "checkout" / "shop", tmp_path / "checkout" / "shop" / "mesh" / "deep"
     deep.mkdir(parents=True)
     write(tmp_path, GOOD)
     (deep / "a.yaml").touch()
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "checkout")
     assert find_project([]) is None
     assert find_project([Path("shop")]) is None
     write(shop, GOOD)
-    for path in ("shop", "shop/mesh", "shop/mesh/deep/a.yaml", "../work/shop/mesh", str(deep)):
+    for path in ("shop", "shop/mesh", "shop/mesh/deep/a.yaml", "../checkout/shop/mesh", str(deep)):
         found = find_project([Path(path), Path("shop/mesh")])
         assert found is not None
         assert found.resolve() == shop / "meshwright.yaml", path

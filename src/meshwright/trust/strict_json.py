@@ -28,7 +28,7 @@ def read_object(text: bytes) -> dict[str, Any]:
     try:
         found = json.loads(
             text.decode(),
-            object_pairs_hook=_members,
+            object_pairs_hook=members_once,
             parse_constant=_no_constant,
             parse_int=_integer,
             parse_float=_real,
@@ -45,7 +45,12 @@ def read_object(text: bytes) -> dict[str, Any]:
     return found
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these members, as `json.loads` takes a hook for it.
+
+    Raises:
+        AmbiguousJsonError: a name comes twice: which of the two is meant depends on who reads.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

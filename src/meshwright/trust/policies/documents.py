@@ -16,6 +16,7 @@ from meshwright.trust.policies.blocks import condition
 from meshwright.trust.policies.elements import actions, resources
 from meshwright.trust.policies.faults import Fault, PolicyError, near, quoted
 from meshwright.trust.policies.statements import Policy, Statement, index_of
+from meshwright.trust.strict_json import members_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,19 +70,10 @@ def _decoded(document: object, faults: list[Fault]) -> object:
         )
         return None
     try:
-        return json.loads(document, object_pairs_hook=_once)
+        return json.loads(document, object_pairs_hook=members_once)
     except (ValueError, RecursionError) as error:
         faults.append(Fault((), f"is no JSON: {error}."))
         return None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the member {quoted(twice)} comes more than once in one object")
-    return found
 
 
 def _check_size(document: object, faults: list[Fault]) -> None:
