@@ -33,6 +33,7 @@ FULL = Settings(
     admin=Address("/run/admin.sock"),
     placement=PLACE,
     resolver=Address("127.9.0.4", 5353),
+    zone="eu-west-1a",
 )
 NAMED = Settings(proxy=CART, instance="cart-1", xds=Address("mesh.example", 443), admin=Address("::1", 9901))
 SIGNED = msgspec.structs.replace(PLAIN, credentials=KeyFile("/run/mesh/credentials", "cart"), region="eu-west-1")
@@ -104,6 +105,14 @@ def meshwright(*arguments: str, **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
+def printed(*arguments: str, **more: Any) -> Any:
+    """The bootstrap that the command prints."""
+    with meshwright(*arguments, "--print-bootstrap", **more) as process:
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
 def test_print_bootstrap_prints_json_alone() -> None:
     """For use with an Envoy of one's own."""
     with meshwright("mesh/shop/virtualNode/cart", "--instance", "cart-1", "--print-bootstrap", env=KEY) as process:
@@ -112,6 +121,28 @@ def test_print_bootstrap_prints_json_alone() -> None:
     assert json.loads(out) == bootstrap(msgspec.structs.replace(PLAIN, credentials=Environment()))
     assert KEY["AWS_SECRET_ACCESS_KEY"] not in out
     assert not err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "zone"),
+    [
+        ([], {}, ""),
+        ([], {"ECS_CONTAINER_METADATA_FILE": "{folder}/ecs.json"}, "eu-west-1c"),
+        ([], {"ECS_CONTAINER_METADATA_FILE": "{folder}/gone.json"}, ""),
+        (
+            [],
+            {"ECS_CONTAINER_METADATA_FILE": "{folder}/ecs.json", "AWS_AVAILABILITY_ZONE": "eu-west-1b"},
+            "eu-west-1b",
+        ),
+        (["--zone", "eu-west-1a"], {"AWS_AVAILABILITY_ZONE": "eu-west-1b"}, "eu-west-1a"),
+    ],
+)
+def test_a_proxy_says_its_zone(arguments: list[str], variables: dict[str, str], zone: str, tmp_path: Path) -> None:
+    """As told, else as the environment says, else as ECS's metadata file does; where nothing does, it says none."""
+    (tmp_path / "ecs.json").write_text('{"AvailabilityZone": "eu-west-1c"}')
+    told = {name: value.format(folder=tmp_path) for name, value in variables.items()}
+    node = printed("mesh/shop/virtualNode/cart", *arguments, env={**KEY, **told, "AWS_REGION": "eu-west-1"})["node"]
+    assert node.get("locality") == ({"region": "eu-west-1", "zone": zone} if zone else None)
 
 
 @pytest.mark.parametrize(

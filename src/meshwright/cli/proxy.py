@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 @click.option("--ingress", metavar="IP", help="Loopback placement: where other proxies connect.")
 @click.option("--egress", metavar="IP", help="Loopback placement: where the application reaches its backends.")
 @click.option("--resolver", metavar="HOST:PORT", help="DNS server for discovery names [default: the machine's own].")
+@click.option(
+    "--zone",
+    envvar="AWS_AVAILABILITY_ZONE",
+    help="The availability zone here [default: AWS_AVAILABILITY_ZONE, or as ECS's metadata file says].",
+)
 @click.option("--concurrency", type=click.IntRange(1), help="Worker threads [default: one a processor].")
 @click.option("--log-level", default="warning", show_default=True, help="Envoy's log level.",
               type=click.Choice(["trace", "debug", "info", "warning", "error", "critical", "off"]))  # fmt: skip
@@ -90,6 +95,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     from meshwright.cli.target import region
     from meshwright.proxy.bootstrap import Address, Settings, address, proxy_key
     from meshwright.proxy.credentials import secured
+    from meshwright.proxy.zones import ecs_zone
 
     return Settings(
         proxy=proxy_key(given["arn"]),
@@ -99,6 +105,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
         placement=_placement(given["application"], given["ingress"], given["egress"]),
         resolver=address(given["resolver"]) if given["resolver"] else None,
         region=region(None, os.environ),
+        zone=given["zone"] or ecs_zone(os.environ),
         tls=secured(given["xds_tls_ca"], given["xds_client_certificate"], given["xds_client_key"]),
     )
 
