@@ -17,7 +17,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import Backend, VirtualNodeSpec, VirtualServiceBackend, VirtualServiceSpec
 from meshwright.model.state import Resource, State
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import CLUSTER, ROUTE, EnvoyResource, Loopback, Redirect, Snapshot
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, ROUTE, EnvoyResource, Loopback, Redirect, Snapshot
 from meshwright.store.contract import Head
 from settings import examples
 from strategies import proxies, states
@@ -116,6 +116,25 @@ def test_a_revision_that_changes_no_snapshot_is_propagated_at_once() -> None:
     took(board.connect()[0])
     revision = board.publish(web=(a(),), other=(a(),))
     assert board.control.propagation(revision) == Propagation(revision=revision, state="propagated")
+
+
+def test_changed_endpoints_are_pushed_and_belong_to_no_revision() -> None:
+    """Endpoints that come and go leave what a proxy has of a revision, and whom it concerned, as they were."""
+    board = Board()
+    board.publish(web=(plain(CLUSTER, "c"),), other=(plain(CLUSTER, "c"),))
+    delivery, pushed = board.connect(NODE)
+    _, unconcerned = board.connect(OTHER)
+    took(delivery)
+    revision = board.publish(web=(plain(CLUSTER, "c"),), other=(plain(CLUSTER, "c", "2"),))
+    board.offered[NODE] = (plain(CLUSTER, "c"), plain(ENDPOINT, "c", "2"))
+    unconcerned.clear()
+    board.control.refresh([NODE])
+    assert [one and set(one.resources) for one in pushed] == [{CLUSTER, ENDPOINT}]
+    assert not unconcerned
+    assert delivery.verdict(revision) == "unconcerned"
+    assert (delivery.status().state, delivery.status().acked_revision) == ("pending", revision)
+    took(delivery)
+    assert delivery.status().state == "synced"
 
 
 def test_an_older_head_is_ignored() -> None:

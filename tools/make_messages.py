@@ -27,6 +27,7 @@ ROOTS = {
         "DeltaDiscoveryResponse",
     ),
     "envoy/service/status/v3/csds": ("ClientStatusRequest", "ClientStatusResponse"),
+    "envoy/service/health/v3/hds": ("HealthCheckSpecifier", "HealthCheckRequestOrEndpointHealthResponse"),
     "envoy/service/runtime/v3/rtds": ("Runtime",),
     "envoy/service/load_stats/v3/lrs": ("LoadStatsRequest", "LoadStatsResponse"),
     "envoy/config/bootstrap/v3/bootstrap": ("Bootstrap",),

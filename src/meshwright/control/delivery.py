@@ -162,16 +162,21 @@ class Group:
         self.forgotten = 0
         self._changes: deque[tuple[int, frozenset[_Name]]] = deque()
 
-    def renew(self, snapshot: Snapshot, within: frozenset[Key], revision: int) -> None:
-        """There is a new snapshot: offer it to every member if it differs."""
+    def renew(self, snapshot: Snapshot, within: frozenset[Key], revision: int, *, recorded: bool = True) -> None:
+        """There is a new snapshot: offer it to every member if it differs.
+
+        Not `recorded`, it is no part of `revision`: endpoints come and go between two revisions, and whoever has not
+        acked them yet is behind on the next one at most.
+        """
         names = _difference(self.snapshot, snapshot)
         mended = self.failure is not None
         self.snapshot, self.reach = snapshot, within
         self.gone, self.failure = False, None
         if names or mended:
-            self._remember(revision, names)
+            if recorded:
+                self._remember(revision, names)
             for member in self.members:
-                member.offer(names, revision, built=True)
+                member.offer(names, revision if recorded else revision + 1, built=True)
 
     def fail(self, message: str, within: frozenset[Key], revision: int, at: int) -> None:
         """The snapshot could not be built from what lies `within`: members keep what they have, and say so."""

@@ -71,6 +71,16 @@ class Control:
         for waiter in list(self._waiters):
             waiter.wake()
 
+    def refresh(self, nodes: Iterable[Key]) -> None:
+        """The endpoints of `nodes` changed: push what this changes to every proxy that may call them.
+
+        No revision is behind it: what a proxy has of the newest one stays as it is.
+        """
+        changed = frozenset(nodes)
+        for group in list(self._groups.values()):
+            if not changed.isdisjoint(group.reach):
+                self._turn(group, recorded=False)
+
     def connect(self, proxy: Proxy, push: Push) -> Delivery:
         """A proxy connected; `push` is called with each new snapshot.
 
@@ -175,8 +185,11 @@ class Control:
         for waiter in self._waiters:
             waiter.wake()
 
-    def _turn(self, group: Group) -> None:
-        """One turn of the control loop: a new snapshot for one group of proxies; a failure stays with that group."""
+    def _turn(self, group: Group, *, recorded: bool = True) -> None:
+        """One turn of the control loop: a new snapshot for one group of proxies; a failure stays with that group.
+
+        It is `recorded` as what the newest revision changed, or else belongs to none.
+        """
         try:
             if group.node not in self._state:
                 # An Envoy cannot do anything useful without its node: it keeps what it has.
@@ -188,7 +201,7 @@ class Control:
             within = reach(self._graph, group.node)
             group.fail(f"{type(error).__name__}: {error}", within, self.revision, self.now())
         else:
-            group.renew(snapshot, reach(self._graph, group.node), self.revision)
+            group.renew(snapshot, reach(self._graph, group.node), self.revision, recorded=recorded)
 
 
 class _Waiter:

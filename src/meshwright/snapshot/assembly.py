@@ -14,19 +14,17 @@ from meshwright.snapshot.messages import serialized, type_url
 from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Unserved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from meshwright.graph import Graph
     from meshwright.model.specs import EgressFilter, ServiceDiscovery
-    from meshwright.snapshot.resources import Endpoint, Placement
+    from meshwright.snapshot.resources import Endpoints, Placement
 
 
 class Assembly:
     """What one snapshot is built from, and what is there so far."""
 
-    def __init__(
-        self, graph: Graph, proxy: Key, endpoints: Mapping[Key, tuple[Endpoint, ...]], placement: Placement
-    ) -> None:
+    def __init__(self, graph: Graph, proxy: Key, endpoints: Endpoints, placement: Placement) -> None:
         self.graph = graph
         self.proxy = proxy
         self.endpoints = endpoints

@@ -16,18 +16,17 @@ from meshwright.snapshot.gateways import add_gateway
 from meshwright.snapshot.nodes import add_node
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
-    from meshwright.snapshot.resources import Endpoint, Placement, Snapshot
+    from meshwright.snapshot.resources import Endpoints, Placement, Snapshot
 
 
-def build(graph: Graph, proxy: Key, endpoints: Mapping[Key, tuple[Endpoint, ...]], placement: Placement) -> Snapshot:
+def build(graph: Graph, proxy: Key, endpoints: Endpoints, placement: Placement) -> Snapshot:
     """The snapshot of the virtual node or virtual gateway `proxy`.
 
-    `endpoints` holds the instances of nodes that Cloud Map discovers; a node without any gets an empty set. What is
-    missing is normal: a backend that names no known service leads nowhere, a service without routes answers 404.
+    `endpoints` holds the instances of nodes that are not found by DNS; a node without any gets an empty set, and one
+    that was not looked up yet none, so that an Envoy keeps what it has. What is missing is normal: a backend that
+    names no known service leads nowhere, a service without routes answers 404.
 
     Raises:
         UnknownProxyError: `proxy` is no virtual node or virtual gateway of the graph.

@@ -122,8 +122,9 @@ def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) 
     assembly.add(clusters.backend(target, discovery, preference, encryption), origins, [*clues, *hostname])
     if discovery.aws_cloud_map is not None:
         found = assembly.endpoints.get(target.node, ())
-        only = _listener_count(assembly, target.node) == 1
-        assembly.add(endpoints.assignment(target, found, preference, only_listener=only), (target.node,))
+        if found is not None:
+            only = _listener_count(assembly, target.node) == 1
+            assembly.add(endpoints.assignment(target, found, preference, only_listener=only), (target.node,))
 
 
 def _encryption(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> ClientTls | None:

@@ -100,8 +100,16 @@ Placement: TypeAlias = Redirect | Loopback
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """One instance of a virtual node that is discovered by Cloud Map."""
+    """One instance of a virtual node, found in AWS Cloud Map or registered by its own proxy."""
 
     address: str
-    port: int
+    """IPv4 or IPv6, canonical."""
+    port: int = 0
+    """0 for the port of whichever listener is called."""
     healthy: bool = True
+    zone: str = ""
+    """The availability zone, as `us-east-1a`; "" where nobody says."""
+
+
+Endpoints: TypeAlias = Mapping[Key, tuple[Endpoint, ...] | None]
+"""What was found of nodes: a node that is missing has no instance, one with None was not looked up yet."""
