@@ -70,9 +70,16 @@ def _(info: inspect.IntType) -> st.SearchStrategy[Any]:
 
 
 @_of.register
+def _(info: inspect.FloatType) -> st.SearchStrategy[Any]:
+    low, high = info.ge or 0, info.le if info.le is not None else 10**6
+    return st.one_of(st.integers(int(low), int(high)), st.floats(low, high))
+
+
+@_of.register
 def _(info: inspect.StrType) -> st.SearchStrategy[Any]:
     if info.pattern is not None:
-        return st.from_regex(r"[a-zA-Z0-9!-~]{1,20}", fullmatch=True)
+        fitting = st.from_regex(info.pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
+        return fitting.filter(lambda text: (info.min_length or 0) <= len(text) <= (info.max_length or len(text)))
     return st.text(
         alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=info.min_length or 0, max_size=12
     ).map(lambda text: text.ljust(info.min_length or 0, "x"))
@@ -86,15 +93,20 @@ def _(info: inspect.VarTupleType) -> st.SearchStrategy[Any]:
 
 @_of.register
 def _(info: inspect.StructType) -> st.SearchStrategy[Any]:
-    one_of = info.cls.one_of if issubclass(info.cls, Shape) else ()
+    shape = info.cls
+    forms: tuple[tuple[str, ...], ...] = ()
+    if issubclass(shape, Shape):
+        forms = shape.forms or tuple((name,) for name in shape.one_of or shape.any_of)
+    chosen = {name for form in forms for name in form}
     required = {field.encode_name: _of(field.type) for field in info.fields if field.required}
     optional = {
-        field.encode_name: _of(field.type) for field in info.fields if not field.required and field.name not in one_of
+        field.encode_name: _of(field.type) for field in info.fields if not field.required and field.name not in chosen
     }
     rest = st.fixed_dictionaries(required, optional=optional)
-    if not one_of:
+    if not forms:
         return rest
     arms = [
-        st.fixed_dictionaries({field.encode_name: _of(field.type)}) for field in info.fields if field.name in one_of
+        st.fixed_dictionaries({field.encode_name: _of(field.type) for field in info.fields if field.name in form})
+        for form in forms
     ]
     return st.tuples(rest, st.one_of(arms)).map(lambda pair: {**pair[0], **pair[1]})

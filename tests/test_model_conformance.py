@@ -13,9 +13,9 @@ import pytest
 from msgspec import inspect
 
 import published
+from meshwright.model import PORTABLE_KINDS, SPECS
 from meshwright.model.scalars import Shape
 from meshwright.model.specs import TagRef
-from meshwright.model.state import SPECS
 
 STANDS_FOR = {
     "AccessLog": {"VirtualGatewayAccessLog"},
@@ -63,7 +63,7 @@ STRICTER_UNIONS = {
 BOUNDS = {"integer": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 """What the published number types hold."""
 
-ROOTS: list[type[Shape]] = [*SPECS.values(), TagRef]
+ROOTS: list[type[Shape]] = [*(SPECS[kind] for kind in PORTABLE_KINDS), TagRef]
 
 
 class Walk:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshwright.errors import BadRequestException
-from meshwright.model.identity import Kind
+from meshwright.model.identity import PORTABLE_KINDS, Kind
 from meshwright.model.state import State
 from meshwright.operations import OPERATIONS, UNLIMITED, Sharing, Stamp, decode_request, operation, perform
 from meshwright.operations.table import Verb
@@ -94,7 +94,7 @@ def pages(server: Server, kind: Kind, limits: list[int], **members: str) -> Iter
 
 @settings(max_examples=examples(50))
 @given(
-    st.sampled_from(tuple(Kind)),
+    st.sampled_from(PORTABLE_KINDS),
     st.sets(NAMES),
     st.lists(st.tuples(NAMES, st.booleans()), max_size=30),
     st.lists(st.integers(1, 4), min_size=1, max_size=3),

@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.model.extensions import FaultSpec, MirrorSpec
 from meshwright.model.gateway_routes import GatewayRouteSpec, GatewayRouteTarget
 from meshwright.model.identity import Key, Kind, parse_key, split_mesh
 from meshwright.model.routes import RouteAction, RouteSpec
-from meshwright.model.specs import VirtualNodeSpec, VirtualServiceProvider, VirtualServiceSpec
+from meshwright.model.specs import (
+    MeshSpec,
+    VirtualGatewaySpec,
+    VirtualNodeSpec,
+    VirtualRouterSpec,
+    VirtualServiceProvider,
+    VirtualServiceSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from meshwright.model.state import Resource, Spec, State
+    from meshwright.model.state import Extension, Resource, Spec, State
 
 
 class Relation(enum.StrEnum):
@@ -31,6 +39,12 @@ class Relation(enum.StrEnum):
     """A virtual service is answered by a virtual router or a virtual node."""
     TARGET = "target"
     """A route leads to a virtual node, a gateway route to a virtual service."""
+    EXTENDS = "extends"
+    """An extension is about what it targets: a service, a route, a node, a gateway, or the mesh."""
+    CALLER = "caller"
+    """An extension is about the requests of a node or gateway only."""
+    COPIES = "copies"
+    """A mirror sends copies to a virtual node."""
     OWNER = "owner"
     """A route lies in its virtual router, a gateway route in its gateway, everything in its mesh."""
 
@@ -102,6 +116,11 @@ class Graph:
             edges = list(self.outgoing(key, Relation.BACKEND))
         return tuple(dict.fromkeys(edge.target for edge in edges))
 
+    def extensions(self, kind: Kind, key: Key) -> tuple[Resource, ...]:
+        """The extensions of one kind that are about `key`, in order of their keys."""
+        found = (edge.source for edge in self.incoming(key, Relation.EXTENDS) if edge.source.kind is kind)
+        return tuple(self.state[source] for source in found)
+
     def called_nodes(self, key: Key) -> tuple[Key, ...]:
         """The existing virtual nodes that a node or gateway may send requests to, each once, by key."""
         return tuple(sorted({node for service in self.entry_services(key) for node in self.service_nodes(service)}))
@@ -153,6 +172,40 @@ def gateway_route_target(spec: GatewayRouteSpec) -> tuple[str, GatewayRouteTarge
     raise AssertionError("the model lets no gateway route without a protocol through")
 
 
+def extended(mesh: str, spec: Extension) -> tuple[Key, str]:
+    """What an extension in `mesh` is about, and the field that names it; the mesh itself where none does."""
+    target = spec.target
+    if target is None:
+        return Key.of_mesh(mesh), "spec.target"
+
+    def name(member: str) -> str:
+        return getattr(target, member, None) or ""
+
+    for member, kind, parent in _TARGETS:
+        if name(member):
+            wire = f"spec.target.{kind.name_field}"
+            if kind is Kind.VIRTUAL_SERVICE:
+                return service_key(mesh, name(member)), wire
+            return Key(mesh, kind, name(member), name(parent)), wire
+    raise AssertionError("the model lets no empty target through")
+
+
+_TARGETS = (
+    ("virtual_service_name", Kind.VIRTUAL_SERVICE, ""),
+    ("route_name", Kind.ROUTE, "virtual_router_name"),
+    ("gateway_route_name", Kind.GATEWAY_ROUTE, "virtual_gateway_name"),
+    ("virtual_node_name", Kind.VIRTUAL_NODE, ""),
+    ("virtual_gateway_name", Kind.VIRTUAL_GATEWAY, ""),
+)
+"""The member that names a target, its kind, and the member that names what it lies in."""
+
+
+def callers(mesh: str, name: str, state: State) -> tuple[Key, ...]:
+    """The node and the gateway of that name; the node where there is neither."""
+    node, gateway = Key(mesh, Kind.VIRTUAL_NODE, name), Key(mesh, Kind.VIRTUAL_GATEWAY, name)
+    return tuple(key for key in (node, gateway) if key in state) or (node,)
+
+
 def edges(resource: Resource, state: State) -> Iterator[Edge]:
     """The references that `resource` makes, in the order of its fields, found where `state` has what they name."""
     key = resource.key
@@ -161,6 +214,10 @@ def edges(resource: Resource, state: State) -> Iterator[Edge]:
         yield Edge(key, owner, Relation.OWNER, "", owner in state)
     for target, relation, path in _named(key, resource.spec):
         yield Edge(key, target, relation, path, target in state)
+    if isinstance(resource.spec, FaultSpec):
+        for index, name in enumerate(resource.spec.callers or ()):
+            for caller in callers(key.mesh, name, state):
+                yield Edge(key, caller, Relation.CALLER, f"spec.from[{index}]", caller in state)
 
 
 def _named(key: Key, spec: Spec) -> Iterator[tuple[Key, Relation, str]]:
@@ -181,8 +238,16 @@ def _named(key: Key, spec: Spec) -> Iterator[tuple[Key, Relation, str]]:
             member, target = gateway_route_target(spec)
             path = f"spec.{member}.action.target.virtualService.virtualServiceName"
             yield service_key(key.mesh, target.virtual_service.virtual_service_name), Relation.TARGET, path
-        case _:
+        case MeshSpec() | VirtualServiceSpec() | VirtualRouterSpec() | VirtualGatewaySpec():
             return
+        case _:
+            about, path = extended(key.mesh, spec)
+            yield about, Relation.EXTENDS, path
+            if isinstance(spec, MirrorSpec):
+                yield Key(key.mesh, Kind.VIRTUAL_NODE, spec.to.virtual_node_name), Relation.COPIES, _COPIES
+
+
+_COPIES = "spec.to.virtualNodeName"
 
 
 def _provider(mesh: str, provider: VirtualServiceProvider) -> tuple[Key, Relation, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.documents.drafts import Draft, name_fields
 from meshwright.documents.findings import INCOMPLETE, UNSUPPORTED
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table, reach
-from meshwright.model import SPECS, DecodeError, Kind, decode
+from meshwright.model import PORTABLE_KINDS, SPECS, DecodeError, Kind, decode
 from meshwright.model.decoding import fields_of
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from meshwright.documents.findings import Findings
     from meshwright.documents.settings import LoadSettings
 
-_NAMES = frozenset(kind.name_field for kind in Kind)
+_NAMES = frozenset(kind.name_field for kind in PORTABLE_KINDS)
 _MEMBERS = _NAMES | {"spec", "tags", "clientToken", "meshOwner", "metadata", "status"}
 
 
 @functools.cache
 def _spec_fields() -> frozenset[str]:
     """Members that only a spec has; asked for late, because looking into every shape takes its time."""
-    return frozenset(name for shape in SPECS.values() for name in fields_of(shape)) - {"priority", "logging"}
+    return frozenset(name for kind in PORTABLE_KINDS for name in fields_of(SPECS[kind])) - {"priority", "logging"}
 
 
 def recognises(value: Any) -> bool:
@@ -59,7 +59,11 @@ def _wrapped(value: Table) -> Table | None:
     """The inside of `{"virtualNode": {…}}`, as describe answers."""
     if len(value) == 1:
         name, inside = next(iter(value.items()))
-        if name in set(Kind) and isinstance(inside, Table) and inside.keys() & {"spec", "metadata", *_NAMES}:
+        if (
+            name in set(PORTABLE_KINDS)
+            and isinstance(inside, Table)
+            and inside.keys() & {"spec", "metadata", *_NAMES}
+        ):
             return inside
     return None
 
@@ -104,11 +108,16 @@ def _kind(table: Table, parameters: Mapping[str, str]) -> Kind | None:
         if kind.name_field in table:
             return kind
     spec = table.get("spec")
-    for kind in Kind:
+    for kind in PORTABLE_KINDS:
         if kind is not Kind.MESH and kind.name_field in table:
             # A route without its own name still has its router's; only its spec tells.
             return next(
-                (one for one in Kind if one.parent is kind and _knows(one, spec) and not _knows(kind, spec)), kind
+                (
+                    one
+                    for one in PORTABLE_KINDS
+                    if one.parent is kind and _knows(one, spec) and not _knows(kind, spec)
+                ),
+                kind,
             )
     fitting = _fitting(spec)
     if Kind.MESH in fitting:
@@ -124,11 +133,11 @@ def _kind(table: Table, parameters: Mapping[str, str]) -> Kind | None:
 def _fitting(spec: Any) -> list[Kind]:
     """The kinds whose spec `spec` could be: those that decode it, or where none does, that know its members."""
     if spec is None:
-        return list(Kind)
+        return list(PORTABLE_KINDS)
     if not isinstance(spec, Table):
         return []
-    fitting = [kind for kind in Kind if _decodes(kind, spec)]
-    return fitting or [kind for kind in Kind if _knows(kind, spec)]
+    fitting = [kind for kind in PORTABLE_KINDS if _decodes(kind, spec)]
+    return fitting or [kind for kind in PORTABLE_KINDS if _knows(kind, spec)]
 
 
 def _knows(kind: Kind, spec: Any) -> bool:

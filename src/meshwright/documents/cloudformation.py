@@ -22,7 +22,7 @@ from meshwright.documents.intrinsics import Resolver
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table
 from meshwright.documents.template_resources import KINDS, NOTHING, PREFIX, Arn
 from meshwright.errors import did_you_mean
-from meshwright.model import SPECS, Kind, Problem
+from meshwright.model import PORTABLE_KINDS, SPECS, Kind, Problem
 from meshwright.model.decoding import fields_of
 from meshwright.model.specs import TagRef
 
@@ -39,7 +39,7 @@ _ACRONYMS: Mapping[str, str] = MappingProxyType(
 )
 """Wire members that CloudFormation spells in another way than with a capital first letter."""
 
-_NAMING = frozenset({*(kind.name_field for kind in Kind), "virtualNode"})
+_NAMING = frozenset({*(kind.name_field for kind in PORTABLE_KINDS), "virtualNode"})
 """Members that name another object, where an ARN of this template is read as the name."""
 
 

@@ -19,7 +19,7 @@ from meshwright.documents.findings import ASSUMED, INCOMPLETE, UNSUPPORTED
 from meshwright.documents.kubernetes_specs import SPECIAL, Names, default_name, rewritten
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table, described
 from meshwright.documents.selectors import selects
-from meshwright.model import Kind
+from meshwright.model import PORTABLE_KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 GROUP = "appmesh.k8s.aws/"
 VERSION = f"{GROUP}v1beta2"
 LEGACY = f"{GROUP}v1beta1"
-_KINDS: Mapping[str, Kind] = MappingProxyType({kind.type_name: kind for kind in Kind if kind is not Kind.ROUTE})
+_KINDS: Mapping[str, Kind] = MappingProxyType(
+    {kind.type_name: kind for kind in PORTABLE_KINDS if kind is not Kind.ROUTE}
+)
 _GROUP_KIND = "BackendGroup"
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from meshwright.documents.positions import UNKNOWN, Place, Table
-from meshwright.model import Key, Kind
+from meshwright.model import PORTABLE_KINDS, Key, Kind
 from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from meshwright.documents.settings import LoadSettings
 
 PREFIX = "AWS::AppMesh::"
-KINDS: Mapping[str, Kind] = MappingProxyType({f"{PREFIX}{kind.type_name}": kind for kind in Kind})
+KINDS: Mapping[str, Kind] = MappingProxyType({f"{PREFIX}{kind.type_name}": kind for kind in PORTABLE_KINDS})
 
 _NAMED_BY: Mapping[str, str] = MappingProxyType(
     {

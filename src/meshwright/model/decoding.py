@@ -6,6 +6,7 @@ The first pass is msgspec's; only when it fails does a second walk over the same
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from meshwright.errors import did_you_mean
-from meshwright.model.scalars import Shape, one_of_fault
+from meshwright.model.scalars import Shape, choice_fault
 
 T = TypeVar("T")
 
@@ -114,9 +115,9 @@ def _walk_struct(info: inspect.StructType, value: object, path: str, lax: bool) 
         ):
             yield Problem("MW001", f"{path}.{field.encode_name}" if path else field.encode_name, "is required")
     shape = info.cls
-    if issubclass(shape, Shape) and shape.one_of:
+    if issubclass(shape, Shape):
         wire = {field.name: field.encode_name for field in info.fields}
-        fault = one_of_fault(shape, [name for name in shape.one_of if value.get(wire[name]) is not None])
+        fault = choice_fault(shape, lambda name: value.get(wire[name]) is not None)
         if fault:
             yield Problem("MW003", path, fault)
 
@@ -157,11 +158,9 @@ def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Ite
             if not isinstance(value, bool):
                 yield Problem("MW001", path, f"expected true or false, found {_kind(value)} {_quoted(value)}")
         case inspect.IntType():
-            whole = lax and isinstance(value, float) and value.is_integer()
-            if isinstance(value, bool) or not (isinstance(value, int) or whole):
-                yield Problem("MW001", path, f"expected a whole number, found {_kind(value)} {_quoted(value)}")
-            else:
-                yield from _in_range(info, int(cast("int", value)), path)
+            yield from _whole(info, value, path, lax)
+        case inspect.FloatType():
+            yield from _between(info, value, path)
         case inspect.StrType():
             if isinstance(value, str):
                 yield from _fitting(info, value, path)
@@ -171,12 +170,30 @@ def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Ite
             return
 
 
+def _whole(info: inspect.IntType, value: object, path: str, lax: bool) -> Iterator[Problem]:
+    whole = lax and isinstance(value, float) and value.is_integer()
+    if isinstance(value, bool) or not (isinstance(value, int) or whole):
+        yield Problem("MW001", path, f"expected a whole number, found {_kind(value)} {_quoted(value)}")
+    else:
+        yield from _in_range(info, int(cast("int", value)), path)
+
+
 def _in_range(info: inspect.IntType, value: int, path: str) -> Iterator[Problem]:
     if info.ge is not None and value < info.ge:
         bound = f"from {info.ge} to {info.le}" if info.le is not None else f"of at least {info.ge}"
         yield Problem("MW002", path, f"{value} is too small; it takes a number {bound}")
     if info.le is not None and value > info.le:
         yield Problem("MW002", path, f"{value} is too large; it takes a number from {info.ge or 0} to {info.le}")
+
+
+def _between(info: inspect.FloatType, value: object, path: str) -> Iterator[Problem]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        yield Problem("MW001", path, f"expected a number, found {_kind(value)} {_quoted(value)}")
+        return
+    low, high = info.ge if info.ge is not None else -math.inf, info.le if info.le is not None else math.inf
+    # Written so that what is no number (NaN) is outside.
+    if not low <= value <= high:
+        yield Problem("MW002", path, f"{_quoted(value)} is not a number from {low:g} to {high:g}")
 
 
 def _fitting(info: inspect.StrType, value: str, path: str) -> Iterator[Problem]:
@@ -192,6 +209,8 @@ def _coerced(info: inspect.Type, text: str) -> object:
     """`text` as the number or truth value that it spells, where one is wanted."""
     if isinstance(info, inspect.IntType) and re.fullmatch(r"-?\d{1,18}", text):
         return int(text)
+    if isinstance(info, inspect.FloatType) and re.fullmatch(r"-?\d{1,18}(\.\d{1,18})?([eE][-+]?\d{1,3})?", text):
+        return float(text)
     if isinstance(info, inspect.BoolType) and text.lower() in {"true", "false"}:
         return text.lower() == "true"
     return text

@@ -13,7 +13,7 @@ import msgspec
 
 
 class Kind(enum.StrEnum):
-    """The kinds of objects; the value is the kind's segment in an ARN."""
+    """The kinds of objects, App Mesh's seven and our extensions; the value is the kind's segment in an ARN."""
 
     MESH = "mesh"
     VIRTUAL_NODE = "virtualNode"
@@ -22,6 +22,21 @@ class Kind(enum.StrEnum):
     ROUTE = "route"
     VIRTUAL_GATEWAY = "virtualGateway"
     GATEWAY_ROUTE = "gatewayRoute"
+    FAULT = "fault"
+    MIRROR = "mirror"
+    HEADER_EDIT = "headerEdit"
+    CORS = "cors"
+    RATE_LIMIT = "rateLimit"
+    EGRESS_POLICY = "egressPolicy"
+    RETRY_POLICY = "retryPolicy"
+    TELEMETRY = "telemetry"
+    ZONE_POLICY = "zonePolicy"
+    REGISTRATION = "registration"
+
+    @property
+    def portable(self) -> bool:
+        """Whether App Mesh knows the kind; False for our extensions."""
+        return self in PORTABLE_KINDS
 
     @property
     def parent(self) -> Kind | None:
@@ -35,14 +50,32 @@ class Kind(enum.StrEnum):
 
     @property
     def name_field(self) -> str:
-        """The wire member that holds an object's name: `virtualNodeName`."""
-        return f"{self.value}Name"
+        """The wire member that holds an object's name: `virtualNodeName`, for extensions `name`."""
+        return f"{self.value}Name" if self.portable else "name"
 
+
+PORTABLE_KINDS = (
+    Kind.MESH,
+    Kind.VIRTUAL_NODE,
+    Kind.VIRTUAL_ROUTER,
+    Kind.VIRTUAL_SERVICE,
+    Kind.ROUTE,
+    Kind.VIRTUAL_GATEWAY,
+    Kind.GATEWAY_ROUTE,
+)
+"""App Mesh's own kinds: those of its API, its quotas and every other tool's definitions."""
+EXTENSION_KINDS = tuple(kind for kind in Kind if kind not in PORTABLE_KINDS)
+"""Kinds that only Meshwright has; their objects lie in a mesh, beside App Mesh's."""
+NAMESPACE = "meshwright"
+"""The segment before an extension's kind in a path, and the prefix of its kind in a definition."""
 
 DEFAULT_ACCOUNT, DEFAULT_REGION = "000000000000", "us-east-1"
 """Whose a control plane's meshes are, and where, unless it is told."""
 
 _PARENTS = {Kind.ROUTE: Kind.VIRTUAL_ROUTER, Kind.GATEWAY_ROUTE: Kind.VIRTUAL_GATEWAY}
+
+_IN_MESH = frozenset(PORTABLE_KINDS) - {Kind.MESH, *_PARENTS}
+"""App Mesh's kinds that lie directly in a mesh."""
 
 _MESH = re.compile(r"[^@]+(@[0-9]{12})?")
 
@@ -90,11 +123,16 @@ class Key(msgspec.Struct, frozen=True, order=True):
 
     @property
     def path(self) -> str:
-        """The part of the ARN after the account: `mesh/shop/virtualRouter/cart/route/all`."""
+        """The part of the ARN after the account: `mesh/shop/virtualRouter/cart/route/all`.
+
+        An extension's is `mesh/shop/meshwright/fault/slow-payment`.
+        """
         if self.kind is Kind.MESH:
             return f"mesh/{self.mesh}"
         if self.kind.parent:
             return f"mesh/{self.mesh}/{self.kind.parent}/{self.parent}/{self.kind}/{self.name}"
+        if not self.kind.portable:
+            return f"mesh/{self.mesh}/{NAMESPACE}/{self.kind}/{self.name}"
         return f"mesh/{self.mesh}/{self.kind}/{self.name}"
 
     @property
@@ -153,7 +191,11 @@ def _of_path(path: str, text: str) -> Key:
     match segments:
         case ["mesh", mesh] if mesh:
             return Key.of_mesh(mesh)
-        case ["mesh", mesh, kind, name] if mesh and name and kind in set(Kind) - {"mesh", "route", "gatewayRoute"}:
+        case ["mesh", mesh, kind, name] if mesh and name and kind in _IN_MESH:
+            return Key(mesh, Kind(kind), name)
+        case ["mesh", mesh, namespace, kind, name] if (
+            mesh and name and namespace == NAMESPACE and kind in set(EXTENSION_KINDS)
+        ):
             return Key(mesh, Kind(kind), name)
         case ["mesh", mesh, "virtualRouter", parent, "route", name] if mesh and parent and name:
             return Key(mesh, Kind.ROUTE, name, parent)

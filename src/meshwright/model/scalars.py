@@ -6,10 +6,14 @@ published model. Source: https://docs.aws.amazon.com/app-mesh/latest/APIReferenc
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import itertools
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 DurationUnit = Literal["s", "ms"]
 PortProtocol = Literal["http", "tcp", "http2", "grpc"]
@@ -75,22 +79,43 @@ class Shape(
     """Members of which exactly one must be present."""
     one_of_message: ClassVar[str] = ""
     """The service's own text for that fault, where it is known."""
+    any_of: ClassVar[tuple[str, ...]] = ()
+    """Members of which at least one must be present."""
+    forms: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Sets of members: those that are present must be exactly one of the sets."""
 
     def __post_init__(self) -> None:
-        if self.one_of:
-            message = one_of_fault(type(self), [name for name in self.one_of if getattr(self, name) is not None])
-            if message:
-                raise ValueError(message)
+        if self.one_of or self.any_of or self.forms:
+            fault = choice_fault(type(self), lambda name: getattr(self, name) is not None)
+            if fault:
+                raise ValueError(fault)
 
 
-def one_of_fault(shape: type[Shape], present: list[str]) -> str:
-    """What is wrong with the `present` members (attribute names) of a one-of shape; "" when nothing."""
-    if len(present) == 1:
-        return ""
+def choice_fault(shape: type[Shape], present: Callable[[str], bool]) -> str:
+    """What is wrong with the choice among the members of `shape`; "" when nothing.
+
+    `present` tells of an attribute's name whether the member is there.
+    """
+    if shape.one_of:
+        found = [name for name in shape.one_of if present(name)]
+        if not found and shape.one_of_message:
+            return shape.one_of_message
+        if len(found) != 1:
+            return f"Exactly one of {_wire_names(shape, shape.one_of)} must be set; {_found(shape, found)}"
+    if shape.any_of and not any(map(present, shape.any_of)):
+        return f"At least one of {_wire_names(shape, shape.any_of)} must be set; none is"
+    if shape.forms:
+        found = [name for name in dict.fromkeys(itertools.chain(*shape.forms)) if present(name)]
+        if set(found) not in [set(form) for form in shape.forms]:
+            forms = "; ".join(_wire_names(shape, form, " and ") for form in shape.forms)
+            return f"Exactly one of these must be set: {forms}. {_found(shape, found)}"
+    return ""
+
+
+def _found(shape: type[Shape], found: list[str]) -> str:
+    return f"found {_wire_names(shape, found)}" if found else "none is"
+
+
+def _wire_names(shape: type[Shape], names: Iterable[str], glue: str = ", ") -> str:
     wire = {field.name: field.encode_name for field in msgspec.structs.fields(shape)}
-    if not present and shape.one_of_message:
-        return shape.one_of_message
-    choices = ", ".join(wire[name] for name in shape.one_of)
-    if not present:
-        return f"Exactly one of {choices} must be set; none is"
-    return f"Exactly one of {choices} must be set; found {', '.join(wire[name] for name in present)}"
+    return glue.join(wire[name] for name in names)

@@ -12,6 +12,18 @@ from typing import TypeAlias
 
 import msgspec
 
+from meshwright.model.extensions import (
+    CorsSpec,
+    EgressPolicySpec,
+    FaultSpec,
+    HeaderEditSpec,
+    MirrorSpec,
+    RateLimitSpec,
+    RegistrationSpec,
+    RetryPolicySpec,
+    TelemetrySpec,
+    ZonePolicySpec,
+)
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.layered import Layered
@@ -25,6 +37,20 @@ from meshwright.model.specs import (
     VirtualServiceSpec,
 )
 
+Extension: TypeAlias = (
+    FaultSpec
+    | MirrorSpec
+    | HeaderEditSpec
+    | CorsSpec
+    | RateLimitSpec
+    | EgressPolicySpec
+    | RetryPolicySpec
+    | TelemetrySpec
+    | ZonePolicySpec
+    | RegistrationSpec
+)
+"""The spec of an object of an extension kind."""
+
 Spec: TypeAlias = (
     MeshSpec
     | VirtualNodeSpec
@@ -33,6 +59,7 @@ Spec: TypeAlias = (
     | RouteSpec
     | VirtualGatewaySpec
     | GatewayRouteSpec
+    | Extension
 )
 
 SPECS: Mapping[Kind, type[Spec]] = MappingProxyType(
@@ -44,9 +71,19 @@ SPECS: Mapping[Kind, type[Spec]] = MappingProxyType(
         Kind.ROUTE: RouteSpec,
         Kind.VIRTUAL_GATEWAY: VirtualGatewaySpec,
         Kind.GATEWAY_ROUTE: GatewayRouteSpec,
+        Kind.FAULT: FaultSpec,
+        Kind.MIRROR: MirrorSpec,
+        Kind.HEADER_EDIT: HeaderEditSpec,
+        Kind.CORS: CorsSpec,
+        Kind.RATE_LIMIT: RateLimitSpec,
+        Kind.EGRESS_POLICY: EgressPolicySpec,
+        Kind.RETRY_POLICY: RetryPolicySpec,
+        Kind.TELEMETRY: TelemetrySpec,
+        Kind.ZONE_POLICY: ZonePolicySpec,
+        Kind.REGISTRATION: RegistrationSpec,
     }
 )
-"""The spec's shape for each kind; an extension kind adds a row."""
+"""The spec's shape for each kind."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from meshwright.errors import (
     TooManyRequestsException,
     TooManyTagsException,
 )
-from meshwright.model.identity import Kind
+from meshwright.model.identity import PORTABLE_KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -173,7 +173,7 @@ def _of_tags() -> Iterator[Operation]:
 
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
-    {one.name: one for one in (*(row for kind in Kind for row in _of_kind(kind)), *_of_tags())}
+    {one.name: one for one in (*(row for kind in PORTABLE_KINDS for row in _of_kind(kind)), *_of_tags())}
 )
 """Every operation by its name."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshwright.diagnostics import Severity
-from meshwright.model.identity import Key, Kind
+from meshwright.model.identity import PORTABLE_KINDS, Key, Kind
 from meshwright.operations import OPERATIONS, Verb
 from meshwright.trust.deeds import Deed, rule_of
 from meshwright.trust.patterns import Pattern, overlap
@@ -72,9 +72,9 @@ def sample(one: Pattern) -> Key | None:
     match parts:
         case ["mesh", mesh]:
             key = Key.of_mesh(mesh)
-        case ["mesh", mesh, kind, name] if kind in set(Kind):
+        case ["mesh", mesh, kind, name] if kind in set(PORTABLE_KINDS):
             key = Key(mesh, Kind(kind), name)
-        case ["mesh", mesh, _, parent, kind, name] if kind in set(Kind):
+        case ["mesh", mesh, _, parent, kind, name] if kind in set(PORTABLE_KINDS):
             key = Key(mesh, Kind(kind), name, parent)
         case _:
             return None
@@ -83,9 +83,9 @@ def sample(one: Pattern) -> Key | None:
 
 def tried(mesh: str) -> list[Key]:
     """A name of each kind that nobody has a reason to own."""
-    return [Key(mesh, kind, NOBODYS, NOBODYS if kind.parent else "") for kind in Kind if kind is not Kind.MESH] + [
-        Key.of_mesh(mesh)
-    ]
+    return [
+        Key(mesh, kind, NOBODYS, NOBODYS if kind.parent else "") for kind in PORTABLE_KINDS if kind is not Kind.MESH
+    ] + [Key.of_mesh(mesh)]
 
 
 def allowed(authority: Authority, principal: Principal, key: Key, now: int) -> Iterator[tuple[Operation, Judgement]]:
