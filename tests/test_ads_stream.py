@@ -124,7 +124,9 @@ def test_a_stale_nonce_is_ignored() -> None:
     (second,) = publish(stream, plain(CLUSTER, "a", "2"))
     assert stream.receive(DeltaRequest(type_url=CLUSTER, nonce=first.nonce, error="late")) == ()
     assert stream.outstanding() == {CLUSTER: frozenset({"a"})}
-    assert stream.receive(DeltaRequest(type_url=CLUSTER, nonce=second.nonce)) == (Acked(CLUSTER, {"a": "2"}, ()),)
+    assert stream.receive(DeltaRequest(type_url=CLUSTER, nonce=second.nonce)) == (
+        Acked(CLUSTER, {"a": "2"}, (), second.nonce),
+    )
 
 
 def test_a_stale_nonce_in_state_of_the_world_changes_no_subscription() -> None:

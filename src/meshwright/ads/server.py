@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from meshwright.ads.gate import Call, Counts
     from meshwright.ads.identities import Admission
     from meshwright.ads.sockets import Placed
-    from meshwright.ads.stream import Event, Request
+    from meshwright.ads.stream import Event, Request, Response
     from meshwright.control import Control, Delivery, Proxy
     from meshwright.snapshot.resources import Snapshot
 
@@ -207,7 +208,11 @@ class _CrowdError(MeshwrightError):
 
 
 class _Session:
-    """One open stream: a reader that feeds the state machine, and a writer that empties it."""
+    """One open stream: a reader that feeds the state machine, and a writer that empties it.
+
+    Whatever arrives while a write waits for a slow reader changes what is said next and is stored nowhere: of all
+    snapshots the newest counts, and nothing more is written before the client has read.
+    """
 
     def __init__(self, context: Call, encode: Encoder, counts: Counts | None, *, delta: bool) -> None:
         self._counts = counts
@@ -219,6 +224,8 @@ class _Session:
         self._ended = False
         self._failure: UsageError | None = None
         self._snapshot: Snapshot | None = None
+        self._ready: deque[Response] = deque()
+        """What the state machine says is on its way, and is not yet written."""
 
     def push(self, snapshot: Snapshot | None) -> None:
         """A new snapshot, or None: another stream of the same proxy took over."""
@@ -238,27 +245,38 @@ class _Session:
         reader = asyncio.create_task(self._read(stream, delivery))
         try:
             while not self._ended:
-                if self._snapshot is not None:
-                    stream.publish(self._snapshot)
-                    self._snapshot = None
-                responses = stream.send()
-                self._report(stream, delivery)
-                for response in responses:
-                    await self._context.write(self._encode(response))
-                await self._woken.wait()
                 self._woken.clear()
+                self._advance(stream, delivery)
+                while self._ready:
+                    await self._context.write(self._encode(self._ready[0]))
+                    self._ready.popleft()
+                await self._woken.wait()
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
         if self._failure is not None:
             await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(self._failure))
 
+    def _advance(self, stream: Stream, delivery: Delivery) -> None:
+        """Let the state machine say what is next, unless something it said is still to be written."""
+        if self._ready:
+            return
+        if self._snapshot is not None:
+            stream.publish(self._snapshot)
+            self._snapshot = None
+        self._ready.extend(stream.send())
+        self._report(stream, delivery)
+
     async def _read(self, stream: Stream, delivery: Delivery) -> None:
         try:
             while (body := await self._context.read()) is not _EOF:
                 request, _node = decode(body, delta=self._delta)
                 self._take(stream, delivery, request)
-                self._woken.set()
+                busy = bool(self._ready)
+                self._advance(stream, delivery)
+                # Most acks are answered with silence, for which the writer need not be woken.
+                if busy or self._ready:
+                    self._woken.set()
         except UsageError as error:
             self._failure = error
         finally:
@@ -284,7 +302,8 @@ class _Session:
                 event.message,
             )
 
-    def _report(self, stream: Stream, delivery: Delivery) -> None:
+    @staticmethod
+    def _report(stream: Stream, delivery: Delivery) -> None:
         refused = {
             url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
         }

@@ -81,11 +81,12 @@ class Subscribed(msgspec.Struct, frozen=True):
 
 
 class Acked(msgspec.Struct, frozen=True):
-    """The client took a response."""
+    """The client took a response: exactly these `versions`, by name, and no more of what is `removed`."""
 
     type_url: str
     versions: Mapping[str, str]
     removed: tuple[str, ...]
+    nonce: str = ""
 
 
 class Nacked(msgspec.Struct, frozen=True):
@@ -94,6 +95,9 @@ class Nacked(msgspec.Struct, frozen=True):
     type_url: str
     resources: tuple[str, ...]
     message: str
+    versions: Mapping[str, str] = {}
+    """All that was in the response, by name."""
+    nonce: str = ""
 
 
 Event: TypeAlias = Subscribed | Acked | Nacked
@@ -106,6 +110,7 @@ class Stream:
         self._snapshot = snapshot
         self._delta = delta
         self._subscriptions: dict[str, Subscription] = {}
+        self._orders: dict[tuple[str, ...], list[Subscription]] = {}
         self._sent = 0
 
     def receive(self, request: Request) -> tuple[Event, ...]:
@@ -114,8 +119,9 @@ class Stream:
         events: list[Event] = []
         first = subscription is None
         if subscription is None:
-            subscription = Subscription(request.type_url, delta=self._delta)
+            subscription = Subscription(request.type_url, self._snapshot.of(request.type_url), delta=self._delta)
             self._subscriptions[request.type_url] = subscription
+            self._orders.clear()
             events.append(Subscribed(request.type_url))
         if isinstance(request, StateRequest):
             if not first and request.nonce != subscription.nonce:
@@ -132,7 +138,7 @@ class Stream:
         return tuple(events)
 
     def publish(self, snapshot: Snapshot) -> None:
-        """From now on the client should hold `snapshot`."""
+        """From now on the client should hold `snapshot`. A type whose mapping is the same object costs nothing."""
         self._snapshot = snapshot
         for subscription in self._subscriptions.values():
             subscription.renew(snapshot.of(subscription.type_url))
@@ -149,57 +155,57 @@ class Stream:
 
     def outstanding(self) -> Mapping[str, frozenset[str]]:
         """By type, the names of which the client has not acked what it should hold; types in order are absent."""
-        types = dict.fromkeys((*self._snapshot.resources, *self._subscriptions))
-        found = ((type_url, self._outstanding(type_url)) for type_url in types)
-        return {type_url: names for type_url, names in found if names}
+        found = {url: one.outstanding for url, one in self._subscriptions.items() if one.outstanding}
+        for url, offered in self._snapshot.resources.items():
+            if offered and url not in self._subscriptions:
+                found[url] = frozenset(offered)
+        return found
 
     def refusals(self) -> Mapping[str, Mapping[str, Refusal]]:
         """By type and name, what the client refused and should still hold."""
         return {url: dict(one.refused) for url, one in self._subscriptions.items() if one.refused}
-
-    def _outstanding(self, type_url: str) -> frozenset[str]:
-        offered = self._snapshot.of(type_url)
-        subscription = self._subscriptions.get(type_url)
-        return subscription.outstanding(offered) if subscription else frozenset(offered)
 
     def _settle(self, subscription: Subscription, request: Request) -> list[Event]:
         """Match an ack or nack with the response on its way; any other nonce is stale and means nothing."""
         flight = subscription.flight
         if flight is None or request.nonce != flight.nonce:
             return []
-        offered = self._snapshot.of(subscription.type_url)
+        versions = {one.name: one.version for one in flight.resources}
         if request.error is None:
-            subscription.ack(offered)
-            versions = {one.name: one.version for one in flight.resources}
-            return [Acked(subscription.type_url, versions, flight.removed)]
-        blamed = tuple(one.name for one in subscription.nack(request.error, offered))
+            subscription.ack()
+            return [Acked(subscription.type_url, versions, flight.removed, flight.nonce)]
+        blamed = tuple(one.name for one in subscription.nack(request.error))
         if not flight.resources:
             blamed = flight.removed
-        return [Nacked(subscription.type_url, blamed, request.error)]
+        return [Nacked(subscription.type_url, blamed, request.error, versions, flight.nonce)]
 
     def _replace(self, subscription: Subscription, request: StateRequest, *, first: bool) -> None:
         subscription.replace(request.names)
-        offered = self._snapshot.of(request.type_url)
-        everything = {one.name: one.version for one in self._wanted(subscription)}
+        everything = {one.name: one.version for one in self._wanted(subscription)} if first else {}
         if first and request.version and request.version == _version(everything):
-            subscription.resume(offered)
+            subscription.resume()
         elif first and subscription.whole:
             subscription.expect_answer()
 
     def _ordered(self, order: tuple[str, ...]) -> list[Subscription]:
-        known = [self._subscriptions[url] for url in order if url in self._subscriptions]
-        return known + [one for url, one in self._subscriptions.items() if url not in order]
+        found = self._orders.get(order)
+        if found is None:
+            found = [self._subscriptions[url] for url in order if url in self._subscriptions]
+            found += [one for url, one in self._subscriptions.items() if url not in order]
+            self._orders[order] = found
+        return found
 
-    def _wanted(self, subscription: Subscription) -> list[EnvoyResource]:
-        offered = self._snapshot.of(subscription.type_url)
-        return [one for name, one in offered.items() if subscription.wants(name)]
+    @staticmethod
+    def _wanted(subscription: Subscription) -> list[EnvoyResource]:
+        return [one for name, one in subscription.offered.items() if subscription.wants(name)]
 
     def _next_updates(self, subscription: Subscription) -> list[Response]:
-        if subscription.flight is not None or self._must_wait(subscription):
+        updates, absent = subscription.updates, subscription.absences
+        if subscription.flight is not None or not (updates or absent or subscription.answer_due()):
             return []
-        offered = self._snapshot.of(subscription.type_url)
-        needed = [one for one in subscription.updates(offered) if not self._would_break(subscription, one)]
-        absent = subscription.absences(offered)
+        if self._must_wait(subscription):
+            return []
+        needed = [one for one in updates if not self._would_break(subscription, one)]
         if not (needed or absent or subscription.answer_due()):
             return []
         if subscription.whole:
@@ -207,7 +213,7 @@ class Stream:
             return [self._fly(subscription, self._whole(subscription, fresh, keep=True), (), ())]
         alone = subscription.suspect(needed)
         if alone is not None:
-            needed, absent = [alone], []
+            needed, absent = [alone], ()
         return [self._fly(subscription, needed, tuple(absent), ())]
 
     def _warm(self, clusters: tuple[EnvoyResource, ...], subscription: Subscription) -> None:
@@ -217,16 +223,15 @@ class Stream:
         """
         endpoints = self._subscriptions.get(ENDPOINT)
         if endpoints is not None:
-            offered = self._snapshot.of(ENDPOINT)
             changed = subscription.changed(clusters)
-            endpoints.ask(one.name for one in changed if one.name in offered)
+            endpoints.ask(one.name for one in changed if one.name in endpoints.offered)
 
     def _must_wait(self, subscription: Subscription) -> bool:
         """Whether a type that this one may refer to has to be taken first."""
         if subscription.type_url in _WARMING:
             return False
         return any(
-            one.flight is not None and (one.flight.resources or one.unsent(self._snapshot.of(one.type_url)))
+            one.flight is not None and (one.flight.resources or one.unsent())
             for one in self._earlier(subscription.type_url)
         )
 
@@ -250,7 +255,7 @@ class Stream:
         if any(self._unfinished(one) for one in self._subscriptions.values()):
             return ()
         for subscription in self._ordered(REMOVAL_ORDER):
-            names = tuple(subscription.removals(self._snapshot.of(subscription.type_url)))
+            names = tuple(subscription.removals)
             if subscription.flight is not None:
                 return ()
             if names and subscription.whole:
@@ -261,13 +266,12 @@ class Stream:
 
     def _unfinished(self, subscription: Subscription) -> bool:
         flying = subscription.flight is not None and bool(subscription.flight.resources)
-        return flying or bool(subscription.refused or subscription.updates(self._snapshot.of(subscription.type_url)))
+        return flying or bool(subscription.refused or subscription.updates)
 
     def _whole(self, subscription: Subscription, fresh: set[str], *, keep: bool) -> list[EnvoyResource]:
         """The whole set: new versions of `fresh`, else what the client has; gone ones only when they are kept."""
-        offered = self._snapshot.of(subscription.type_url)
         chosen = [one if one.name in fresh else subscription.kept(one.name) for one in self._wanted(subscription)]
-        gone = [subscription.kept(name) for name in subscription.removals(offered)] if keep else []
+        gone = [subscription.kept(name) for name in subscription.removals] if keep else []
         return [one for one in (*chosen, *gone) if one is not None]
 
     def _fly(

@@ -6,6 +6,7 @@ The one rule: a client's copy counts as known only from its own word, an ack or 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,11 +41,22 @@ class Flight(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[str, ...] = ()
 
 
+class _Lack(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client lacks of one type, worked out once for as long as nothing happens to the subscription."""
+
+    updates: Sequence[EnvoyResource]
+    removals: Sequence[str]
+    absences: Sequence[str]
+    outstanding: frozenset[str]
+
+
 class Subscription:
     """One type on one stream. `whole` says that each response must be the whole set."""
 
-    def __init__(self, type_url: str, *, delta: bool) -> None:
+    def __init__(self, type_url: str, offered: Mapping[str, EnvoyResource], *, delta: bool) -> None:
+        """`offered` is what the client should hold of the type, until `renew` says otherwise."""
         self.type_url = type_url
+        self.offered = offered
         self.delta = delta
         self.whole = not delta and type_url in WHOLE_TYPES
         self.wildcard = False
@@ -60,6 +72,7 @@ class Subscription:
         self._suspects: list[str] = []
         self._named = False
         self._due = False
+        self._known: _Lack | None = None
 
     @property
     def size(self) -> int:
@@ -70,6 +83,7 @@ class Subscription:
 
     def begin(self, names: Iterable[str], versions: Mapping[str, str]) -> None:
         """The first request of this type in the delta protocol; `versions` is what the client still has."""
+        self._known = None
         self._has.update(versions)
         self._ran.update(versions)
         wanted = tuple(names)
@@ -79,6 +93,7 @@ class Subscription:
 
     def add(self, names: Iterable[str]) -> None:
         """Subscribe to more; a name that the client had already is answered again, as the protocol asks."""
+        self._known = None
         for name in names:
             if name != "*":
                 if name in self._names or name in self._has:
@@ -90,6 +105,7 @@ class Subscription:
 
     def drop(self, names: Iterable[str]) -> None:
         """Unsubscribe. Under a wildcard the client is told again what becomes of the resource."""
+        self._known = None
         for name in names:
             if name == "*":
                 self.wildcard = self._due = False
@@ -108,6 +124,7 @@ class Subscription:
 
         No name at all is a wildcard only as long as none was ever given on the stream.
         """
+        self._known = None
         given = set(names)
         self._named = self._named or bool(given)
         self.wildcard = "*" in given or (not self._named and self.type_url in WHOLE_TYPES)
@@ -116,9 +133,10 @@ class Subscription:
             for name in set(self._has) - self._names:
                 self._forget(name)
 
-    def resume(self, offered: Mapping[str, EnvoyResource]) -> None:
+    def resume(self) -> None:
         """The client named the version of exactly what is offered: it has all of it."""
-        for resource in self._existing(offered):
+        self._known = None
+        for resource in self._existing():
             self._accept(resource)
         self._due = False
 
@@ -128,6 +146,7 @@ class Subscription:
 
     def ask(self, names: Iterable[str]) -> None:
         """Send these again with the next response, whatever version the client has."""
+        self._known = None
         self._asked.update(name for name in names if self.wants(name))
 
     def wants(self, name: str) -> bool:
@@ -136,36 +155,30 @@ class Subscription:
 
     # What it lacks
 
-    def updates(self, offered: Mapping[str, EnvoyResource]) -> list[EnvoyResource]:
+    @property
+    def updates(self) -> Sequence[EnvoyResource]:
         """What the client should be sent: asked for, or not the version that it has; never what it refused."""
-        return [
-            one
-            for one in self._existing(offered)
-            if one.name in self._asked or (self._has.get(one.name) != one.version and not self.is_refused(one))
-        ]
+        return self._lack.updates
 
-    def unsent(self, offered: Mapping[str, EnvoyResource]) -> bool:
+    @property
+    def absences(self) -> Sequence[str]:
+        """Names that were asked for, do not exist, and that the client does not know about (delta only)."""
+        return self._lack.absences
+
+    @property
+    def removals(self) -> Sequence[str]:
+        """What the client has and should not; empty where the protocol has no way to say so."""
+        return self._lack.removals
+
+    @property
+    def outstanding(self) -> frozenset[str]:
+        """The names of which the client does not have, by its own word, exactly what is offered."""
+        return self._lack.outstanding
+
+    def unsent(self) -> bool:
         """Whether something beyond the response on its way is still to be sent."""
         flying = {one.name: one.version for one in self.flight.resources} if self.flight else {}
-        return any(flying.get(one.name) != one.version for one in self.updates(offered))
-
-    def absences(self, offered: Mapping[str, EnvoyResource]) -> list[str]:
-        """Names that were asked for, do not exist, and that the client does not know about (delta only)."""
-        if not self.delta:
-            return []
-        unknown = (self._names - self._absent - set(self._has)) | self._asked
-        return sorted(unknown - set(offered))
-
-    def removals(self, offered: Mapping[str, EnvoyResource]) -> list[str]:
-        """What the client has and should not; empty where the protocol has no way to say so."""
-        if not (self.delta or self.whole):
-            return []
-        return sorted(name for name in self._has if self.wants(name) and name not in offered)
-
-    def outstanding(self, offered: Mapping[str, EnvoyResource]) -> frozenset[str]:
-        """The names of which the client does not have, by its own word, exactly what is offered."""
-        behind = {name for name, one in offered.items() if self._has.get(name) != one.version}
-        return frozenset(behind.union(self.removals(offered)))
+        return any(flying.get(one.name) != one.version for one in self.updates)
 
     def answer_due(self) -> bool:
         """Whether a response is due even when there is nothing to put in it."""
@@ -203,12 +216,17 @@ class Subscription:
 
     def renew(self, offered: Mapping[str, EnvoyResource]) -> None:
         """A new snapshot: a refusal lasts only as long as the version that was refused."""
+        if offered is self.offered:
+            return
+        self._known = None
+        self.offered = offered
         for name in [name for name in self.refused if name not in offered or not self.is_refused(offered[name])]:
             del self.refused[name]
-        self._forget_unsayable(offered)
+        self._forget_unsayable()
 
     def sent(self, flight: Flight) -> None:
         """A response is on its way: nothing in it is asked for any more."""
+        self._known = None
         self.flight = flight
         self.nonce = flight.nonce
         self._due = False
@@ -217,7 +235,7 @@ class Subscription:
         self._absent -= names
         self._absent.update(self._names.intersection(flight.removed))
 
-    def ack(self, offered: Mapping[str, EnvoyResource]) -> Flight:
+    def ack(self) -> Flight:
         """The client took the response that is on its way.
 
         Raises:
@@ -228,10 +246,10 @@ class Subscription:
             self._accept(one)
         for name in flight.removed:
             self._forget(name)
-        self._forget_unsayable(offered)
+        self._forget_unsayable()
         return flight
 
-    def nack(self, message: str, offered: Mapping[str, EnvoyResource]) -> tuple[EnvoyResource, ...]:
+    def nack(self, message: str) -> tuple[EnvoyResource, ...]:
         """The client refused the response; answers with what is to blame, nothing while that is not known.
 
         To blame is what the message names, or the only resource that was new. Else every new resource is sent once
@@ -247,7 +265,7 @@ class Subscription:
         blamed = named or (new if self.whole or len(new) == 1 else [])
         for one in new:
             if one in blamed:
-                self._refuse(one, message, offered)
+                self._refuse(one, message)
             elif named and self.type_url in WHOLE_TYPES:
                 self._accept(one)
             elif self.wants(one.name):
@@ -255,19 +273,46 @@ class Subscription:
                 self._suspects.append(one.name)
         for name in flight.removed:
             self._forget(name)
-        self._forget_unsayable(offered)
+        self._forget_unsayable()
         return tuple(blamed)
 
-    def _existing(self, offered: Mapping[str, EnvoyResource]) -> Iterator[EnvoyResource]:
+    @property
+    def _lack(self) -> _Lack:
+        if self._known is None:
+            self._known = self._compared()
+        return self._known
+
+    def _compared(self) -> _Lack:
+        """What is offered beside what the client has."""
+        offered, has = self.offered, self._has
+        behind = {name for name, one in offered.items() if has.get(name) != one.version}
+        removals: list[str] = []
+        if self.delta or self.whole:
+            removals = sorted(name for name in has if name not in offered and self.wants(name))
+        absences: list[str] = []
+        if self.delta and (self._asked or not self._names <= has.keys()):
+            absences = sorted((self._names - self._absent - has.keys() | self._asked) - offered.keys())
+        return _Lack(
+            updates=[
+                one
+                for one in (self._existing() if behind or self._asked else ())
+                if one.name in self._asked or (one.name in behind and not self.is_refused(one))
+            ],
+            removals=removals,
+            absences=absences,
+            outstanding=frozenset(behind.union(removals)),
+        )
+
+    def _existing(self) -> Iterator[EnvoyResource]:
         if self.wildcard:
-            yield from offered.values()
+            yield from self.offered.values()
         else:
-            yield from (offered[name] for name in sorted(self._names) if name in offered)
+            yield from (self.offered[name] for name in sorted(self._names) if name in self.offered)
 
     def _land(self) -> Flight:
         if self.flight is None:
             raise ValueError(f"no response of {self.type_url} is on its way")
-        flight, self.flight = self.flight, None
+        flight, self.flight, self._known = self.flight, None, None
         return flight
 
     def _accept(self, resource: EnvoyResource) -> None:
@@ -281,13 +326,13 @@ class Subscription:
             if self.whole:
                 self._good[name] = resource
 
-    def _refuse(self, resource: EnvoyResource, message: str, offered: Mapping[str, EnvoyResource]) -> None:
+    def _refuse(self, resource: EnvoyResource, message: str) -> None:
         name = resource.name
         if name in self._suspects:
             self._suspects.remove(name)
         if self.wants(name):
             self._has[name] = _UNSURE
-            if name in offered and offered[name].version == resource.version:
+            if name in self.offered and self.offered[name].version == resource.version:
                 self.refused[name] = Refusal(resource.version, message)
 
     def _forget(self, name: str) -> None:
@@ -297,10 +342,10 @@ class Subscription:
         self.refused.pop(name, None)
         self._asked.discard(name)
 
-    def _forget_unsayable(self, offered: Mapping[str, EnvoyResource]) -> None:
+    def _forget_unsayable(self) -> None:
         """In state of the world the end of a route or endpoint set goes unsaid: its referrer's change says it."""
         if not (self.delta or self.whole):
-            for name in set(self._has) - set(offered):
+            for name in self._has.keys() - self.offered.keys():
                 self._forget(name)
 
 
