@@ -14,7 +14,7 @@ from meshwright.model.listeners import VirtualNodeConnectionPool
 from meshwright.routing import discovery_name
 from meshwright.snapshot import names, tls
 from meshwright.snapshot.messages import message, packed
-from meshwright.snapshot.values import UNLIMITED, Wire, address, ads, count, duration, is_address
+from meshwright.snapshot.values import UNLIMITED, Wire, address, ads, count, duration, is_address, tags
 
 if TYPE_CHECKING:
     from meshwright.model.identity import Key
@@ -59,6 +59,7 @@ def backend(target: Target, discovery: ServiceDiscovery, preference: str | None,
         "name": name,
         "connect_timeout": duration(_BACKEND_CONNECT),
         "circuit_breakers": _breakers(None),
+        "metadata": tags(TargetVirtualNode=target.node.name),
         **_protocol(protocol),
         **_discovery(name, target.port, discovery, preference),
     }
@@ -87,7 +88,7 @@ def original_destination(name: str, *, http: bool = False) -> Any:
     """A cluster that connects to where the application wanted to go; `http`, in the version of HTTP that it spoke."""
     members: Wire = {}
     if http:
-        both: Wire = {"http_protocol_options": {}, "http2_protocol_options": {}}
+        both: Wire = {"http_protocol_options": {}, "http2_protocol_options": {"allow_connect": True}}
         members["typed_extension_protocol_options"] = {
             _HTTP_OPTIONS: packed(message(_HTTP_OPTIONS)(use_downstream_protocol_config=both))
         }
@@ -121,7 +122,9 @@ def _protocol(protocol: str) -> Wire:
     """HTTP/2 where the listener speaks it; HTTP/1.1 is Envoy's own default."""
     if protocol not in {"http2", "grpc"}:
         return {}
-    options = message(_HTTP_OPTIONS)(explicit_http_config={"http2_protocol_options": {}})
+    # Extended CONNECT is how HTTP/2 carries a WebSocket (RFC 8441).
+    http2: Wire = {"allow_connect": True}
+    options = message(_HTTP_OPTIONS)(explicit_http_config={"http2_protocol_options": http2})
     return {"typed_extension_protocol_options": {_HTTP_OPTIONS: packed(options)}}
 
 
@@ -148,6 +151,8 @@ def _discovery(name: str, port: int, discovery: ServiceDiscovery, preference: st
     return {
         "type": "STRICT_DNS" if discovery.dns.response_type == "ENDPOINTS" else "LOGICAL_DNS",
         "dns_lookup_family": _FAMILIES.get(preference or "", "AUTO"),
+        # As above, for an instance that has left DNS.
+        "ignore_health_on_host_removal": discovery.dns.response_type == "ENDPOINTS",
         "load_assignment": _assignment(name, absolute(discovery.dns.hostname), port),
     }
 

@@ -77,7 +77,7 @@ def http_hosts(
         free = [one for one in domains if "*" not in one and one.lower() not in taken]
         if free:
             taken.update(one.lower() for one in free)
-            found.append(routes.virtual_host(name, free, routes.service_routes(backend.rules)))
+            found.append(routes.virtual_host(name, free, routes.service_routes(backend.rules, backend.service)))
         else:
             assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
     return sorted(found, key=lambda host: str(host["name"]))

@@ -53,7 +53,7 @@ def add_gateway(assembly: Assembly, spec: VirtualGatewaySpec) -> None:
     plan = _plan(assembly, spec)
     backends = {step.backend.port: step.backend for steps in plan.steps.values() for step in steps if step.backend}
     egress.add_clusters(assembly, backends.values())
-    _add_egress(assembly, tuple(backends.values()), plan)
+    _add_egress(assembly, spec, tuple(backends.values()), plan)
     for index, listener in enumerate(spec.listeners):
         _add_ingress(assembly, spec, index, listener, plan)
 
@@ -101,7 +101,7 @@ def _authorities(assembly: Assembly, known: dict[ServicePort, Backend]) -> dict[
     return found
 
 
-def _add_egress(assembly: Assembly, backends: Sequence[Backend], plan: _Plan) -> None:
+def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence[Backend], plan: _Plan) -> None:
     by_port: defaultdict[int, list[Backend]] = defaultdict(list)
     for backend in backends:
         by_port[_egress_port(assembly, backend)].append(backend)
@@ -111,7 +111,7 @@ def _add_egress(assembly: Assembly, backends: Sequence[Backend], plan: _Plan) ->
             marked = [
                 route
                 for one, authority in zip(several, authorities, strict=True)
-                for route in routes.service_routes(one.rules, authority)
+                for route in routes.service_routes(one.rules, one.service, authority)
             ]
             hosts = [routes.marked_host(marked)]
         else:
@@ -120,9 +120,10 @@ def _add_egress(assembly: Assembly, backends: Sequence[Backend], plan: _Plan) ->
         protocol = several[0].port.protocol if isinstance(assembly.placement, Loopback) else "http"
         name = names.route_configuration("egress", protocol, port)
         egress.add_route_configuration(assembly, name, hosts, several)
-        chain = {"filters": [listeners.http_filter("egress", name, ())]}
+        chain = {"filters": [listeners.http_filter("egress", name, listeners.access_logs(spec.logging))]}
         listener = listeners.direct("egress", port, _bind(assembly, "egress"), [chain])
-        assembly.add(listener, (assembly.proxy, assembly.mesh))
+        clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
+        assembly.add(listener, (assembly.proxy, assembly.mesh), clues)
 
 
 def _domains(name: str, backend: Backend) -> list[str]:

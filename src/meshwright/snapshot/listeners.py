@@ -14,7 +14,7 @@ import msgspec
 
 from meshwright.snapshot import names, tls
 from meshwright.snapshot.messages import message
-from meshwright.snapshot.values import Wire, address, ads, count, duration, extension
+from meshwright.snapshot.values import Wire, address, ads, count, duration, extension, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +27,7 @@ _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _INSPECTOR = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 _ORIGINAL_DST = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
+_GREETING = 5_000
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -47,6 +48,7 @@ def http_filter(stat_prefix: str, route_configuration: str, logs: Sequence[Wire]
         rds={"route_config_name": route_configuration, "config_source": ads()},
         http_filters=[extension("envoy.filters.http.router", _ROUTER)],
         upgrade_configs=[{"upgrade_type": "websocket"}],
+        http2_protocol_options={"allow_connect": True},  # a WebSocket over HTTP/2 (RFC 8441)
         normalize_path={"value": True},
         merge_slashes=True,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
@@ -121,16 +123,18 @@ def redirected(
         for chain in several
     ]
     filters = [extension("envoy.filters.listener.original_dst", _ORIGINAL_DST)]
+    members: Wire = {"default_filter_chain": otherwise} if otherwise else {}
     if ports := sorted(set(inspected)):
         filters.append(_inspector() | {"filter_disabled": {"not_match": _any_port(ports)}})
-    members: Wire = {"default_filter_chain": otherwise} if otherwise else {}
+        members |= _patience(direction)
     return _listener(direction, bind, port, found, filters, **members)
 
 
 def direct(direction: str, port: int, bind: Bind, found: Sequence[Wire]) -> Any:
     """A listener of its own for one port."""
-    encrypted = any("filter_chain_match" in chain for chain in found)
-    return _listener(direction, bind, port, found, [_inspector()] if encrypted else [])
+    if any("filter_chain_match" in chain for chain in found):
+        return _listener(direction, bind, port, found, [_inspector()], **_patience(direction))
+    return _listener(direction, bind, port, found, [])
 
 
 def access_logs(logging: Logging | None) -> list[Wire]:
@@ -165,10 +169,18 @@ def _listener(
         name=names.listener(direction, bind.alias or bind.host, port),
         address=address(bind.host, port, dual=bind.dual),
         traffic_direction="INBOUND" if direction == "ingress" else "OUTBOUND",
+        metadata=tags(),
         filter_chains=list(found),
         listener_filters=filters,
         **members,
     )
+
+
+def _patience(direction: str) -> Wire:
+    """How long an application has for its TLS greeting; one that waits for the server to speak first is let go on."""
+    if direction == "ingress":
+        return {}
+    return {"listener_filters_timeout": duration(_GREETING), "continue_on_listener_filters_timeout": True}
 
 
 def _inspector() -> Wire:

@@ -86,8 +86,8 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
         by_port[backend.port.port].append(backend)
     outbound = {}
     for port, several in sorted(by_port.items()):
-        if chain := _outbound_chain(assembly, spec, port, several):
-            outbound[port] = [chain]
+        if chains := _outbound_chains(assembly, spec, port, several):
+            outbound[port] = chains
     clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
     origins = (assembly.proxy, *(key for one in backends if one.port.protocol == "tcp" for key in one.origins))
     if isinstance(assembly.placement, Loopback):
@@ -98,34 +98,58 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     amazonaws = assembly.add(clusters.original_destination(names.amazonaws(assembly.proxy)), (assembly.mesh,))
     passed = listeners.for_names(listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()), _AWS)
     outbound[443] = [passed, *outbound.get(443, ())]
+    inspected = [port for port, chains in outbound.items() if any("filter_chain_match" in one for one in chains)]
     otherwise = None
     if _allows_all(assembly):
         unmodelled = clusters.original_destination(names.allow_all(assembly.proxy), http=True)
         anywhere = assembly.add(unmodelled, (assembly.mesh,))
         otherwise = {"filters": [listeners.tcp_filter("egress", [(anywhere, 1)], 0, ())]}
     listener = listeners.redirected(
-        "egress", names.EGRESS_PORT, _bind(assembly, spec), outbound, inspected=[443], otherwise=otherwise
+        "egress", names.EGRESS_PORT, _bind(assembly, spec), outbound, inspected=inspected, otherwise=otherwise
     )
     assembly.add(listener, (*origins, assembly.mesh), clues)
 
 
-def _outbound_chain(assembly: Assembly, spec: VirtualNodeSpec, port: int, backends: Sequence[Backend]) -> Wire | None:
-    """The chain for connections to `port`: HTTP backends share it by Host, a TCP backend has it for itself."""
+def _outbound_chains(assembly: Assembly, spec: VirtualNodeSpec, port: int, backends: Sequence[Backend]) -> list[Wire]:
+    """The chains for connections to `port`: HTTP backends share one by Host, TCP backends have one each.
+
+    Of TCP backends, those are told apart that the client names in its TLS greeting (SNI). All other connections are
+    HTTP where there is an HTTP backend, else for the first TCP backend.
+    """
     http = [one for one in backends if one.port.protocol != "tcp"]
     tcp = [one for one in backends if one.port.protocol == "tcp"]
-    served, rest = (http, tcp) if http else (tcp[:1], tcp[1:])
-    for one in rest:
-        other = served[0].service.name
-        reason = f"on port {port} its connections cannot be told from those to {other!r}, which is served"
-        assembly.refuse(one.service, "", reason)
     logs = listeners.access_logs(spec.logging)
+    found: list[Wire] = []
+    for one, names_ in _named(assembly, port, http, tcp):
+        rule = next(iter(one.rules), None)
+        if rule is not None and (targets := egress.tcp_targets(rule)):
+            inner = listeners.tcp_filter("egress", targets, rule.timeouts.idle, logs)
+            found.append(listeners.for_names(inner, names_) if names_ else {"filters": [inner]})
     if http:
-        return {"filters": [listeners.http_filter("egress", _add_routes(assembly, port, http), logs)]}
-    rule = next(iter(served[0].rules), None)
-    targets = egress.tcp_targets(rule) if rule else []
-    if rule is None or not targets:
-        return None
-    return {"filters": [listeners.tcp_filter("egress", targets, rule.timeouts.idle, logs)]}
+        found.append({"filters": [listeners.http_filter("egress", _add_routes(assembly, port, http), logs)]})
+    return found
+
+
+def _named(
+    assembly: Assembly, port: int, http: Sequence[Backend], tcp: Sequence[Backend]
+) -> list[tuple[Backend, tuple[str, ...]]]:
+    """The TCP backends of a port with the server names that choose them; the one without gets all that is left."""
+    taken: set[str] = set()
+    found: list[tuple[Backend, tuple[str, ...]]] = []
+    for one in tcp:
+        name = one.service.name.lower()
+        if not http and one is tcp[0]:
+            found.append((one, ()))
+            continue
+        other = (http or tcp)[0].service.name
+        if "*" in name or name in taken:
+            reason = f"on port {port} its connections cannot be told from those to {other!r}, which is served"
+        else:
+            taken.add(name)
+            found.append((one, (name,)))
+            reason = f"on port {port} only TLS connections that name it (SNI) are told from those to {other!r}"
+        assembly.refuse(one.service, "", reason)
+    return found
 
 
 def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend]) -> str:

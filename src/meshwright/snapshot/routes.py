@@ -13,7 +13,7 @@ from meshwright.routing import Timeouts, longest
 from meshwright.snapshot import matching, names
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import Clue
-from meshwright.snapshot.values import Wire, count, duration, extension
+from meshwright.snapshot.values import Wire, count, duration, extension, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,13 +42,13 @@ def to_anywhere(cluster: str) -> Wire:
     return {"name": "allow_all", "domains": ["*"], "routes": [_everything(cluster, Timeouts(0, 0))]}
 
 
-def service_routes(rules: Iterable[Rule], selector: str = "") -> list[Wire]:
+def service_routes(rules: Iterable[Rule], service: Key, selector: str = "") -> list[Wire]:
     """The routes of a virtual service; `selector` narrows them to requests marked for that service by a gateway."""
     mark = [matching.header_is(names.VIRTUAL_SERVICE_HEADER, selector)] if selector else []
     found = []
     for rule in rules:
         route: Wire = {"match": _match(rule, mark), "name": rule.origin.name, **_action(rule)}
-        found.append(route)
+        found.append(route | {"metadata": tags(TargetVirtualService=service.name)})
     return found
 
 
