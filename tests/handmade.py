@@ -6,7 +6,7 @@ from typing import Any
 
 from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message, packed, serialized
-from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource, Snapshot
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, FAULTS, LISTENER, ROUTE, RUNTIME, EnvoyResource, Snapshot
 
 NODE = Key("shop", Kind.VIRTUAL_NODE, "web")
 _ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": {"seconds": 0}}
@@ -40,6 +40,14 @@ def endpoints(name: str, port: int) -> EnvoyResource:
         cluster_name=name, endpoints=[{"lb_endpoints": [{"endpoint": {"address": address}}]}]
     )
     return EnvoyResource.of(ENDPOINT, name, serialized(made), (Key("shop", Kind.VIRTUAL_NODE, name),))
+
+
+def faults(value: float | None = None, expires_at: int = 0) -> EnvoyResource:
+    """The runtime layer with one value, under `meshwright.test`, or none."""
+    made = message("envoy.service.runtime.v3.Runtime")(name=FAULTS)
+    if value is not None:
+        made.layer.update({"meshwright.test": value})
+    return EnvoyResource.of(RUNTIME, FAULTS, serialized(made), (NODE,), expires_at=expires_at)
 
 
 def listener(name: str, host: str, port: int, routes: str) -> EnvoyResource:

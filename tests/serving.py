@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.operations import Quotas
-    from meshwright.snapshot.resources import Placement
+    from meshwright.snapshot.resources import Placement, Traits
     from meshwright.store.sqlite import SqliteStore
 
 __all__ = ["KEY", "Answer", "Serving", "empty", "now", "services", "serving"]
@@ -45,9 +45,8 @@ __all__ = ["KEY", "Answer", "Serving", "empty", "now", "services", "serving"]
 KEY = AccessKey(id="AKIATESTADMIN", secret="not-a-real-secret", principal="administrator", created_at=0)
 
 
-def empty(graph: Graph, proxy: Key, placement: Placement) -> Snapshot:
+def empty(_graph: Graph, proxy: Key, _placement: Placement, _traits: Traits, _now: int) -> Snapshot:
     """A snapshot of nothing: no proxy connects to these servers."""
-    del graph, placement
     return Snapshot(proxy=proxy, resources={})
 
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ads_client import AdsClient
-from handmade import NODE, snapshot
+from handmade import NODE, faults, snapshot
 from meshwright.ads.identities import Identity
 from meshwright.ads.server import AdsServer
 from meshwright.control import Control
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from meshwright.ads.identities import Peer
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
-    from meshwright.snapshot.resources import EnvoyResource, Placement, Snapshot
+    from meshwright.snapshot.resources import EnvoyResource, Placement, Snapshot, Traits
 
 
 class Everybody:
@@ -46,10 +46,11 @@ class Stage:
         self.port = 0
         self.builds = 0
 
-    def build(self, _graph: Graph, node: Key, _placement: Placement) -> Snapshot:
-        """What was published last."""
+    def build(self, _graph: Graph, node: Key, _placement: Placement, traits: Traits, _now: int) -> Snapshot:
+        """What was published last; the runtime layer that an Envoy waits for is empty unless it is among that."""
         self.builds += 1
-        return snapshot(*self.offered, node=node)
+        awaited = (faults(),) if traits.runtime else ()
+        return snapshot(*awaited, *self.offered, node=node)
 
     def publish(self, *resources: EnvoyResource) -> int:
         """Offer exactly `resources`; the revision."""

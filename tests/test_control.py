@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +19,16 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import Backend, VirtualNodeSpec, VirtualServiceBackend, VirtualServiceSpec
 from meshwright.model.state import Resource, State
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import CLUSTER, ENDPOINT, ROUTE, EnvoyResource, Loopback, Redirect, Snapshot
+from meshwright.snapshot.resources import (
+    CLUSTER,
+    ENDPOINT,
+    ROUTE,
+    EnvoyResource,
+    Loopback,
+    Redirect,
+    Snapshot,
+    Traits,
+)
 from meshwright.store.contract import Head
 from settings import examples
 from strategies import proxies, states
@@ -39,6 +50,8 @@ class Board:
         self.broken: set[Key] = set()
         self.resources: dict[Key, Resource] = {}
         self.time = 0
+        self.ending: dict[Key, int] = {}
+        """When time alone changes a node's snapshot."""
         self.control = Control(self._build, self._now)
 
     def publish(self, **offered: tuple[EnvoyResource, ...]) -> int:
@@ -53,17 +66,23 @@ class Board:
         self.control.publish(Head(number, state))
         return number
 
-    def connect(self, node: Key = NODE, instance: str = "1") -> tuple[Delivery, list[Snapshot | None]]:
+    def connect(
+        self, node: Key = NODE, instance: str = "1", *, runtime: bool = False
+    ) -> tuple[Delivery, list[Snapshot | None]]:
         """A proxy of `node`, and what is pushed to it from now on."""
         pushed: list[Snapshot | None] = []
-        proxy = Proxy(id=f"{node.path}@{instance}", node=node, placement=Redirect())
+        traits = Traits(runtime=runtime)
+        proxy = Proxy(id=f"{node.path}@{instance}", node=node, placement=Redirect(), traits=traits)
         return self.control.connect(proxy, pushed.append), pushed
 
-    def _build(self, _graph: Graph, node: Key, _placement: Placement) -> Snapshot:
+    def _build(self, _graph: Graph, node: Key, _placement: Placement, traits: Traits, now: int) -> Snapshot:
         self.builds.append(node)
         if node in self.broken:
             raise ZeroDivisionError("a bug")
-        return snapshot(*self.offered[node], node=node)
+        end = self.ending.get(node, 0)
+        offered = [one for one in self.offered[node] if one.name != "z" or traits.runtime]
+        ended = [one for one in offered if not 0 < one.expires_at <= now]
+        return msgspec.structs.replace(snapshot(*ended, node=node), changes_at=end if end > now else None)
 
     def _now(self) -> int:
         self.time += 1
@@ -240,7 +259,7 @@ def test_a_broken_snapshot_is_mended_by_whatever_its_definitions_lead_to() -> No
     calling = Resource(key=NODE, spec=VirtualNodeSpec(backends=(Backend(virtual_service=named),)))
     service = Resource(key=Key("shop", Kind.VIRTUAL_SERVICE, "new.local"), spec=VirtualServiceSpec())
 
-    def built(graph: Graph, node: Key, _placement: Placement) -> Snapshot:
+    def built(graph: Graph, node: Key, _placement: Placement, _traits: Traits, _now: int) -> Snapshot:
         if graph.state.get(node) is calling and service.key not in graph.state:
             raise ZeroDivisionError("a bug")
         return snapshot(a(str(len(tuple(graph.state)))), node=node)
@@ -253,6 +272,75 @@ def test_a_broken_snapshot_is_mended_by_whatever_its_definitions_lead_to() -> No
     control.publish(Head(3, State([calling, service])))
     took(delivery)
     assert delivery.status().state == "synced"
+
+
+def test_what_a_proxy_can_do_decides_what_it_is_sent() -> None:
+    """Instances of one node that differ in that have snapshots of their own; those that do not share one."""
+    board = Board()
+    special = plain(CLUSTER, "z")
+    board.publish(web=(a(), special))
+    able, _ = board.connect(runtime=True)
+    also, _ = board.connect(NODE, "2", runtime=True)
+    unable, _ = board.connect(NODE, "3")
+    assert board.builds == [NODE, NODE]
+    assert able.snapshot is also.snapshot
+    assert [sorted(one.snapshot.of(CLUSTER)) for one in (able, unable)] == [["a", "z"], ["a"]]
+    unable.close()
+    assert able.snapshot.of(CLUSTER)["z"] is special
+
+
+def test_what_time_changes_is_built_again_when_it_does_and_not_before() -> None:
+    """The clock decides, not a revision; whoever is not concerned is left alone."""
+    board = Board()
+    board.ending[NODE] = 1_000
+    ending = plain(CLUSTER, "b")
+    board.publish(web=(a(), msgspec.structs.replace(ending, expires_at=1_000)), other=(a(),))
+    (_, pushed), (_, aside) = board.connect(), board.connect(OTHER)
+    board.builds.clear()
+    assert board.control.pass_time() == 1_000
+    assert (board.builds, pushed) == ([], [])
+    board.time = 1_000
+    assert board.control.pass_time() is None
+    assert (board.builds, aside) == ([NODE], [])
+    assert [sorted(one.of(CLUSTER)) for one in pushed if one] == [["a"]]
+
+
+def test_time_passes_by_what_is_gone_or_cannot_be_built() -> None:
+    """Neither is asked for again and again; a build that fails when its time comes is told like any other."""
+    board = Board()
+    board.ending = {NODE: 1_000, OTHER: 1_000}
+    board.publish(web=(a(),), other=(a(),))
+    board.connect()
+    delivery, _ = board.connect(OTHER)
+    board.publish(other=(a(),))
+    board.broken = {OTHER}
+    board.builds.clear()
+    board.time = 1_000
+    assert board.control.pass_time() is None
+    assert board.control.pass_time() is None
+    assert board.builds == [OTHER]
+    assert delivery.status().state == "rejected"
+
+
+async def test_the_clock_is_kept_from_the_first_snapshot_that_ends() -> None:
+    """Sleeping until the next end, and woken when an earlier one comes."""
+    control = Control(_ending_soon, lambda: time.time_ns() // 1_000_000)
+    control.publish(Head(1, State([Resource(key=NODE, spec=VirtualNodeSpec())])))
+    keeping = asyncio.create_task(control.keep_time())
+    await asyncio.sleep(0)
+    pushed = asyncio.Event()
+    delivery = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), lambda _: pushed.set())
+    first = delivery.snapshot.of(CLUSTER)["a"].version
+    await asyncio.wait_for(pushed.wait(), 10)
+    assert delivery.snapshot.of(CLUSTER)["a"].version != first
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+def _ending_soon(_graph: Graph, node: Key, _placement: Placement, _traits: Traits, now: int) -> Snapshot:
+    """Another snapshot in every twentieth of a second."""
+    beat = now // 50
+    return msgspec.structs.replace(snapshot(a(str(beat)), node=node), changes_at=(beat + 1) * 50)
 
 
 def test_a_proxy_whose_node_is_deleted_keeps_what_it_has() -> None:
@@ -354,8 +442,8 @@ def test_every_proxy_always_has_the_snapshot_of_the_newest_state(data: st.DataOb
     dropped = data.draw(st.lists(st.sampled_from(list(before)))) if len(before) else []
     after = before.drop(*(one.key for one in dropped)).put(*picked)
 
-    def made(graph: Graph, node: Key, placement: Placement) -> Snapshot:
-        return build(graph, node, {}, placement)
+    def made(graph: Graph, node: Key, placement: Placement, traits: Traits, now: int) -> Snapshot:
+        return build(graph, node, {}, placement, traits, now)
 
     control = Control(made, lambda: 0)
     control.publish(Head(1, before))
@@ -367,4 +455,4 @@ def test_every_proxy_always_has_the_snapshot_of_the_newest_state(data: st.DataOb
     control.publish(Head(2, after))
     for delivery in deliveries:
         if delivery.proxy.node in after:
-            assert delivery.snapshot == made(resolve(after), delivery.proxy.node, Redirect())
+            assert delivery.snapshot == build(resolve(after), delivery.proxy.node, {}, Redirect())

@@ -59,10 +59,11 @@ def test_a_bootstrap_tells_who_the_proxy_is_and_where() -> None:
     assert node["metadata"] == {
         "meshwright": {
             "instance": "door-1",
+            "runtime": True,
             "placement": {"application": "127.9.0.1", "ingress": "127.9.0.2", "egress": "127.9.0.3"},
         }
     }
-    assert bootstrap(PLAIN)["node"]["metadata"] == {"meshwright": {"instance": "cart-1"}}
+    assert bootstrap(PLAIN)["node"]["metadata"] == {"meshwright": {"instance": "cart-1", "runtime": True}}
 
 
 @pytest.mark.parametrize(

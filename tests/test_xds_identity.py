@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from meshwright.ads.identities import Admission
     from meshwright.graph import Graph
-    from meshwright.snapshot.resources import Placement
+    from meshwright.snapshot.resources import Placement, Traits
     from meshwright.store.sqlite import SqliteStore
     from meshwright.trust.authorization import Authority
 
@@ -89,7 +89,7 @@ class Guarded:
     port: int = 0
     skew: int = 0
 
-    def build(self, _graph: Graph, node: Key, _placement: Placement) -> Snapshot:
+    def build(self, _graph: Graph, node: Key, _placement: Placement, _traits: Traits, _now: int) -> Snapshot:
         """What is offered, for whichever node."""
         return snapshot(*self.offered, node=node)
 
@@ -157,8 +157,8 @@ async def guarded(
         store.add_key(AccessKey(id=key.key_id, secret=key.secret, principal=name, created_at=0))
     made: list[Guarded] = []
 
-    def build(graph: Graph, node: Key, placement: Placement) -> Snapshot:
-        return made[0].build(graph, node, placement)
+    def build(graph: Graph, node: Key, placement: Placement, traits: Traits, moment: int) -> Snapshot:
+        return made[0].build(graph, node, placement, traits, moment)
 
     control = Control(build, now)
     tls = _tls(folder, ca)

@@ -77,7 +77,7 @@ class AdsServer:
         self._servers: list[Any] = []
         self._placed: list[Placed] = []
         self._watching: asyncio.Task[None] | None = None
-        self._encoders = {delta: Encoder(delta=delta) for delta in (False, True)}
+        self._encoders = {delta: Encoder(control.now, delta=delta) for delta in (False, True)}
         self._sessions: set[_Session] = set()
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:

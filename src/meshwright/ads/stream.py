@@ -21,6 +21,7 @@ from meshwright.snapshot.resources import (
     LISTENER,
     PUSH_ORDER,
     ROUTE,
+    RUNTIME,
     SECRET,
     EnvoyResource,
     Snapshot,
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 
     from meshwright.ads.subscription import Refusal
 
-REMOVAL_ORDER = (LISTENER, ROUTE, CLUSTER, ENDPOINT, SECRET)
+REMOVAL_ORDER = (LISTENER, ROUTE, CLUSTER, ENDPOINT, SECRET, RUNTIME)
 """What refers goes before what is referred to."""
 
-_WARMING = frozenset({ENDPOINT, SECRET})
-"""Envoy holds back its ack of clusters until they are warm, for which it needs these: they never wait."""
+_PROMPT = frozenset({ENDPOINT, SECRET, RUNTIME})
+"""These never wait: Envoy holds back its ack of clusters until they are warm, for which it needs endpoints and
+secrets; it starts with its runtime, to which nothing refers by name."""
 
 
 class DeltaRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,7 +230,7 @@ class Stream:
 
     def _must_wait(self, subscription: Subscription) -> bool:
         """Whether a type that this one may refer to has to be taken first."""
-        if subscription.type_url in _WARMING:
+        if subscription.type_url in _PROMPT:
             return False
         return any(
             one.flight is not None and (one.flight.resources or one.unsent())
@@ -245,7 +247,7 @@ class Stream:
         A name stands in the body of every message that refers to it, so looking for its bytes finds each
         reference; a longer name found by mistake only holds an update back until the refusal is mended.
         """
-        if subscription.type_url in _WARMING or not subscription.runs(resource.name):
+        if subscription.type_url in _PROMPT or not subscription.runs(resource.name):
             return False
         missing = (name for one in self._earlier(resource.type_url) for name in one.refused if not one.runs(name))
         return any(name.encode() in resource.body for name in missing)

@@ -16,19 +16,21 @@ from meshwright.ads.stream import DeltaRequest, Request, Response, StateRequest
 from meshwright.control import Proxy
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind, parse_key
-from meshwright.snapshot.messages import as_dict, message
-from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect
+from meshwright.snapshot.messages import TYPE_URL_PREFIX, as_dict, message, serialized
+from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect, Traits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _DISCOVERY = "envoy.service.discovery.v3."
+_WRAPPER = f"{TYPE_URL_PREFIX}{_DISCOVERY}Resource"
 _NODES = "Envoy's node.id must be an ARN or a path such as mesh/NAME/virtualNode/NAME"
 _KEPT = 64
 """Joined responses that are kept for the next subscriber."""
 _LONGEST_REFUSAL = 16_384
 """Characters of a refusal that are kept; Envoy writes a sentence a resource."""
 _LONGEST_INSTANCE = 255
+_LONGEST_ZONE = 255
 _MOST_FIELDS = 250_000
 """Fields of a first message, which are counted out before its sender may do anything; a name is one."""
 
@@ -97,11 +99,12 @@ def node_key(node: Any, home: str = "") -> Key:
 def identify(node: Any, peer: str, home: str = "") -> Proxy:
     """Who an Envoy says it is, from the `Node` of its first message; `peer` tells unnamed instances apart.
 
-    `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters, and
-    `placement` with the addresses `application`, `ingress` and `egress` of 127/8.
+    `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters,
+    `placement` with the addresses `application`, `ingress` and `egress` of 127/8, and `runtime`, whether the
+    bootstrap has the runtime layer that ours have.
 
     Raises:
-        UsageError: the id names no virtual node or gateway, or the placement cannot be used.
+        UsageError: the id names no virtual node or gateway, or a member of the metadata cannot be used.
     """
     key = node_key(node, home)
     ours = _ours(node)
@@ -119,6 +122,7 @@ def identify(node: Any, peer: str, home: str = "") -> Proxy:
         envoy_version=f"{version.major_number}.{version.minor_number}.{version.patch}"
         if node.HasField("user_agent_build_version")
         else node.user_agent_version,
+        traits=_traits(node, ours),
     )
 
 
@@ -133,6 +137,17 @@ def _ours(node: Any) -> dict[str, Any]:
     if not isinstance(ours, dict):
         raise UsageError(f"node.metadata.meshwright is {ours!r}; it must be an object")
     return ours
+
+
+def _traits(node: Any, ours: dict[str, Any]) -> Traits:
+    runtime, zone = ours.get("runtime", False), node.locality.zone
+    if not isinstance(runtime, bool):
+        raise UsageError(f"node.metadata.meshwright.runtime is {runtime!r}; it takes true or false")
+    if len(zone) > _LONGEST_ZONE:
+        raise UsageError(f"node.locality.zone has {len(zone)} characters; it takes up to {_LONGEST_ZONE}")
+    said = node.user_agent_build_version
+    version = said.version.major_number, said.version.minor_number, said.version.patch
+    return Traits(version=version if said.HasField("version") else None, zone=zone, runtime=runtime)
 
 
 def _placement(given: Any) -> Placement:
@@ -160,14 +175,24 @@ def _is_loopback(text: object) -> bool:
 
 
 class Encoder:
-    """Responses as bytes; the part that all subscribers share is joined once and kept for a while."""
+    """Responses as bytes; the part that all subscribers share is joined once and kept for a while.
 
-    def __init__(self, *, delta: bool) -> None:
+    What expires is joined for each subscriber, because the time that it has to live is counted from its arrival.
+    """
+
+    def __init__(self, now: Callable[[], int], *, delta: bool) -> None:
+        """`now` answers with milliseconds since the epoch, UTC."""
+        self._now = now
         self._delta = delta
         self._kept: OrderedDict[object, bytes] = OrderedDict()
 
     def __call__(self, response: Response) -> bytes:
         """The `DeltaDiscoveryResponse` or `DiscoveryResponse`."""
+        return self._shared(response) + _field(5, response.nonce.encode())
+
+    def _shared(self, response: Response) -> bytes:
+        if any(one.expires_at for one in response.resources):
+            return b"".join(self._fields(response))
         named = tuple((one.name, one.version) for one in response.resources)
         key = (response.type_url, response.version, named, response.removed)
         shared = self._kept.get(key)
@@ -177,20 +202,36 @@ class Encoder:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
-        return shared + _field(5, response.nonce.encode())
+        return shared
 
     def _fields(self, response: Response) -> Iterable[bytes]:
         if response.version:
             yield _field(1, response.version.encode())
         for one in response.resources:
-            yield _field(2, _delta_resource(one) if self._delta else _any(one))
+            yield _field(2, self._resource(one))
         yield _field(4, response.type_url.encode())
         for name in response.removed:
             yield _field(6, name.encode())
 
+    def _resource(self, resource: EnvoyResource) -> bytes:
+        """In state of the world only what expires is wrapped, as the protocol allows and no client need expect."""
+        if not (self._delta or resource.expires_at):
+            return _any(resource)
+        wrapped = b"".join(
+            (
+                _field(1, resource.version.encode()),
+                _field(2, _any(resource)),
+                _field(3, resource.name.encode()),
+                _field(6, _lifetime(resource.expires_at - self._now())) if resource.expires_at else b"",
+            )
+        )
+        return wrapped if self._delta else _field(1, _WRAPPER.encode()) + _field(2, wrapped)
 
-def _delta_resource(resource: EnvoyResource) -> bytes:
-    return _field(1, resource.version.encode()) + _field(2, _any(resource)) + _field(3, resource.name.encode())
+
+def _lifetime(milliseconds: int) -> bytes:
+    """A `google.protobuf.Duration`; of what has just expired, the shortest, since zero would mean for ever."""
+    seconds, rest = divmod(max(milliseconds, 1), 1000)
+    return serialized(message("google.protobuf.Duration")(seconds=seconds, nanos=rest * 1_000_000))
 
 
 def _any(resource: EnvoyResource) -> bytes:

@@ -13,7 +13,7 @@ import msgspec
 
 from meshwright.control.standing import Proxy, ProxyStatus, Rejection
 from meshwright.snapshot.blame import culprits, reason
-from meshwright.snapshot.resources import Loopback, Placement, Snapshot
+from meshwright.snapshot.resources import Loopback, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,24 +149,30 @@ class Delivery:
 
 
 class Group:
-    """The proxies of one node in one placement: they share a snapshot."""
+    """The proxies of one node that are alike in placement and traits: they share a snapshot."""
 
-    def __init__(self, node: Key, placement: Placement, within: frozenset[Key]) -> None:
-        self.node = node
-        self.placement = placement
+    def __init__(self, proxy: Proxy, within: frozenset[Key]) -> None:
+        self.node = proxy.node
+        self.placement = proxy.placement
+        self.traits = proxy.traits
         self.reach = within
-        self.snapshot = Snapshot(proxy=node, resources={})
+        self.snapshot = Snapshot(proxy=proxy.node, resources={})
         self.members: set[Delivery] = set()
         self.gone = False
         self.failure: Rejection | None = None
         self.forgotten = 0
         self._changes: deque[tuple[int, frozenset[_Name]]] = deque()
 
+    @property
+    def changes_at(self) -> int | None:
+        """When it is to be built again because time alone changes it; None for never."""
+        return None if self.gone or self.failure else self.snapshot.changes_at
+
     def renew(self, snapshot: Snapshot, within: frozenset[Key], revision: int, *, recorded: bool = True) -> None:
         """There is a new snapshot: offer it to every member if it differs.
 
-        Not `recorded`, it is no part of `revision`: endpoints come and go between two revisions, and whoever has not
-        acked them yet is behind on the next one at most.
+        Not `recorded`, it is no part of `revision`: endpoints come and go between two revisions, and what has an end
+        ends; whoever has not acked that yet is behind on the next one at most.
         """
         names = _difference(self.snapshot, snapshot)
         mended = self.failure is not None

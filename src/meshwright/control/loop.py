@@ -6,6 +6,7 @@ The one rule: level-triggered. Only the newest state counts, and a failure for o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 
     from meshwright.control.delivery import Push
     from meshwright.control.standing import Proxy, ProxyStatus
-    from meshwright.snapshot.resources import Placement, Snapshot
+    from meshwright.snapshot.resources import Placement, Snapshot, Traits
     from meshwright.store.contract import Head
 
-    Builder: TypeAlias = Callable[[Graph, Key, Placement], Snapshot]
+    Builder: TypeAlias = Callable[[Graph, Key, Placement, Traits, int], Snapshot]
     Clock: TypeAlias = Callable[[], int]
+
+_LONGEST_REST = 60.0
+"""Seconds after which the clock is looked at again: it may have been set."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +38,19 @@ class Control:
     """Connects proxies with the newest state. Not for use from more than one thread."""
 
     def __init__(self, build: Builder, clock: Clock) -> None:
-        """`build` makes a proxy's snapshot, `clock` answers with milliseconds since the epoch, UTC."""
+        """`build` makes the snapshot that a proxy should hold at a moment.
+
+        `clock` answers with milliseconds since the epoch, UTC.
+        """
         self._build = build
         self._clock = clock
         self._state = State()
         self._resolved: Graph | None = None
         """The newest state's graph; made when a proxy needs it, because it costs more than a commit does."""
-        self._groups: dict[tuple[Key, Placement], Group] = {}
+        self._groups: dict[tuple[Key, Placement, Traits], Group] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._waiters: set[_Waiter] = set()
+        self._rescheduled = asyncio.Event()
         self.revision = 0
         self.running = False
         """Whether a revision was ever published: until then no proxy can be served."""
@@ -95,22 +103,23 @@ class Control:
                 f"there is no {proxy.node.kind.type_name} {proxy.node.path!r} here: create it first, or correct the "
                 "node id (an ARN, or a path such as mesh/NAME/virtualNode/NAME) in the Envoy's bootstrap"
             )
-        group = self._groups.get((proxy.node, proxy.placement))
+        alike = (proxy.node, proxy.placement, proxy.traits)
+        group = self._groups.get(alike)
         if group is None:
-            group = Group(proxy.node, proxy.placement, reach(self._graph, proxy.node))
+            group = Group(proxy, reach(self._graph, proxy.node))
             self._turn(group)
             if group.failure:
                 raise MeshwrightError(
                     f"the configuration of {proxy.node.path!r} cannot be built now; the log says why"
                 )
-            self._groups[proxy.node, proxy.placement] = group
+            self._groups[alike] = group
         delivery = Delivery(self, group, proxy, push)
         older = self._deliveries.get(proxy.id)
         if older is not None:
             self.disconnect(older)
             older.end()
         self._deliveries[proxy.id] = delivery
-        self._groups.setdefault((proxy.node, proxy.placement), group)
+        self._groups.setdefault(alike, group)
         group.members.add(delivery)
         self._waken()
         return delivery
@@ -120,7 +129,7 @@ class Control:
         group = delivery.group
         group.members.discard(delivery)
         if not group.members:
-            self._groups.pop((group.node, group.placement), None)
+            self._groups.pop((group.node, group.placement, group.traits), None)
         if self._deliveries.get(delivery.proxy.id) is delivery:
             del self._deliveries[delivery.proxy.id]
         self._waken()
@@ -134,6 +143,23 @@ class Control:
                     waiter.pending.discard(delivery.proxy.id)
                 if verdict == "rejected" or not waiter.pending:
                     waiter.wake()
+
+    def pass_time(self) -> int | None:
+        """Build again what time has changed; the moment at which that is next due, None for never."""
+        for group in list(self._groups.values()):
+            if group.changes_at is not None and group.changes_at <= self.now():
+                self._turn(group, recorded=False)
+        return min((one.changes_at for one in self._groups.values() if one.changes_at is not None), default=None)
+
+    async def keep_time(self) -> None:
+        """Build again what time changes, when it does, until cancelled."""
+        while True:
+            self._rescheduled.clear()
+            due = self.pass_time()
+            rest = None if due is None else min(max(due - self.now(), 1) / 1000, _LONGEST_REST)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rest):  # `wait_for` may lose a cancellation
+                    await self._rescheduled.wait()
 
     def statuses(self) -> tuple[ProxyStatus, ...]:
         """Every connected proxy, by id."""
@@ -195,13 +221,15 @@ class Control:
                 # An Envoy cannot do anything useful without its node: it keeps what it has.
                 group.gone = True
                 return
-            snapshot = self._build(self._graph, group.node, group.placement)
+            snapshot = self._build(self._graph, group.node, group.placement, group.traits, self.now())
         except Exception as error:  # noqa: BLE001 - one turn of the control loop: others must go on
             _log.exception("snapshot of %s cannot be built", group.node.path)
             within = reach(self._graph, group.node)
             group.fail(f"{type(error).__name__}: {error}", within, self.revision, self.now())
         else:
             group.renew(snapshot, reach(self._graph, group.node), self.revision, recorded=recorded)
+            if snapshot.changes_at is not None:
+                self._rescheduled.set()
 
 
 class _Waiter:

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from meshwright.model.identity import Key
-from meshwright.snapshot.resources import Placement, Unserved
+from meshwright.snapshot.resources import Placement, Traits, Unserved
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +20,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     node: Key
     placement: Placement
     envoy_version: str = ""
+    traits: Traits = Traits()
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):

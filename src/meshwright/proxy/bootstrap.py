@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.proxy.connection import XDS_CLUSTER, ads, control_plane, over_ads, peer, secret
 from meshwright.proxy.settings import Address, Environment, Extras, KeyFile, Settings, Tls, address, proxy_key
 from meshwright.routing.expressions import PROGRAM_SIZE
-from meshwright.snapshot.resources import Loopback
+from meshwright.snapshot.resources import FAULTS, Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,8 +90,8 @@ def _admin(settings: Settings) -> Document:
 
 
 def _metadata(settings: Settings) -> Document:
-    """What the control plane reads of a proxy: its instance, and its addresses where they are not the usual ones."""
-    told: Document = {"instance": settings.instance}
+    """What the control plane reads of a proxy: its instance, that it has the runtime layer, unusual addresses."""
+    told: Document = {"instance": settings.instance, "runtime": True}
     if isinstance(settings.placement, Loopback):
         told["placement"] = {
             "application": settings.placement.application,
@@ -102,10 +102,16 @@ def _metadata(settings: Settings) -> Document:
 
 
 def _runtime(more: Mapping[str, int | bool]) -> Document:
-    """App Mesh's proxies took regular expressions of up to 1,000 instructions, where Envoy alone stops at 100."""
+    """App Mesh's proxies took regular expressions of up to 1,000 instructions, where Envoy alone stops at 100.
+
+    What must end by itself, such as faults, comes in a layer over the stream, with a time to live. Envoy waits for it
+    when it starts, but not for ever: without it there are no faults.
+    """
+    faults = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "5s"}
     return {
         "layers": [
             {"name": "meshwright", "static_layer": {"re2.max_program_size.error_level": PROGRAM_SIZE, **more}},
+            {"name": FAULTS, "rtds_layer": {"name": FAULTS, "rtds_config": faults}},
             {"name": "admin", "admin_layer": {}},
         ]
     }

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.server.settings import Settings
-    from meshwright.snapshot.resources import Placement, Snapshot
+    from meshwright.snapshot.resources import Placement, Snapshot, Traits
     from meshwright.store.contract import Store
 
 _POLL = 1.0
@@ -133,10 +133,11 @@ def _parts(settings: Settings, store: Store) -> Parts:
 
 @contextlib.asynccontextmanager
 async def _following(parts: Parts) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
-    """Follow the database and the trust file until the block ends; the tasks that do."""
+    """Follow the database, the trust file and the clock until the block ends; the tasks that do."""
     tasks = (
         asyncio.create_task(_follow(parts.store, parts.control), name="following the database"),
         asyncio.create_task(parts.trusted.follow(), name="following the trust file"),
+        asyncio.create_task(parts.control.keep_time(), name="following the clock"),
     )
     try:
         yield tasks
@@ -156,8 +157,8 @@ async def _follow(store: Store, control: Control) -> None:
             _log.error("the database cannot be read, trying again: %s", error)
 
 
-def _snapshot(graph: Graph, node: Key, placement: Placement) -> Snapshot:
-    return build_snapshot(graph, node, {}, placement)
+def _snapshot(graph: Graph, node: Key, placement: Placement, traits: Traits, moment: int) -> Snapshot:
+    return build_snapshot(graph, node, {}, placement, traits, moment)
 
 
 def _refuse_other_account(store: Store, account: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.model.identity import Key
 from meshwright.model.specs import MeshSpec
 from meshwright.snapshot.messages import serialized, type_url
-from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Unserved
+from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Traits, Unserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,23 +24,28 @@ if TYPE_CHECKING:
 class Assembly:
     """What one snapshot is built from, and what is there so far."""
 
-    def __init__(self, graph: Graph, proxy: Key, endpoints: Endpoints, placement: Placement) -> None:
+    def __init__(
+        self, graph: Graph, proxy: Key, endpoints: Endpoints, placement: Placement, traits: Traits, now: int
+    ) -> None:
         self.graph = graph
         self.proxy = proxy
         self.endpoints = endpoints
         self.placement = placement
+        self.traits = traits
+        self.now = now
         mesh = graph.state.get(Key.of_mesh(proxy.mesh))
         self._mesh = mesh.spec if mesh and isinstance(mesh.spec, MeshSpec) else MeshSpec()
         self._resources: defaultdict[str, dict[str, EnvoyResource]] = defaultdict(dict)
         self._unserved: set[Unserved] = set()
+        self._changes_at: int | None = None
 
-    def add(self, value: Any, origins: Iterable[Key], clues: Iterable[Clue] = ()) -> str:
-        """Add a finished message; its name."""
+    def add(self, value: Any, origins: Iterable[Key], clues: Iterable[Clue] = (), expires_at: int = 0) -> str:
+        """Add a finished message, which Envoy forgets at `expires_at` unless it is 0; its name."""
         name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
         url = type_url(value)
         found = tuple(dict.fromkeys(origins))
         self._resources[url][name] = EnvoyResource.of(
-            url, name, serialized(value), found, tuple(dict.fromkeys(clues))
+            url, name, serialized(value), found, tuple(dict.fromkeys(clues)), expires_at
         )
         return name
 
@@ -48,10 +53,19 @@ class Assembly:
         """Record what is not served, and why."""
         self._unserved.add(Unserved(subject=subject, path=path, reason=reason))
 
+    def build_again(self, at: int) -> None:
+        """Record that time alone changes the snapshot, at `at` milliseconds since the epoch."""
+        self._changes_at = at if self._changes_at is None else min(at, self._changes_at)
+
     def snapshot(self) -> Snapshot:
         """The finished snapshot, in order of names."""
         resources = {url: dict(sorted(named.items())) for url, named in sorted(self._resources.items())}
-        return Snapshot(proxy=self.proxy, resources=resources, unserved=tuple(sorted(self._unserved)))
+        return Snapshot(
+            proxy=self.proxy,
+            resources=resources,
+            unserved=tuple(sorted(self._unserved)),
+            changes_at=self._changes_at,
+        )
 
     @property
     def mesh(self) -> Key:

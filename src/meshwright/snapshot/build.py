@@ -14,6 +14,8 @@ from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.snapshot.assembly import Assembly
 from meshwright.snapshot.gateways import add_gateway
 from meshwright.snapshot.nodes import add_node
+from meshwright.snapshot.resources import Traits
+from meshwright.snapshot.runtime import add_runtime
 
 if TYPE_CHECKING:
     from meshwright.graph import Graph
@@ -21,19 +23,30 @@ if TYPE_CHECKING:
     from meshwright.snapshot.resources import Endpoints, Placement, Snapshot
 
 
-def build(graph: Graph, proxy: Key, endpoints: Endpoints, placement: Placement) -> Snapshot:
+_UNKNOWN = Traits()
+
+
+def build(
+    graph: Graph,
+    proxy: Key,
+    endpoints: Endpoints,
+    placement: Placement,
+    traits: Traits = _UNKNOWN,
+    now: int = 0,
+) -> Snapshot:
     """The snapshot of the virtual node or virtual gateway `proxy`.
 
     `endpoints` holds the instances of nodes that are not found by DNS; a node without any gets an empty set, and one
     that was not looked up yet none, so that an Envoy keeps what it has. What is missing is normal: a backend that
-    names no known service leads nowhere, a service without routes answers 404.
+    names no known service leads nowhere, a service without routes answers 404. What the Envoy's `traits` do not allow
+    is left out, and so is what had expired `now`, in milliseconds since the epoch, UTC.
 
     Raises:
         UnknownProxyError: `proxy` is no virtual node or virtual gateway of the graph.
     """
     resource = graph.state.get(proxy)
     spec = resource.spec if resource else None
-    assembly = Assembly(graph, proxy, endpoints, placement)
+    assembly = Assembly(graph, proxy, endpoints, placement, traits, now)
     match spec:
         case VirtualNodeSpec():
             add_node(assembly, spec)
@@ -41,6 +54,7 @@ def build(graph: Graph, proxy: Key, endpoints: Endpoints, placement: Placement) 
             add_gateway(assembly, spec)
         case _:
             raise UnknownProxyError(_unknown(graph, proxy))
+    add_runtime(assembly)
     return assembly.snapshot()
 
 

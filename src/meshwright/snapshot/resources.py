@@ -1,6 +1,6 @@
 """What one Envoy should hold: named resources, each versioned by its own content.
 
-The version of a resource is a digest of its bytes, never of the collection it is in.
+The version of a resource is a digest of its own content, never of the collection it is in.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ ENDPOINT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
 SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+RUNTIME = _PREFIX + "envoy.service.runtime.v3.Runtime"
 
-PUSH_ORDER = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
+PUSH_ORDER = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE, RUNTIME)
 """Make before break: what is referred to goes out before what refers to it.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations
@@ -41,21 +42,42 @@ class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
     type_url: str
     name: str
     version: str
-    """16 hexadecimal digits of the body's SHA-256."""
+    """16 hexadecimal digits of the SHA-256 of the body and of when it expires."""
     body: bytes
     """The deterministic serialisation: the `value` of its `google.protobuf.Any`."""
     origins: tuple[Key, ...]
     """The objects whose definitions shaped it, most specific first."""
     clues: tuple[Clue, ...] = ()
     """Texts of those definitions that Envoy judges by itself, for tracing a rejection (`blame.culprits`)."""
+    expires_at: int = 0
+    """When Envoy forgets it by itself, in milliseconds since the epoch, UTC; 0 for never.
+
+    It is sent as a time to live, so that it holds while the control plane is away.
+    Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#time-to-live-ttl
+    """
 
     @classmethod
     def of(
-        cls, type_url: str, name: str, body: bytes, origins: tuple[Key, ...], clues: tuple[Clue, ...] = ()
+        cls,
+        type_url: str,
+        name: str,
+        body: bytes,
+        origins: tuple[Key, ...],
+        clues: tuple[Clue, ...] = (),
+        expires_at: int = 0,
     ) -> EnvoyResource:
-        """The resource, with its version computed from `body`."""
-        version = hashlib.sha256(body).hexdigest()[:16]
-        return cls(type_url=type_url, name=name, version=version, body=body, origins=origins, clues=clues)
+        """The resource, with its version computed from `body` and `expires_at`."""
+        ending = f" until {expires_at}".encode() if expires_at else b""
+        version = hashlib.sha256(body + ending).hexdigest()[:16]
+        return cls(
+            type_url=type_url,
+            name=name,
+            version=version,
+            body=body,
+            origins=origins,
+            clues=clues,
+            expires_at=expires_at,
+        )
 
 
 class Unserved(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -74,6 +96,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     resources: Mapping[str, Mapping[str, EnvoyResource]]
     unserved: tuple[Unserved, ...] = ()
     """What is left out or made to refuse, and why; sorted."""
+    changes_at: int | None = None
+    """When time alone makes it another one, in milliseconds since the epoch, UTC; None for never."""
 
     def of(self, type_url: str) -> Mapping[str, EnvoyResource]:
         """The resources of one type by name."""
@@ -97,6 +121,25 @@ class Loopback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Placement: TypeAlias = Redirect | Loopback
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """What an Envoy can do and where it runs, by its own word, as far as that shapes its snapshot."""
+
+    version: tuple[int, int, int] | None = None
+    """Of Envoy itself; None where it does not say."""
+    zone: str = ""
+    """Its availability zone; "" where it does not say."""
+    runtime: bool = False
+    """Whether its bootstrap has the runtime layer `FAULTS`."""
+
+    def since(self, major: int, minor: int) -> bool:
+        """Whether it can do what Envoy does since `major.minor`; one that does not say its version cannot."""
+        return self.version is not None and self.version >= (major, minor, 0)
+
+
+FAULTS = "faults"
+"""The runtime layer of our bootstraps that comes over the stream and holds what must end by itself."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, order=True):

@@ -1,0 +1,21 @@
+"""The runtime layer of a proxy: numbers that Envoy looks up while it serves, and forgets when their time is over.
+
+The one rule: an Envoy that has the layer is always sent it, empty or not, because it waits for it when it starts.
+Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/runtime
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import FAULTS
+
+if TYPE_CHECKING:
+    from meshwright.snapshot.assembly import Assembly
+
+
+def add_runtime(assembly: Assembly) -> None:
+    """Add the layer where the proxy has one."""
+    if assembly.traits.runtime:
+        assembly.add(message("envoy.service.runtime.v3.Runtime")(name=FAULTS, layer={}), (assembly.proxy,))
