@@ -49,6 +49,8 @@ async def envoy(
     placement: Placement | None = None,
     credentials: KeyFile | None = None,
     tls: Tls | None = None,
+    resolver: Address | None = None,
+    zone: str = "",
 ) -> AsyncIterator[Envoy]:
     """One Envoy for `node`, stopped on leaving; `xds` is a port of this machine or an address."""
     settings = Settings(
@@ -59,6 +61,8 @@ async def envoy(
         placement=placement or Redirect(),
         credentials=credentials,
         tls=tls,
+        resolver=resolver,
+        zone=zone,
     )
     document: Any = bootstrap(settings)
     document["admin"]["address"]["socket_address"]["port_value"] = 0

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from meshwright.control.delivery import Delivery, Group
 from meshwright.control.standing import Propagation
 from meshwright.errors import MeshwrightError, UnknownProxyError
-from meshwright.graph import Graph, Relation, resolve
+from meshwright.graph import Graph, Relation, extended, resolve
 from meshwright.model.identity import Key, Kind
-from meshwright.model.state import State
+from meshwright.model.state import Extension, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -69,7 +69,7 @@ class Control:
             return
         self.running = True
         differing = head.state.differing(self._state) if touched is None else touched
-        changed = _with_owners(differing)
+        changed = _felt(differing, head.state)
         self.revision, self._state = head.revision, head.state
         if changed:
             self._resolved = None
@@ -258,13 +258,19 @@ def reach(graph: Graph, node: Key) -> frozenset[Key]:
 
 def _neighbours(graph: Graph, key: Key) -> Iterator[Key]:
     # A called node's own backends are none of the caller's business: nodes are where the walk ends.
-    called = (Relation.PROVIDER, Relation.TARGET)
+    called = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
     yield from (edge.target for edge in graph.outgoing(key, *called))
+    yield from (edge.source for edge in graph.incoming(key, Relation.EXTENDS))
     yield from (child.key for child in graph.children(key) if key.kind is not Kind.MESH)
 
 
-def _with_owners(differing: Iterable[Key]) -> frozenset[Key]:
-    """The objects that differ, and the routers and gateways that they lie in."""
+def _felt(differing: Iterable[Key], state: State) -> frozenset[Key]:
+    """The objects that differ, and those by which a proxy feels one that it did not know yet.
+
+    These are the routers and gateways that they lie in, and what extensions are about.
+    """
     found = frozenset(differing)
     owners = {key.owner for key in found if key.kind.parent is not None}
-    return found.union(owner for owner in owners if owner is not None)
+    specs = [(key.mesh, one.spec) for key in found if not key.kind.portable and (one := state.get(key))]
+    targets = {extended(mesh, spec)[0] for mesh, spec in specs if isinstance(spec, Extension)}
+    return found.union(targets, (owner for owner in owners if owner is not None))

@@ -10,6 +10,7 @@ from meshwright.routing.ordering import (
     ordered_routes,
     route_match,
 )
+from meshwright.routing.policies import DEFAULT_HEALTHY, Egress, Zones, egress, telemetry, zones
 from meshwright.routing.security import ClientTls, client_tls, discovery_name, unservable
 from meshwright.routing.services import LostTarget, Rule, ServicePort, Target, rules, service_ports
 from meshwright.routing.timing import (
@@ -26,18 +27,22 @@ from meshwright.routing.timing import (
 )
 
 __all__ = [
+    "DEFAULT_HEALTHY",
     "DEFAULT_IDLE",
     "DEFAULT_REQUEST",
     "DEFAULT_RETRY",
     "ClientTls",
+    "Egress",
     "LostTarget",
     "Retry",
     "Rule",
     "ServicePort",
     "Target",
     "Timeouts",
+    "Zones",
     "client_tls",
     "discovery_name",
+    "egress",
     "gateway_route_match",
     "grpc_path",
     "listener_timeouts",
@@ -50,5 +55,7 @@ __all__ = [
     "rules",
     "service_ports",
     "shortest",
+    "telemetry",
     "unservable",
+    "zones",
 ]

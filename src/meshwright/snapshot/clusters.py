@@ -14,7 +14,7 @@ from meshwright.model.listeners import VirtualNodeConnectionPool
 from meshwright.routing import discovery_name
 from meshwright.snapshot import names, tls
 from meshwright.snapshot.messages import message, packed
-from meshwright.snapshot.values import UNLIMITED, Wire, address, ads, count, duration, is_address, tags
+from meshwright.snapshot.values import UNLIMITED, Wire, address, ads, count, duration, extension, is_address, tags
 
 if TYPE_CHECKING:
     from meshwright.model.identity import Key
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_BY_NAME = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
 _MOST = 2**31 - 1
 """App Mesh's "no limit" of a circuit breaker."""
 _APPLICATION_CONNECT = 250
@@ -100,6 +101,35 @@ def original_destination(name: str, *, http: bool = False) -> Any:
         circuit_breakers=_breakers(None),
         **members,
     )
+
+
+def by_name(name: str, preference: str | None) -> Any:
+    """A cluster that connects to the host that a request or TLS greeting names, at an address that Envoy looks up."""
+    both: Wire = {"http_protocol_options": {}, "http2_protocol_options": {"allow_connect": True}}
+    # Envoy asks for both, although no TLS is spoken here: that of the application is passed through.
+    checked: Wire = {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
+    return message(_CLUSTER)(
+        name=name,
+        cluster_type=extension(
+            "envoy.clusters.dynamic_forward_proxy", _BY_NAME, dns_cache_config=lookups(preference)
+        ),
+        lb_policy="CLUSTER_PROVIDED",
+        connect_timeout=duration(_BACKEND_CONNECT),
+        circuit_breakers=_breakers(None),
+        typed_extension_protocol_options={
+            _HTTP_OPTIONS: packed(message(_HTTP_OPTIONS)(**checked, use_downstream_protocol_config=both))
+        },
+    )
+
+
+def lookups(preference: str | None) -> Wire:
+    """The cache of looked-up addresses that a cluster `by_name` shares with the filters in front of it.
+
+    Envoy refuses two caches of one name with different settings, so the name says the setting. Without a preference
+    both families are asked for and tried: outside the mesh, a name with IPv6 addresses may be called from IPv4 alone.
+    """
+    family = _FAMILIES.get(preference or "", "ALL")
+    return {"name": f"meshwright_{family.lower()}", "dns_lookup_family": family}
 
 
 def _static(name: str, host: str, port: int, protocol: str, pool: Pool) -> Any:

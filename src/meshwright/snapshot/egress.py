@@ -83,14 +83,17 @@ def http_hosts(
     return sorted(found, key=lambda host: str(host["name"]))
 
 
-def add_route_configuration(assembly: Assembly, name: str, hosts: Sequence[Wire], backends: Sequence[Backend]) -> str:
-    """Add the route configuration of `backends`; its name."""
+def add_route_configuration(
+    assembly: Assembly, name: str, hosts: Sequence[Wire], backends: Sequence[Backend], *more: Key
+) -> str:
+    """Add the route configuration of `backends`, which `more` objects shaped too; its name."""
     steps = [rule for backend in backends for rule in backend.rules]
     origins = [
         *(rule.origin for rule in steps),
         *(backend.port.provider for backend in backends),
         *(backend.service for backend in backends),
         assembly.proxy,
+        *more,
     ]
     clues = [clue for rule in steps for clue in routes.clues(rule.origin, rule.match)]
     return assembly.add(routes.configuration(name, hosts), origins, clues)

@@ -144,7 +144,7 @@ def _add_ingress(
     name = _add_gateway_routes(assembly, listener, plan, several=several)
     prefix = f"ingress.{protocol}.{port}" if several else "ingress"
     inner = listeners.http_filter(prefix, name, listeners.access_logs(spec.logging))
-    chains = [listeners.plain(inner)] if refused else listeners.chains(inner, listener.tls, protocol)
+    chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
     texts = [*listeners.log_texts(spec.logging), *(tls.files(listener.tls) if listener.tls else ())]
     assembly.add(
         listeners.direct("ingress", port, _bind(assembly, "ingress"), chains),

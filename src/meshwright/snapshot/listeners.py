@@ -39,14 +39,19 @@ class Bind(msgspec.Struct, frozen=True):
     """The address in the listener's name, where App Mesh's name tells another."""
 
 
-def http_filter(stat_prefix: str, route_configuration: str, logs: Sequence[Wire]) -> Wire:
-    """The filter that speaks HTTP, in any version, and asks for its routes on the same stream."""
+def http_filter(
+    stat_prefix: str, route_configuration: str, logs: Sequence[Wire], before: Sequence[Wire] = ()
+) -> Wire:
+    """The filter that speaks HTTP, in any version, and asks for its routes on the same stream.
+
+    Requests go through the filters `before` they are routed.
+    """
     return extension(
         "envoy.filters.network.http_connection_manager",
         _HTTP_MANAGER,
         stat_prefix=stat_prefix,
         rds={"route_config_name": route_configuration, "config_source": ads()},
-        http_filters=[extension("envoy.filters.http.router", _ROUTER)],
+        http_filters=[*before, extension("envoy.filters.http.router", _ROUTER)],
         upgrade_configs=[{"upgrade_type": "websocket"}],
         http2_protocol_options={"allow_connect": True},  # a WebSocket over HTTP/2 (RFC 8441)
         normalize_path={"value": True},
@@ -74,28 +79,28 @@ def tcp_filter(stat_prefix: str, targets: Sequence[tuple[str, int]], idle: int, 
     )
 
 
-def chains(filter_: Wire, security: ListenerTls | None, protocol: str) -> list[Wire]:
+def chains(filters: Sequence[Wire], security: ListenerTls | None, protocol: str) -> list[Wire]:
     """The filter chains of one listener of a definition: encrypted, plain, or both, by its TLS mode."""
     if security is None or security.mode == "DISABLED":
-        return [{"filters": [filter_]}]
+        return [{"filters": list(filters)}]
     encrypted = {
-        "filters": [filter_],
+        "filters": list(filters),
         "filter_chain_match": {"transport_protocol": "tls"},
         "transport_socket": tls.downstream(security, protocol),
     }
     if security.mode == "STRICT":
         return [encrypted]
-    return [encrypted, plain(filter_)]
+    return [encrypted, plain(filters)]
 
 
-def plain(filter_: Wire) -> Wire:
+def plain(filters: Sequence[Wire]) -> Wire:
     """The unencrypted chain beside an encrypted one."""
-    return {"filters": [filter_], "filter_chain_match": {"transport_protocol": "raw_buffer"}}
+    return {"filters": list(filters), "filter_chain_match": {"transport_protocol": "raw_buffer"}}
 
 
-def for_names(filter_: Wire, server_names: Sequence[str]) -> Wire:
+def for_names(filters: Sequence[Wire], server_names: Sequence[str]) -> Wire:
     """A chain for encrypted connections to servers of those names, passed through as they are."""
-    return {"filters": [filter_], "filter_chain_match": {"server_names": list(server_names)}}
+    return {"filters": list(filters), "filter_chain_match": {"server_names": list(server_names)}}
 
 
 def redirected(

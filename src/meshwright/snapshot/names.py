@@ -55,3 +55,13 @@ def amazonaws(node: Key) -> str:
 def allow_all(node: Key) -> str:
     """The cluster for everything else when the egress filter allows all."""
     return f"cds_egress_{node.mesh_name}_mesh-allow-all"
+
+
+def named_hosts(node: Key) -> str:
+    """The cluster for hosts outside the mesh that an egress policy names."""
+    return f"cds_egress_{node.mesh_name}_named-hosts"
+
+
+def collector(proxy: Key, endpoint: str) -> str:
+    """The cluster of a collector of telemetry at `HOST:PORT`."""
+    return f"cds_telemetry_{proxy.mesh_name}_{endpoint}"

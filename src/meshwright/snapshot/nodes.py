@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from meshwright.routing import listener_timeouts, service_ports, unservable
-from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
+from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.resources import Clue, Loopback
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from meshwright.model.specs import VirtualNodeSpec
     from meshwright.snapshot.assembly import Assembly
     from meshwright.snapshot.egress import Backend
+    from meshwright.snapshot.outside import Outside
     from meshwright.snapshot.values import Wire
-
-_AWS = ("*.amazonaws.com",)
 
 
 def add_node(assembly: Assembly, spec: VirtualNodeSpec) -> None:
@@ -72,7 +71,7 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
         name = names.route_configuration("ingress", protocol, port)
         assembly.add(routes.configuration(name, [host]), (assembly.proxy,))
         inner = listeners.http_filter(prefix, name, logs)
-    return [listeners.plain(inner)] if refused else listeners.chains(inner, listener.tls, protocol)
+    return [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
 
 
 def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
@@ -84,33 +83,33 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     by_port: defaultdict[int, list[Backend]] = defaultdict(list)
     for backend in backends:
         by_port[backend.port.port].append(backend)
+    beyond = outside.add_outside(assembly, assembly.preference(spec.service_discovery))
     outbound = {}
-    for port, several in sorted(by_port.items()):
-        if chains := _outbound_chains(assembly, spec, port, several):
+    for port in sorted({*by_port, *beyond.ports}):
+        if chains := _outbound_chains(assembly, spec, port, by_port.get(port, ()), beyond):
             outbound[port] = chains
     clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
-    origins = (assembly.proxy, *(key for one in backends if one.port.protocol == "tcp" for key in one.origins))
+    tcp = (key for one in backends if one.port.protocol == "tcp" for key in one.origins)
+    origins = (assembly.proxy, *tcp, *beyond.origins)
     if isinstance(assembly.placement, Loopback):
         bind = Bind(assembly.placement.egress)
         for port, chains in outbound.items():
             assembly.add(listeners.direct("egress", port, bind, chains), origins, clues)
         return
-    amazonaws = assembly.add(clusters.original_destination(names.amazonaws(assembly.proxy)), (assembly.mesh,))
-    passed = listeners.for_names(listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()), _AWS)
-    outbound[443] = [passed, *outbound.get(443, ())]
+    outbound[outside.AWS_PORT] = [outside.aws_chain(assembly), *outbound.get(outside.AWS_PORT, ())]
     inspected = [port for port, chains in outbound.items() if any("filter_chain_match" in one for one in chains)]
     otherwise = None
-    if _allows_all(assembly):
-        unmodelled = clusters.original_destination(names.allow_all(assembly.proxy), http=True)
-        anywhere = assembly.add(unmodelled, (assembly.mesh,))
-        otherwise = {"filters": [listeners.tcp_filter("egress", [(anywhere, 1)], 0, ())]}
+    if beyond.anything:
+        otherwise = {"filters": [listeners.tcp_filter("egress", [(beyond.anything, 1)], 0, ())]}
     listener = listeners.redirected(
         "egress", names.EGRESS_PORT, _bind(assembly, spec), outbound, inspected=inspected, otherwise=otherwise
     )
     assembly.add(listener, (*origins, assembly.mesh), clues)
 
 
-def _outbound_chains(assembly: Assembly, spec: VirtualNodeSpec, port: int, backends: Sequence[Backend]) -> list[Wire]:
+def _outbound_chains(
+    assembly: Assembly, spec: VirtualNodeSpec, port: int, backends: Sequence[Backend], beyond: Outside
+) -> list[Wire]:
     """The chains for connections to `port`: HTTP backends share one by Host, TCP backends have one each.
 
     Of TCP backends, those are told apart that the client names in its TLS greeting (SNI). All other connections are
@@ -124,9 +123,16 @@ def _outbound_chains(assembly: Assembly, spec: VirtualNodeSpec, port: int, backe
         rule = next(iter(one.rules), None)
         if rule is not None and (targets := egress.tcp_targets(rule)):
             inner = listeners.tcp_filter("egress", targets, rule.timeouts.idle, logs)
-            found.append(listeners.for_names(inner, names_) if names_ else {"filters": [inner]})
-    if http:
-        found.append({"filters": [listeners.http_filter("egress", _add_routes(assembly, port, http), logs)]})
+            found.append(listeners.for_names([inner], names_) if names_ else {"filters": [inner]})
+    taken = [name for one in found for name in one.get("filter_chain_match", {}).get("server_names", ())]
+    found = [*beyond.tls_chains(port, logs, taken), *found]
+    if http or (port in beyond.http and not tcp):
+        routes_ = _add_routes(assembly, port, http, beyond)
+        inner = listeners.http_filter("egress", routes_, logs, beyond.http_filters(port))
+        found.append({"filters": [inner]})
+    elif port in beyond.http:
+        reason = f"port {port} is that of the TCP backend {tcp[0].service.name!r}: no HTTP is let through on it"
+        assembly.refuse(beyond.origin, "spec.allow", reason)
     return found
 
 
@@ -152,17 +158,14 @@ def _named(
     return found
 
 
-def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend]) -> str:
+def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyond: Outside) -> str:
     named = [(one.service.name, (one.service.name, f"{one.service.name}:{port}")) for one in backends]
     hosts = egress.http_hosts(assembly, backends, named)
-    if _allows_all(assembly) and not isinstance(assembly.placement, Loopback):
-        hosts.append(routes.to_anywhere(names.allow_all(assembly.proxy)))
-    name = names.route_configuration("egress", backends[0].port.protocol, port)
-    return egress.add_route_configuration(assembly, name, hosts, backends)
-
-
-def _allows_all(assembly: Assembly) -> bool:
-    return assembly.egress_filter is not None and assembly.egress_filter.type == "ALLOW_ALL"
+    hosts += beyond.http_hosts(port, [domain for host in hosts for domain in host["domains"]])
+    if beyond.anything:
+        hosts.append(routes.to_anywhere(beyond.anything))
+    name = names.route_configuration("egress", backends[0].port.protocol if backends else "http", port)
+    return egress.add_route_configuration(assembly, name, hosts, backends, *beyond.origins)
 
 
 def _application_host(assembly: Assembly, spec: VirtualNodeSpec) -> str:

@@ -42,6 +42,11 @@ def to_anywhere(cluster: str) -> Wire:
     return {"name": "allow_all", "domains": ["*"], "routes": [_everything(cluster, Timeouts(0, 0))]}
 
 
+def to_outside(name: str, domains: Sequence[str], cluster: str) -> Wire:
+    """The virtual host of hosts outside the mesh that a policy lets a node call; without limits of time."""
+    return {"name": name, "domains": list(domains), "routes": [_everything(cluster, Timeouts(0, 0))]}
+
+
 def service_routes(rules: Iterable[Rule], service: Key, selector: str = "") -> list[Wire]:
     """The routes of a virtual service; `selector` narrows them to requests marked for that service by a gateway."""
     mark = [matching.header_is(names.VIRTUAL_SERVICE_HEADER, selector)] if selector else []

@@ -1,0 +1,132 @@
+"""What a node may call outside its mesh: AWS, hosts that a policy names, or everything.
+
+The one rule: where only some hosts may be called, the proxy looks up the address of the host that was named and
+connects there. The application says a name (SNI, Host), never an address, so no name leads to another host's address.
+Sources: https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/network_filters/sni_dynamic_forward_proxy_filter
+and https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/dynamic_forward_proxy_filter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright import routing
+from meshwright.model.identity import Key, Kind
+from meshwright.snapshot import clusters, listeners, names, routes
+from meshwright.snapshot.resources import Loopback
+from meshwright.snapshot.values import extension
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from meshwright.snapshot.assembly import Assembly
+    from meshwright.snapshot.values import Wire
+
+_AWS = "*.amazonaws.com"
+AWS_PORT = 443
+_HTTP_PORT = 80
+_TLS_FILTER = "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig"
+_HTTP_FILTER = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node may call beside its backends."""
+
+    origin: Key
+    """The object that says so."""
+    anything: str
+    """The cluster that leads wherever the application wanted to go; "" where it may not."""
+    named: str
+    """The cluster that leads to hosts by their names; "" where none is named."""
+    tls: Mapping[int, tuple[str, ...]]
+    """Server names, exact or `*.` and a domain, by port."""
+    http: Mapping[int, tuple[str, ...]]
+    """Hosts, exact or `*.` and a domain, by port."""
+    preference: str | None
+    """The IP preference by which hosts are looked up."""
+
+    @property
+    def origins(self) -> tuple[Key, ...]:
+        """The policy, where it is one of the node's own."""
+        return (self.origin,) if self.origin.kind is Kind.EGRESS_POLICY else ()
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Every port on which a host is named."""
+        return frozenset((*self.tls, *self.http))
+
+    def tls_chains(self, port: int, logs: Sequence[Wire], taken: Iterable[str]) -> list[Wire]:
+        """The chain for encrypted connections to the hosts named on `port`, which are passed through as they are.
+
+        Without the names that backends have `taken`.
+        """
+        used = set(taken)
+        wanted = [one for one in self.tls.get(port, ()) if one not in used]
+        if not wanted:
+            return []
+        lookup = extension(
+            "envoy.filters.network.sni_dynamic_forward_proxy",
+            _TLS_FILTER,
+            port_value=port,
+            dns_cache_config=clusters.lookups(self.preference),
+        )
+        passing = listeners.tcp_filter("egress", [(self.named, 1)], 0, logs)
+        return [listeners.for_names((lookup, passing), wanted)]
+
+    def http_hosts(self, port: int, taken: Iterable[str]) -> list[Wire]:
+        """The virtual host for the hosts named on `port`, without the domains that backends have `taken`."""
+        used = set(taken)
+        domains = [one for host in self.http.get(port, ()) for one in _domains(host, port) if one not in used]
+        return [routes.to_outside(f"egress_policy/{self.origin.name}", domains, self.named)] if domains else []
+
+    def http_filters(self, port: int) -> list[Wire]:
+        """The filter that looks hosts up for requests to `port`; it leaves those to backends alone."""
+        if port not in self.http:
+            return []
+        lookup = clusters.lookups(self.preference)
+        return [extension("envoy.filters.http.dynamic_forward_proxy", _HTTP_FILTER, dns_cache_config=lookup)]
+
+
+def add_outside(assembly: Assembly, preference: str | None) -> Outside:
+    """Add the clusters that lead outside the mesh, and say which calls they are for."""
+    found = routing.egress(assembly.graph, assembly.proxy)
+    anything = ""
+    if found.anything and not isinstance(assembly.placement, Loopback):
+        unmodelled = clusters.original_destination(names.allow_all(assembly.proxy), http=True)
+        anything = assembly.add(unmodelled, (found.origin, assembly.mesh))
+    tls, http = ({} if found.anything else _by_port(found, protocol) for protocol in ("tls", "http"))
+    named = ""
+    if tls or http:
+        named = assembly.add(clusters.by_name(names.named_hosts(assembly.proxy), preference), (found.origin,))
+    return Outside(origin=found.origin, anything=anything, named=named, tls=tls, http=http, preference=preference)
+
+
+def aws_chain(assembly: Assembly) -> Wire:
+    """The chain for AWS's own endpoints on port 443, which no egress filter closes.
+
+    They are reached at the address that the application looked up: some are interface endpoints, known to it alone.
+    """
+    amazonaws = assembly.add(clusters.original_destination(names.amazonaws(assembly.proxy)), (assembly.mesh,))
+    return listeners.for_names((listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()),), (_AWS,))
+
+
+def _by_port(found: routing.Egress, protocol: str) -> dict[int, tuple[str, ...]]:
+    """The hosts of a protocol by port, each once; in lower case, as Envoy compares them."""
+    by_port: dict[int, dict[str, None]] = {}
+    for one in found.allowed:
+        for port in one.ports if one.protocol == protocol else ():
+            host = one.host.lower().removesuffix(".")
+            if (protocol, host, port) != ("tls", _AWS, AWS_PORT):
+                by_port.setdefault(port, {})[host] = None
+    return {port: tuple(sorted(hosts)) for port, hosts in sorted(by_port.items())}
+
+
+def _domains(host: str, port: int) -> list[str]:
+    """How a client writes `host` in a request to `port`: with the port unless it is the protocol's own.
+
+    Otherwise a request could name another port than the one that it was let through on, and get there.
+    """
+    return [host, f"{host}:{port}"] if port == _HTTP_PORT else [f"{host}:{port}"]

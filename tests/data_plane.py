@@ -1,0 +1,105 @@
+"""A mesh of real Envoys, fed by a real control loop over real xDS from a state that a test changes as it goes.
+
+No store and no API: a test says what is true from now on, and goes on when every Envoy has taken it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from envoys import Envoy, envoy, until
+from meshwright.ads.server import AdsServer
+from meshwright.control import Control
+from meshwright.lab.addresses import Block
+from meshwright.lab.dns import NameServer
+from meshwright.model import Key, Resource, State
+from meshwright.snapshot.build import build
+from meshwright.store.contract import Head
+from stage import Everybody
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from meshwright.graph import Graph
+    from meshwright.snapshot.resources import Endpoint, Loopback, Placement, Snapshot, Traits
+
+_PATIENCE = 20.0
+"""Seconds that all Envoys together have to take a change."""
+
+
+class DataPlane:
+    """Who is where, what is true, and the Envoys that run."""
+
+    def __init__(self, folder: Path, block: Block, exits: contextlib.AsyncExitStack) -> None:
+        self.folder = folder
+        self.names = NameServer()
+        self.endpoints: dict[Key, tuple[Endpoint, ...]] = {}
+        """What was found of nodes that DNS does not find; `moved` pushes a change."""
+        self.control = Control(self._build, lambda: time.time_ns() // 1_000_000)
+        self._server = AdsServer(self.control, Everybody())
+        self._block = block
+        self._exits = exits
+        self._places: dict[str, Loopback] = {}
+
+    async def start(self) -> None:
+        """Serve names and configuration."""
+        self.resolver = await self.names.start(self._block.name_server)
+        self._exits.push_async_callback(self.names.stop)
+        self.xds = await self._server.start("127.0.0.1", 0)
+        self._exits.push_async_callback(self._server.stop)
+
+    def place(self, instance: str) -> Loopback:
+        """The addresses of a proxy and its application, by the proxy's name."""
+        if instance not in self._places:
+            self._places[instance] = self._block.place()
+        return self._places[instance]
+
+    async def publish(self, *resources: Resource) -> None:
+        """From now on these are all objects of the mesh; returns when every Envoy has taken them."""
+        self.control.publish(Head(self.control.revision + 1, State(resources)))
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Return when every Envoy has taken what was published last; fails when one rejects it."""
+        found = await self.control.wait(self.control.revision, _PATIENCE)
+        assert found.state in {"propagated", "no-proxies"}, found
+
+    def moved(self, *nodes: Key) -> None:
+        """The endpoints of `nodes` are others now."""
+        self.control.refresh(nodes)
+
+    async def proxy(self, key: Key, instance: str = "", zone: str = "") -> Envoy:
+        """Run an Envoy of `key` until the end; it has its first configuration."""
+        instance = instance or key.name
+        started = envoy(
+            self.folder,
+            key,
+            self.xds,
+            instance=instance,
+            placement=self.place(instance),
+            resolver=self.resolver,
+            zone=zone,
+        )
+        running = await self._exits.enter_async_context(started)
+
+        async def ready() -> bool:
+            return "LIVE" in await running.ask("/ready")
+
+        await until(ready, f"{instance} is ready: {running.log.read_text()[-2000:]}")
+        await self.settled()
+        return running
+
+    def _build(self, graph: Graph, node: Key, placement: Placement, traits: Traits, now: int) -> Snapshot:
+        return build(graph, node, self.endpoints, placement, traits, now)
+
+
+@contextlib.asynccontextmanager
+async def data_plane(folder: Path) -> AsyncIterator[DataPlane]:
+    """An empty mesh, gone on leaving."""
+    async with contextlib.AsyncExitStack() as exits:
+        plane = DataPlane(folder, exits.enter_context(Block()), exits)
+        await plane.start()
+        yield plane
