@@ -121,7 +121,7 @@ async def test_a_rejection_comes_with_the_proxys_words_and_the_objects_that_it_c
         offered = await stream.hear()
         await stream.nack(offered, f"no such thing: {offered.resources[0].name}")
         found = await plane.ask("propagation", 2, 20.0)
-        assert (found["state"], found["status"]) == ("rejected", "applied")
+        assert (found["state"], found["status"]) == ("rejected", "failed")
         rejection = found["rejected"][0]["rejections"][0]
         assert "no such thing" in rejection["message"]
         assert "mesh/m/virtualRouter/r/route/x" in rejection["origins"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from meshwright.audit import Leaf
 from meshwright.errors import RefusedError, RevisionConflictError, StorageError
-from meshwright.model import Key, Kind, State
-from meshwright.release import Status
+from meshwright.model import State
+from meshwright.release import Author, Status
 from meshwright.store.contract import AccessKey, Checkpoint, Head, Revision, Store
 from meshwright.store.sqlite import connect
 from settings import examples
@@ -77,8 +77,8 @@ def test_a_commit_becomes_the_next_revision_and_is_read_back_whole(store: Store,
         assert one.revisions() == (first, second)
         assert one.head() == Head(2, State([node("a", 2)]))
         assert one.state_at(1) == State([node("a"), node("b")])
-        assert one.last_change(node("b").key) == second
-        assert one.last_change(node("c").key) is None
+        assert one.author(node("b").key) == Author(principal="q", cause="release shop#1", revision=2, at=9)
+        assert one.author(node("c").key) is None
 
 
 def test_revisions_are_paged_from_the_oldest(store: Store) -> None:
@@ -295,7 +295,7 @@ def test_the_log_proves_what_an_earlier_checkpoint_saw(store: Store) -> None:
 def test_a_delete_of_what_is_not_there_is_recorded_all_the_same(store: Store) -> None:
     """The store keeps what it is told; whether it makes sense was judged before."""
     made = commit_one(store, 0, puts=(), deletes=(node("a").key,), principal="p", cause="c", at=1)
-    assert store.last_change(Key("shop", Kind.VIRTUAL_NODE, "a")) == made
+    assert store.author(node("a").key) == Author(principal="p", cause="c", revision=made.number, at=1)
     assert store.head() == Head(1, State())
 
 

@@ -17,6 +17,7 @@ import grpc.aio
 from meshwright.ads.gate import Gate, reason
 from meshwright.ads.sockets import place
 from meshwright.ads.stream import Acked, Nacked, Stream
+from meshwright.ads.subscription import WHOLE_TYPES
 from meshwright.ads.wire import Encoder, decode, identify
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 
@@ -248,7 +249,7 @@ class _Session:
                 self._woken.clear()
                 self._advance(stream, delivery)
                 while self._ready:
-                    await self._context.write(self._encode(self._ready[0]))
+                    await self._write(self._ready[0], delivery)
                     self._ready.popleft()
                 await self._woken.wait()
         finally:
@@ -256,6 +257,11 @@ class _Session:
             await asyncio.gather(reader, return_exceptions=True)
         if self._failure is not None:
             await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(self._failure))
+
+    async def _write(self, response: Response, delivery: Delivery) -> None:
+        whole = not self._delta and response.type_url in WHOLE_TYPES
+        delivery.sent(response.type_url, response.resources, None if whole else response.removed)
+        await self._context.write(self._encode(response))
 
     def _advance(self, stream: Stream, delivery: Delivery) -> None:
         """Let the state machine say what is next, unless something it said is still to be written."""
@@ -291,8 +297,11 @@ class _Session:
             self.end()
 
     def _note(self, event: Event, delivery: Delivery) -> None:
-        if self._counts is not None and isinstance(event, Acked | Nacked):
-            self._counts.acked(accepted=isinstance(event, Acked))
+        if isinstance(event, Acked | Nacked):
+            accepted = isinstance(event, Acked)
+            delivery.settled(event.type_url, accepted=accepted)
+            if self._counts is not None:
+                self._counts.acked(accepted=accepted)
         if isinstance(event, Nacked):
             _log.warning(
                 "%s refused %s of %s: %s",

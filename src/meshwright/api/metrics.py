@@ -67,6 +67,12 @@ _METRICS = (
         "Streams of proxies that were refused or ended, by gRPC code.",
         ("reason",),
     ),
+    _Row(
+        Histogram,
+        "propagation_seconds",
+        "From a release's commit to the last ack of the proxies that it concerns.",
+        buckets=_SECONDS,
+    ),
     _Row(Gauge, "requests_in_flight", "Requests that are being worked on."),
     _Row(Gauge, "connections", "Open connections of the API."),
     _Row(
@@ -147,6 +153,10 @@ class Metrics(Collector):
     def acked(self, *, accepted: bool) -> None:
         """An Envoy took or rejected a response."""
         self._counters["xds_responses"].labels("ack" if accepted else "nack").inc()
+
+    def propagated(self, seconds: float) -> None:
+        """Every proxy has a release, so long after its commit."""
+        self._histograms["propagation_seconds"].observe(seconds)
 
     def stream_refused(self, reason: str) -> None:
         """A stream of a proxy was refused or ended; `reason` is a gRPC code, with `ended_` before it for an end."""

@@ -1,27 +1,31 @@
-"""Noting that a release has propagated, at once for whoever asks and in the background when nobody does.
+"""Noting that a release has propagated or failed, at once for whoever asks and in the background when nobody does.
 
 The one rule: what is noted is what the control plane saw. A release that a newer one of its stack overtook is left as
-it is, because the proxies that took the newer one never had it.
+it is, because the proxies that took the newer one never had it; and one that a proxy rejected stays failed, because
+what mends it is another release.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshwright.api.tracing import Tracing
 from meshwright.errors import RefusedError, StorageError
-from meshwright.release import Release, Status
+from meshwright.release import Evidence, Release, Status
+from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
     from meshwright.api.services import Services
+    from meshwright.control import Propagation
 
 OBSERVER = "control-plane"
 """The principal of what the control plane notes on its own."""
 _AGAIN = 1.0
-"""Seconds between two looks while no proxy is connected, or one rejects the release."""
+"""Seconds between two looks while no proxy is connected, or one rejects what an older release brought."""
 _PATIENCE = 60.0
 """Seconds of one wait for acks; it is begun again."""
 
@@ -40,7 +44,8 @@ class Propagating:
         store = self._services.store
         for mesh, stack in store.stacks():
             for newest in store.releases(mesh, stack, 1):
-                self.follow(newest)
+                if newest.status in {Status.APPLIED, Status.FAILED}:
+                    self.follow(newest)
 
     def follow(self, one: Release) -> None:
         """Follow a stack's newest release, in place of the one before."""
@@ -48,6 +53,7 @@ class Propagating:
         older = self._following.pop(stack, None)
         if older is not None:
             older.cancel()
+        self._services.evidence.follow(one)
         if one.status is Status.APPLIED:
             task = asyncio.create_task(self._until_propagated(one))
             self._following[stack] = task
@@ -67,33 +73,70 @@ class Propagating:
     async def _until_propagated(self, one: Release) -> None:
         while True:
             found = await self._services.control.wait(one.revision, _PATIENCE, one.mesh)
-            if found.state == "propagated":
-                try:
-                    await noted(self._services, one)
-                except StorageError as error:
-                    _log.error("the propagation of %s cannot be noted, trying again: %s", one.title, error)
-                else:
+            try:
+                if (await observed(self._services, one, found)).status is not Status.APPLIED:
                     return
+            except StorageError as error:
+                _log.error("what became of %s cannot be noted, trying again: %s", one.title, error)
             await asyncio.sleep(0 if found.state == "pending" else _AGAIN)
 
 
-async def noted(services: Services, one: Release) -> Release:
-    """`one` with its propagation noted, if it is its stack's newest; what it says then."""
+async def observed(services: Services, one: Release, found: Propagation) -> Release:
+    """`one` with what its propagation `found` means for its status noted, if it is its stack's newest.
+
+    Raises:
+        StorageError: the database refused.
+    """
+    status = _status(services, one, found)
     newest = next(iter(services.store.releases(one.mesh, one.stack, 1)), None)
-    if one.status is not Status.APPLIED or newest is None or newest.number != one.number:
+    if one.status is not Status.APPLIED or status is None or newest is None or newest.number != one.number:
         return one
+    await services.evidence.save(one)
     try:
         # In a thread: another process's write may hold the database for seconds.
         await asyncio.to_thread(
-            services.store.mark,
-            one.mesh,
-            one.stack,
-            one.number,
-            Status.PROPAGATED,
-            principal=OBSERVER,
-            at=services.now(),
+            services.store.mark, one.mesh, one.stack, one.number, status, principal=OBSERVER, at=services.now()
         )
     except RefusedError:
         # Another process moved it on between the read and the mark; what it says now is the truth.
         return services.store.release(one.mesh, one.stack, one.number) or one
-    return msgspec.structs.replace(one, status=Status.PROPAGATED)
+    if status is Status.PROPAGATED:
+        await _measure(services, one)
+        services.evidence.leave(one)
+    return msgspec.structs.replace(one, status=status)
+
+
+def _status(services: Services, one: Release, found: Propagation) -> Status | None:
+    """What the release is to be noted as; None as long as that cannot be told."""
+    if found.state == "propagated":
+        return Status.PROPAGATED
+    touched = frozenset(change.key for change in one.changes)
+    if found.state == "rejected" and services.control.refused(one.revision, one.mesh, touched):
+        return Status.FAILED
+    return None
+
+
+async def _measure(services: Services, one: Release) -> None:
+    """From the commit to the last ack; nothing where the release concerned nobody."""
+    evidence = await services.evidence.evidence(one)
+    if evidence is not None and evidence.tally.last_acked_at is not None:
+        services.metrics.propagated(max(0, evidence.tally.last_acked_at - one.at) / 1000)
+
+
+async def told(services: Services, found: Propagation, evidence: Evidence | None, *, detail: bool) -> dict[str, Any]:
+    """A propagation for the client: where each proxy stands now, and what was seen on the way."""
+    rejected = await asyncio.to_thread(Tracing(services.store).traced, found.rejected)
+    document: dict[str, Any] = to_wire(msgspec.structs.replace(found, rejected=rejected))
+    document["tally"] = to_wire(evidence.tally) if evidence is not None else None
+    if detail:
+        connected = {one.id for one in services.control.statuses()}
+        document["accounts"] = [
+            {
+                **to_wire(one),
+                "sent_at": one.sent_at,
+                "settled_at": one.settled_at,
+                "connected": one.id in connected,
+            }
+            for one in (evidence.accounts if evidence is not None else ())
+        ]
+    return document

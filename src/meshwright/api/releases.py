@@ -5,10 +5,11 @@ The one rule: the table `ENDPOINTS` is the whole of it; routes and the OpenAPI d
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from starlette.responses import Response
@@ -18,8 +19,9 @@ from meshwright import release
 from meshwright.api import applying, openapi, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
-from meshwright.api.propagating import noted
+from meshwright.api.propagating import observed, told
 from meshwright.api.rolling_back import roll_back
+from meshwright.api.tracing import Tracing
 from meshwright.errors import (
     AccessDeniedError,
     BadRequestException,
@@ -27,12 +29,12 @@ from meshwright.errors import (
     RefusedError,
 )
 from meshwright.model.identity import qualified, split_mesh
-from meshwright.release import CODES, ApplyRequest, Author, InvalidReleaseError, Release, RollbackRequest, Status
+from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, Release, RollbackRequest, Status
 from meshwright.views.answers import PREFIX
 from meshwright.views.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeAlias, TypeVar
 
     from starlette.requests import Request
@@ -58,7 +60,9 @@ async def get_status(services: Services, request: Request) -> Response:
     stacks = []
     for mesh, stack in services.store.stacks():
         newest = await _observed(services, mesh, stack)
-        stacks.append({"mesh": mesh, "stack": stack, "release": applying.document(newest) if newest else None})
+        shown = _with_tallies(services, mesh, stack, [newest])[0] if newest else None
+        stacks.append({"mesh": mesh, "stack": stack, "release": shown})
+    proxies = await asyncio.to_thread(Tracing(services.store).traced, services.control.statuses())
     return answer(
         {
             "version": version("meshwright"),
@@ -66,7 +70,7 @@ async def get_status(services: Services, request: Request) -> Response:
             "account": services.account,
             "region": services.region,
             "stacks": stacks,
-            "proxies": to_wire(services.control.statuses()),
+            "proxies": to_wire(proxies),
         }
     )
 
@@ -146,7 +150,7 @@ async def get_releases(services: Services, request: Request) -> Response:
     await _observed(services, mesh, stack)
     limit = _number(request, "limit", 100, 1, 1000)
     found = services.store.releases(mesh, stack, int(limit))
-    return answer({"mesh": mesh, "stack": stack, "releases": [applying.document(one) for one in found]})
+    return answer({"mesh": mesh, "stack": stack, "releases": _with_tallies(services, mesh, stack, found)})
 
 
 async def get_release(services: Services, request: Request) -> Response:
@@ -158,20 +162,23 @@ async def get_release(services: Services, request: Request) -> Response:
 
 
 async def get_release_propagation(services: Services, request: Request) -> Response:
-    """How far a release has come; with `wait`, only when that is decided or after so many seconds (at most 30)."""
+    """How far it has come; `wait`: once decided, within so many seconds (at most 30); `detail=true`: by proxy."""
     one = _release(services, request)
     found = await _propagation(services, request, one.revision, one.mesh)
-    if found.state == "propagated":
-        one = await noted(services, one)
-    return answer({**to_wire(found), "release": one.title, "status": one.status})
+    one = await observed(services, one, found)
+    evidence = await services.evidence.evidence(one)
+    document = await told(services, found, evidence, detail=_flag(request, "detail"))
+    return answer({**document, "release": one.title, "status": one.status, "committed_at": one.at})
 
 
 async def get_revision_propagation(services: Services, request: Request) -> Response:
-    """How far a revision has come; `wait` as for a release."""
+    """How far a revision has come among connected proxies; `wait` and `detail` as for a release."""
     number = _in_path(request, "revision")
     if number > services.store.head().revision:
         raise NotFoundException(f"There is no revision {number} yet; the newest is {services.store.head().revision}.")
-    return answer(to_wire(await _propagation(services, request, number)))
+    found = await _propagation(services, request, number)
+    seen = release.evidence_of(services.control.accounts(number))
+    return answer(await told(services, found, seen, detail=_flag(request, "detail")))
 
 
 async def get_drift(services: Services, request: Request) -> Response:
@@ -183,14 +190,8 @@ async def get_drift(services: Services, request: Request) -> Response:
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release to compare with.")
     head = services.store.head()
 
-    def author(key: Key) -> Author | None:
-        found = services.store.last_change(key)
-        if found is None:
-            return None
-        return Author(principal=found.principal, cause=found.cause, revision=found.number, at=found.at)
-
     found = release.drift(
-        newest.content, head.state, mesh=mesh, stack=stack, principal=newest.principal, author=author
+        newest.content, head.state, mesh=mesh, stack=stack, principal=newest.principal, author=services.store.author
     )
     about = {"mesh": mesh, "stack": stack, "release": newest.title, "revision": head.revision}
     foreign = _foreign(head.state, newest, request.state.principal)
@@ -362,10 +363,22 @@ async def _propagation(services: Services, request: Request, revision: int, mesh
     return await control.wait(revision, seconds, mesh) if seconds else control.propagation(revision, mesh)
 
 
+def _flag(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false"}:
+        raise BadRequestException(f"{name} takes true or false, found {text!r}.")
+    return text == "true"
+
+
 async def _observed(services: Services, mesh: str, stack: str) -> Release | None:
-    """The stack's newest release, marked as propagated if every proxy has it by now."""
+    """The stack's newest release, with what became of it noted if that can be told by now."""
     newest = next(iter(services.store.releases(mesh, stack, 1)), None)
     if newest is None or newest.status is not Status.APPLIED:
         return newest
-    done = services.control.propagation(newest.revision, newest.mesh).state == "propagated"
-    return await noted(services, newest) if done else newest
+    return await observed(services, newest, services.control.propagation(newest.revision, newest.mesh))
+
+
+def _with_tallies(services: Services, mesh: str, stack: str, found: Sequence[Release]) -> list[dict[str, Any]]:
+    """Releases of a stack for the client, each with what proxies made of it in a few numbers."""
+    tallies = services.evidence.tallies(mesh, stack, min((one.number for one in found), default=1) - 1)
+    return [{**applying.document(one), "tally": to_wire(tallies.get(one.number))} for one in found]

@@ -6,10 +6,12 @@ The one rule: an endpoint reads `store.head()`, and changes the state through `w
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.api.keeping import Keeping
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.issuers import Issuers
@@ -59,6 +61,11 @@ class Services:
     """What the newest `trust.yaml` allows; nobody but the administrator anything by default."""
     issuers: Issuers = dataclasses.field(default_factory=Issuers)
     """The keys of the OIDC issuers that it declares."""
+
+    @functools.cached_property
+    def evidence(self) -> Keeping:
+        """What proxies make of releases."""
+        return Keeping(self.store, self.control)
 
     def user(self, name: str) -> Principal:
         """Who the user of an access key is; `key_id` is not filled in."""

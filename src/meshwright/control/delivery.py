@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from meshwright.control.standing import Proxy, ProxyStatus, Rejection
+from meshwright.control.ledger import Sendings, Tracker, steps_of
+from meshwright.control.standing import Proxy, ProxyStatus
+from meshwright.release import Account, Cause, Rejection
 from meshwright.snapshot.blame import culprits, reason
 from meshwright.snapshot.resources import Loopback, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from meshwright.control.loop import Control
     from meshwright.model.identity import Key
+    from meshwright.release.evidence import State
+    from meshwright.snapshot.resources import EnvoyResource
 
     Push: TypeAlias = Callable[[Snapshot | None], None]
 
@@ -45,6 +49,9 @@ class Delivery:
         self._connected_at = control.now()
         self._behind: dict[_Name, int] = dict.fromkeys(_names(group.snapshot), self._since)
         self._rejected: dict[_Name, Rejection] = {}
+        self._sendings = Sendings()
+        self.trackers: set[Tracker] = set()
+        """Those that wait for this proxy."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -61,8 +68,18 @@ class Delivery:
         self._rejected = {name: self._rejection(name, message) for name, message in words.items()}
         self._control.moved(self)
 
+    def sent(self, type_url: str, resources: Iterable[EnvoyResource], removed: Iterable[str] | None) -> None:
+        """A response of a type goes out to the proxy; `removed` is None where what is not in it is removed."""
+        versions = {one.name: one.version for one in resources}
+        self._sendings.sent(type_url, versions, removed, self._control.now())
+
+    def settled(self, type_url: str, *, accepted: bool) -> None:
+        """The proxy took or refused the response of that type that is on its way."""
+        self._sendings.settled(type_url, self._control.now(), accepted=accepted)
+
     def offer(self, names: frozenset[_Name], revision: int, *, built: bool) -> None:
         """The snapshot changed in `names` at `revision`."""
+        self._sendings.forget_removed()
         for name in names:
             self._behind.setdefault(name, revision)
             self._rejected.pop(name, None)
@@ -72,7 +89,7 @@ class Delivery:
 
     def verdict(self, revision: int) -> Verdict:
         """Where the proxy stands on one revision; one older than its connection counts by what it runs."""
-        if revision <= max(self._since, self._group.forgotten):
+        if self._preceded(revision):
             names = frozenset(self._behind)
         else:
             changed = self._group.changed(revision)
@@ -84,6 +101,41 @@ class Delivery:
             return "acked"
         failed = self._group.failure and _BUILD in late
         return "rejected" if failed or late & set(self._rejected) else "pending"
+
+    def account(self, revision: int, verdict: Verdict) -> Account:
+        """What the proxy made of a revision that concerns it, on which it stands as `verdict`."""
+        changed = None if self._preceded(revision) else self._group.changed(revision)
+        names = _names(self._group.snapshot) if changed is None else changed - {_BUILD}
+        due = max(revision, self._since)
+        states: dict[_Name, State] = {
+            name: "acked"
+            if self._behind.get(name, due + 1) > due
+            else "rejected"
+            if name in self._rejected
+            else "pending"
+            for name in names
+        }
+        rejections = self._rejections(frozenset(names)) if verdict == "rejected" else ()
+        return Account(
+            id=self.proxy.id,
+            node=self.proxy.node,
+            envoy_version=self.proxy.envoy_version,
+            state="acked" if verdict == "unconcerned" else verdict,
+            steps=steps_of(states, self._sendings, self._group.snapshot, self._control.now()),
+            rejections=rejections,
+        )
+
+    def refuses(self, revision: int, touched: frozenset[Key]) -> bool:
+        """Whether the proxy rejects what `revision` brought, which changed the objects `touched`.
+
+        Where the proxy connected afterwards it cannot be told from what it holds besides; the objects at fault tell.
+        """
+        if self.verdict(revision) != "rejected":
+            return False
+        found = self._rejections()
+        if self._preceded(revision):
+            return any(not touched.isdisjoint(one.origins) for one in found)
+        return any(one.revision == revision for one in found)
 
     def status(self) -> ProxyStatus:
         """The proxy's standing as a value."""
@@ -116,30 +168,38 @@ class Delivery:
         """The proxies that hold the same snapshot."""
         return self._group
 
+    def _preceded(self, revision: int) -> bool:
+        """Whether a revision is older than the connection, or than what is remembered of changes."""
+        return revision <= max(self._since, self._group.forgotten)
+
     def _rejection(self, name: _Name, message: str) -> Rejection:
         known = self._rejected.get(name)
         if known is not None and known.message == message:
             return known
         resource = self._group.snapshot.of(name[0]).get(name[1])
+        origins = culprits(resource, message) if resource else ()
         return Rejection(
             type_url=name[0],
             resources=(name[1],),
-            origins=culprits(resource, message) if resource else (),
+            origins=origins,
             message=message,
             revision=self._behind.get(name, self._control.revision),
             at=self._control.now(),
+            causes=tuple(Cause(key=key) for key in origins),
         )
 
-    def _rejections(self) -> tuple[Rejection, ...]:
-        """One for each message of each type, with all the resources that it speaks of."""
+    def _rejections(self, names: frozenset[_Name] | None = None) -> tuple[Rejection, ...]:
+        """One for each message of each type, with all the resources that it speaks of; of `names` only, if given."""
         merged: dict[tuple[str, str], Rejection] = {}
-        for one in sorted(self._rejected.values(), key=lambda found: (found.type_url, found.resources)):
+        some = [one for name, one in self._rejected.items() if names is None or name in names]
+        for one in sorted(some, key=lambda found: (found.type_url, found.resources)):
             known = merged.get((one.type_url, one.message))
             if known is not None:
                 merged[one.type_url, one.message] = msgspec.structs.replace(
                     known,
                     resources=known.resources + one.resources,
                     origins=tuple(dict.fromkeys(known.origins + one.origins)),
+                    causes=tuple(dict.fromkeys(known.causes + one.causes)),
                     revision=min(known.revision, one.revision),
                 )
             else:

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.control.delivery import Delivery, Group
+from meshwright.control.ledger import Tracker
 from meshwright.control.standing import Propagation
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import Graph, Relation, extended, resolve
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from meshwright.control.delivery import Push
     from meshwright.control.standing import Proxy, ProxyStatus
+    from meshwright.release import Account
     from meshwright.snapshot.resources import Placement, Snapshot, Traits
     from meshwright.store.contract import Head
 
@@ -51,6 +53,7 @@ class Control:
         self._deliveries: dict[str, Delivery] = {}
         self._waiters: set[_Waiter] = set()
         self._rescheduled = asyncio.Event()
+        self._trackers: set[Tracker] = set()
         self.revision = 0
         self.running = False
         """Whether a revision was ever published: until then no proxy can be served."""
@@ -121,11 +124,16 @@ class Control:
         self._deliveries[proxy.id] = delivery
         self._groups.setdefault(alike, group)
         group.members.add(delivery)
+        for tracker in self._trackers:
+            if tracker.mesh == proxy.node.mesh:
+                tracker.look(delivery)
         self._waken()
         return delivery
 
     def disconnect(self, delivery: Delivery) -> None:
         """The proxy of `delivery` is gone."""
+        for tracker in tuple(delivery.trackers):
+            tracker.leave(delivery)
         group = delivery.group
         group.members.discard(delivery)
         if not group.members:
@@ -143,6 +151,38 @@ class Control:
                     waiter.pending.discard(delivery.proxy.id)
                 if verdict == "rejected" or not waiter.pending:
                     waiter.wake()
+        for tracker in tuple(delivery.trackers):
+            tracker.look(delivery)
+
+    def track(self, revision: int, mesh: str, known: Iterable[Account], told: Callable[[], None]) -> Tracker:
+        """Follow what the proxies of `mesh` make of `revision`; `known` is what was seen of it before.
+
+        `told` is called whenever there may be something new to see; `untrack` ends it.
+        """
+        tracker = Tracker(revision, mesh, known, told)
+        self._trackers.add(tracker)
+        for delivery in self._deliveries.values():
+            if delivery.proxy.node.mesh == mesh:
+                tracker.look(delivery)
+        return tracker
+
+    def untrack(self, tracker: Tracker) -> None:
+        """Follow no longer."""
+        self._trackers.discard(tracker)
+        tracker.end()
+
+    def accounts(self, revision: int, mesh: str = "") -> tuple[Account, ...]:
+        """What each connected proxy that `revision` concerns made of it, by id; of a newer one where it took that."""
+        found = ((one, one.verdict(revision)) for _, one in sorted(self._deliveries.items()))
+        return tuple(
+            one.account(revision, verdict)
+            for one, verdict in found
+            if verdict != "unconcerned" and mesh in {"", one.proxy.node.mesh}
+        )
+
+    def refused(self, revision: int, mesh: str, touched: frozenset[Key]) -> bool:
+        """Whether a proxy of `mesh` rejects what `revision` brought, which changed the objects `touched`."""
+        return any(one.refuses(revision, touched) for one in self._deliveries.values() if one.proxy.node.mesh == mesh)
 
     def pass_time(self) -> int | None:
         """Build again what time has changed; the moment at which that is next due, None for never."""

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from meshwright.model.identity import Key
+from meshwright.release import Rejection
 from meshwright.snapshot.resources import Placement, Traits, Unserved
 
 
@@ -21,18 +22,6 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement
     envoy_version: str = ""
     traits: Traits = Traits()
-
-
-class Rejection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a proxy refused, in Envoy's words, and the mesh objects that it was made from."""
-
-    type_url: str
-    resources: tuple[str, ...]
-    origins: tuple[Key, ...]
-    message: str
-    revision: int
-    at: int
-    """When, in milliseconds since the epoch, UTC."""
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):

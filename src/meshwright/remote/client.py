@@ -148,9 +148,14 @@ class Client:
         """Where the stack runs otherwise than its last release left it."""
         return self._asked("GET", f"{_of_stack(mesh, stack)}/drift", shape=answers.Drift)
 
-    def propagation(self, mesh: str, stack: str, number: int, wait: float = 0) -> dict[str, Any]:
-        """How far a release has come, after at most `wait` seconds (30 are the most that a server waits)."""
-        query = {"wait": f"{wait:.3f}"} if wait > 0 else {}
+    def propagation(
+        self, mesh: str, stack: str, number: int, wait: float = 0, *, detail: bool = False
+    ) -> dict[str, Any]:
+        """How far a release has come, after at most `wait` seconds (30 are the most that a server waits).
+
+        With `detail`, also what each proxy made of it.
+        """
+        query = ({"wait": f"{wait:.3f}"} if wait > 0 else {}) | ({"detail": "true"} if detail else {})
         path = f"{_of_stack(mesh, stack)}/releases/{number}/propagation"
         return self._asked("GET", path, query, patience=wait, shape=answers.Propagation)
 

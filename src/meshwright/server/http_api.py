@@ -51,6 +51,7 @@ async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[async
         server.should_exit = True
         await serving
         await propagating.close()
+        await services.evidence.close()
         await services.issuers.close()
         await writer.close()
 

@@ -12,7 +12,7 @@ import msgspec
 
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
-from meshwright.release import Release, Status
+from meshwright.release import Author, Evidence, Release, Status, Tally
 from meshwright.trust.principals import Ancestor, Principal
 
 
@@ -212,8 +212,8 @@ class Store(Protocol):
         """Up to `limit` revisions newer than `after`, oldest first."""
         ...
 
-    def last_change(self, key: Key) -> Revision | None:
-        """The newest revision that put or deleted `key`."""
+    def author(self, key: Key) -> Author | None:
+        """Who put or deleted `key` last; None for nobody."""
         ...
 
     def releases(self, mesh: str, stack: str, limit: int = 100) -> tuple[Release, ...]:
@@ -234,6 +234,22 @@ class Store(Protocol):
         Raises:
             RefusedError: the move is not allowed, or there is no such release.
         """
+        ...
+
+    def note_evidence(self, mesh: str, stack: str, number: int, evidence: Evidence) -> None:
+        """Keep what proxies made of a release, in place of what was kept; accounts of the newest 100 are held on to.
+
+        Raises:
+            RefusedError: there is no such release.
+        """
+        ...
+
+    def evidence(self, mesh: str, stack: str, number: int) -> Evidence | None:
+        """What proxies made of a release; None where nothing was seen."""
+        ...
+
+    def tallies(self, mesh: str, stack: str, after: int = 0) -> Mapping[int, Tally]:
+        """What is known of the releases of a stack numbered over `after`, in a few numbers each."""
         ...
 
     def add_key(self, key: AccessKey) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.errors import StorageError
-from meshwright.release import Release, Status
+from meshwright.release import Author, Release, Status
 from meshwright.store import rows
 from meshwright.store.contract import Revision
 
@@ -80,10 +80,14 @@ def revisions(connection: sqlite3.Connection, after: int, last: int) -> Iterator
         yield msgspec.structs.replace(revision, puts=tuple(puts), deletes=tuple(deletes))
 
 
-def last_change(connection: sqlite3.Connection, key: Key) -> Revision | None:
-    """The newest revision that put or deleted `key`."""
+def author(connection: sqlite3.Connection, key: Key) -> Author | None:
+    """Who put or deleted `key` last."""
     number = connection.execute(_LAST_CHANGE, (key.mesh, key.kind.value, key.parent, key.name)).fetchone()[0]
-    return None if number is None else next(revisions(connection, number - 1, number))
+    if number is None:
+        return None
+    query = "SELECT principal, cause, at FROM revisions WHERE number = ?"
+    principal, cause, at = connection.execute(query, (number,)).fetchone()
+    return Author(principal=principal, cause=cause, revision=number, at=at)
 
 
 def releases(connection: sqlite3.Connection, mesh: str, stack: str, limit: int) -> tuple[Release, ...]:

@@ -128,7 +128,19 @@ _SECOND = (
     ),
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+_THIRD = (
+    """CREATE TABLE evidence (                              -- what proxies made of a release, as far as it was seen
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        tally TEXT NOT NULL,                                -- JSON
+        accounts BLOB,                                      -- one a proxy, compressed; dropped when it is old
+        PRIMARY KEY (mesh, stack, number),
+        FOREIGN KEY (mesh, stack, number) REFERENCES releases
+    ) STRICT, WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 """The statements of each version, from 1."""
 
 

@@ -30,14 +30,16 @@ from meshwright.store.verification import verify
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
-    from meshwright.release import Release
+    from meshwright.release import Author, Evidence, Release, Tally
     from meshwright.store.contract import Verification
 
 
+_ACCOUNTS_KEPT = 100
+"""Releases of a stack of which it is kept what each proxy made of them; of older ones the tally stays."""
 _FORGET_EVERY = 60_000
 """Milliseconds between two looks for answers that are too old."""
 
@@ -115,10 +117,10 @@ class SqliteStore(Identities):
         with self._database.read() as connection:
             return tuple(reading.revisions(connection, after, after + limit))
 
-    def last_change(self, key: Key) -> Revision | None:
-        """As `Store.last_change`."""
+    def author(self, key: Key) -> Author | None:
+        """As `Store.author`."""
         with self._database.read() as connection:
-            return reading.last_change(connection, key)
+            return reading.author(connection, key)
 
     def releases(self, mesh: str, stack: str, limit: int = 100) -> tuple[Release, ...]:
         """As `Store.releases`."""
@@ -151,6 +153,40 @@ class SqliteStore(Identities):
                     f"Release {name} is {str(release.status)!r} and cannot become {str(status)!r}, only {allowed}."
                 )
             appending.move(connection, release, status, principal, at)
+
+    def note_evidence(self, mesh: str, stack: str, number: int, evidence: Evidence) -> None:
+        """As `Store.note_evidence`."""
+        written = rows.evidence_columns(evidence)
+        with self._database.write() as connection:
+            if reading.release(connection, mesh, stack, number) is None:
+                raise RefusedError(f"There is no release {rows.release_name(mesh, stack, number)}.")
+            connection.execute(
+                "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?, ?)", (mesh, stack, number, *written)
+            )
+            connection.execute(
+                "UPDATE evidence SET accounts = NULL WHERE mesh = ? AND stack = ? AND number <= ? "
+                "AND accounts IS NOT NULL",
+                (mesh, stack, number - _ACCOUNTS_KEPT),
+            )
+
+    def evidence(self, mesh: str, stack: str, number: int) -> Evidence | None:
+        """As `Store.evidence`."""
+        query = "SELECT tally, accounts FROM evidence WHERE mesh = ? AND stack = ? AND number = ?"
+        found = self._database.row(query, (mesh, stack, number))
+        if found is None:
+            return None
+        with reading.readable(f"the evidence of release {rows.release_name(mesh, stack, number)}"):
+            return rows.evidence_of(*found)
+
+    def tallies(self, mesh: str, stack: str, after: int = 0) -> Mapping[int, Tally]:
+        """As `Store.tallies`."""
+        query = "SELECT number, tally FROM evidence WHERE mesh = ? AND stack = ? AND number > ?"
+        with (
+            self._database.read() as connection,
+            reading.readable(f"the evidence of a release of stack {stack!r} in mesh {mesh!r}"),
+        ):
+            found = connection.execute(query, (mesh, stack, after))
+            return {int(number): rows.tally_of(tally) for number, tally in found}
 
     def answered(self, scope: str, token: str) -> Answered | None:
         """As `Store.answered`."""
