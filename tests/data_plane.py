@@ -37,7 +37,7 @@ class DataPlane:
         self.folder = folder
         self.names = NameServer()
         self.endpoints: dict[Key, tuple[Endpoint, ...]] = {}
-        """What was found of nodes that DNS does not find; `moved` pushes a change."""
+        """What was found of nodes that DNS does not find; `control.refresh` pushes a change."""
         self.control = Control(self._build, lambda: time.time_ns() // 1_000_000)
         self._server = AdsServer(self.control, Everybody())
         self._block = block
@@ -66,10 +66,6 @@ class DataPlane:
         """Return when every Envoy has taken what was published last; fails when one rejects it."""
         found = await self.control.wait(self.control.revision, _PATIENCE)
         assert found.state in {"propagated", "no-proxies"}, found
-
-    def moved(self, *nodes: Key) -> None:
-        """The endpoints of `nodes` are others now."""
-        self.control.refresh(nodes)
 
     async def proxy(self, key: Key, instance: str = "", zone: str = "") -> Envoy:
         """Run an Envoy of `key` until the end; it has its first configuration."""

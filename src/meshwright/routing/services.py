@@ -19,6 +19,7 @@ from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec, T
 from meshwright.model.scalars import PortProtocol
 from meshwright.model.specs import VirtualNodeSpec, VirtualRouterSpec
 from meshwright.routing.ordering import ordered_routes, route_match
+from meshwright.routing.policies import zones
 from meshwright.routing.timing import (
     DEFAULT_IDLE,
     DEFAULT_REQUEST,
@@ -89,6 +90,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     timeouts: Timeouts
     retry: Retry | None
+    zoned: bool = False
+    """Whether instances in the caller's zone are preferred; then a retry looks in another zone."""
     lost: tuple[LostTarget, ...] = ()
 
 
@@ -131,6 +134,7 @@ def _node_rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
         targets=(Target(node=port.provider, listener=listener, weight=1),),
         timeouts=Timeouts(request, DEFAULT_IDLE),
         retry=default_retry(port.protocol),
+        zoned=zones(graph, port.provider, [port.service]) is not None,
     )
     return (rule,)
 
@@ -154,6 +158,7 @@ def _rule(graph: Graph, key: Key, spec: RouteSpec, port: ServicePort) -> Rule:
         targets=tuple(targets),
         timeouts=route_timeouts(spec),
         retry=retry(spec),
+        zoned=any(zones(graph, one.node, [port.service]) for one in targets),
         lost=tuple(lost),
     )
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright import routing
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing import ClientTls, Rule, ServicePort, Target, client_tls, rules
+from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, client_tls, rules
 from meshwright.snapshot import clusters, endpoints, names, routes, tls
 from meshwright.snapshot.resources import Clue
 
@@ -123,11 +124,27 @@ def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) 
     clues = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else []
     hostname = [Clue(discovery.dns.hostname, target.node)] if discovery.dns else []
     assembly.add(clusters.backend(target, discovery, preference, encryption), origins, [*clues, *hostname])
+    zones = routing.zones(assembly.graph, target.node, services)
     if discovery.aws_cloud_map is not None:
         found = assembly.endpoints.get(target.node, ())
         if found is not None:
             only = _listener_count(assembly, target.node) == 1
-            assembly.add(endpoints.assignment(target, found, preference, only_listener=only), (target.node,))
+            near = _near(assembly, zones)
+            assigned = endpoints.assignment(target, found, preference, only_listener=only, near=near)
+            assembly.add(assigned, (target.node, *((zones.origin,) if zones else ())))
+    elif zones is not None:
+        reason = f"virtual node {target.node.name!r} is found by DNS, where instances have no zone"
+        assembly.refuse(zones.origin, "spec.target", reason)
+
+
+def _near(assembly: Assembly, zones: Zones | None) -> endpoints.Near | None:
+    """Which instances this proxy prefers; None where it prefers none."""
+    if zones is None:
+        return None
+    if not assembly.traits.zone:
+        assembly.refuse(zones.origin, "spec.preferSameZone", "this proxy does not say in which zone it is")
+        return None
+    return endpoints.Near(zone=assembly.traits.zone, healthy=zones.healthy)
 
 
 def _encryption(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> ClientTls | None:

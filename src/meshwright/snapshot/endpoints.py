@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import replace
 
 from meshwright.snapshot import names
 from meshwright.snapshot.messages import message
-from meshwright.snapshot.values import Wire, address
+from meshwright.snapshot.values import Wire, address, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,25 +20,54 @@ if TYPE_CHECKING:
     from meshwright.routing import Target
     from meshwright.snapshot.resources import Endpoint
 
+_WHOLE = 100
 
-def assignment(target: Target, found: Iterable[Endpoint], preference: str | None, *, only_listener: bool) -> Any:
+
+class Near(msgspec.Struct, frozen=True, kw_only=True):
+    """That a caller prefers the instances in its own zone."""
+
+    zone: str
+    healthy: int
+    """Percentage of them that must be healthy for all requests to go there, 1 to 100."""
+
+    @property
+    def policy(self) -> Wire:
+        """Envoy keeps all requests while the healthy share times this factor, 140 % unless told, is 100 % or more.
+
+        Source: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority
+        """
+        return {"overprovisioning_factor": count(-(-_WHOLE * _WHOLE // self.healthy))}
+
+
+def assignment(
+    target: Target,
+    found: Iterable[Endpoint],
+    preference: str | None,
+    *,
+    only_listener: bool,
+    near: Near | None = None,
+) -> Any:
     """The endpoints of `target`'s listener by zone, narrowed to the address family that the preference demands.
 
     Unhealthy ones are left out unless all are unhealthy; then Envoy gets them as such, and tries them all the same.
-    An instance has one port; a node with several listeners is reached on each listener's own.
+    A caller that prefers those `near` gets all, to know which share of them is healthy; the others are its second
+    choice. An instance has one port; a node with several listeners is reached on each listener's own.
     """
-    usable = _usable(found, preference, target.port, only_listener=only_listener)
+    known = _known(found, preference, target.port, only_listener=only_listener)
+    usable = known if near else ([one for one in known if one.healthy] or known)
     zones: dict[str, list[Wire]] = {}
     for one in usable:
         zones.setdefault(one.zone, []).append(_endpoint(one))
+    first = near.zone if near and near.zone in zones else None
     return message("envoy.config.endpoint.v3.ClusterLoadAssignment")(
         cluster_name=names.backend(target.node, target.protocol, target.port),
-        endpoints=[_locality(zone, zones[zone]) for zone in sorted(zones)],
+        endpoints=[_locality(zone, zones[zone], second=first not in {None, zone}) for zone in sorted(zones)],
+        **({"policy": near.policy} if near else {}),
     )
 
 
-def _usable(found: Iterable[Endpoint], preference: str | None, port: int, *, only_listener: bool) -> list[Endpoint]:
-    """What Envoy is told of, each address and port once, sorted."""
+def _known(found: Iterable[Endpoint], preference: str | None, port: int, *, only_listener: bool) -> list[Endpoint]:
+    """Each address and port once, sorted."""
     unique: dict[tuple[str, int], Endpoint] = {}
     for one in sorted(found):
         if (preference == "IPv4_ONLY" and ":" in one.address) or (
@@ -49,12 +79,11 @@ def _usable(found: Iterable[Endpoint], preference: str | None, port: int, *, onl
         healthy = one.healthy and (known is None or known.healthy)
         zone = one.zone or (known.zone if known else "")
         unique[one.address, own] = replace(one, port=own, healthy=healthy, zone=zone)
-    usable = sorted(unique.values())
-    return [one for one in usable if one.healthy] or usable
+    return sorted(unique.values())
 
 
-def _locality(zone: str, endpoints: list[Wire]) -> Wire:
-    return {"lb_endpoints": endpoints, **({"locality": {"zone": zone}} if zone else {})}
+def _locality(zone: str, endpoints: list[Wire], *, second: bool) -> Wire:
+    return {"lb_endpoints": endpoints, "priority": int(second), **({"locality": {"zone": zone}} if zone else {})}
 
 
 def _endpoint(one: Endpoint) -> Wire:

@@ -149,7 +149,7 @@ def _action(rule: Rule) -> Wire:
     ]
     action: Wire = {_WEIGHTS: {"clusters": clusters}, **_limits(rule.timeouts)}
     if rule.retry is not None:
-        action["retry_policy"] = _retry(rule.retry)
+        action["retry_policy"] = _retry(rule.retry, zoned=rule.zoned)
     return {"route": action}
 
 
@@ -157,7 +157,7 @@ def _limits(timeouts: Timeouts) -> Wire:
     return {"timeout": duration(timeouts.request), "idle_timeout": duration(timeouts.idle)}
 
 
-def _retry(policy: Retry) -> Wire:
+def _retry(policy: Retry, *, zoned: bool) -> Wire:
     predicate = "envoy.retry_host_predicates.previous_hosts"
     written: Wire = {
         "retry_on": ",".join(policy.on),
@@ -167,6 +167,13 @@ def _retry(policy: Retry) -> Wire:
         ],
         "host_selection_retry_max_attempts": _OTHER_HOSTS,
     }
+    if zoned:
+        # The zone that is preferred is a priority: until it is known to be down, all retries would stay in it.
+        written["retry_priority"] = extension(
+            "envoy.retry_priorities.previous_priorities",
+            "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            update_frequency=1,
+        )
     if policy.per_try:
         written["per_try_timeout"] = duration(policy.per_try)
     if policy.statuses:
