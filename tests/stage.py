@@ -31,6 +31,9 @@ class Everybody:
         """Anybody."""
         return Identity(name=peer.address)
 
+    def oversee(self, identity: Identity) -> None:
+        """All of it."""
+
     def authorize(self, identity: Identity, node: Key) -> None:
         """Anything."""
 

@@ -301,8 +301,6 @@ async def test_a_later_message_that_names_another_node_changes_nothing(plane: Gu
 @pytest.mark.parametrize(
     ("method", "kind"),
     [
-        ("/envoy.service.status.v3.ClientStatusDiscoveryService/StreamClientStatus", 2),
-        ("/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus", 2),
         ("/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats", 1),
         ("/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", 2),
         ("/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets", 1),

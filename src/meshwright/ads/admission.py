@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from meshwright.trust.principals import Principal
 
 
+OVERVIEW = "meshwright:GetStatus"
+"""What a policy must allow for seeing the state of every proxy, over the API and over xDS."""
 _REMEMBERED = 20_000
 _VALID = 30_000
 """Milliseconds for which a permission is not asked for again while nothing that it was made from changes."""
@@ -68,8 +70,14 @@ class _Known:
         principal = msgspec.structs.replace(session.principal, key_id=key_id)
         return Signer(secret=session.secret, principal=principal, token=session.token, expires_at=session.expires_at)
 
-    def permit(self, principal: Principal, node: Key, arn: str, source: str) -> None:
-        """Raise where `principal` may not be `node`, whose ARN is `arn`, from the address `source`."""
+    def permit(self, principal: Principal, node: Key | None, arn: str, source: str) -> None:
+        """Raise where `principal` may not be `node`, whose ARN is `arn`, from the address `source`.
+
+        None and `*` are about seeing how every proxy stands.
+        """
+        if node is None:
+            self._authority().permit_action(principal, OVERVIEW, arn, {"aws:SourceIp": source}, at=self._now())
+            return
         found, decides, at = self._store.head().state.get(node), self._authority(), self._now()
         asked = (principal.key_id, arn, source)
         known = self._permitted.get(asked)

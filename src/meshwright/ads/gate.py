@@ -42,6 +42,8 @@ MAX_REASON = 1000
 """Characters of a reason; gRPC carries 16 kB at most, and the reason quotes what the client said."""
 
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
+_WATCHING = "/envoy.service.status.v3.ClientStatusDiscoveryService/"
+"""The service that tells of other nodes than the caller's own."""
 _ENVOY = re.compile(r"/envoy\.service\.[a-z_]+\.v3\.([A-Za-z]+)/([A-Za-z]+)")
 
 _log = logging.getLogger(__name__)
@@ -62,10 +64,12 @@ class Counts(Protocol):
 class Call:
     """One admitted call, in place of gRPC's context: its first message was read, and says which node it is of."""
 
-    def __init__(self, context: Any, first: bytes, node: Any, identity: Identity) -> None:
+    def __init__(self, context: Any, first: bytes, node: Any, key: Key | None, identity: Identity) -> None:
         self.first = first
         self.node = node
         """The `Node` of the first message, of which the id is authorised and the rest a claim."""
+        self.key = key
+        """The node that the caller may be; None for one who may see all of them."""
         self.identity = identity
         self._context = context
 
@@ -90,7 +94,7 @@ class Call:
 class _Admitted:
     """An open call, and why it is to end."""
 
-    def __init__(self, identity: Identity, node: Key, task: asyncio.Task[Any]) -> None:
+    def __init__(self, identity: Identity, node: Key | None, task: asyncio.Task[Any]) -> None:
         self.identity = identity
         self.node = node
         self.task = task
@@ -122,7 +126,10 @@ class Gate:
 
     def _look(self, one: _Admitted) -> None:
         try:
-            self._admission.authorize(one.identity, one.node)
+            if one.node is None:
+                self._admission.oversee(one.identity)
+            else:
+                self._admission.authorize(one.identity, one.node)
         except RefusedError as error:
             if one in self._open and one.verdict is None:
                 one.verdict = error
@@ -143,8 +150,7 @@ class Gate:
             if first is _EOF:
                 return
             node = node_in(first, node_field)
-            key = node_key(node, self._home)
-            self._admission.authorize(identity, key)
+            key = self._permitted(identity, node, watching=method.startswith(_WATCHING))
         except MeshwrightError as error:
             code = _code(error)
             self.refusals.note(code.name.lower(), peer.address, str(error))
@@ -153,7 +159,28 @@ class Gate:
         if served is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here.")
             return
-        await self._serve(served, Call(context, first, node, identity), _Admitted(identity, key, _current()))
+        await self._serve(served, Call(context, first, node, key, identity), _Admitted(identity, key, _current()))
+
+    def _permitted(self, identity: Identity, node: Any, *, watching: bool) -> Key | None:
+        """The node that the caller may be; None for one who watches, and may watch all of them.
+
+        Raises:
+            RefusedError: it may be neither.
+            UsageError: it is to say which node it is, and does not.
+        """
+        refusal: RefusedError | None = None
+        if watching:
+            try:
+                self._admission.oversee(identity)
+            except RefusedError as error:
+                refusal = error
+            else:
+                return None
+        if refusal is not None and not node.id:
+            raise refusal
+        key = node_key(node, self._home)
+        self._admission.authorize(identity, key)
+        return key
 
     async def _serve(self, served: Served, call: Call, admitted: _Admitted) -> None:
         self._open.add(admitted)

@@ -91,6 +91,15 @@ class Admission(Protocol):
         """
         ...
 
+    def oversee(self, identity: Identity) -> None:
+        """Return when `identity` may, at this moment, see what every proxy was sent; asked again as `authorize` is.
+
+        Raises:
+            SignatureError: the identity ended.
+            AccessDeniedError: it may not.
+        """
+        ...
+
     def authorize(self, identity: Identity, node: Key) -> None:
         """Return when `identity` may, at this moment, be a proxy of `node`; asked again while its stream is open.
 
@@ -110,7 +119,7 @@ class Identities:
         region: str,
         now: Callable[[], int],
         signer_of: Callable[[str], Signer | None],
-        permit: Callable[[Principal, Key, str, str], None],
+        permit: Callable[[Principal, Key | None, str, str], None],
         arn_of: Callable[[Key], str],
         hosts: Callable[[], tuple[str, ...]],
         authorities: Callable[[], tuple[x509.Certificate, ...]] = tuple,
@@ -118,6 +127,7 @@ class Identities:
     ) -> None:
         """`permit` raises AccessDeniedError unless a principal may be a node; it is told its ARN and the caller's IP.
 
+        Asked about None and `*` it raises unless the principal may see every node's proxies.
         `signer_of` is None for a key that is unknown, expired or revoked; `hosts` are the names that a signature may
         be made for; `authorities` issue client certificates. With `anonymous`, who comes with nothing is anybody.
         """
@@ -154,6 +164,20 @@ class Identities:
             )
         return self._signed(peer)
 
+    def oversee(self, identity: Identity) -> None:
+        """Return when `identity` may see what every proxy was sent, as `GET /status` tells it.
+
+        Raises:
+            SignatureError: its session ended, or was revoked.
+            AccessDeniedError: it is a node's, or policies do not allow it.
+        """
+        if identity.anybody:
+            return
+        self._check_age(identity)
+        if identity.node:
+            raise AccessDeniedError(f"{identity.name} may see no other proxies: it stands for itself alone.")
+        self._permit(self._principal(identity), None, "*", identity.source)
+
     def authorize(self, identity: Identity, node: Key) -> None:
         """Return when `identity` may be a proxy of `node` now.
 
@@ -171,10 +195,13 @@ class Identities:
             if identity.node != arn:
                 raise AccessDeniedError(f"{identity.name} may not be a proxy of {arn}: it stands for itself alone.")
             return
+        self._permit(self._principal(identity), node, arn, identity.source)
+
+    def _principal(self, identity: Identity) -> Principal:
         signer = self._signer_of(identity.key_id)
         if signer is None:
             raise SignatureError(f"The credentials of {identity.name} are worth nothing any more.", UNRECOGNIZED)
-        self._permit(signer.principal, node, arn, identity.source)
+        return signer.principal
 
     def _signed(self, peer: Peer) -> Identity:
         requests = [_request(peer, host) for host in self._hosts()]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import grpc.aio
 
+from meshwright.ads import csds
 from meshwright.ads.gate import Gate, reason
 from meshwright.ads.sockets import place
 from meshwright.ads.stream import Acked, Nacked, Stream
@@ -22,6 +23,7 @@ from meshwright.ads.wire import Encoder, decode, identify
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from meshwright.ads.gate import Call, Counts
@@ -80,6 +82,7 @@ class AdsServer:
         self._watching: asyncio.Task[None] | None = None
         self._encoders = {delta: Encoder(control.now, delta=delta) for delta in (False, True)}
         self._sessions: set[_Session] = set()
+        self._status = csds.ClientStatus(self._clients)
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen, with TLS where `credentials` are given; the port, of the kernel's choice where `port` is 0.
@@ -126,8 +129,26 @@ class AdsServer:
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._state_of_the_world),
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
+        # Every method is served as a stream, behind the gate; of the two of CSDS one is unary for its clients.
+        watching = {
+            name: grpc.stream_stream_rpc_method_handler(served)
+            for name, served in zip(csds.METHODS, (self._status.fetch, self._status.stream), strict=True)
+        }
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(_SERVICE, methods),
+                grpc.method_handlers_generic_handler(csds.SERVICE, watching),
+            )
+        )
         return server
+
+    def _clients(self) -> list[tuple[Any, Delivery]]:
+        """The connected proxies, by id: what each says of itself, and its delivery."""
+        known = [(one.node, one.delivery) for one in self._sessions if one.delivery is not None]
+        return sorted(known, key=lambda one: one[1].proxy.id)
+
+    def _proxies(self) -> Iterator[Proxy]:
+        return (one.delivery.proxy for one in self._sessions if one.delivery is not None)
 
     async def _run(self, server: Any) -> None:
         self._servers.append(server)
@@ -178,7 +199,7 @@ class AdsServer:
             await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason(error))
         except MeshwrightError as error:
             await call.abort(grpc.StatusCode.UNAVAILABLE, reason(error))
-        session.proxy = proxy
+        session.delivery = delivery
         self._sessions.add(session)
         _log.info("%s connected as %s, %s", proxy.id, call.identity.name, "delta" if delta else "state of the world")
         try:
@@ -196,7 +217,7 @@ class AdsServer:
         """
         if self._most is None:
             return
-        others = {one.proxy.id for one in self._sessions if one.proxy is not None and one.proxy.node == proxy.node}
+        others = {one.id for one in self._proxies() if one.node == proxy.node}
         if len(others - {proxy.id}) >= self._most:
             raise _CrowdError(
                 f"{proxy.node.path} has {self._most} Envoys connected, the most that it may have; "
@@ -217,7 +238,9 @@ class _Session:
 
     def __init__(self, context: Call, encode: Encoder, counts: Counts | None, *, delta: bool) -> None:
         self._counts = counts
-        self.proxy: Proxy | None = None
+        self.delivery: Delivery | None = None
+        self.node = context.node
+        """What the proxy says of itself."""
         self._context = context
         self._encode = encode
         self._delta = delta

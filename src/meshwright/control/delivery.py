@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from meshwright.control.ledger import Sendings, Tracker, steps_of
-from meshwright.control.standing import Proxy, ProxyStatus
+from meshwright.control.standing import Held, Proxy, ProxyStatus
 from meshwright.release import Account, Cause, Rejection
 from meshwright.snapshot.blame import culprits, reason
 from meshwright.snapshot.resources import Loopback, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from meshwright.control.loop import Control
     from meshwright.model.identity import Key
@@ -124,6 +124,23 @@ class Delivery:
             steps=steps_of(states, self._sendings, self._group.snapshot, self._control.now()),
             rejections=rejections,
         )
+
+    def held(self) -> Iterator[Held]:
+        """Every resource that the proxy should hold or is to drop, by type and name, and how far it is with each."""
+        offered = self._group.snapshot
+        for url, name in sorted((_names(offered) | self._behind.keys()) - {_BUILD}):
+            resource, rejection = offered.of(url).get(name), self._rejected.get((url, name))
+            sending = self._sendings.of(url, name)
+            if sending is not None and sending.versions[name] != (resource.version if resource is not None else ""):
+                sending = None
+            sent_at = sending.sent_at if sending is not None else self._connected_at
+            at = (sending.settled_at if sending is not None else None) or sent_at
+            if (url, name) not in self._behind:
+                yield Held(url, name, resource, "synced", at, None)
+            elif rejection is not None:
+                yield Held(url, name, resource, "error", rejection.at, rejection)
+            else:
+                yield Held(url, name, resource, "stale" if sending is not None else "not sent", sent_at, None)
 
     def refuses(self, revision: int, touched: frozenset[Key]) -> bool:
         """Whether the proxy rejects what `revision` brought, which changed the objects `touched`.

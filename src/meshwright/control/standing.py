@@ -5,13 +5,13 @@ The one rule: an ack is acceptance by the proxy and no more; what it serves is f
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from meshwright.model.identity import Key
 from meshwright.release import Rejection
-from meshwright.snapshot.resources import Placement, Traits, Unserved
+from meshwright.snapshot.resources import EnvoyResource, Placement, Traits, Unserved
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,20 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement
     envoy_version: str = ""
     traits: Traits = Traits()
+
+
+class Held(NamedTuple):
+    """One resource and how far one proxy is with it."""
+
+    type_url: str
+    name: str
+    resource: EnvoyResource | None
+    """What it should hold; None for one that it is still to drop."""
+    state: Literal["synced", "not sent", "stale", "error"]
+    """`stale`: it was sent, and the proxy has not answered yet."""
+    at: int
+    """When that came about, in milliseconds since the epoch, UTC; the connection where the proxy had it before."""
+    rejection: Rejection | None
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):

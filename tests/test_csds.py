@@ -1,0 +1,225 @@
+"""The client status discovery service tells standard tools what each proxy was sent and what it said to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from csds_client import SERVICE, fetched, request, states, told
+from envoys import envoy, until
+from handmade import NODE, cluster, endpoints, listener, route
+from meshwright.model.identity import Key, Kind
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, SECRET, EnvoyResource
+from stage import Stage, staged
+from test_xds_identity import ADMINISTRATOR, ARN, NOBODY, OTHER_ARN, WEB, guarded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshwright.trust.credentials import Credentials
+    from test_xds_identity import Guarded
+
+ACKED, NACKED = 3, 4
+OTHER = Key("shop", Kind.VIRTUAL_NODE, "other")
+
+
+def shop(route_: EnvoyResource, port: int = 0) -> tuple[EnvoyResource, ...]:
+    """One cluster with one endpoint, and a listener with `route_`."""
+    return cluster("a"), endpoints("a", 9), listener("web", "127.0.0.1", port, "r"), route_
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("delta", [True, False])
+async def test_a_real_envoy_is_told_before_and_after_a_rejection(tmp_path: Path, delta: bool) -> None:
+    """Every resource with the version that Envoy itself says it runs; then the one that it refused, and why."""
+    async with staged(*shop(route("r", "a"))) as stage, envoy(tmp_path, NODE, stage.port, delta=delta) as running:
+        await until(stage.control.statuses, str(running.log))
+        assert (await stage.control.wait(1, 15)).state == "propagated"
+        where = f"127.0.0.1:{stage.port}"
+        answer = await fetched(where)
+        (client,) = answer.config
+        assert (client.node.id, client.node.user_agent_name) == (NODE.path, "envoy")
+        assert client.node.user_agent_build_version.version.major_number == 1
+        held = told(answer)["one"]
+        assert set(states(answer).values()) == {"SYNCED"}
+        assert {"Cluster a", "ClusterLoadAssignment a", "Listener web", "RouteConfiguration r"} <= set(states(answer))
+        assert {one.client_status for one in held.values()} == {ACKED}
+        if delta:
+            runs = json.loads(await running.ask("/config_dump"))["configs"]
+            dynamic = [one for part in runs for one in part.get("dynamic_active_clusters", ())]
+            assert [one["version_info"] for one in dynamic] == [held["Cluster", "a"].version_info]
+        first = held["RouteConfiguration", "r"]
+        assert first.xds_config.value == route("r", "a").body
+
+        bad = route("r", "a", regex="[bad")
+        refused = stage.publish(*shop(bad))
+        assert (await stage.control.wait(refused, 15)).state == "rejected"
+        answer = await fetched(where)
+        assert {name: state for name, state in states(answer).items() if state != "SYNCED"} == {
+            "RouteConfiguration r": "ERROR"
+        }
+        found = told(answer)["one"]["RouteConfiguration", "r"]
+        assert (found.client_status, found.error_state.details) == (NACKED, "missing ]: [bad")
+        assert found.error_state.version_info == found.version_info == bad.version
+        assert found.error_state.failed_configuration.value == found.xds_config.value == bad.body
+        assert found.error_state.last_update_attempt.ToMilliseconds() >= first.last_updated.ToMilliseconds()
+
+
+async def test_what_is_unsent_unanswered_and_taken_is_told_apart() -> None:
+    """A client that asks for clusters alone and does not answer."""
+    async with staged(*shop(route("r", "a"))) as stage, stage.client(delta=True) as stream:
+        where = f"127.0.0.1:{stage.port}"
+        await stream.say(CLUSTER, resource_names_subscribe=["*"])
+        offered = await stream.hear()
+        listed = ("Cluster a", "ClusterLoadAssignment a", "Listener web", "RouteConfiguration r")
+        assert states(await fetched(where)) == dict(zip(listed, ("STALE", *["NOT_SENT"] * 3), strict=True))
+        await stream.ack(offered)
+        await stream.say(LISTENER, resource_names_subscribe=["*"])
+        await stream.hear()
+        expected = ("SYNCED", "NOT_SENT", "STALE", "NOT_SENT")
+        assert states(await fetched(where)) == dict(zip(listed, expected, strict=True))
+
+
+async def _connected(stage: Stage) -> list[Any]:
+    """Three proxies: two of `NODE` and one of `OTHER`; what they keep open."""
+    streams = []
+    for node, instance in ((NODE, "one"), (NODE, "two"), (OTHER, "other")):
+        stream = await stage.client(delta=True, node=node, instance=instance).__aenter__()
+        await stream.say(ROUTE, resource_names_subscribe=["r"])
+        await stream.hear()
+        streams.append(stream)
+    return streams
+
+
+_INSTANCE = [{"key": "meshwright"}, {"key": "instance"}]
+
+
+@pytest.mark.parametrize(
+    ("matchers", "instances"),
+    [
+        ([], {"one", "two", "other"}),
+        ([{"node_id": {"exact": NODE.path}}], {"one", "two"}),
+        ([{"node_id": {"suffix": "/other"}}], {"other"}),
+        ([{"node_id": {"prefix": "mesh/shop/"}}], {"one", "two", "other"}),
+        ([{"node_id": {"contains": "SHOP", "ignore_case": True}}], {"one", "two", "other"}),
+        ([{"node_id": {"safe_regex": {"regex": "mesh/.*/w.b"}}}], {"one", "two"}),
+        ([{"node_id": {"safe_regex": {"regex": "(broken"}}}], set()),
+        ([{"node_id": {"exact": "nobody"}}], set()),
+        ([{"node_metadatas": [{"path": _INSTANCE, "value": {"string_match": {"exact": "two"}}}]}], {"two"}),
+        (
+            [{"node_id": {"exact": OTHER.path}}, {"node_metadatas": [
+                {"path": _INSTANCE, "value": {"string_match": {"prefix": "on"}}}]}],
+            {"one", "other"},
+        ),
+        (
+            [{"node_id": {"exact": OTHER.path}, "node_metadatas": [
+                {"path": _INSTANCE, "value": {"string_match": {"prefix": "on"}}}]}],
+            set(),
+        ),
+        ([{"node_metadatas": [{"path": [{"key": "no"}], "value": {"present_match": True}}]}], set()),
+        (
+            [{"node_metadatas": [{"path": [{"key": "no"}], "value": {"present_match": False}}]}],
+            {"one", "two", "other"},
+        ),
+        (
+            [{"node_metadatas": [{"path": _INSTANCE, "value": {"or_match": {"value_matchers": [
+                {"null_match": {}}, {"bool_match": True}, {"double_match": {"exact": 1}},
+                {"list_match": {"one_of": {"present_match": True}}}, {"string_match": {"exact": "one"}}]}}}]}],
+            {"one"},
+        ),
+        ([{"node_metadatas": [{"path": _INSTANCE, "value": {}}]}], set()),
+    ],
+)  # fmt: skip
+async def test_node_matchers_choose_whom_it_is_about(matchers: list[dict[str, Any]], instances: set[str]) -> None:
+    """Several widen the answer, the parts of one narrow it; what cannot be judged matches nobody."""
+    stage = Stage(NODE, OTHER)
+    stage.publish(*shop(route("r", "a")))
+    stage.port = await stage.server.start("127.0.0.1", 0)
+    streams = await _connected(stage)
+    try:
+        assert set(told(await fetched(f"127.0.0.1:{stage.port}", node_matchers=matchers))) == instances
+    finally:
+        for stream in streams:
+            await stream.__aexit__(None, None, None)
+        await stage.server.stop()
+
+
+async def test_contents_are_left_out_on_request_and_those_of_secrets_always() -> None:
+    """A secret's name is told, nothing else."""
+    secret = message("envoy.extensions.transport_sockets.tls.v3.Secret")(
+        name="cert", tls_certificate={"private_key": {"inline_string": "-----BEGIN PRIVATE KEY-----"}}
+    )
+    held = EnvoyResource.of(SECRET, "cert", secret.SerializeToString(), (NODE,))
+    async with staged(*shop(route("r", "a")), held) as stage, stage.client(delta=True) as stream:
+        where = f"127.0.0.1:{stage.port}"
+        await stream.say(SECRET, resource_names_subscribe=["cert"])
+        heard = await stream.hear()
+        await stream.nack(heard, "not a certificate")
+        await until(lambda: stage.control.statuses()[0].rejections)
+        answer = await fetched(where)
+        assert b"PRIVATE KEY" not in answer.SerializeToString()
+        config = told(answer)["one"]["Secret", "cert"]
+        shown = message("envoy.extensions.transport_sockets.tls.v3.Secret").FromString(config.xds_config.value)
+        assert (shown.name, shown.WhichOneof("type"), config.error_state.details) == (
+            "cert",
+            None,
+            "not a certificate",
+        )
+        bare = await fetched(where, exclude_resource_contents=True)
+        assert not any(one.HasField("xds_config") for one in bare.config[0].generic_xds_configs)
+        assert states(bare) == states(answer)
+
+
+async def test_a_stream_answers_each_question_anew() -> None:
+    """With whoever is connected then."""
+    async with staged(*shop(route("r", "a"))) as stage:
+        method = SERVICE + "StreamClientStatus"
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{stage.port}") as channel:
+            opened: Any = channel.stream_stream(
+                method,
+                request_serializer=lambda value: value.SerializeToString(),
+                response_deserializer=message("envoy.service.status.v3.ClientStatusResponse").FromString,
+            )
+            call = opened()
+            await call.write(request())
+            assert told(await asyncio.wait_for(call.read(), 5)) == {}
+            async with stage.client(delta=True) as stream:
+                await stream.say(CLUSTER, resource_names_subscribe=["*"])
+                await stream.hear()
+                await call.write(request())
+                assert set(told(await asyncio.wait_for(call.read(), 5))) == {"one"}
+            await call.done_writing()
+            assert await asyncio.wait_for(call.code(), 5) == grpc.StatusCode.OK
+
+
+async def _refused(plane: Guarded, key: Credentials | None, **members: Any) -> tuple[str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await fetched(f"127.0.0.1:{plane.port}", key, **members)
+    return caught.value.code().name, str(caught.value.details())
+
+
+async def test_an_operator_sees_all_an_envoy_itself_and_nobody_else_anything(tmp_path: Path) -> None:
+    """By `meshwright:GetStatus`, as for `GET /status`; a node's identity shows its own proxies."""
+    async with guarded(tmp_path) as plane:
+        clients = [plane.client(ADMINISTRATOR), plane.client(ADMINISTRATOR, OTHER_ARN)]
+        for client in clients:
+            await client.__aenter__()
+            await client.say(CLUSTER)
+            await client.hear()
+        where = f"127.0.0.1:{plane.port}"
+        assert {one.node.id for one in (await fetched(where, ADMINISTRATOR)).config} == {ARN, OTHER_ARN}
+        own = await fetched(where, WEB, node={"id": ARN})
+        assert {one.node.id for one in own.config} == {ARN}
+        assert (await _refused(plane, WEB))[0] == "PERMISSION_DENIED"
+        assert (await _refused(plane, WEB, node={"id": OTHER_ARN}))[0] == "PERMISSION_DENIED"
+        code, words = await _refused(plane, NOBODY)
+        assert (code, "meshwright:GetStatus" in words) == ("PERMISSION_DENIED", True)
+        assert (await _refused(plane, None))[0] == "UNAUTHENTICATED"
+        for client in clients:
+            await client.__aexit__(None, None, None)
