@@ -68,11 +68,14 @@ class Graph:
         self._outgoing: defaultdict[Key, list[Edge]] = defaultdict(list)
         self._incoming: defaultdict[Key, list[Edge]] = defaultdict(list)
         self._children: defaultdict[Key, list[Resource]] = defaultdict(list)
+        self._extensions: defaultdict[tuple[Kind, Key], list[Resource]] = defaultdict(list)
         for edge in edges:
             self._outgoing[edge.source].append(edge)
             self._incoming[edge.target].append(edge)
             if edge.relation is Relation.OWNER:
                 self._children[edge.target].append(state[edge.source])
+            elif edge.relation is Relation.EXTENDS:
+                self._extensions[edge.source.kind, edge.target].append(state[edge.source])
 
     def outgoing(self, key: Key, *relations: Relation) -> tuple[Edge, ...]:
         """The references that `key` makes, all or of some relations, in document order."""
@@ -118,8 +121,7 @@ class Graph:
 
     def extensions(self, kind: Kind, key: Key) -> tuple[Resource, ...]:
         """The extensions of one kind that are about `key`, in order of their keys."""
-        found = (edge.source for edge in self.incoming(key, Relation.EXTENDS) if edge.source.kind is kind)
-        return tuple(self.state[source] for source in found)
+        return tuple(self._extensions.get((kind, key), ()))
 
     def called_nodes(self, key: Key) -> tuple[Key, ...]:
         """The existing virtual nodes that a node or gateway may send requests to, each once, by key."""

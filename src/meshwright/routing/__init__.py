@@ -3,6 +3,7 @@
 The one rule: every such decision is made here, once, and used by `snapshot` and `simulate` alike.
 """
 
+from meshwright.routing.extending import Place, at_gateway_route, at_ingress, at_rule, holding
 from meshwright.routing.ordering import (
     gateway_route_match,
     grpc_path,
@@ -11,8 +12,9 @@ from meshwright.routing.ordering import (
     route_match,
 )
 from meshwright.routing.policies import DEFAULT_HEALTHY, Egress, Zones, egress, telemetry, zones
+from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.security import ClientTls, client_tls, discovery_name, unservable
-from meshwright.routing.services import LostTarget, Rule, ServicePort, Target, rules, service_ports
+from meshwright.routing.services import LostTarget, Rule, Target, copied, rules
 from meshwright.routing.timing import (
     DEFAULT_IDLE,
     DEFAULT_REQUEST,
@@ -34,17 +36,23 @@ __all__ = [
     "ClientTls",
     "Egress",
     "LostTarget",
+    "Place",
     "Retry",
     "Rule",
     "ServicePort",
     "Target",
     "Timeouts",
     "Zones",
+    "at_gateway_route",
+    "at_ingress",
+    "at_rule",
     "client_tls",
+    "copied",
     "discovery_name",
     "egress",
     "gateway_route_match",
     "grpc_path",
+    "holding",
     "listener_timeouts",
     "longest",
     "ordered_gateway_routes",

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.graph import route_action
+from meshwright.model.extensions import RetryPolicySpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.listeners import Listener
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec, TcpRouteMatch
 from meshwright.model.scalars import PortProtocol
-from meshwright.model.specs import VirtualNodeSpec, VirtualRouterSpec
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.model.state import Resource
+from meshwright.routing.extending import at_rule, holding
 from meshwright.routing.ordering import ordered_routes, route_match
 from meshwright.routing.policies import zones
 from meshwright.routing.timing import (
@@ -26,6 +29,7 @@ from meshwright.routing.timing import (
     Retry,
     Timeouts,
     default_retry,
+    extended_retry,
     retry,
     route_timeouts,
 )
@@ -34,22 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshwright.graph import Graph
-    from meshwright.model.routes import WeightedTarget
+    from meshwright.model.extensions.traffic import MirrorDestination
+    from meshwright.routing.ports import ServicePort
 
 
 _PROTOCOLS: Mapping[str, PortProtocol] = MappingProxyType(
     {"httpRoute": "http", "http2Route": "http2", "grpcRoute": "grpc", "tcpRoute": "tcp"}
 )
-
-
-class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
-    """A port on which clients call a virtual service."""
-
-    service: Key
-    provider: Key
-    """The router or node that answers."""
-    port: int
-    protocol: PortProtocol
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,19 +87,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry | None
     zoned: bool = False
     """Whether instances in the caller's zone are preferred; then a retry looks in another zone."""
+    retried_by: Resource | None = None
+    """The extension that `retry` was decided by."""
     lost: tuple[LostTarget, ...] = ()
-
-
-def service_ports(graph: Graph, service: Key) -> tuple[ServicePort, ...]:
-    """The ports of a virtual service: its provider's listeners, in their order; none without a provider."""
-    provider = graph.provider(service)
-    resource = graph.state.get(provider) if provider else None
-    if provider is None or resource is None or not isinstance(resource.spec, VirtualNodeSpec | VirtualRouterSpec):
-        return ()
-    mappings = [listener.port_mapping for listener in resource.spec.listeners or ()]
-    return tuple(
-        ServicePort(service=service, provider=provider, port=one.port, protocol=one.protocol) for one in mappings
-    )
 
 
 def rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
@@ -113,13 +98,34 @@ def rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
     A route of another family than its listener (TCP on HTTP, or the reverse) cannot match and is left out.
     """
     if port.provider.kind is Kind.VIRTUAL_NODE:
-        return _node_rules(graph, port)
+        return tuple(_retried(graph, rule, port) for rule in _node_rules(graph, port))
     found = []
     for route in ordered_routes(graph, port.provider, port.port):
         spec = route.spec
         if isinstance(spec, RouteSpec) and (spec.tcp_route is not None) == (port.protocol == "tcp"):
-            found.append(_rule(graph, route.key, spec, port))
+            found.append(_retried(graph, _rule(graph, route.key, spec, port), port))
     return tuple(found)
+
+
+def _retried(graph: Graph, rule: Rule, port: ServicePort) -> Rule:
+    """`rule`, with the retries of the extension that holds there."""
+    extension = holding(graph, Kind.RETRY_POLICY, at_rule(port, rule.origin, rule.protocol), 0)
+    if extension is None or not isinstance(extension.spec, RetryPolicySpec):
+        return rule
+    own = None if rule.protocol == "tcp" else extended_retry(rule.retry, extension.spec, rule.protocol)
+    return msgspec.structs.replace(rule, retry=own, retried_by=extension)
+
+
+def copied(graph: Graph, to: MirrorDestination, called: ServicePort) -> Target | LostTarget:
+    """The listener that copies of requests to `called` go to, found as a route finds its targets."""
+    node = Key(called.service.mesh, Kind.VIRTUAL_NODE, to.virtual_node_name)
+    listener = _listener(graph, node, to.port, called)
+    if listener is None:
+        return LostTarget(path="spec.to", reason=_why_lost(graph, node, to.port))
+    if listener.port_mapping.protocol == "tcp":
+        reason = f"virtual node {node.name!r} speaks TCP on port {listener.port_mapping.port}: it takes no HTTP"
+        return LostTarget(path="spec.to", reason=reason)
+    return Target(node=node, listener=listener, weight=0)
 
 
 def _node_rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
@@ -150,7 +156,7 @@ def _rule(graph: Graph, key: Key, spec: RouteSpec, port: ServicePort) -> Rule:
             targets.append(Target(node=node, listener=listener, weight=weighted.weight))
         else:
             path = f"spec.{member}.action.weightedTargets[{index}]"
-            lost.append(LostTarget(path=path, reason=_why_lost(graph, node, weighted)))
+            lost.append(LostTarget(path=path, reason=_why_lost(graph, node, weighted.port)))
     return Rule(
         origin=key,
         protocol=_PROTOCOLS[member],
@@ -185,12 +191,12 @@ def _listeners(graph: Graph, node: Key) -> tuple[Listener, ...]:
     return (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
 
 
-def _why_lost(graph: Graph, node: Key, weighted: WeightedTarget) -> str:
+def _why_lost(graph: Graph, node: Key, wanted: int | None) -> str:
     if node not in graph.state:
         return f"virtual node {node.name!r} does not exist"
     ports = ", ".join(str(one.port_mapping.port) for one in _listeners(graph, node))
     if not ports:
         return f"virtual node {node.name!r} has no listener"
-    if weighted.port is not None:
-        return f"virtual node {node.name!r} does not listen on port {weighted.port}; it listens on {ports}"
+    if wanted is not None:
+        return f"virtual node {node.name!r} does not listen on port {wanted}; it listens on {ports}"
     return f"virtual node {node.name!r} has no listener for the protocol; its ports are {ports}"

@@ -16,6 +16,7 @@ from meshwright.model.listeners import HttpTimeout, TcpTimeout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from meshwright.model.extensions import RetryPolicySpec
     from meshwright.model.listeners import Duration, Listener
     from meshwright.model.routes import GrpcRetryPolicy, HttpRetryPolicy, RouteSpec
 
@@ -67,6 +68,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """Envoy's `retry_on` conditions."""
     statuses: tuple[int, ...]
     """The status codes behind `retriable-status-codes`."""
+    across_versions: bool = False
+    """Whether the weights choose again for each retry; else it stays within the version that they chose first."""
 
 
 DEFAULT_RETRY = Retry(
@@ -122,6 +125,19 @@ def retry(spec: RouteSpec) -> Retry | None:
         return _retry(policy, policy.grpc_retry_events or ()) if policy else _DEFAULT_GRPC_RETRY
     route = spec.http2_route or spec.http_route
     return _retry(route.retry_policy) if route and route.retry_policy else DEFAULT_RETRY
+
+
+def extended_retry(own: Retry | None, spec: RetryPolicySpec, protocol: str) -> Retry | None:
+    """How requests are tried again where the extension `spec` holds; `own` is what would hold without it."""
+    policy: HttpRetryPolicy | GrpcRetryPolicy | None = spec.http_retry_policy
+    events: Iterable[str] = ()
+    if protocol == "grpc":
+        policy = spec.grpc_retry_policy
+        events = (spec.grpc_retry_policy and spec.grpc_retry_policy.grpc_retry_events) or ()
+    found = own if policy is None else _retry(policy, events)
+    if found is None or not spec.across_versions:
+        return found
+    return msgspec.structs.replace(found, across_versions=True)
 
 
 def default_retry(protocol: str) -> Retry | None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from meshwright.model.identity import Key
 from meshwright.model.specs import MeshSpec
 from meshwright.snapshot.messages import serialized, type_url
 from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Traits, Unserved
+from meshwright.snapshot.values import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +22,15 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.specs import EgressFilter, ServiceDiscovery
     from meshwright.snapshot.resources import Endpoints, Placement
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A number that Envoy looks up while it serves."""
+
+    origin: Key
+    value: Wire
+    until: int
+    """When it is to be forgotten, in milliseconds since the epoch, UTC."""
 
 
 class Assembly:
@@ -38,6 +50,8 @@ class Assembly:
         self._resources: defaultdict[str, dict[str, EnvoyResource]] = defaultdict(dict)
         self._unserved: set[Unserved] = set()
         self._changes_at: int | None = None
+        self.held: dict[str, Held] = {}
+        """The numbers of the runtime layer."""
 
     def add(self, value: Any, origins: Iterable[Key], clues: Iterable[Clue] = (), expires_at: int = 0) -> str:
         """Add a finished message, which Envoy forgets at `expires_at` unless it is 0; its name."""
@@ -56,6 +70,10 @@ class Assembly:
     def build_again(self, at: int) -> None:
         """Record that time alone changes the snapshot, at `at` milliseconds since the epoch."""
         self._changes_at = at if self._changes_at is None else min(at, self._changes_at)
+
+    def hold(self, origin: Key, name: str, value: Wire, until: int) -> None:
+        """Have Envoy look up `value` under `name`, until then, in milliseconds since the epoch."""
+        self.held[name] = Held(origin, value, until)
 
     def snapshot(self) -> Snapshot:
         """The finished snapshot, in order of names."""

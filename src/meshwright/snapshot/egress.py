@@ -12,8 +12,9 @@ import msgspec
 
 from meshwright import routing
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, client_tls, rules
+from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, client_tls, rules
 from meshwright.snapshot import clusters, endpoints, names, routes, tls
+from meshwright.snapshot.extensions import Additions, additions, servable
 from meshwright.snapshot.resources import Clue
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Backend(msgspec.Struct, frozen=True):
 
     port: ServicePort
     rules: tuple[Rule, ...]
+    additions: tuple[Additions, ...]
+    """What extensions add to each rule."""
 
     @property
     def service(self) -> Key:
@@ -39,12 +42,27 @@ class Backend(msgspec.Struct, frozen=True):
     @property
     def origins(self) -> tuple[Key, ...]:
         """What shaped it, most specific first."""
-        return (*(rule.origin for rule in self.rules), self.port.provider, self.service)
+        return (*self.steps, self.port.provider, self.service)
+
+    @property
+    def steps(self) -> tuple[Key, ...]:
+        """What shaped its rules, each rule followed by the extensions that add to it."""
+        return tuple(key for rule, added in self.routes for key in (*_shaping(rule), *added.origins))
+
+    @property
+    def routes(self) -> list[tuple[Rule, Additions]]:
+        """Its rules, each with what is added to it."""
+        return list(zip(self.rules, self.additions, strict=True))
+
+    @property
+    def own_server(self) -> bool:
+        """Whether the `server` of some of its responses is not Envoy's to say."""
+        return any(one.own_server for one in self.additions)
 
 
 def resolved(assembly: Assembly, ports: Iterable[ServicePort]) -> tuple[Backend, ...]:
     """The backends behind `ports`; targets that lead nowhere are reported."""
-    found = tuple(Backend(port, rules(assembly.graph, port)) for port in ports)
+    found = tuple(_backend(assembly, port) for port in ports)
     for backend in found:
         for rule in backend.rules:
             for lost in rule.lost:
@@ -55,12 +73,25 @@ def resolved(assembly: Assembly, ports: Iterable[ServicePort]) -> tuple[Backend,
     return found
 
 
+def _shaping(rule: Rule) -> tuple[Key, ...]:
+    return (rule.origin,) if rule.retried_by is None else (rule.origin, rule.retried_by.key)
+
+
+def _backend(assembly: Assembly, port: ServicePort) -> Backend:
+    found = tuple(servable(assembly, rule) for rule in rules(assembly.graph, port))
+    places = (at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in found)
+    return Backend(port, found, tuple(additions(assembly, place) for place in places))
+
+
 def add_clusters(assembly: Assembly, backends: Iterable[Backend]) -> None:
-    """Add the cluster of every target of `backends`, and the endpoints where Cloud Map discovers it."""
+    """Add the cluster of every target of `backends`, those of copies included.
+
+    With it the endpoints, where the node is not found by DNS.
+    """
     calls: dict[str, list[tuple[Target, Key]]] = {}
     for backend in backends:
-        for rule in backend.rules:
-            for target in rule.targets:
+        for rule, added in backend.routes:
+            for target in (*rule.targets, *added.targets):
                 name = names.backend(target.node, target.protocol, target.port)
                 calls.setdefault(name, []).append((target, backend.service))
     for uses in calls.values():
@@ -78,7 +109,7 @@ def http_hosts(
         free = [one for one in domains if "*" not in one and one.lower() not in taken]
         if free:
             taken.update(one.lower() for one in free)
-            found.append(routes.virtual_host(name, free, routes.service_routes(backend.rules, backend.service)))
+            found.append(routes.virtual_host(name, free, routes.service_routes(backend.routes, backend.service)))
         else:
             assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
     return sorted(found, key=lambda host: str(host["name"]))
@@ -88,15 +119,15 @@ def add_route_configuration(
     assembly: Assembly, name: str, hosts: Sequence[Wire], backends: Sequence[Backend], *more: Key
 ) -> str:
     """Add the route configuration of `backends`, which `more` objects shaped too; its name."""
-    steps = [rule for backend in backends for rule in backend.rules]
+    steps = [step for backend in backends for step in backend.routes]
     origins = [
-        *(rule.origin for rule in steps),
+        *(key for backend in backends for key in backend.steps),
         *(backend.port.provider for backend in backends),
         *(backend.service for backend in backends),
         assembly.proxy,
         *more,
     ]
-    clues = [clue for rule in steps for clue in routes.clues(rule.origin, rule.match)]
+    clues = [clue for rule, added in steps for clue in (*routes.clues(rule.origin, rule.match), *added.clues)]
     return assembly.add(routes.configuration(name, hosts), origins, clues)
 
 

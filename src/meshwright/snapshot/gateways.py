@@ -14,9 +14,17 @@ import msgspec
 from meshwright.graph import gateway_route_target, service_key
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key
-from meshwright.routing import ServicePort, gateway_route_match, ordered_gateway_routes, service_ports, unservable
+from meshwright.routing import (
+    ServicePort,
+    at_gateway_route,
+    gateway_route_match,
+    ordered_gateway_routes,
+    service_ports,
+    unservable,
+)
 from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
 from meshwright.snapshot.egress import Backend
+from meshwright.snapshot.extensions import Additions, additions
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.resources import Clue, Loopback
 
@@ -35,6 +43,7 @@ class _Step(msgspec.Struct, frozen=True):
     key: Key
     spec: GatewayRouteSpec
     backend: Backend | None
+    added: Additions
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -64,12 +73,24 @@ def _plan(assembly: Assembly, spec: VirtualGatewaySpec) -> _Plan:
     for listener in spec.listeners:
         port = listener.port_mapping.port
         steps[port] = tuple(
-            _Step(route.key, route.spec, _backend(assembly, route.key, route.spec, known))
+            _step(assembly, route.key, route.spec, listener, known)
             for route in ordered_gateway_routes(assembly.graph, assembly.proxy, port)
             if isinstance(route.spec, GatewayRouteSpec)
         )
     marked = any(routes.keeps_host(step.spec) for several in steps.values() for step in several)
     return _Plan(steps, _authorities(assembly, known), marked)
+
+
+def _step(
+    assembly: Assembly,
+    key: Key,
+    spec: GatewayRouteSpec,
+    listener: VirtualGatewayListener,
+    known: dict[ServicePort, Backend],
+) -> _Step:
+    mapping = listener.port_mapping
+    place = at_gateway_route(key, assembly.proxy, mapping.protocol, mapping.port)
+    return _Step(key, spec, _backend(assembly, key, spec, known), additions(assembly, place))
 
 
 def _backend(
@@ -111,7 +132,7 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
             marked = [
                 route
                 for one, authority in zip(several, authorities, strict=True)
-                for route in routes.service_routes(one.rules, one.service, authority)
+                for route in routes.service_routes(one.routes, one.service, authority)
             ]
             hosts = [routes.marked_host(marked)]
         else:
@@ -120,7 +141,9 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
         protocol = several[0].port.protocol if isinstance(assembly.placement, Loopback) else "http"
         name = names.route_configuration("egress", protocol, port)
         egress.add_route_configuration(assembly, name, hosts, several)
-        chain = {"filters": [listeners.http_filter("egress", name, listeners.access_logs(spec.logging))]}
+        own = any(one.own_server for one in several)
+        inner = listeners.http_filter("egress", name, listeners.access_logs(spec.logging), own_server=own)
+        chain = {"filters": [inner]}
         listener = listeners.direct("egress", port, _bind(assembly, "egress"), [chain])
         clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
         assembly.add(listener, (assembly.proxy, assembly.mesh), clues)
@@ -143,7 +166,8 @@ def _add_ingress(
     several = len(spec.listeners) > 1
     name = _add_gateway_routes(assembly, listener, plan, several=several)
     prefix = f"ingress.{protocol}.{port}" if several else "ingress"
-    inner = listeners.http_filter(prefix, name, listeners.access_logs(spec.logging))
+    own = any(step.added.own_server for step in plan.steps[port])
+    inner = listeners.http_filter(prefix, name, listeners.access_logs(spec.logging), own_server=own)
     chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
     texts = [*listeners.log_texts(spec.logging), *(tls.files(listener.tls) if listener.tls else ())]
     assembly.add(
@@ -159,7 +183,7 @@ def _add_gateway_routes(assembly: Assembly, listener: VirtualGatewayListener, pl
     written: list[Wire] = []
     for step in plan.steps[port]:
         if step.backend is None:
-            written.append(routes.lost_gateway_route(step.key.name, step.spec))
+            written += routes.lost_gateway_routes(step.key.name, step.spec, step.added)
             continue
         target = _egress_port(assembly, step.backend)
         cluster = names.self_redirect(assembly.proxy, protocol, target, port if several else None)
@@ -167,14 +191,20 @@ def _add_gateway_routes(assembly: Assembly, listener: VirtualGatewayListener, pl
         redirect = clusters.self_redirect(cluster, protocol, listener.connection_pool, host, target)
         assembly.add(redirect, (assembly.proxy,))
         authority, limits = plan.authority[step.backend.port], routes.roomiest(step.backend.rules)
-        written.append(routes.gateway_route(step.key.name, step.spec, cluster, authority, limits, marked=plan.marked))
+        written += routes.gateway_routes(
+            step.key.name, step.spec, cluster, authority, limits, step.added, marked=plan.marked
+        )
     steps = plan.steps[port]
     origins = [
-        *(step.key for step in steps),
+        *(key for step in steps for key in (step.key, *step.added.origins)),
         assembly.proxy,
         *(key for step in steps if step.backend for key in step.backend.origins),
     ]
-    clues = [clue for step in steps for clue in routes.clues(step.key, gateway_route_match(step.spec))]
+    clues = [
+        clue
+        for step in steps
+        for clue in (*routes.clues(step.key, gateway_route_match(step.spec)), *step.added.clues)
+    ]
     hosts = [routes.virtual_host("self_redirect", ["*"], written)]
     name = names.route_configuration("ingress", protocol, port)
     return assembly.add(routes.configuration(name, hosts), origins, clues)

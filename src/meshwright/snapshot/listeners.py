@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.snapshot import names, tls
+from meshwright.snapshot.extensions import http_filters
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.values import Wire, address, ads, count, duration, extension, tags
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from meshwright.model.tls import ListenerTls
 
 _HTTP_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _INSPECTOR = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 _ORIGINAL_DST = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
@@ -40,18 +40,25 @@ class Bind(msgspec.Struct, frozen=True):
 
 
 def http_filter(
-    stat_prefix: str, route_configuration: str, logs: Sequence[Wire], before: Sequence[Wire] = ()
+    stat_prefix: str,
+    route_configuration: str,
+    logs: Sequence[Wire],
+    before: Sequence[Wire] = (),
+    *,
+    own_server: bool = False,
 ) -> Wire:
     """The filter that speaks HTTP, in any version, and asks for its routes on the same stream.
 
-    Requests go through the filters `before` they are routed.
+    Requests go through the filters `before` they are routed. With `own_server`, the `server` of a response is left as
+    it is where Envoy would write its own.
     """
+    server = {"server_header_transformation": "PASS_THROUGH"} if own_server else {}
     return extension(
         "envoy.filters.network.http_connection_manager",
         _HTTP_MANAGER,
         stat_prefix=stat_prefix,
         rds={"route_config_name": route_configuration, "config_source": ads()},
-        http_filters=[*before, extension("envoy.filters.http.router", _ROUTER)],
+        http_filters=[*before, *http_filters()],
         upgrade_configs=[{"upgrade_type": "websocket"}],
         http2_protocol_options={"allow_connect": True},  # a WebSocket over HTTP/2 (RFC 8441)
         normalize_path={"value": True},
@@ -59,6 +66,7 @@ def http_filter(
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
         tracing={},
         access_log=list(logs),
+        **server,
     )
 
 

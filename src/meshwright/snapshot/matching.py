@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, TcpRouteMatch
 from meshwright.routing import gateway_route_match, grpc_path
+from meshwright.snapshot import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,7 @@ def http(match: HttpRouteMatch | HttpGatewayRouteMatch) -> Wire:
     pseudo = [header_is(name, value) for name, value in ((":method", match.method), (":scheme", scheme)) if value]
     return {
         **_path(match.path, match.prefix),
-        "headers": [*pseudo, *(_header(one) for one in match.headers or ())],
+        "headers": [*pseudo, *(header(one) for one in match.headers or ())],
         "query_parameters": [_query_parameter(one) for one in match.query_parameters or ()],
     }
 
@@ -46,7 +47,7 @@ def http(match: HttpRouteMatch | HttpGatewayRouteMatch) -> Wire:
 def grpc(match: GrpcRouteMatch | GrpcGatewayRouteMatch) -> Wire:
     """The match of a gRPC call."""
     kind, path = grpc_path(match)
-    return {kind: path, "grpc": {}, "headers": [_header(one) for one in match.metadata or ()]}
+    return {kind: path, "grpc": {}, "headers": [header(one) for one in match.metadata or ()]}
 
 
 def gateway(spec: GatewayRouteSpec) -> Wire:
@@ -83,6 +84,21 @@ def header_is(name: str, value: str) -> Wire:
     return {"name": name, "string_match": {"exact": value}}
 
 
+def preflight(match: Wire) -> Wire | None:
+    """The match of the question that a browser asks before a request of `match`; None where `match` takes it too.
+
+    The question has the method OPTIONS, and none of the headers that the request will have: where `match` asks for
+    some, nothing tells for which route the question is.
+    """
+    methods = [one["string_match"]["exact"] for one in match["headers"] if one["name"] == ":method"]
+    told = {":method", ":scheme", ":authority", names.VIRTUAL_SERVICE_HEADER}
+    if not methods or any(one["name"] not in told for one in match["headers"]):
+        return None
+    rest = [one for one in match["headers"] if one["name"] != ":method"]
+    asked = [header_is(":method", "OPTIONS"), header_is("access-control-request-method", methods[0])]
+    return match | {"headers": [*asked, {"name": "origin", "present_match": True}, *rest]}
+
+
 def regexes(match: AnyMatch) -> list[str]:
     """The regular expressions of a match."""
     if match is None or isinstance(match, TcpRouteMatch):
@@ -105,11 +121,12 @@ def _path(path: HttpPathMatch | None, prefix: str | None) -> Wire:
     return {"prefix": "/" if prefix is None else prefix}
 
 
-def _header(header: HttpRouteHeader) -> Wire:
-    found: Wire = {"name": header.name}
-    if header.invert:
+def header(condition: HttpRouteHeader) -> Wire:
+    """A condition on one header."""
+    found: Wire = {"name": condition.name}
+    if condition.invert:
         found["invert_match"] = True
-    match = header.match
+    match = condition.match
     if match is None:
         return found | {"present_match": True}
     if match.range is not None:

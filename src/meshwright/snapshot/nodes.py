@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from meshwright.routing import listener_timeouts, service_ports, unservable
+from meshwright.routing import at_ingress, listener_timeouts, service_ports, unservable
 from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
+from meshwright.snapshot.extensions import additions
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.resources import Clue, Loopback
 
@@ -64,13 +65,14 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
     cluster = assembly.add(clusters.application(assembly.proxy, listener, _application_host(assembly, spec)), origins)
     prefix = "ingress" if len(spec.listeners or ()) == 1 else f"ingress.{protocol}.{port}"
     logs, limits = listeners.access_logs(spec.logging), listener_timeouts(listener)
+    added = additions(assembly, at_ingress(assembly.proxy, protocol, port))
     if protocol == "tcp":
         inner = listeners.tcp_filter(prefix, [(cluster, 1)], limits.idle, logs)
     else:
-        host = routes.to_application(assembly.proxy, cluster, limits)
+        host = routes.to_application(assembly.proxy, cluster, limits, added)
         name = names.route_configuration("ingress", protocol, port)
-        assembly.add(routes.configuration(name, [host]), (assembly.proxy,))
-        inner = listeners.http_filter(prefix, name, logs)
+        assembly.add(routes.configuration(name, [host]), (*added.origins, assembly.proxy), added.clues)
+        inner = listeners.http_filter(prefix, name, logs, own_server=added.own_server)
     return [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
 
 
@@ -128,7 +130,8 @@ def _outbound_chains(
     found = [*beyond.tls_chains(port, logs, taken), *found]
     if http or (port in beyond.http and not tcp):
         routes_ = _add_routes(assembly, port, http, beyond)
-        inner = listeners.http_filter("egress", routes_, logs, beyond.http_filters(port))
+        own = any(one.own_server for one in http)
+        inner = listeners.http_filter("egress", routes_, logs, beyond.http_filters(port), own_server=own)
         found.append({"filters": [inner]})
     elif port in beyond.http:
         reason = f"port {port} is that of the TCP backend {tcp[0].service.name!r}: no HTTP is let through on it"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteRewrite, HttpGatewayRouteRewrite
     from meshwright.model.identity import Key
     from meshwright.routing import Retry, Rule
+    from meshwright.snapshot.extensions import Additions
 
 _OTHER_HOSTS = 5
 """How often a retry looks for an instance that was not tried yet."""
@@ -32,9 +33,9 @@ def configuration(name: str, hosts: Sequence[Wire]) -> Any:
     return message("envoy.config.route.v3.RouteConfiguration")(name=name, virtual_hosts=list(hosts))
 
 
-def to_application(node: Key, cluster: str, timeouts: Timeouts) -> Wire:
+def to_application(node: Key, cluster: str, timeouts: Timeouts, added: Additions) -> Wire:
     """The virtual host of a node's own application: everything goes there, within the listener's limits."""
-    return {"name": node.name, "domains": ["*"], "routes": [_everything(cluster, timeouts)]}
+    return {"name": node.name, "domains": ["*"], "routes": [added.route(_everything(cluster, timeouts))]}
 
 
 def to_anywhere(cluster: str) -> Wire:
@@ -47,13 +48,16 @@ def to_outside(name: str, domains: Sequence[str], cluster: str) -> Wire:
     return {"name": name, "domains": list(domains), "routes": [_everything(cluster, Timeouts(0, 0))]}
 
 
-def service_routes(rules: Iterable[Rule], service: Key, selector: str = "") -> list[Wire]:
-    """The routes of a virtual service; `selector` narrows them to requests marked for that service by a gateway."""
+def service_routes(rules: Iterable[tuple[Rule, Additions]], service: Key, selector: str = "") -> list[Wire]:
+    """The routes of a virtual service, each with what is added to it.
+
+    `selector` narrows them to requests marked for that service by a gateway.
+    """
     mark = [matching.header_is(names.VIRTUAL_SERVICE_HEADER, selector)] if selector else []
     found = []
-    for rule in rules:
+    for rule, added in rules:
         route: Wire = {"match": _match(rule, mark), "name": rule.origin.name, **_action(rule)}
-        found.append(route | {"metadata": tags(TargetVirtualService=service.name)})
+        found += _asked_first(added, added.route(route | {"metadata": tags(TargetVirtualService=service.name)}))
     return found
 
 
@@ -77,9 +81,16 @@ def marked_host(routes: Sequence[Wire]) -> Wire:
     }
 
 
-def gateway_route(
-    name: str, spec: GatewayRouteSpec, cluster: str, host: str, limits: Timeouts | None, *, marked: bool
-) -> Wire:
+def gateway_routes(
+    name: str,
+    spec: GatewayRouteSpec,
+    cluster: str,
+    host: str,
+    limits: Timeouts | None,
+    added: Additions,
+    *,
+    marked: bool,
+) -> list[Wire]:
     """One gateway route: matched at the gateway, rewritten, sent on to the gateway's own egress.
 
     `host` is the authority that stands for the target there; `limits` those of the target's roomiest rule, None
@@ -94,12 +105,13 @@ def gateway_route(
     if marked:
         mark = {"header": {"key": names.VIRTUAL_SERVICE_HEADER, "value": host}}
         route["request_headers_to_add"] = [mark | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
-    return {**route, "route": action}
+    return _asked_first(added, added.route({**route, "route": action}))
 
 
-def lost_gateway_route(name: str, spec: GatewayRouteSpec) -> Wire:
+def lost_gateway_routes(name: str, spec: GatewayRouteSpec, added: Additions) -> list[Wire]:
     """A gateway route to a service that answers no HTTP: 404, as from a service without routes."""
-    return {"name": name, "match": matching.gateway(spec), "direct_response": {"status": 404}}
+    lost: Wire = {"name": name, "match": matching.gateway(spec), "direct_response": {"status": 404}}
+    return _asked_first(added, added.route(lost))
 
 
 def keeps_host(spec: GatewayRouteSpec) -> bool:
@@ -127,6 +139,12 @@ def _rewrite_of(spec: GatewayRouteSpec) -> HttpGatewayRouteRewrite | GrpcGateway
 
 def _everything(cluster: str, timeouts: Timeouts) -> Wire:
     return {"match": {"prefix": "/"}, "route": {"cluster": cluster, **_limits(timeouts)}}
+
+
+def _asked_first(added: Additions, route: Wire) -> list[Wire]:
+    """`route`, behind another one for the questions that browsers ask about it where its method would miss them."""
+    asked = matching.preflight(route["match"]) if added.preflight else None
+    return [route] if asked is None else [route | {"match": asked}, route]
 
 
 def _match(rule: Rule, mark: Sequence[Wire]) -> Wire:
@@ -176,6 +194,8 @@ def _retry(policy: Retry, *, zoned: bool) -> Wire:
         )
     if policy.per_try:
         written["per_try_timeout"] = duration(policy.per_try)
+    if policy.across_versions:
+        written["refresh_cluster_on_retry"] = True
     if policy.statuses:
         written["retriable_status_codes"] = list(policy.statuses)
     return written

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 
 def add_runtime(assembly: Assembly) -> None:
-    """Add the layer where the proxy has one."""
-    if assembly.traits.runtime:
-        assembly.add(message("envoy.service.runtime.v3.Runtime")(name=FAULTS, layer={}), (assembly.proxy,))
+    """Add the layer where the proxy has one; Envoy forgets it with the first of its numbers that ends."""
+    if not assembly.traits.runtime:
+        return
+    made = message("envoy.service.runtime.v3.Runtime")(name=FAULTS)
+    for name, held in sorted(assembly.held.items()):
+        made.layer[name] = held.value
+    origins = (*(held.origin for held in assembly.held.values()), assembly.proxy)
+    ends = min((held.until for held in assembly.held.values()), default=0)
+    assembly.add(made, origins, expires_at=ends)

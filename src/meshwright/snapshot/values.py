@@ -30,6 +30,11 @@ def count(value: int) -> Wire:
     return {"value": min(value, UNLIMITED)}
 
 
+def share(percentage: float) -> Wire:
+    """A share of 0 to 100 percent, in millionths: four decimals of a percentage."""
+    return {"numerator": round(percentage * 10_000), "denominator": "MILLION"}
+
+
 def address(host: str, port: int, *, dual: bool = False) -> Wire:
     """A TCP address; `dual` accepts IPv4 on an IPv6 wildcard."""
     socket: Wire = {"address": host, "port_value": port}
