@@ -5,6 +5,7 @@ No store and no API: a test says what is true from now on, and goes on when ever
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
@@ -49,7 +50,14 @@ class DataPlane:
         self.resolver = await self.names.start(self._block.name_server)
         self._exits.push_async_callback(self.names.stop)
         self.xds = await self._server.start("127.0.0.1", 0)
-        self._exits.push_async_callback(self._server.stop)
+        self._exits.push_async_callback(self.stop)
+        self._keeping = asyncio.create_task(self.control.keep_time())
+
+    async def stop(self) -> None:
+        """End the control plane; the Envoys go on. May be called twice."""
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._server.stop()
 
     def place(self, instance: str) -> Loopback:
         """The addresses of a proxy and its application, by the proxy's name."""
