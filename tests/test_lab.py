@@ -310,7 +310,8 @@ async def test_the_proxy_command_joins_a_running_mesh(shop: State) -> None:
         arguments = [
             *("proxy", "arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/cart", "--instance", "guest"),
             *("--xds", str(lab.control.xds), "--resolver", str(resolver), "--admin-port", str(free_port())),
-            *("--application", spare[0], "--ingress", spare[1], "--egress", spare[2], "--concurrency", "1"),
+            *("--application", spare[0], "--ingress", spare[1], "--egress", spare[2]),
+            *("--concurrency", "1", "--drain-seconds", "1"),
         ]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "meshwright.cli", *arguments),

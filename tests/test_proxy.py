@@ -210,7 +210,7 @@ def test_an_envoy_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
 )
 def test_a_crash_is_told_from_an_end_from_outside(number: signal.Signals, told: str, tmp_path: Path) -> None:
     """The one is Envoy's own fault, such as SIGABRT; the other somebody's, such as the kernel's when memory ends."""
-    with _running(tmp_path, free_port()) as process:
+    with _running(tmp_path, free_port(), "--restarts", "0") as process:
         until(lambda: any(is_envoy(pid) for pid in children(process.pid)))
         os.kill(children(process.pid)[0], number)
         _, err = process.communicate(timeout=30)
@@ -219,10 +219,10 @@ def test_a_crash_is_told_from_an_end_from_outside(number: signal.Signals, told: 
     assert not list(tmp_path.iterdir())
 
 
-def _running(folder: Path, admin: int) -> subprocess.Popen[str]:
+def _running(folder: Path, admin: int, *more: str) -> subprocess.Popen[str]:
     """A proxy whose control plane does not answer, so that it waits; its temporary folders go to `folder`."""
     environment = {**KEY, "TMPDIR": str(folder)}
-    arguments = ("mesh/shop/virtualNode/cart", "--xds", "127.0.0.1:9", "--admin-port", str(admin))
+    arguments = ("mesh/shop/virtualNode/cart", "--xds", "127.0.0.1:9", "--admin-port", str(admin), *more)
     return meshwright(*arguments, env=environment)
 
 

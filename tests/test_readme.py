@@ -95,7 +95,7 @@ def test_the_readme_can_be_followed_line_by_line(tmp_path: Path) -> None:
                 # Tests bind loopback addresses only; without these Envoy would bind 0.0.0.0, as in production.
                 places = zip(("--application", "--ingress", "--egress"), (1, 2, 3), strict=True)
                 arguments += [word for flag, last in places for word in (flag, f"{host.rpartition('.')[0]}.{last}")]
-                arguments += ["--admin-port", str(free_port())]
+                arguments += ["--drain-seconds", "0", "--admin-port", str(free_port())]
                 stack.enter_context(in_background(arguments, folder, environment))
                 until(lambda: proxies(folder, environment) == 1)
                 continue

@@ -195,7 +195,7 @@ class Shop:
         folder.mkdir()
         folder.chmod(0o777)
         command = (sys.executable, "-m", "meshwright.cli", "proxy", f"mesh/shop/{kind}/{machine.name}")
-        options = ("--xds", f"{CONTROL}:18000", "--concurrency", "1")
+        options = ("--xds", f"{CONTROL}:18000", "--concurrency", "1", "--drain-seconds", "0")
         log = self.folder / machine.name / "proxy.log"
         environment = (f"TMPDIR={folder}", *_keys(self.folder / "data" / "credentials"))
         machine.start("env", *environment, *command, *options, log=log, proxy=True)

@@ -5,24 +5,19 @@ The rule: nothing but the bootstrap is decided here; what the Envoy does comes f
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from meshwright.errors import UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from meshwright.proxy.bootstrap import Settings
-    from meshwright.snapshot.resources import Placement
-
 
 @click.command("proxy")
-@click.argument("arn")
-@click.option("--xds", default="127.0.0.1:18000", show_default=True, envvar="MESHWRIGHT_XDS",
-              help="The control plane's xDS address: HOST:PORT or unix:///PATH.")  # fmt: skip
+@click.argument("arn", required=False)
+@click.option("--xds", envvar="MESHWRIGHT_XDS", metavar="ADDRESS",
+              help="The control plane: HOST:PORT or unix:///PATH [default: 127.0.0.1:18000].")  # fmt: skip
 @click.option("--xds-tls-ca", type=click.Path(path_type=Path), metavar="FILE", envvar="MESHWRIGHT_XDS_TLS_CA",
               help="Speak TLS to it, whose certificate these issue.")  # fmt: skip
 @click.option("--xds-client-certificate", type=click.Path(path_type=Path), metavar="FILE",
@@ -33,8 +28,10 @@ if TYPE_CHECKING:
 @click.option(
     "--instance", help="The name that tells this proxy from others of its node [default: host and process]."
 )
-@click.option("--admin-port", type=click.IntRange(1, 65_535), default=9901, show_default=True,
-              help="Port of Envoy's administration on 127.0.0.1.")  # fmt: skip
+@click.option("--admin-port", type=click.IntRange(1, 65_535),
+              help="Port of Envoy's administration on 127.0.0.1 [default: 9901].")  # fmt: skip
+@click.option("--agent", metavar="ADDRESS",
+              help="Answer orchestrators here: HOST:PORT or unix:///PATH [default: nobody].")  # fmt: skip
 @click.option("--application", metavar="IP", help="Loopback placement: where the application listens.")
 @click.option("--ingress", metavar="IP", help="Loopback placement: where other proxies connect.")
 @click.option("--egress", metavar="IP", help="Loopback placement: where the application reaches its backends.")
@@ -44,99 +41,63 @@ if TYPE_CHECKING:
     envvar="AWS_AVAILABILITY_ZONE",
     help="The availability zone here [default: AWS_AVAILABILITY_ZONE, or as ECS's metadata file says].",
 )
+@click.option("--drain-seconds", type=click.IntRange(0, 3_600),
+              help="From SIGTERM to the end [default: 20].")  # fmt: skip
+@click.option("--restarts", type=click.IntRange(0), help="How often a crashed Envoy is started again [default: 3].")
 @click.option("--concurrency", type=click.IntRange(1), help="Worker threads [default: one a processor].")
-@click.option("--log-level", default="warning", show_default=True, help="Envoy's log level.",
+@click.option("--log-level", help="Envoy's log level [default: warning].",
               type=click.Choice(["trace", "debug", "info", "warning", "error", "critical", "off"]))  # fmt: skip
 @click.option("--print-bootstrap", is_flag=True, help="Print the bootstrap as JSON and run nothing.")
 @click.pass_obj
-def command(
-    options: dict[str, Any], /, *, concurrency: int | None, log_level: str, print_bootstrap: bool, **given: Any
-) -> int:
+def command(options: dict[str, Any], /, *, print_bootstrap: bool, **given: Any) -> int:
     """Run the packaged Envoy for one virtual node or gateway.
 
-    ARN is its ARN, or a path such as mesh/NAME/virtualNode/NAME. Envoy runs until this command is stopped. Without
-    the three addresses, it expects the usual App Mesh redirection of traffic to ports 15000 and 15001.
+    ARN is its ARN, or a path such as mesh/NAME/virtualNode/NAME [default: APPMESH_RESOURCE_ARN]. Envoy runs until
+    this command is stopped: SIGTERM fails its health, lets its connections go and ends it after --drain-seconds; a
+    second signal ends it at once. Without the three addresses, it expects the usual App Mesh redirection of traffic
+    to ports 15000 and 15001. The environment variables of App Mesh's Envoy image are honoured; options beat them.
 
     It proves who it is with the AWS settings that are there (or the key of a control plane on this machine), with a
     client certificate, or by coming through its node's own Unix socket. An identity token of
     AWS_WEB_IDENTITY_TOKEN_FILE is exchanged for sessions of AWS_ROLE_ARN at --endpoint for as long as Envoy runs.
     """
     import contextlib
-    import json
+    import os
 
     from msgspec.structs import replace
 
+    from meshwright.cli.proxying import conduct, found, settings
     from meshwright.proxy.bootstrap import bootstrap
     from meshwright.proxy.credentials import Source, followed, renewed
+    from meshwright.proxy.extras import document
+    from meshwright.proxy.image import image
 
-    settings = _settings(given)
-    found = None if given["unsigned"] or given["xds_client_certificate"] else _found(options, settings)
-    if print_bootstrap and isinstance(found, Source):
+    told = image(os.environ)
+    for warning in told.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if told.config_file:
+        whole = document(told.config_file, "ENVOY_CONFIG_FILE")
+        return _printed(whole) if print_bootstrap else _run(whole, conduct(given, told))
+    chosen = settings(given, told)
+    key = None if given["unsigned"] or given["xds_client_certificate"] else found(options, chosen)
+    if print_bootstrap and isinstance(key, Source):
         raise UsageError(
             "The sessions that AWS_WEB_IDENTITY_TOKEN_FILE gives are renewed by this command while Envoy runs; "
             "without it, write them to a credentials file yourself and name that with AWS_SHARED_CREDENTIALS_FILE"
         )
     if print_bootstrap:
-        click.echo(json.dumps(bootstrap(replace(settings, credentials=found)), indent=2))
-        return 0
-    from meshwright.proxy.run import run  # printing needs no Envoy
-
-    signing = renewed(found) if isinstance(found, Source) else contextlib.nullcontext(found)
-    with signing as credentials, followed(settings.tls) as tls:
-        document = bootstrap(replace(settings, credentials=credentials, tls=tls))
-        return run(document, concurrency=concurrency, log_level=log_level)
+        return _printed(bootstrap(replace(chosen, credentials=key)))
+    signing = renewed(key) if isinstance(key, Source) else contextlib.nullcontext(key)
+    with signing as credentials, followed(chosen.tls) as tls:
+        return _run(bootstrap(replace(chosen, credentials=credentials, tls=tls)), conduct(given, told))
 
 
-def _settings(given: Mapping[str, Any]) -> Settings:
-    """What the options say of the bootstrap; credentials come later."""
-    import os
-    import socket
-
-    from meshwright.cli.target import region
-    from meshwright.proxy.bootstrap import Address, Settings, address, proxy_key
-    from meshwright.proxy.credentials import secured
-    from meshwright.proxy.zones import ecs_zone
-
-    return Settings(
-        proxy=proxy_key(given["arn"]),
-        instance=given["instance"] or f"{socket.gethostname()}-{os.getpid()}",
-        xds=address(given["xds"]),
-        admin=Address("127.0.0.1", given["admin_port"]),
-        placement=_placement(given["application"], given["ingress"], given["egress"]),
-        resolver=address(given["resolver"]) if given["resolver"] else None,
-        region=region(None, os.environ),
-        zone=given["zone"] or ecs_zone(os.environ),
-        tls=secured(given["xds_tls_ca"], given["xds_client_certificate"], given["xds_client_key"]),
-    )
+def _printed(document: dict[str, Any]) -> int:
+    click.echo(json.dumps(document, indent=2))
+    return 0
 
 
-def _found(options: Mapping[str, Any], settings: Settings) -> Any:
-    """What signs the streams: as the environment says, or the key of a control plane on this machine."""
-    import os
+def _run(document: dict[str, Any], conduct: Any) -> int:
+    from meshwright.proxy.supervising import run  # printing needs no Envoy
 
-    from meshwright.cli.target import data_folder, endpoint
-    from meshwright.proxy.credentials import find
-
-    place, bundle = endpoint(options["endpoint"], os.environ), options["ca_bundle"] or ""
-    return find(os.environ, settings.xds, data_folder(os.environ), endpoint=place, ca_bundle=bundle)
-
-
-def _placement(application: str | None, ingress: str | None, egress: str | None) -> Placement:
-    import ipaddress
-
-    from meshwright.snapshot.resources import Loopback, Redirect
-
-    if not (application or ingress or egress):
-        return Redirect()
-    if not (application and ingress and egress):
-        raise UsageError(
-            "Loopback placement needs all three of --application, --ingress and --egress, or none of them"
-        )
-    for one in (application, ingress, egress):
-        try:
-            loopback = ipaddress.ip_address(one).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback:
-            raise UsageError(f"{one!r} is no loopback address; loopback placement takes such as 127.64.1.1")
-    return Loopback(application=application, ingress=ingress, egress=egress)
+    return run(document, conduct)

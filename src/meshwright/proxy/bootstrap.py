@@ -61,6 +61,8 @@ def bootstrap(settings: Settings) -> Document:
         document["static_resources"]["listeners"] = list(extras.listeners)
     if extras.secrets:
         document["static_resources"]["secrets"] = list(extras.secrets)
+    if extras.sinks:
+        document["stats_sinks"] = list(extras.sinks)
     if settings.resolver is not None:
         document["typed_dns_resolver_config"] = _resolver(settings.resolver)
     return document

@@ -63,8 +63,10 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
     clusters: tuple[Document, ...] = ()
     listeners: tuple[Document, ...] = ()
     secrets: tuple[Document, ...] = ()
+    sinks: tuple[Document, ...] = ()
+    """Where statistics are sent to."""
     members: Document = {}
-    """Whole members of the bootstrap: `stats_config`, `stats_sinks`, `stats_flush_interval`, `tracing`."""
+    """Whole members of the bootstrap: `stats_config`, `stats_flush_interval`, `tracing`."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
