@@ -14,7 +14,7 @@ import msgspec
 from meshwright.control.ledger import Sendings, Tracker, steps_of
 from meshwright.control.standing import Held, Proxy, ProxyStatus
 from meshwright.release import Account, Cause, Rejection
-from meshwright.snapshot.blame import culprits, reason
+from meshwright.snapshot.blame import Culprit, reason, traced
 from meshwright.snapshot.resources import Loopback, Snapshot
 
 if TYPE_CHECKING:
@@ -194,16 +194,26 @@ class Delivery:
         if known is not None and known.message == message:
             return known
         resource = self._group.snapshot.of(name[0]).get(name[1])
-        origins = culprits(resource, message) if resource else ()
+        revision = self._behind.get(name, self._control.revision)
+        found = self._culprits(resource, message, revision) if resource is not None else ()
         return Rejection(
             type_url=name[0],
             resources=(name[1],),
-            origins=origins,
+            origins=tuple(dict.fromkeys(one.origin for one in found)),
             message=message,
-            revision=self._behind.get(name, self._control.revision),
+            revision=revision,
             at=self._control.now(),
-            causes=tuple(Cause(key=key) for key in origins),
+            causes=tuple(Cause(key=one.origin, path=one.path) for one in found),
         )
+
+    def _culprits(self, resource: EnvoyResource, message: str, revision: int) -> tuple[Culprit, ...]:
+        """What shows itself to be at fault; else what changed since the proxy took the resource; else all of it."""
+        found = traced(resource, message, self._control.spec_of)
+        if found:
+            return found
+        changed = self._control.changed_since(revision) if revision > self._since else frozenset()
+        suspects = [key for key in resource.origins if key in changed] or resource.origins
+        return tuple(Culprit(key, "") for key in suspects)
 
     def _rejections(self, names: frozenset[_Name] | None = None) -> tuple[Rejection, ...]:
         """One for each message of each type, with all the resources that it speaks of; of `names` only, if given."""

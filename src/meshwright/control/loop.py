@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.control.delivery import Delivery, Group
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from meshwright.control.delivery import Push
     from meshwright.control.standing import Proxy, ProxyStatus
+    from meshwright.model.state import Spec
     from meshwright.release import Account
     from meshwright.snapshot.resources import Placement, Snapshot, Traits
     from meshwright.store.contract import Head
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 _LONGEST_REST = 60.0
 """Seconds after which the clock is looked at again: it may have been set."""
+
+_CHANGES = 64
+"""Publications of which it is remembered what they changed, for telling what a proxy rejects."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +59,7 @@ class Control:
         self._waiters: set[_Waiter] = set()
         self._rescheduled = asyncio.Event()
         self._trackers: set[Tracker] = set()
+        self._changes: deque[tuple[int, frozenset[Key]]] = deque(maxlen=_CHANGES)
         self.revision = 0
         self.running = False
         """Whether a revision was ever published: until then no proxy can be served."""
@@ -61,6 +67,15 @@ class Control:
     def now(self) -> int:
         """Milliseconds since the epoch, UTC."""
         return self._clock()
+
+    def spec_of(self, key: Key) -> Spec | None:
+        """The spec of an object as it is now; None for one that there is not."""
+        found = self._state.get(key)
+        return found.spec if found is not None else None
+
+    def changed_since(self, revision: int) -> frozenset[Key]:
+        """The objects that `revision` and later ones changed, as far as that is remembered."""
+        return frozenset(key for number, keys in self._changes if number >= revision for key in keys)
 
     def publish(self, head: Head, touched: Iterable[Key] | None = None) -> None:
         """From now on `head` is the truth: push to every proxy whose snapshot it changes. An older one is ignored.
@@ -71,8 +86,9 @@ class Control:
         if head.revision < self.revision:
             return
         self.running = True
-        differing = head.state.differing(self._state) if touched is None else touched
+        differing = frozenset(head.state.differing(self._state) if touched is None else touched)
         changed = _felt(differing, head.state)
+        self._changes.append((head.revision, differing))
         self.revision, self._state = head.revision, head.state
         if changed:
             self._resolved = None

@@ -1,13 +1,15 @@
-"""From Envoy's words to the object at fault: a rejection names a resource, which many objects may have shaped.
+"""From Envoy's words to the object at fault, and the field: a rejection names a resource, which many may have shaped.
 
 The one rule: point at an object only when its own text, or the place that Envoy counts, shows the fault; otherwise at
-all that shaped the resource.
+all that shaped the resource. The field is the one that holds that text.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from meshwright.model.identity import Kind
 from meshwright.routing.expressions import refused
@@ -15,6 +17,8 @@ from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import ROUTE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import EnvoyResource
 
@@ -23,11 +27,21 @@ _SHORTEST = 3
 _ROUTES = {Kind.ROUTE, Kind.GATEWAY_ROUTE, Kind.VIRTUAL_NODE}
 """What a step of a route configuration is named after; a node that provides a service itself, too."""
 _PLACE = re.compile(r"VirtualHosts\[(\d+)\].*?Routes\[(\d+)\]", re.DOTALL)
-
-
+_STEP = re.compile(r"\w+ValidationError\.(\w+)(?:\[(\d+)\])?")
+"""One step of the way to a value that breaks a constraint, as Envoy counts it."""
+_COMMAND = re.compile(r"Not supported field in StreamInfo: (\w+)")
+"""What Envoy says of a command of an access log that it does not know."""
 _PRINTED = re.compile(r"goo\.gle/debug\w+\s*\n.*?(?:\n: (?=Proto constraint validation failed)|\Z)", re.DOTALL)
 _CUT = "Proto constraint validation failed, for a reason that Envoy cut off"
 """Envoy sends 4,096 characters of a rejection, and prints before it writes why."""
+
+
+class Culprit(NamedTuple):
+    """An object at fault."""
+
+    origin: Key
+    path: str
+    """The field, in wire names; "" where nothing points at one."""
 
 
 def reason(said: str) -> str:
@@ -41,10 +55,82 @@ def culprits(resource: EnvoyResource, said: str) -> tuple[Key, ...]:
     Those whose regular expression Envoy refuses, else those of which a text occurs in the words, else the route at
     the place that they count, else all origins, most specific first.
     """
+    return tuple(dict.fromkeys(one.origin for one in traced(resource, said, _nothing))) or resource.origins
+
+
+def traced(resource: EnvoyResource, said: str, spec_of: Callable[[Key], object]) -> tuple[Culprit, ...]:
+    """What shows itself to have made Envoy reject `resource` with the words `said`; none where nothing does.
+
+    `spec_of` gives the spec of an object, None for one that is gone; its fields are searched for the text at fault.
+    """
     said = reason(said)
-    broken = [clue.origin for clue in resource.clues if clue.regex and refused(clue.text)]
-    quoted = [clue.origin for clue in resource.clues if len(clue.text) >= _SHORTEST and clue.text in said]
-    return tuple(dict.fromkeys(broken or quoted or _placed(resource, said))) or resource.origins
+    texts = _broken(resource) or _quoted(resource, said) or _unknown(resource, said)
+    if texts:
+        return _once(Culprit(origin, _path(spec_of(origin), text)) for origin, text in texts)
+    placed = _placed(resource, said)
+    found = _value(resource, said)
+    if not isinstance(found, str):
+        return _once(Culprit(origin, "") for origin in placed)
+    held = [(origin, _path(spec_of(origin), found)) for origin in placed or resource.origins]
+    named = [Culprit(origin, "") for origin in resource.origins if origin.name == found] if not placed else []
+    return _once(named or [Culprit(*one) for one in held if one[1]] or [Culprit(origin, "") for origin in placed])
+
+
+def _nothing(_: Key) -> None:
+    return None
+
+
+def _once(found: Iterable[Culprit]) -> tuple[Culprit, ...]:
+    return tuple(dict.fromkeys(found))
+
+
+def _broken(resource: EnvoyResource) -> list[tuple[Key, str]]:
+    """The expressions that Envoy refuses, whatever it says."""
+    return [(clue.origin, clue.text) for clue in resource.clues if clue.regex and refused(clue.text)]
+
+
+def _quoted(resource: EnvoyResource, said: str) -> list[tuple[Key, str]]:
+    return [(clue.origin, clue.text) for clue in resource.clues if len(clue.text) >= _SHORTEST and clue.text in said]
+
+
+def _unknown(resource: EnvoyResource, said: str) -> list[tuple[Key, str]]:
+    """The log formats with the command that Envoy does not know."""
+    commands = [f"%{name}" for name in _COMMAND.findall(said)]
+    return [(clue.origin, clue.text) for clue in resource.clues if any(one in clue.text for one in commands)]
+
+
+def _value(resource: EnvoyResource, said: str) -> Any:
+    """The value that breaks a constraint, by the way that Envoy counts to it; None where it cannot be followed."""
+    steps = _STEP.findall(said)
+    if not steps:
+        return None
+    value = message(resource.type_url.rpartition("/")[2]).FromString(resource.body)
+    for name, index in steps:
+        field = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        if field not in getattr(getattr(value, "DESCRIPTOR", None), "fields_by_name", ()):
+            return None
+        value = getattr(value, field)
+        if index:
+            if int(index) >= len(value):
+                return None
+            value = value[int(index)]
+    return value
+
+
+def _path(spec: object, text: str) -> str:
+    """The wire path of the first field of `spec` that is `text`; "" for none."""
+    return next((path for path, value in _leaves(msgspec.to_builtins(spec), "spec") if value == text), "")
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _leaves(one, f"{path}.{name}")
+    elif isinstance(value, list | tuple):
+        for index, one in enumerate(value):
+            yield from _leaves(one, f"{path}[{index}]")
+    else:
+        yield path, value
 
 
 def _placed(resource: EnvoyResource, said: str) -> list[Key]:
