@@ -16,7 +16,7 @@ from meshwright.control.ledger import Tracker
 from meshwright.control.standing import Propagation
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import Graph, Relation, extended, resolve
-from meshwright.model.identity import Key, Kind
+from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
 from meshwright.model.state import Extension, State
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def _neighbours(graph: Graph, key: Key) -> Iterator[Key]:
     # A called node's own backends are none of the caller's business: nodes are where the walk ends.
     called = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
     yield from (edge.target for edge in graph.outgoing(key, *called))
-    yield from (edge.source for edge in graph.incoming(key, Relation.EXTENDS))
+    yield from (one.key for kind in EXTENSION_KINDS for one in graph.extensions(kind, key))
     yield from (child.key for child in graph.children(key) if key.kind is not Kind.MESH)
 
 

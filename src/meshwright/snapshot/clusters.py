@@ -122,6 +122,24 @@ def by_name(name: str, preference: str | None) -> Any:
     )
 
 
+def collector(name: str, endpoint: str, preference: str | None) -> Any:
+    """The cluster of a collector of telemetry at `HOST:PORT`, which speaks gRPC without TLS."""
+    host, _, port = endpoint.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    found: Wire = {"type": "STATIC"}
+    if not is_address(host):
+        family = _FAMILIES.get(preference or "", "ALL")
+        found = {"type": "STRICT_DNS", "dns_lookup_family": family}
+        host = absolute(host)
+    return message(_CLUSTER)(
+        name=name,
+        connect_timeout=duration(_BACKEND_CONNECT),
+        load_assignment=_assignment(name, host, int(port)),
+        **found,
+        **_protocol("grpc"),
+    )
+
+
 def lookups(preference: str | None) -> Wire:
     """The cache of looked-up addresses that a cluster `by_name` shares with the filters in front of it.
 

@@ -24,7 +24,7 @@ from meshwright.routing import (
 )
 from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
 from meshwright.snapshot.egress import Backend
-from meshwright.snapshot.extensions import Additions, additions
+from meshwright.snapshot.extensions import Additions, additions, told
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.resources import Clue, Loopback
 
@@ -123,6 +123,7 @@ def _authorities(assembly: Assembly, known: dict[ServicePort, Backend]) -> dict[
 
 
 def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence[Backend], plan: _Plan) -> None:
+    tells = told(assembly, listeners.access_logs(spec.logging))
     by_port: defaultdict[int, list[Backend]] = defaultdict(list)
     for backend in backends:
         by_port[_egress_port(assembly, backend)].append(backend)
@@ -142,11 +143,11 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
         name = names.route_configuration("egress", protocol, port)
         egress.add_route_configuration(assembly, name, hosts, several)
         own = any(one.own_server for one in several)
-        inner = listeners.http_filter("egress", name, listeners.access_logs(spec.logging), own_server=own)
+        inner = listeners.http_filter("egress", name, tells, own_server=own)
         chain = {"filters": [inner]}
         listener = listeners.direct("egress", port, _bind(assembly, "egress"), [chain])
         clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
-        assembly.add(listener, (assembly.proxy, assembly.mesh), clues)
+        assembly.add(listener, (assembly.proxy, *tells.origins, assembly.mesh), clues)
 
 
 def _domains(name: str, backend: Backend) -> list[str]:
@@ -167,12 +168,13 @@ def _add_ingress(
     name = _add_gateway_routes(assembly, listener, plan, several=several)
     prefix = f"ingress.{protocol}.{port}" if several else "ingress"
     own = any(step.added.own_server for step in plan.steps[port])
-    inner = listeners.http_filter(prefix, name, listeners.access_logs(spec.logging), own_server=own)
+    tells = told(assembly, listeners.access_logs(spec.logging))
+    inner = listeners.http_filter(prefix, name, tells, own_server=own)
     chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
     texts = [*listeners.log_texts(spec.logging), *(tls.files(listener.tls) if listener.tls else ())]
     assembly.add(
         listeners.direct("ingress", port, _bind(assembly, "ingress"), chains),
-        (assembly.proxy, assembly.mesh),
+        (assembly.proxy, *tells.origins, assembly.mesh),
         [Clue(text, assembly.proxy) for text in texts],
     )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from meshwright.model.specs import FileAccessLog, Logging
     from meshwright.model.tls import ListenerTls
+    from meshwright.snapshot.extensions import Told
 
 _HTTP_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
@@ -42,7 +43,7 @@ class Bind(msgspec.Struct, frozen=True):
 def http_filter(
     stat_prefix: str,
     route_configuration: str,
-    logs: Sequence[Wire],
+    told: Told,
     before: Sequence[Wire] = (),
     *,
     own_server: bool = False,
@@ -64,8 +65,8 @@ def http_filter(
         normalize_path={"value": True},
         merge_slashes=True,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
-        tracing={},
-        access_log=list(logs),
+        tracing=told.tracing,
+        access_log=list(told.http),
         **server,
     )
 

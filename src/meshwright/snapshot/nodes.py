@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meshwright.routing import at_ingress, listener_timeouts, service_ports, unservable
 from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
-from meshwright.snapshot.extensions import additions
+from meshwright.snapshot.extensions import additions, told, traced
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.resources import Clue, Loopback
 
@@ -42,7 +42,7 @@ def _add_ingress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
         if listener.tls is not None and listener.tls.mode != "DISABLED":
             encrypted.append(port)
             clues += [Clue(path, assembly.proxy) for path in tls.files(listener.tls)]
-    origins = (assembly.proxy, assembly.mesh)
+    origins = (assembly.proxy, *told(assembly, ()).origins, assembly.mesh)
     if isinstance(assembly.placement, Loopback):
         bind = Bind(assembly.placement.ingress)
         for port, chains in inbound.items():
@@ -64,15 +64,15 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
     origins = (assembly.proxy, assembly.mesh)
     cluster = assembly.add(clusters.application(assembly.proxy, listener, _application_host(assembly, spec)), origins)
     prefix = "ingress" if len(spec.listeners or ()) == 1 else f"ingress.{protocol}.{port}"
-    logs, limits = listeners.access_logs(spec.logging), listener_timeouts(listener)
+    limits, tells = listener_timeouts(listener), told(assembly, listeners.access_logs(spec.logging))
     added = additions(assembly, at_ingress(assembly.proxy, protocol, port))
     if protocol == "tcp":
-        inner = listeners.tcp_filter(prefix, [(cluster, 1)], limits.idle, logs)
+        inner = listeners.tcp_filter(prefix, [(cluster, 1)], limits.idle, tells.connections)
     else:
         host = routes.to_application(assembly.proxy, cluster, limits, added)
         name = names.route_configuration("ingress", protocol, port)
         assembly.add(routes.configuration(name, [host]), (*added.origins, assembly.proxy), added.clues)
-        inner = listeners.http_filter(prefix, name, logs, own_server=added.own_server)
+        inner = listeners.http_filter(prefix, name, tells, own_server=added.own_server)
     return [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
 
 
@@ -92,7 +92,7 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
             outbound[port] = chains
     clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
     tcp = (key for one in backends if one.port.protocol == "tcp" for key in one.origins)
-    origins = (assembly.proxy, *tcp, *beyond.origins)
+    origins = (assembly.proxy, *tcp, *beyond.origins, *told(assembly, ()).origins)
     if isinstance(assembly.placement, Loopback):
         bind = Bind(assembly.placement.egress)
         for port, chains in outbound.items():
@@ -119,19 +119,19 @@ def _outbound_chains(
     """
     http = [one for one in backends if one.port.protocol != "tcp"]
     tcp = [one for one in backends if one.port.protocol == "tcp"]
-    logs = listeners.access_logs(spec.logging)
+    tells = told(assembly, listeners.access_logs(spec.logging))
     found: list[Wire] = []
     for one, names_ in _named(assembly, port, http, tcp):
         rule = next(iter(one.rules), None)
         if rule is not None and (targets := egress.tcp_targets(rule)):
-            inner = listeners.tcp_filter("egress", targets, rule.timeouts.idle, logs)
+            inner = listeners.tcp_filter("egress", targets, rule.timeouts.idle, tells.connections)
             found.append(listeners.for_names([inner], names_) if names_ else {"filters": [inner]})
     taken = [name for one in found for name in one.get("filter_chain_match", {}).get("server_names", ())]
-    found = [*beyond.tls_chains(port, logs, taken), *found]
+    found = [*beyond.tls_chains(port, tells.connections, taken), *found]
     if http or (port in beyond.http and not tcp):
         routes_ = _add_routes(assembly, port, http, beyond)
         own = any(one.own_server for one in http)
-        inner = listeners.http_filter("egress", routes_, logs, beyond.http_filters(port), own_server=own)
+        inner = listeners.http_filter("egress", routes_, tells, beyond.http_filters(port), own_server=own)
         found.append({"filters": [inner]})
     elif port in beyond.http:
         reason = f"port {port} is that of the TCP backend {tcp[0].service.name!r}: no HTTP is let through on it"
@@ -164,9 +164,10 @@ def _named(
 def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyond: Outside) -> str:
     named = [(one.service.name, (one.service.name, f"{one.service.name}:{port}")) for one in backends]
     hosts = egress.http_hosts(assembly, backends, named)
-    hosts += beyond.http_hosts(port, [domain for host in hosts for domain in host["domains"]])
+    added = traced(assembly)
+    hosts += beyond.http_hosts(port, [domain for host in hosts for domain in host["domains"]], added)
     if beyond.anything:
-        hosts.append(routes.to_anywhere(beyond.anything))
+        hosts.append(routes.to_anywhere(beyond.anything, added))
     name = names.route_configuration("egress", backends[0].port.protocol if backends else "http", port)
     return egress.add_route_configuration(assembly, name, hosts, backends, *beyond.origins)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from meshwright.snapshot.assembly import Assembly
+    from meshwright.snapshot.extensions import Additions
     from meshwright.snapshot.values import Wire
 
 _AWS = "*.amazonaws.com"
@@ -76,11 +77,12 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
         passing = listeners.tcp_filter("egress", [(self.named, 1)], 0, logs)
         return [listeners.for_names((lookup, passing), wanted)]
 
-    def http_hosts(self, port: int, taken: Iterable[str]) -> list[Wire]:
+    def http_hosts(self, port: int, taken: Iterable[str], added: Additions) -> list[Wire]:
         """The virtual host for the hosts named on `port`, without the domains that backends have `taken`."""
         used = set(taken)
         domains = [one for host in self.http.get(port, ()) for one in _domains(host, port) if one not in used]
-        return [routes.to_outside(f"egress_policy/{self.origin.name}", domains, self.named)] if domains else []
+        name = f"egress_policy/{self.origin.name}"
+        return [routes.to_outside(name, domains, self.named, added)] if domains else []
 
     def http_filters(self, port: int) -> list[Wire]:
         """The filter that looks hosts up for requests to `port`; it leaves those to backends alone."""

@@ -38,14 +38,14 @@ def to_application(node: Key, cluster: str, timeouts: Timeouts, added: Additions
     return {"name": node.name, "domains": ["*"], "routes": [added.route(_everything(cluster, timeouts))]}
 
 
-def to_anywhere(cluster: str) -> Wire:
+def to_anywhere(cluster: str, added: Additions) -> Wire:
     """The virtual host that lets requests for no backend go where they wanted to."""
-    return {"name": "allow_all", "domains": ["*"], "routes": [_everything(cluster, Timeouts(0, 0))]}
+    return {"name": "allow_all", "domains": ["*"], "routes": [added.route(_everything(cluster, Timeouts(0, 0)))]}
 
 
-def to_outside(name: str, domains: Sequence[str], cluster: str) -> Wire:
+def to_outside(name: str, domains: Sequence[str], cluster: str, added: Additions) -> Wire:
     """The virtual host of hosts outside the mesh that a policy lets a node call; without limits of time."""
-    return {"name": name, "domains": list(domains), "routes": [_everything(cluster, Timeouts(0, 0))]}
+    return virtual_host(name, domains, [added.route(_everything(cluster, Timeouts(0, 0)))])
 
 
 def service_routes(rules: Iterable[tuple[Rule, Additions]], service: Key, selector: str = "") -> list[Wire]:

@@ -28,6 +28,8 @@ class Additions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of HTTP filters for the route, by the filter's name."""
     members: Wire = {}
     """Members of the route, each a list."""
+    settings: Wire = {}
+    """Members of the route that are no lists."""
     action: Wire = {}
     """Members of what it does with a request that is sent on."""
     targets: tuple[Target, ...] = ()
@@ -39,7 +41,9 @@ class Additions(msgspec.Struct, frozen=True, kw_only=True):
 
     def route(self, written: Wire) -> Wire:
         """`written`, a route, with what is added to it."""
-        found = written | {name: [*written.get(name, ()), *more] for name, more in self.members.items()}
+        found = (
+            written | self.settings | {name: [*written.get(name, ()), *more] for name, more in self.members.items()}
+        )
         if self.filters:
             found["typed_per_filter_config"] = self.filters
         if self.action and "route" in written:
@@ -59,6 +63,7 @@ def merged(several: Iterable[Additions]) -> Additions:
         clues=tuple(clue for one in found for clue in one.clues),
         filters={name: value for one in found for name, value in one.filters.items()},
         members=members,
+        settings={name: value for one in found for name, value in one.settings.items()},
         action={name: value for one in found for name, value in one.action.items()},
         targets=tuple(target for one in found for target in one.targets),
         preflight=any(one.preflight for one in found),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meshwright.model.identity import Kind
 from meshwright.routing import holding
-from meshwright.snapshot.extensions import cors, faults, header_edits, mirrors
+from meshwright.snapshot.extensions import cors, faults, header_edits, mirrors, telemetry
 from meshwright.snapshot.extensions.additions import Additions, merged
 
 if TYPE_CHECKING:
@@ -45,4 +45,6 @@ def additions(assembly: Assembly, place: Place) -> Additions:
             assembly.refuse(extension.key, "spec.target", reason)
         else:
             found.append(translated(assembly, place, extension))
+    if place.protocol != "tcp":
+        found.append(telemetry.traced_at(assembly, place))
     return merged(found) if found else _NOTHING
