@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
     from meshwright.proxy.bootstrap import KeyFile, Tls
+    from meshwright.proxy.settings import Registered
 
 
 class Envoy:
     """A running Envoy."""
 
-    def __init__(self, process: asyncio.subprocess.Process, admin: int, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, admin: int, log: Path, bootstrap: Any) -> None:
         self.process = process
+        self.bootstrap = bootstrap
         self.admin = admin
         self.log = log
 
@@ -51,6 +53,7 @@ async def envoy(
     tls: Tls | None = None,
     resolver: Address | None = None,
     zone: str = "",
+    endpoint: Registered | None = None,
 ) -> AsyncIterator[Envoy]:
     """One Envoy for `node`, stopped on leaving; `xds` is a port of this machine or an address."""
     settings = Settings(
@@ -63,6 +66,7 @@ async def envoy(
         tls=tls,
         resolver=resolver,
         zone=zone,
+        endpoint=endpoint,
     )
     document: Any = bootstrap(settings)
     document["admin"]["address"]["socket_address"]["port_value"] = 0
@@ -77,7 +81,7 @@ async def envoy(
         )  # fmt: skip
     try:
         await until(lambda: where.exists() and ":" in where.read_text(), f"{log}")
-        yield Envoy(process, int(where.read_text().rpartition(":")[2]), log)
+        yield Envoy(process, int(where.read_text().rpartition(":")[2]), log, document)
     finally:
         if process.returncode is None:
             process.kill()

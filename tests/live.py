@@ -36,6 +36,7 @@ class Live:
         self.folder = folder
         self.api = str(line["api"])
         self.port = int(urlsplit(self.api).port or 0)
+        self.xds = int(str(line["xds"]).rpartition(":")[2])
         self.revision = int(line["revision"])
         self.credentials = Path(line["credentials"])
 
@@ -139,6 +140,10 @@ class Disk:
         found = self._connection.execute("SELECT coalesce(max(number), 0) FROM revisions").fetchone()
         return int(found[0])
 
+    def rows(self, table: str) -> int:
+        """How many rows a table has."""
+        return int(self._connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])  # noqa: S608 - a test's own name
+
     def changed(self) -> dict[str, int]:
         """How many rows each table has more than at the last call, of those in which anything moved.
 
@@ -155,10 +160,12 @@ class Disk:
         }
 
     def _sizes(self) -> dict[str, tuple[int, int]]:
-        named = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        named = self._connection.execute("SELECT name, wr FROM pragma_table_list WHERE type = 'table'").fetchall()
         return {
-            name: self._connection.execute(f'SELECT count(*), coalesce(max(rowid), 0) FROM "{name}"').fetchone()  # noqa: S608 - the schema's own names
-            for (name,) in named
+            name: self._connection.execute(
+                f'SELECT count(*), {"0" if rowless else "coalesce(max(rowid), 0)"} FROM "{name}"'  # noqa: S608 - the schema's own names
+            ).fetchone()
+            for name, rowless in named
         }
 
     def close(self) -> None:

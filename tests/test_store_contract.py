@@ -308,3 +308,15 @@ def test_a_closed_store_says_so(store: Store) -> None:
             call()
     with pytest.raises(StorageError, match="was closed"):
         store.add_key(AccessKey(id="a", secret="b", principal="c", created_at=1))
+
+
+def test_what_was_found_out_is_remembered_by_source_until_it_is_forgotten(store: Store, reopen: Opener) -> None:
+    """It survives a restart, and is no revision."""
+    store.remember("one", {"a": "1", "b": "2"})
+    store.remember("other", {"a": "3"})
+    store.remember("one", {"a": None, "b": "4", "c": "5", "never": None})
+    again = reopen()
+    assert dict(again.remembered("one")) == {"b": "4", "c": "5"}
+    assert dict(again.remembered("other")) == {"a": "3"}
+    assert again.head().revision == 0
+    assert again.verify().faults == ()

@@ -142,14 +142,14 @@ class Gate:
         method = peer.method
         try:
             identity = self._admission.authenticate(peer)
-            node_field = _node_field(method)
-            if node_field is None:
+            fields = _node_fields(method)
+            if not fields:
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here.")
                 return
             first = await _first(context)
             if first is _EOF:
                 return
-            node = node_in(first, node_field)
+            node = node_in(first, *fields)
             key = self._permitted(identity, node, watching=method.startswith(_WATCHING))
         except MeshwrightError as error:
             code = _code(error)
@@ -159,7 +159,7 @@ class Gate:
         if served is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here.")
             return
-        await self._serve(served, Call(context, first, node, key, identity), _Admitted(identity, key, _current()))
+        await self._serve(served, Call(context, first, node, key, identity), _Admitted(identity, key, current()))
 
     def _permitted(self, identity: Identity, node: Any, *, watching: bool) -> Key | None:
         """The node that the caller may be; None for one who watches, and may watch all of them.
@@ -273,18 +273,20 @@ async def _first(context: Any) -> Any:
         await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
 
 
-def _node_field(method: str) -> int | None:
-    """Where the first message of `method` has its `Node`, or None for a method of no service that knows nodes.
+def _node_fields(method: str) -> tuple[int, ...]:
+    """Where the first message of `method` has its `Node`: a field, or the way to it; () where no node is known.
 
     Source: https://github.com/envoyproxy/envoy/tree/main/api/envoy/service
     """
     match = _ENVOY.fullmatch(method)
     if match is None:
-        return None
+        return ()
     service, name = match.groups()
+    if service == "HealthDiscoveryService":
+        return 1, 1
     if service == "LoadReportingService" or name.startswith("Delta"):
-        return 1
-    return 2 if service.endswith("DiscoveryService") else None
+        return (1,)
+    return (2,) if service.endswith("DiscoveryService") else ()
 
 
 def _peer(context: Any, method: str, socket: str) -> Peer:
@@ -294,7 +296,8 @@ def _peer(context: Any, method: str, socket: str) -> Peer:
     return Peer(address=str(context.peer()), method=method, metadata=metadata, certificate=certificate, socket=socket)
 
 
-def _current() -> asyncio.Task[Any]:
+def current() -> asyncio.Task[Any]:
+    """The task that serves a call."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine always runs in one
     return task

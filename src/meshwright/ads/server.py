@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import grpc.aio
 
-from meshwright.ads import csds
+from meshwright.ads import csds, hds
 from meshwright.ads.gate import Gate, reason
+from meshwright.ads.hds import HealthServer
 from meshwright.ads.sockets import place
 from meshwright.ads.stream import Acked, Nacked, Stream
 from meshwright.ads.subscription import WHOLE_TYPES
-from meshwright.ads.wire import Encoder, decode, identify
+from meshwright.ads.wire import Encoder, decode, identify, registree
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from meshwright.ads.sockets import Placed
     from meshwright.ads.stream import Event, Request, Response
     from meshwright.control import Control, Delivery, Proxy
+    from meshwright.discovery import Held, Registrations
     from meshwright.snapshot.resources import Snapshot
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -70,11 +72,17 @@ class AdsServer:
         home: str = "",
         most: int | None = None,
         counts: Counts | None = None,
+        registrations: Registrations | None = None,
     ) -> None:
-        """`home` is the account whose meshes have bare names, `most` how many Envoys a node may have connected."""
+        """`home` is the account whose meshes have bare names, `most` how many Envoys a node may have connected.
+
+        `registrations` take the endpoints that proxies bring along; None for nobody who would look for them.
+        """
         self.gate = Gate(admission, home=home, counts=counts)
         self._counts = counts
         self._control = control
+        self._registrations = registrations
+        self._health = HealthServer(control, registrations, home=home, most=most) if registrations else None
         self._home = home
         self._most = most
         self._servers: list[Any] = []
@@ -140,6 +148,9 @@ class AdsServer:
                 grpc.method_handlers_generic_handler(csds.SERVICE, watching),
             )
         )
+        if self._health is not None:
+            reports = {"StreamHealthCheck": grpc.stream_stream_rpc_method_handler(self._health.serve)}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(hds.SERVICE, reports),))
         return server
 
     def _clients(self) -> list[tuple[Any, Delivery]]:
@@ -164,6 +175,8 @@ class AdsServer:
         await asyncio.sleep(0)
         for session in list(self._sessions):
             session.end()
+        if self._health is not None:
+            self._health.end()
         await stopped
         for placed in self._placed:
             placed.remove()
@@ -189,6 +202,7 @@ class AdsServer:
         try:
             request, _ = decode(call.first, delta=delta)
             proxy = identify(call.node, call.peer(), self._home)
+            registering = registree(call.node, proxy) if self._registrations is not None else None
             self._refuse_crowd(proxy)
             delivery = self._control.connect(proxy, session.push)
         except (UsageError, UnknownProxyError) as error:
@@ -199,7 +213,8 @@ class AdsServer:
             await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason(error))
         except MeshwrightError as error:
             await call.abort(grpc.StatusCode.UNAVAILABLE, reason(error))
-        session.delivery = delivery
+        held = self._registrations.join(registering) if self._registrations and registering else None
+        session.delivery, session.held = delivery, held
         self._sessions.add(session)
         _log.info("%s connected as %s, %s", proxy.id, call.identity.name, "delta" if delta else "state of the world")
         try:
@@ -207,6 +222,8 @@ class AdsServer:
         finally:
             self._sessions.discard(session)
             delivery.close()
+            if held is not None:
+                held.lose()
             _log.info("%s disconnected", proxy.id)
 
     def _refuse_crowd(self, proxy: Proxy) -> None:
@@ -241,6 +258,8 @@ class _Session:
         self.delivery: Delivery | None = None
         self.node = context.node
         """What the proxy says of itself."""
+        self.held: Held | None = None
+        """The endpoint that the proxy brought along."""
         self._context = context
         self._encode = encode
         self._delta = delta
@@ -334,9 +353,10 @@ class _Session:
                 event.message,
             )
 
-    @staticmethod
-    def _report(stream: Stream, delivery: Delivery) -> None:
+    def _report(self, stream: Stream, delivery: Delivery) -> None:
         refused = {
             url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
         }
         delivery.report(stream.outstanding(), refused)
+        if self.held is not None and not self.held.listening and delivery.listening:
+            self.held.listen()

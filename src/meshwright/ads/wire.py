@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from meshwright.ads.stream import DeltaRequest, Request, Response, StateRequest
 from meshwright.control import Proxy
+from meshwright.discovery import Registree
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.snapshot.messages import TYPE_URL_PREFIX, as_dict, message, serialized
@@ -67,14 +68,16 @@ def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
     ), found.node
 
 
-def node_in(body: bytes, field: int) -> Any:
-    """The `Node` message in field `field` of a request of any service; an empty one where it is not there.
+def node_in(body: bytes, *fields: int) -> Any:
+    """The `Node` message in a request of any service, in a field or by way of several; an empty one if not there.
 
     Raises:
         UsageError: the bytes are no message, or hold no `Node` there.
     """
     try:
-        return message("envoy.config.core.v3.Node").FromString(b"".join(_fields_of(body, field)))
+        for field in fields:
+            body = b"".join(_fields_of(body, field))
+        return message("envoy.config.core.v3.Node").FromString(body)
     except (DecodeError, IndexError) as error:
         raise UsageError(f"{len(body)} bytes that are no request with a node: {error}; {_NODES}") from None
 
@@ -124,6 +127,52 @@ def identify(node: Any, peer: str, home: str = "") -> Proxy:
         else node.user_agent_version,
         traits=_traits(node, ours),
     )
+
+
+def registree(node: Any, proxy: Proxy) -> Registree | None:
+    """The endpoint that `proxy` registers for its virtual node; None for none.
+
+    `node.metadata.meshwright.endpoint` may hold `address`, an IP address, `port`, and `checked`, true where the
+    proxy reports its application's health.
+
+    Raises:
+        UsageError: it cannot be an endpoint.
+    """
+    given = _ours(node).get("endpoint")
+    if given is None:
+        return None
+    if proxy.node.kind is not Kind.VIRTUAL_NODE:
+        raise UsageError(f"node.metadata.meshwright.endpoint is of virtual nodes; nobody looks for {proxy.node.path}")
+    members = given if isinstance(given, dict) and set(given) <= {"address", "port", "checked"} else {}
+    text, port, checked = members.get("address"), members.get("port", 0.0), members.get("checked", False)
+    where = _endpoint_address(text)
+    if where is None or not _is_port(port) or not isinstance(checked, bool):
+        raise UsageError(
+            f"node.metadata.meshwright.endpoint is {given!r}; it takes an IP address as 'address', and may have "
+            "'port' (0 for each listener's own) and 'checked'"
+        )
+    return Registree(
+        id=proxy.id,
+        node=proxy.node,
+        address=where,
+        port=int(port),
+        zone=proxy.traits.zone,
+        checked=checked,
+    )
+
+
+def _is_port(given: object) -> bool:
+    """Whether it is a port or 0, as the only kind of number that protobuf's metadata have."""
+    return isinstance(given, float) and given.is_integer() and 0 <= given < 65_536
+
+
+def _endpoint_address(text: object) -> str | None:
+    """The address as it is written usually; None for what nothing can be connected to."""
+    try:
+        found = ipaddress.ip_address(text) if isinstance(text, str) and "%" not in text else None
+    except ValueError:
+        return None
+    return None if found is None or found.is_multicast or found.is_unspecified else str(found)
 
 
 def _ours(node: Any) -> dict[str, Any]:

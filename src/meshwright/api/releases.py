@@ -19,6 +19,7 @@ from meshwright import release
 from meshwright.api import applying, openapi, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
+from meshwright.api.finding import discovered, get_endpoints
 from meshwright.api.propagating import observed, told
 from meshwright.api.rolling_back import roll_back
 from meshwright.api.tracing import Tracing
@@ -70,6 +71,7 @@ async def get_status(services: Services, request: Request) -> Response:
             "account": services.account,
             "region": services.region,
             "stacks": stacks,
+            "discovered": discovered(services.found),
             "proxies": to_wire(proxies),
         }
     )
@@ -256,6 +258,7 @@ ENDPOINTS = (
     Row("GET", "/openapi.json", get_openapi, "meshwright:GetStatus"),
     Row("GET", "/revisions/{revision}/propagation", get_revision_propagation, "meshwright:GetPropagation"),
     Row("GET", "/meshes/{mesh}", get_mesh, "meshwright:GetMesh"),
+    Row("GET", "/meshes/{mesh}/endpoints", get_endpoints, "meshwright:GetMesh"),
     Row("GET", f"{_IN_STACK}/releases", get_releases, "meshwright:GetReleases"),
     Row("POST", f"{_IN_STACK}/releases", post_release, "meshwright:ApplyRelease"),
     Row("GET", f"{_IN_STACK}/releases/{{number}}", get_release, "meshwright:GetRelease"),

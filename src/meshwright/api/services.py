@@ -14,6 +14,7 @@ import msgspec
 from meshwright.api.keeping import Keeping
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
+from meshwright.discovery import Found
 from meshwright.issuers import Issuers
 from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, split_mesh
 from meshwright.operations import UNLIMITED, Stamp
@@ -42,6 +43,8 @@ class Services:
     store: Store
     writer: Writer
     control: Control
+    found: Found = dataclasses.field(default_factory=Found)
+    """Endpoints from all sources."""
     now: Callable[[], int]
     """Milliseconds since the epoch, UTC."""
     uid: Callable[[], str]

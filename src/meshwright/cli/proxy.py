@@ -35,6 +35,8 @@ from meshwright.errors import UsageError
 @click.option("--application", metavar="IP", help="Loopback placement: where the application listens.")
 @click.option("--ingress", metavar="IP", help="Loopback placement: where other proxies connect.")
 @click.option("--egress", metavar="IP", help="Loopback placement: where the application reaches its backends.")
+@click.option("--endpoint-address", metavar="HOST[:PORT]", envvar="MESHWRIGHT_ENDPOINT_ADDRESS",
+              help="Register where others reach this proxy [default port: each listener's].")  # fmt: skip
 @click.option("--resolver", metavar="HOST:PORT", help="DNS server for discovery names [default: the machine's own].")
 @click.option(
     "--zone",
@@ -66,6 +68,7 @@ def command(options: dict[str, Any], /, *, print_bootstrap: bool, **given: Any) 
 
     from msgspec.structs import replace
 
+    from meshwright.cli.discovering import farewell
     from meshwright.cli.proxying import conduct, found, settings
     from meshwright.proxy.bootstrap import bootstrap
     from meshwright.proxy.credentials import Source, followed, renewed
@@ -88,8 +91,9 @@ def command(options: dict[str, Any], /, *, print_bootstrap: bool, **given: Any) 
     if print_bootstrap:
         return _printed(bootstrap(replace(chosen, credentials=key)))
     signing = renewed(key) if isinstance(key, Source) else contextlib.nullcontext(key)
-    with signing as credentials, followed(chosen.tls) as tls:
-        return _run(bootstrap(replace(chosen, credentials=credentials, tls=tls)), conduct(given, told))
+    with signing as credentials, followed(chosen.tls) as tls, farewell(chosen.endpoint) as endpoint:
+        ready = replace(chosen, credentials=credentials, tls=tls, endpoint=endpoint)
+        return _run(bootstrap(ready), conduct(given, told))
 
 
 def _printed(document: dict[str, Any]) -> int:

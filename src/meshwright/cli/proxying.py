@@ -10,6 +10,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from meshwright.cli.discovering import registered
 from meshwright.cli.target import data_folder, endpoint, region
 from meshwright.errors import UsageError
 from meshwright.proxy.credentials import find, secured
@@ -49,6 +50,7 @@ def settings(given: Mapping[str, Any], told: Image) -> Settings:
         region=region(None, os.environ),
         zone=given["zone"] or ecs_zone(os.environ),
         tls=secured(given["xds_tls_ca"], given["xds_client_certificate"], given["xds_client_key"]),
+        endpoint=registered(given["endpoint_address"], proxy),
         cluster=told.cluster,
         extras=extras(os.environ, proxy),
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from meshwright.cli.discovering import discovery_options, found
 from meshwright.cli.options import DATA_DIR
 from meshwright.cli.protection import address, protection_options, settled
 from meshwright.cli.quotas import QUOTA, quotas
@@ -60,6 +61,7 @@ from meshwright.errors import UsageError
 @TRUST
 @ENVIRONMENT
 @protection_options
+@discovery_options
 @QUOTA
 @click.option(
     "--format",
@@ -107,6 +109,7 @@ def command(
         quotas=allowed,
         **here,
         **settled(options),
+        **found(options),
     )
     serve(settings, as_json=output == "json")
     return 0

@@ -53,11 +53,19 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             UsageError: one of them is not known.
         """
+        return self.meshed(), self.owner()
+
+    def meshed(self) -> str:
+        """The mesh.
+
+        Raises:
+            UsageError: it is not known.
+        """
         if self.mesh is None:
             raise UsageError(
                 f"Which mesh? Name it with --mesh or MESHWRIGHT_MESH, or in {FILE_NAME} (mesh:).{self._hint()}"
             )
-        return self.mesh, self.owner()
+        return self.mesh
 
     def owner(self) -> str:
         """The stack.

@@ -15,7 +15,7 @@ from meshwright.control.ledger import Sendings, Tracker, steps_of
 from meshwright.control.standing import Held, Proxy, ProxyStatus
 from meshwright.release import Account, Cause, Rejection
 from meshwright.snapshot.blame import Culprit, reason, traced
-from meshwright.snapshot.resources import Loopback, Snapshot
+from meshwright.snapshot.resources import LISTENER, Loopback, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,6 +57,11 @@ class Delivery:
     def snapshot(self) -> Snapshot:
         """What the proxy should hold now."""
         return self._group.snapshot
+
+    @property
+    def listening(self) -> bool:
+        """Whether the proxy has taken every listener that it should hold."""
+        return not any(url == LISTENER for url, _ in self._behind)
 
     def report(self, outstanding: Mapping[str, frozenset[str]], refused: Mapping[str, Mapping[str, str]]) -> None:
         """The proxy's standing: by type the names that it has not acked, and its words on those it refused."""

@@ -125,7 +125,7 @@ class Control:
         alike = (proxy.node, proxy.placement, proxy.traits)
         group = self._groups.get(alike)
         if group is None:
-            group = Group(proxy, reach(self._graph, proxy.node))
+            group = Group(proxy, reach(self.graph, proxy.node))
             self._turn(group)
             if group.failure:
                 raise MeshwrightError(
@@ -258,7 +258,8 @@ class Control:
                 self._waiters.discard(waiter)
 
     @property
-    def _graph(self) -> Graph:
+    def graph(self) -> Graph:
+        """The newest state's graph."""
         if self._resolved is None:
             self._resolved = resolve(self._state)
         return self._resolved
@@ -277,13 +278,13 @@ class Control:
                 # An Envoy cannot do anything useful without its node: it keeps what it has.
                 group.gone = True
                 return
-            snapshot = self._build(self._graph, group.node, group.placement, group.traits, self.now())
+            snapshot = self._build(self.graph, group.node, group.placement, group.traits, self.now())
         except Exception as error:  # noqa: BLE001 - one turn of the control loop: others must go on
             _log.exception("snapshot of %s cannot be built", group.node.path)
-            within = reach(self._graph, group.node)
+            within = reach(self.graph, group.node)
             group.fail(f"{type(error).__name__}: {error}", within, self.revision, self.now())
         else:
-            group.renew(snapshot, reach(self._graph, group.node), self.revision, recorded=recorded)
+            group.renew(snapshot, reach(self.graph, group.node), self.revision, recorded=recorded)
             if snapshot.changes_at is not None:
                 self._rescheduled.set()
 

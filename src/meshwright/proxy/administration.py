@@ -31,7 +31,7 @@ class Administration:
         Raises:
             OSError: it does not answer.
         """
-        connection = _Connection(self._where)
+        connection = LocalConnection(self._where)
         try:
             connection.request(method, path, headers={"host": "admin"})
             response = connection.getresponse()
@@ -73,11 +73,11 @@ class Administration:
         return asked == [200, 200]
 
 
-class _Connection(http.client.HTTPConnection):
+class LocalConnection(http.client.HTTPConnection):
     """To a host and port, or to a Unix socket."""
 
-    def __init__(self, where: Address) -> None:
-        super().__init__(where.host if where.port else "localhost", where.port or None, timeout=SECONDS)
+    def __init__(self, where: Address, seconds: float = SECONDS) -> None:
+        super().__init__(where.host if where.port else "localhost", where.port or None, timeout=seconds)
         self._path = "" if where.port else where.host
 
     def connect(self) -> None:
@@ -86,7 +86,7 @@ class _Connection(http.client.HTTPConnection):
             super().connect()
             return
         found = socket.socket(socket.AF_UNIX)
-        found.settimeout(SECONDS)
+        found.settimeout(self.timeout)
         try:
             found.connect(self._path)
         except OSError:

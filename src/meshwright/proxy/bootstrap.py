@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshwright.proxy.connection import XDS_CLUSTER, ads, control_plane, over_ads, peer, secret
+from meshwright.proxy.connection import XDS_CLUSTER, ads, control_plane, over_ads, peer, reporting, secret
+from meshwright.proxy.farewell import farewell_listener
 from meshwright.proxy.settings import Address, Environment, Extras, KeyFile, Settings, Tls, address, proxy_key
 from meshwright.routing.expressions import PROGRAM_SIZE
 from meshwright.snapshot.resources import FAULTS, Loopback
@@ -57,8 +58,12 @@ def bootstrap(settings: Settings) -> Document:
         "overload_manager": _limits(),
         **extras.members,
     }
-    if extras.listeners:
-        document["static_resources"]["listeners"] = list(extras.listeners)
+    listeners = list(extras.listeners)
+    if settings.endpoint is not None:
+        document["hds_config"] = reporting()
+        listeners += farewell_listener(settings.endpoint)
+    if listeners:
+        document["static_resources"]["listeners"] = listeners
     if extras.secrets:
         document["static_resources"]["secrets"] = list(extras.secrets)
     if extras.sinks:
@@ -100,6 +105,8 @@ def _metadata(settings: Settings) -> Document:
             "ingress": settings.placement.ingress,
             "egress": settings.placement.egress,
         }
+    if settings.endpoint is not None:
+        told["endpoint"] = {"address": settings.endpoint.address, "port": settings.endpoint.port, "checked": True}
     return {"meshwright": told}
 
 

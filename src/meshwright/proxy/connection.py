@@ -22,6 +22,11 @@ _TYPE = "type.googleapis.com/"
 _CLIENT = "xds_client"
 
 
+def reporting() -> Document:
+    """Envoy's health discovery on a stream of its own: it is told what to check of its application, and reports."""
+    return {**ads(), "api_type": "GRPC"}
+
+
 def ads() -> Document:
     """Incremental xDS on one stream; a control plane that was away is found again within five seconds."""
     return {

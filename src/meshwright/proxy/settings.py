@@ -69,6 +69,17 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
     """Whole members of the bootstrap: `stats_config`, `stats_flush_interval`, `tracing`."""
 
 
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """The endpoint by which this proxy is found."""
+
+    address: str
+    """An IP address at which the proxies of others reach it."""
+    port: int = 0
+    """0 for each listener's own."""
+    farewell: str = ""
+    """The Unix socket, made by Envoy, through which whoever stops it says farewell first; "" for none."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What one Envoy's bootstrap is made from."""
 
@@ -92,6 +103,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The availability zone that it runs in; "" where that is not known."""
     cluster: str = ""
     """What Envoy calls itself in traces and statistics; "" for the node's path."""
+    endpoint: Registered | None = None
+    """What it registers for its virtual node; None to be found in other ways."""
     extras: Extras = Extras()
     """What the operator adds to it."""
 

@@ -20,11 +20,12 @@ import msgspec
 from meshwright.errors import MeshwrightError
 from meshwright.proxy.administration import Administration
 from meshwright.proxy.agent import serving
+from meshwright.proxy.farewell import say_farewell
 from meshwright.proxy.run import command, guarded, write
 from meshwright.proxy.settings import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 GRACE = 10.0
 """Seconds that Envoy has to end after SIGTERM before it is killed."""
@@ -72,7 +73,7 @@ def run(document: Mapping[str, Any], conduct: Conduct) -> int:
             log_level=conduct.log_level,
             drain_seconds=conduct.drain_seconds,
         )
-        supervised = _Supervised(Administration(_admin(document)), conduct)
+        supervised = _Supervised(Administration(_admin(document)), conduct, lambda: say_farewell(document))
         with serving(conduct.agent, supervised):
             return asyncio.run(supervised.run(guarded(arguments)))
 
@@ -80,8 +81,9 @@ def run(document: Mapping[str, Any], conduct: Conduct) -> int:
 class _Supervised:
     """One Envoy and its successors; asked by the agent from other threads."""
 
-    def __init__(self, administration: Administration, conduct: Conduct) -> None:
+    def __init__(self, administration: Administration, conduct: Conduct, farewell: Callable[[], bool]) -> None:
         self.administration = administration
+        self._farewell = farewell
         self._conduct = conduct
         self._draining = False
         self._restarts = 0
@@ -104,9 +106,10 @@ class _Supervised:
         }
 
     def drain(self) -> bool:
-        """Take no part in new work: health first, then Envoy's inbound listeners; whether Envoy does so."""
+        """Take no part in new work: the endpoint goes, then health and inbound listeners; whether Envoy does so."""
         if not self._draining and self.administration.state() == "LIVE":
             self._draining = True
+            self._farewell()
             self.administration.drain()
         return self._draining
 
@@ -147,6 +150,9 @@ class _Supervised:
                 if self._gently and await asyncio.to_thread(self.drain):
                     _log.info("draining for %d s", self._conduct.drain_seconds)
                     await _first(ended, self._insist.wait(), seconds=self._conduct.drain_seconds)
+                # Once more, should its stream have broken meanwhile; and at last where nothing was drained.
+                if not self._insist.is_set():
+                    await _first(ended, asyncio.to_thread(self._farewell))
                 await self._end(envoy, ended)
             return await ended
         finally:

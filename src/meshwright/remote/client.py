@@ -144,6 +144,10 @@ class Client:
         """One release with its content."""
         return self._asked("GET", f"{_of_stack(mesh, stack)}/releases/{number}", shape=answers.Release)
 
+    def endpoints(self, mesh: str) -> dict[str, Any]:
+        """Where the instances of a mesh's nodes are, as far as DNS does not tell."""
+        return self._asked("GET", f"/meshes/{_in_path(mesh)}/endpoints", shape=answers.Endpoints)
+
     def drift(self, mesh: str, stack: str) -> dict[str, Any]:
         """Where the stack runs otherwise than its last release left it."""
         return self._asked("GET", f"{_of_stack(mesh, stack)}/drift", shape=answers.Drift)

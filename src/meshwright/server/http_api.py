@@ -68,6 +68,7 @@ def _services(parts: Parts, writer: Writer) -> Services:
         store=parts.store,
         writer=writer,
         control=parts.control,
+        found=parts.found,
         now=now,
         uid=RandomIds(),
         account=parts.settings.account,

@@ -13,6 +13,7 @@ from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched
 from meshwright.control import Control
+from meshwright.discovery import Found, Registrations
 from meshwright.server.settings import Settings
 from meshwright.store.contract import Store
 
@@ -26,6 +27,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     store: Store
     control: Control
+    found: Found
+    """Endpoints from all sources."""
+    registrations: Registrations
     metrics: Metrics
     trusted: Trusted
     tls: Watched | None

@@ -18,6 +18,8 @@ from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched, followed
 from meshwright.control import Control
+from meshwright.discovery import Found, Memory, Registrations
+from meshwright.discovery.registrations import SOURCE as REGISTRATIONS
 from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.listening import join, listening, url
 from meshwright.model.identity import Kind, split_mesh
@@ -119,12 +121,25 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
 
 
 def _parts(settings: Settings, store: Store) -> Parts:
-    control = Control(_snapshot, now)
+    def built(graph: Graph, node: Key, placement: Placement, traits: Traits, moment: int) -> Snapshot:
+        return build_snapshot(graph, node, found, placement, traits, moment)
+
+    control = Control(built, now)
+    registrations = Registrations(
+        grace=settings.registration_grace,
+        most=settings.envoys_per_node,
+        now=now,
+        changed=control.refresh,
+        memory=Memory(store, REGISTRATIONS),
+    )
+    found = Found(registrations)
     control.publish(store.head())
     return Parts(
         settings=settings,
         store=store,
         control=control,
+        found=found,
+        registrations=registrations,
         metrics=Metrics(),
         trusted=Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region),
         tls=Watched(settings.tls) if settings.tls else None,
@@ -138,6 +153,7 @@ async def _following(parts: Parts) -> AsyncIterator[tuple[asyncio.Task[None], ..
         asyncio.create_task(_follow(parts.store, parts.control), name="following the database"),
         asyncio.create_task(parts.trusted.follow(), name="following the trust file"),
         asyncio.create_task(parts.control.keep_time(), name="following the clock"),
+        asyncio.create_task(parts.registrations.run(), name="keeping registered endpoints"),
     )
     try:
         yield tasks
@@ -155,10 +171,6 @@ async def _follow(store: Store, control: Control) -> None:
             control.publish(await asyncio.to_thread(store.head))
         except StorageError as error:
             _log.error("the database cannot be read, trying again: %s", error)
-
-
-def _snapshot(graph: Graph, node: Key, placement: Placement, traits: Traits, moment: int) -> Snapshot:
-    return build_snapshot(graph, node, {}, placement, traits, moment)
 
 
 def _refuse_other_account(store: Store, account: str) -> None:

@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What beats the trust file's quotas and App Mesh's documented ones, by the names of `operations.Quotas`."""
     envoys_per_node: int = 50
     """How many Envoys of one virtual node or gateway may be connected."""
+    registration_grace: float = 30.0
+    """Seconds for which the endpoint of a proxy that is away is kept."""
 
 
 def refuse_exposed(settings: Settings) -> None:

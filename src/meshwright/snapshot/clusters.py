@@ -68,7 +68,8 @@ def backend(target: Target, discovery: ServiceDiscovery, preference: str | None,
         host = discovery_name(discovery)
         members["transport_socket"] = tls.upstream(encryption, protocol, "" if is_address(host) else host)
     if listener.health_check is not None:
-        members["health_checks"] = _health_checks(listener.health_check, target, discovery_name(discovery))
+        authority = f"{discovery_name(discovery)}:{target.port}"
+        members["health_checks"] = health_checks(listener.health_check, protocol, authority, target.port)
     if listener.outlier_detection is not None:
         members["outlier_detection"] = _outlier(listener.outlier_detection)
     return message(_CLUSTER)(**members)
@@ -212,25 +213,29 @@ def absolute(hostname: str) -> str:
     return f"{hostname}."
 
 
-def _health_checks(check: HealthCheckPolicy, target: Target, host: str) -> list[Wire]:
+def health_checks(check: HealthCheckPolicy, protocol: str, authority: str, port: int | None = None) -> list[Wire]:
+    """The checks of a listener of `protocol`, asked for as `authority`; `port` is that of its endpoints, if not its.
+
+    A check by gRPC of what does not speak HTTP/2 is none.
+    """
     members: Wire = {
         "healthy_threshold": count(check.healthy_threshold),
         "unhealthy_threshold": count(check.unhealthy_threshold),
         "interval": duration(check.interval_millis),
         "timeout": duration(check.timeout_millis),
     }
-    if check.port not in {None, target.port}:
-        members["alt_port"] = count(check.port or target.port)
+    if port is not None and check.port not in {None, port}:
+        members["alt_port"] = count(check.port or port)
     match check.protocol:
         case "tcp":
             members["tcp_health_check"] = {}
         case "grpc":
-            if target.protocol not in {"http2", "grpc"}:
+            if protocol not in {"http2", "grpc"}:
                 return []
             members["grpc_health_check"] = {}
-        case protocol:
-            codec = {"codec_client_type": "HTTP2"} if protocol == "http2" else {}
-            path = {"host": f"{host}:{target.port}", "path": check.path or "/"}
+        case spoken:
+            codec = {"codec_client_type": "HTTP2"} if spoken == "http2" else {}
+            path = {"host": authority, "path": check.path or "/"}
             members["http_health_check"] = codec | path
     return [members]
 

@@ -67,6 +67,15 @@ def unpacked(wrapped: Any) -> Any:
     return message(wrapped.type_url.rpartition("/")[2]).FromString(wrapped.value)
 
 
+def parsed(full_name: str, given: dict[str, Any]) -> Any:
+    """The message of that name from JSON-like values, as a bootstrap has them.
+
+    Raises:
+        google.protobuf.json_format.ParseError: they are none.
+    """
+    return json_format.ParseDict(given, message(full_name)(), descriptor_pool=pool())
+
+
 def as_dict(value: Any) -> dict[str, Any]:
     """A message as JSON-like values with proto field names, nested Any included; for views and tests."""
     return json_format.MessageToDict(value, preserving_proto_field_name=True, descriptor_pool=pool())

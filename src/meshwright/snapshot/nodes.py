@@ -62,7 +62,7 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
         if listener.tls and listener.tls.mode == "STRICT":
             return []
     origins = (assembly.proxy, assembly.mesh)
-    cluster = assembly.add(clusters.application(assembly.proxy, listener, _application_host(assembly, spec)), origins)
+    cluster = assembly.add(clusters.application(assembly.proxy, listener, application_host(assembly, spec)), origins)
     prefix = "ingress" if len(spec.listeners or ()) == 1 else f"ingress.{protocol}.{port}"
     limits, tells = listener_timeouts(listener), told(assembly, listeners.access_logs(spec.logging))
     added = additions(assembly, at_ingress(assembly.proxy, protocol, port))
@@ -172,7 +172,8 @@ def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyo
     return egress.add_route_configuration(assembly, name, hosts, backends, *beyond.origins)
 
 
-def _application_host(assembly: Assembly, spec: VirtualNodeSpec) -> str:
+def application_host(assembly: Assembly, spec: VirtualNodeSpec) -> str:
+    """Where the application of the node listens, as its Envoy sees it."""
     if isinstance(assembly.placement, Loopback):
         return assembly.placement.application
     return "::1" if assembly.preference(spec.service_discovery) in {"IPv6_ONLY", "IPv6_PREFERRED"} else "127.0.0.1"

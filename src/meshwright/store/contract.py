@@ -320,6 +320,20 @@ class Store(Protocol):
         """The setting `name`, durable and written once: `value` if it was not there, else what was."""
         ...
 
+    def remember(self, source: str, found: Mapping[str, str | None]) -> None:
+        """Keep what `source` found out from outside under these names, or forget it where that is None.
+
+        It is no part of any revision and of no audit: it spares a restarted server to know nothing for a while.
+
+        Raises:
+            StorageError: the database refused; nothing was changed.
+        """
+        ...
+
+    def remembered(self, source: str) -> Mapping[str, str]:
+        """What `source` found out and was not forgotten, by name."""
+        ...
+
     def leaves(self, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:
         """Up to `limit` leaves of the audit log, without the first `after`, oldest first."""
         ...

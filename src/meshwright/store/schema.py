@@ -140,7 +140,16 @@ _THIRD = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
+_FOURTH = (
+    """CREATE TABLE findings (                              -- what was found out from outside, as it was last
+        source TEXT NOT NULL,
+        name TEXT NOT NULL,
+        body TEXT NOT NULL,                                 -- JSON
+        PRIMARY KEY (source, name)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """The statements of each version, from 1."""
 
 

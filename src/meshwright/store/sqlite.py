@@ -214,6 +214,20 @@ class SqliteStore(Identities):
                 found = connection.execute(query, (name,)).fetchone()
         return str(found[0])
 
+    def remember(self, source: str, found: Mapping[str, str | None]) -> None:
+        """As `Store.remember`."""
+        gone = [(source, name) for name, body in found.items() if body is None]
+        kept = [(source, name, body) for name, body in found.items() if body is not None]
+        with self._database.write() as connection:
+            connection.executemany("DELETE FROM findings WHERE source = ? AND name = ?", gone)
+            connection.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?, ?)", kept)
+
+    def remembered(self, source: str) -> Mapping[str, str]:
+        """As `Store.remembered`."""
+        with self._database.read() as connection:
+            found = connection.execute("SELECT name, body FROM findings WHERE source = ? ORDER BY name", (source,))
+            return dict(found.fetchall())
+
     def leaves(self, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:
         """As `Store.leaves`."""
         query = "SELECT position, entry, root FROM leaves WHERE position >= ? ORDER BY position LIMIT ?"

@@ -141,6 +141,16 @@ class Stack(msgspec.Struct):
     release: Release | None
 
 
+class Discovered(msgspec.Struct):
+    """How many endpoints of a node are known from one source."""
+
+    node: str
+    source: str
+    endpoints: int
+    healthy: int
+    fault: Fault | None
+
+
 class Status(msgspec.Struct):
     """The server, its stacks and its proxies."""
 
@@ -148,6 +158,36 @@ class Status(msgspec.Struct):
     revision: int
     stacks: list[Stack]
     proxies: list[Proxy]
+    discovered: list[Discovered] = []
+
+
+class Fault(msgspec.Struct):
+    """Why endpoints may be out of date."""
+
+    node: str
+    source: str
+    message: str
+    since: int
+
+
+class Endpoint(msgspec.Struct):
+    """One instance of a node."""
+
+    node: str
+    address: str
+    port: int
+    zone: str
+    source: str
+    name: str
+    state: str
+
+
+class Endpoints(msgspec.Struct):
+    """Where the instances of a mesh's nodes are."""
+
+    mesh: str
+    endpoints: list[Endpoint]
+    faults: list[Fault]
 
 
 class Session(msgspec.Struct):

@@ -48,7 +48,7 @@ def history_text(history: Document) -> str:
         rows.append((one["title"], moment(one["at"]), one["status"], one["principal"], _build(one["build"]), what))
     if len(rows) == 1:
         return f"Stack {terminal(history['stack'])} in mesh {terminal(history['mesh'])} has no release.\n"
-    return _table(rows)
+    return table(rows)
 
 
 def drift_text(drift: Document) -> str:
@@ -98,8 +98,9 @@ def status_text(status: Document) -> str:
         state = f"{one['state']}, node deleted" if one.get("gone") else one["state"]
         proxies.append((one["id"], one["node"], state, revision, one["envoy_version"]))
     text = "\n".join(lines) + "\n\n"
-    text += _table(stacks) if len(stacks) > 1 else "No stack has a release.\n"
-    text += "\n" + (_table(proxies) if len(proxies) > 1 else "No proxy is connected.\n")
+    text += table(stacks) if len(stacks) > 1 else "No stack has a release.\n"
+    text += "\n" + (table(proxies) if len(proxies) > 1 else "No proxy is connected.\n")
+    text += _discovered(status.get("discovered", ()))
     for one in status["proxies"]:
         text += "".join(f"{line}\n" for line in (*_rejections(one), *_unserved(one)))
     return text
@@ -116,6 +117,20 @@ def _rejections(proxy: Document) -> Iterator[str]:
         resources = ", ".join(terminal(name) for name in one["resources"])
         origins = ", ".join(terminal(name) for name in one["origins"])
         yield f"      {resources or 'its snapshot'}, made from {origins or 'objects that are gone'}"
+
+
+def _discovered(found: Sequence[Document]) -> str:
+    """The nodes that are not found by DNS, and whatever could not be looked up."""
+    rows = [("DISCOVERED NODE", "SOURCE", "HEALTHY ENDPOINTS")]
+    rows += [(one["node"], one["source"], f"{one['healthy']} of {one['endpoints']}") for one in found]
+    lines = [fault_line(one["fault"]) for one in found if one["fault"]]
+    return "\n" + table(rows) + "".join(lines) if found else ""
+
+
+def fault_line(fault: Document) -> str:
+    """Why the endpoints of a node may be out of date."""
+    since, node = moment(fault["since"]), terminal(fault["node"])
+    return f"  not looked up since {since}: {node} in {terminal(fault['source'])}: {terminal(fault['message'])}\n"
 
 
 def _unserved(proxy: Document) -> Iterator[str]:
@@ -142,7 +157,8 @@ def _value(value: object) -> str:
     return "(none)" if value is None else terminal(msgspec.json.encode(value).decode())
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width, the first row their titles."""
     shown = [[terminal(cell) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in shown) for index in range(len(shown[0]))]
     return "".join(

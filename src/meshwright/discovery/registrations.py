@@ -1,0 +1,250 @@
+"""Endpoints that proxies bring along: each is there while its proxy is connected, and a while longer.
+
+The one rule: an endpoint goes when its proxy says that it leaves, or has been away for the whole grace period; what a
+restart of the control plane or a lost stream looks like changes nothing for anybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.discovery.found import Fault, Row
+from meshwright.model.identity import Key
+from meshwright.snapshot.resources import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from meshwright.discovery.memory import Memory
+
+SOURCE = "registration"
+
+
+class Registree(msgspec.Struct, frozen=True, kw_only=True):
+    """A proxy that registers its node's endpoint."""
+
+    id: str
+    node: Key
+    address: str
+    port: int = 0
+    """0 for each listener's own."""
+    zone: str = ""
+    checked: bool = False
+    """Whether the proxy reports its application's health, so that it counts as healthy only once it said so."""
+
+
+class _Entry(msgspec.Struct, kw_only=True):
+    """One registered endpoint."""
+
+    proxy: Registree
+    listening: bool = False
+    """Whether the proxy took its listeners."""
+    healthy: bool | None = None
+    """What the proxy said of its application last; None for nothing yet."""
+    lost_at: int | None = None
+    """Since when its proxy is away, in milliseconds since the epoch, UTC; None while it is connected."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        proxy = self.proxy
+        healthy = self.listening and (self.healthy is True or not proxy.checked)
+        return Endpoint(address=proxy.address, port=proxy.port, healthy=healthy, zone=proxy.zone)
+
+    @property
+    def state(self) -> str:
+        if self.lost_at is not None:
+            return "lost"
+        if self.healthy is False:
+            return "unhealthy"
+        return "healthy" if self.endpoint.healthy else "starting"
+
+
+class Held:
+    """One stream's hold on its endpoint; made by `Registrations.join`."""
+
+    def __init__(self, registrations: Registrations, proxy: Registree) -> None:
+        self.proxy = proxy
+        self.listening = False
+        self._registrations = registrations
+
+    def listen(self) -> None:
+        """The proxy took its listeners: before, nobody is sent there who could go elsewhere."""
+        self.listening = True
+        self._registrations.listen(self)
+
+    def lose(self) -> None:
+        """The stream ended; means nothing once a newer one of the same proxy holds the endpoint."""
+        self._registrations.lose(self)
+
+
+class Registrations:
+    """Who registered what. Not for use from more than one thread."""
+
+    def __init__(
+        self,
+        *,
+        grace: float,
+        most: int,
+        now: Callable[[], int],
+        changed: Callable[[Iterable[Key]], None],
+        memory: Memory,
+    ) -> None:
+        """`grace` in seconds; at most `most` endpoints of a node are kept for proxies that are away.
+
+        `changed` is told of the nodes whose endpoints are others than before.
+
+        Raises:
+            StorageError: what was kept cannot be read.
+        """
+        self._grace = round(grace * 1000)
+        self._most = most
+        self._now = now
+        self._changed = changed
+        self._memory = memory
+        self._nodes: dict[Key, dict[str, _Entry]] = {}
+        self._holders: dict[str, Held] = {}
+        self._woken = asyncio.Event()
+        for name, body in memory.recall().items():
+            entry = msgspec.json.decode(body, type=_Entry)
+            entry.lost_at = now()
+            self._nodes.setdefault(entry.proxy.node, {})[name] = entry
+
+    def join(self, proxy: Registree) -> Held:
+        """A proxy connected: from now on its endpoint is there. The newest stream of an id holds it."""
+        held = self._holders[proxy.id] = Held(self, proxy)
+        entries = self._nodes.setdefault(proxy.node, {})
+        before = self.of(proxy.node)
+        known = entries.get(proxy.id)
+        same = known is not None and (known.proxy.address, known.proxy.port) == (proxy.address, proxy.port)
+        entry = _Entry(proxy=proxy)
+        if known is not None and same:  # a stream that was lost and is there again changes nothing
+            entry.listening, entry.healthy = known.listening, known.healthy
+        entries[proxy.id] = entry
+        for name in list(_replaced(entries, entry)):
+            self._forget(entries, name)
+        self._settle(proxy.node, before, entry if known is None or known.proxy != proxy else None)
+        return held
+
+    def faults(self, mesh: str = "") -> tuple[Fault, ...]:
+        """As `Source.faults`: proxies come by themselves, nothing is looked up."""
+        del mesh
+        return ()
+
+    def listen(self, held: Held) -> None:
+        """As `Held.listen`."""
+        entry = self._held_entry(held)
+        if entry is not None and not entry.listening:
+            before = self.of(held.proxy.node)
+            entry.listening = True
+            self._settle(held.proxy.node, before, entry)
+
+    def leave(self, name: str) -> None:
+        """The proxy `name` is about to go: its endpoint goes now."""
+        held = self._holders.pop(name, None)
+        if held is not None:
+            node = held.proxy.node
+            before = self.of(node)
+            self._forget(self._nodes.get(node, {}), name)
+            self._settle(node, before)
+
+    def report(self, name: str, *, healthy: bool) -> None:
+        """The proxy `name` looked after its application."""
+        entry = self._held_entry(self._holders.get(name))
+        if entry is not None and entry.healthy is not healthy:
+            before = self.of(entry.proxy.node)
+            entry.healthy = healthy
+            self._settle(entry.proxy.node, before, entry)
+
+    def lose(self, held: Held) -> None:
+        """As `Held.lose`."""
+        name, node = held.proxy.id, held.proxy.node
+        entry = self._held_entry(held)
+        if entry is None:
+            return
+        del self._holders[name]
+        entries = self._nodes[node]
+        entry.lost_at = self._now()
+        lost = sorted((one.lost_at, name) for name, one in entries.items() if one.lost_at is not None)
+        if len(lost) > self._most:
+            before = self.of(node)
+            self._forget(entries, lost[0][1])
+            self._settle(node, before)
+        self._woken.set()
+
+    def expire(self) -> float | None:
+        """Let go of what was away for too long; seconds until that happens next, None where nobody is away."""
+        now, ends = self._now(), []
+        for node, entries in list(self._nodes.items()):
+            before = self.of(node)
+            for name, entry in list(entries.items()):
+                if entry.lost_at is None:
+                    continue
+                if now - entry.lost_at >= self._grace:
+                    self._forget(entries, name)
+                else:
+                    ends.append(entry.lost_at + self._grace)
+            self._settle(node, before)
+        return max(min(ends) - now, 1) / 1000 if ends else None
+
+    async def run(self) -> None:
+        """Let go of what was away for too long, and keep what is there over a restart; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._memory.run())
+            tasks.create_task(self._expiring())
+
+    async def _expiring(self) -> None:
+        while True:
+            self._woken.clear()
+            seconds = self.expire()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    def of(self, node: Key) -> tuple[Endpoint, ...]:
+        """As `Source.of`."""
+        return tuple(sorted(entry.endpoint for entry in self._nodes.get(node, {}).values()))
+
+    def nodes(self) -> frozenset[Key]:
+        """As `Source.nodes`."""
+        return frozenset(self._nodes)
+
+    def rows(self, mesh: str = "") -> tuple[Row, ...]:
+        """As `Source.rows`."""
+        return tuple(
+            Row(node=node, endpoint=entry.endpoint, source=SOURCE, name=name, state=entry.state)
+            for node, entries in sorted(self._nodes.items())
+            if mesh in {"", node.mesh}
+            for name, entry in sorted(entries.items())
+        )
+
+    def _held_entry(self, held: Held | None) -> _Entry | None:
+        """The endpoint that `held` holds; None where a newer stream does, or nobody any more."""
+        if held is None or self._holders.get(held.proxy.id) is not held:
+            return None
+        return self._nodes[held.proxy.node][held.proxy.id]
+
+    def _forget(self, entries: dict[str, _Entry], name: str) -> None:
+        if entries.pop(name, None) is not None:
+            self._memory.keep(name, None)
+
+    def _settle(self, node: Key, before: tuple[Endpoint, ...], written: _Entry | None = None) -> None:
+        """Keep `written`, and tell whoever has to know that the endpoints of `node` are not `before` any more."""
+        if written is not None:
+            self._memory.keep(written.proxy.id, msgspec.json.encode(written).decode())
+        if not self._nodes.get(node):
+            self._nodes.pop(node, None)
+        if self.of(node) != before:
+            self._changed((node,))
+
+
+def _replaced(entries: dict[str, _Entry], newer: _Entry) -> Iterator[str]:
+    """Proxies that are away and whose place `newer` took: a restarted one has another name and the same address."""
+    place = (newer.proxy.address, newer.proxy.port)
+    for name, entry in entries.items():
+        if entry.lost_at is not None and (entry.proxy.address, entry.proxy.port) == place:
+            yield name

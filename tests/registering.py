@@ -1,0 +1,131 @@
+"""A service whose instances register themselves, and a caller: real Envoys on one control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from envoys import Envoy, envoy, fetch
+from meshwright.model.identity import Key, Kind
+from meshwright.proxy.bootstrap import KeyFile
+from meshwright.proxy.settings import Registered
+from meshwright.release import ApplyRequest, Item
+from meshwright.remote import Client, find_credentials
+from meshwright.snapshot.resources import Loopback
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from live import Live
+
+CALLER, PAY = (Key("shop", Kind.VIRTUAL_NODE, name) for name in ("caller", "pay"))
+SERVICE = Key("shop", Kind.VIRTUAL_SERVICE, "pay.shop.local")
+PORT = 8080
+CLUSTER_NAME = f"cds_egress_shop_pay_http_{PORT}"
+CLOUD_MAP = {"awsCloudMap": {"namespaceName": "shop.local", "serviceName": "pay"}}
+CHECK = {
+    "protocol": "http",
+    "path": "/ping",
+    "healthyThreshold": 2,
+    "unhealthyThreshold": 2,
+    "intervalMillis": 5000,
+    "timeoutMillis": 2000,
+}
+
+
+def shop(discovery: dict[str, Any] | None = None, **listener: Any) -> ApplyRequest:
+    """A caller and a service that one node answers; `listener` are further members of the node's listener."""
+    members = {"portMapping": {"port": PORT, "protocol": "http"}, **listener}
+    backend = {"virtualService": {"virtualServiceName": SERVICE.name}}
+    caller = {"backends": [backend]}
+    content: tuple[tuple[Key, dict[str, Any]], ...] = (
+        (Key.of_mesh("shop"), {}),
+        (CALLER, caller),
+        (PAY, {"listeners": [members], "serviceDiscovery": discovery or CLOUD_MAP}),
+        (SERVICE, {"provider": {"virtualNode": {"virtualNodeName": PAY.name}}}),
+    )
+    return ApplyRequest(resources=tuple(Item(key=key, spec=spec) for key, spec in content))
+
+
+def client(server: Live) -> Client:
+    """The administrator's client of a server."""
+    return Client(server.api, find_credentials({"AWS_SHARED_CREDENTIALS_FILE": str(server.credentials)}, server.api))
+
+
+class Application:
+    """An HTTP application that says its name, and whether it is well."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.well = True
+        self.served = 0
+
+    @contextlib.asynccontextmanager
+    async def running(self, host: str, port: int = PORT) -> AsyncIterator[None]:
+        """Serve until the block ends."""
+        open_: set[asyncio.StreamWriter] = set()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            open_.add(writer)
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(self._answer(head.split()[1]))
+                    await writer.drain()
+            writer.close()
+            open_.discard(writer)
+
+        server = await asyncio.start_server(answer, host, port)
+        try:
+            yield
+        finally:
+            server.close()
+            for one in list(open_):
+                one.close()
+
+    def _answer(self, path: bytes) -> bytes:
+        if path == b"/ping":
+            return b"HTTP/1.1 %s\r\ncontent-length: 0\r\n\r\n" % (b"200 OK" if self.well else b"503 Ill")
+        self.served += 1
+        return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(self.name), self.name.encode())
+
+
+class Place:
+    """Where the instances of one test are: a net of their own."""
+
+    def __init__(self, net: str, folder: Path) -> None:
+        """`net` is the first two bytes of addresses, such as `127.77`."""
+        self._net = net
+        self._folder = folder
+
+    def of(self, number: int) -> Loopback:
+        """The addresses of one instance; 0 is the caller's."""
+        return Loopback(
+            **{name: f"{self._net}.{number}.{at}" for at, name in enumerate(Loopback.__struct_fields__, 1)}
+        )
+
+    async def ask(self) -> tuple[int, str]:
+        """What the caller's application gets from the service."""
+        return await fetch(self.of(0).egress, PORT, authority=SERVICE.name)
+
+    @contextlib.asynccontextmanager
+    async def caller(self, server: Live, **more: Any) -> AsyncIterator[Envoy]:
+        """The caller's Envoy."""
+        key = KeyFile(str(server.credentials))
+        async with envoy(
+            self._folder, CALLER, server.xds, instance="caller", placement=self.of(0), credentials=key, **more
+        ) as running:
+            yield running
+
+    @contextlib.asynccontextmanager
+    async def instance(self, server: Live, number: int, name: str = "", **more: Any) -> AsyncIterator[Envoy]:
+        """An Envoy of the service that registers its own address."""
+        at, name = self.of(number), name or f"pay-{number}"
+        endpoint = Registered(address=at.ingress, farewell=str(self._folder / f"{name}.farewell"))
+        key = KeyFile(str(server.credentials))
+        async with envoy(
+            self._folder, PAY, server.xds, instance=name, placement=at, credentials=key, endpoint=endpoint, **more
+        ) as running:
+            yield running

@@ -1,0 +1,249 @@
+"""Endpoints that proxies register themselves: real Envoys, a real control plane, no AWS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ads_client import AdsClient
+from envoys import Envoy, until
+from live import Disk, Live, live
+from meshwright.proxy.farewell import say_farewell
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from meshwright.trust.credentials import parse
+from registering import CALLER, CHECK, CLUSTER_NAME, PAY, PORT, Application, Place, client, shop
+from settings import PROVE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+_NETS = itertools.count(1)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Addresses that no other test has."""
+    return Place(f"127.{100 + os.getpid() % 100 + next(_NETS) % 50}", tmp_path)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *more: str, discovery: dict[str, Any] | None = None, **listener: Any) -> Iterator[Live]:
+    """A control plane with the shop."""
+    with live(folder, *more) as server:
+        client(server).apply("shop", "shop", shop(discovery, **listener))
+        yield server
+
+
+def answered(place: Place, word: str) -> Callable[[], Awaitable[bool]]:
+    """Whether the caller is answered by `word`."""
+
+    async def asked() -> bool:
+        return await place.ask() == (200, word)
+
+    return asked
+
+
+def rows(server: Live) -> list[tuple[str, str, str]]:
+    """What is known of the endpoints: address, source and state."""
+    return [(one["address"], one["source"], one["state"]) for one in client(server).endpoints("shop")["endpoints"]]
+
+
+def states(server: Live, *wanted: str) -> Callable[[], Awaitable[bool]]:
+    """Whether the endpoints are in these states, by address."""
+
+    async def asked() -> bool:
+        return [state for _, _, state in await asyncio.to_thread(rows, server)] == list(wanted)
+
+    return asked
+
+
+async def hosts(caller: Envoy) -> set[str]:
+    """The addresses that the caller's Envoy knows of the service."""
+    lines = (await caller.ask("/clusters")).splitlines()
+    return {line.split("::")[1].rpartition(":")[0] for line in lines if line.startswith(f"{CLUSTER_NAME}::127.")}
+
+
+@pytest.mark.envoy
+async def test_a_node_is_found_by_what_its_proxies_register(tmp_path: Path, place: Place) -> None:
+    """Without AWS: instances come, say farewell and are gone at once; with nobody there, callers get 503."""
+    first, second = Application("first"), Application("second")
+    with serving(tmp_path / "data", healthCheck=CHECK) as server:
+        async with (
+            first.running(place.of(1).application),
+            second.running(place.of(2).application),
+            place.caller(server) as caller,
+        ):
+            await until(lambda: caller.ask("/clusters"))
+            async with place.instance(server, 1) as one, place.instance(server, 2):
+                await until(answered(place, "first"))
+                await until(answered(place, "second"))
+                await until(states(server, "healthy", "healthy"))
+                assert {source for _, source, _ in rows(server)} == {"registration"}
+                assert await asyncio.to_thread(say_farewell, one.bootstrap)
+                assert [address for address, _, _ in rows(server)] == [place.of(2).ingress]
+                await until(lambda: _only(caller, place.of(2).ingress))
+                assert {await place.ask() for _ in range(20)} == {(200, "second")}
+
+
+@pytest.mark.envoy
+async def test_an_application_that_is_not_well_gets_nothing_while_others_are(tmp_path: Path, place: Place) -> None:
+    """Its own Envoy checks it by the listener's policy, and the control plane is told."""
+    well, ill = Application("well"), Application("ill")
+    ill.well = False
+    with serving(tmp_path / "data", healthCheck=CHECK) as server:
+        async with (
+            well.running(place.of(1).application),
+            ill.running(place.of(2).application),
+            place.caller(server) as caller,
+            place.instance(server, 1),
+            place.instance(server, 2),
+        ):
+            await until(states(server, "healthy", "unhealthy"))
+            await until(lambda: _only(caller, place.of(1).ingress))
+            assert {await place.ask() for _ in range(20)} == {(200, "well")}
+            assert ill.served == 0
+            ill.well = True
+            await until(states(server, "healthy", "healthy"), seconds=30)
+            await until(answered(place, "ill"), seconds=30)
+
+
+async def _only(caller: Envoy, *addresses: str) -> bool:
+    return await hosts(caller) == set(addresses)
+
+
+def proxy(server: Live, node: Any, instance: str = "one", *, delta: bool = True, **ours: Any) -> AdsClient:
+    """A stream of a proxy, and nothing behind it."""
+    said = {"id": node.path, "metadata": {"meshwright": {"instance": instance, **ours}}}
+    key = parse(server.credentials.read_text())["default"]
+    return AdsClient(f"127.0.0.1:{server.xds}", said, delta=delta, key=key)
+
+
+def instance(server: Live, name: str, address: str = "10.0.0.1") -> AdsClient:
+    """A stream of an instance that registers an address."""
+    return proxy(server, PAY, name, endpoint={"address": address})
+
+
+async def heard(stream: AdsClient, type_url: str) -> Any:
+    """The next response, which is of this type, acknowledged."""
+    response = await stream.hear()
+    assert response.type_url == type_url
+    await stream.ack(response)
+    return response
+
+
+async def taken(stream: AdsClient, type_url: str, *names: str) -> Any:
+    """Ask for a type; the answer."""
+    await stream.say(type_url, resource_names_subscribe=names)
+    return await heard(stream, type_url)
+
+
+def addresses(response: Any) -> set[str]:
+    """The endpoints in an answer."""
+    kind = message("envoy.config.endpoint.v3.ClusterLoadAssignment")
+    found = [kind.FromString(one.resource.value) for one in response.resources]
+    assert [one.cluster_name for one in found] == [CLUSTER_NAME]
+    return {
+        one.endpoint.address.socket_address.address
+        for locality in found[0].endpoints
+        for one in locality.lb_endpoints
+    }
+
+
+async def listening(stream: AdsClient, *, asked: bool = False) -> None:
+    """Take everything that an instance's Envoy would; `asked` is whether it said which clusters it wants."""
+    if not asked:
+        await stream.say(CLUSTER)
+    await heard(stream, CLUSTER)
+    await taken(stream, LISTENER)
+
+
+@contextlib.asynccontextmanager
+async def calling(server: Live, *known: str) -> AsyncIterator[AdsClient]:
+    """A stream of the caller, who has heard of the endpoints that are known."""
+    async with proxy(server, CALLER) as caller:
+        await taken(caller, CLUSTER)
+        assert addresses(await taken(caller, ENDPOINT, CLUSTER_NAME)) == set(known)
+        yield caller
+
+
+async def test_endpoints_that_come_and_go_cost_nothing_but_endpoints(tmp_path: Path) -> None:
+    """No clusters, listeners or routes are sent again, and no more bytes than the endpoints': counted by type."""
+    with serving(tmp_path / "data", "--registration-grace", "0") as server:
+        async with calling(server) as caller:
+            await taken(caller, LISTENER)
+            await taken(caller, ROUTE, f"rds_egress_http_{PORT}")
+            cost: dict[str, int] = {}
+            for number in range(10):
+                async with instance(server, f"i{number}", f"10.0.0.{number}") as one:
+                    for step in (one.say(CLUSTER), listening(one, asked=True)):  # it is there, and then it serves
+                        await step
+                        response = await caller.hear()
+                        cost[response.type_url] = cost.get(response.type_url, 0) + response.ByteSize()
+                        assert addresses(response) == {f"10.0.0.{number}"}
+                        await caller.ack(response)
+                assert addresses(await heard(caller, ENDPOINT)) == set()
+            assert await caller.silence()
+            assert set(cost) == {ENDPOINT}
+            assert cost[ENDPOINT] < 20 * 400
+
+
+async def test_a_stream_that_is_lost_keeps_its_endpoint_for_the_grace_period(tmp_path: Path) -> None:
+    """It goes afterwards, unless its proxy is back; who comes back changes nothing for anybody."""
+    with serving(tmp_path / "data", "--registration-grace", "2") as server:
+        async with calling(server) as caller:
+            async with instance(server, "a") as first:
+                await first.say(CLUSTER)
+                assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}  # tried, as there is nobody else
+                await listening(first, asked=True)
+                assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}
+            await until(states(server, "lost"))
+            async with instance(server, "a") as again:
+                await again.say(CLUSTER)
+                await until(states(server, "healthy"))
+            assert addresses(await heard(caller, ENDPOINT)) == set()  # nothing was said in between
+            assert rows(server) == []
+
+
+async def test_a_restarted_control_plane_knows_what_was_registered(tmp_path: Path) -> None:
+    """Nobody has come back yet when the first caller asks, and it is told of every endpoint all the same."""
+    with serving(tmp_path / "data") as server:
+        async with instance(server, "a") as first, instance(server, "b", "fd00::2") as second:
+            await listening(first)
+            await listening(second)
+            disk = Disk(server.database)
+            await until(lambda: disk.rows("findings") == 2)
+            disk.close()
+            await asyncio.to_thread(server.end, signal.SIGKILL)
+    with live(tmp_path / "data", "--registration-grace", "3") as server:
+        async with calling(server, "10.0.0.1", "fd00::2") as caller:
+            assert [state for _, _, state in rows(server)] == ["lost", "lost"]
+            async with instance(server, "a") as back:
+                await back.say(CLUSTER)
+                assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}  # `b` stayed away
+
+
+async def test_reconnecting_a_thousand_times_grows_and_flaps_nothing(tmp_path: Path) -> None:
+    """One row, one endpoint, and not one response to those who call it."""
+    with serving(tmp_path / "data") as server:
+        async with instance(server, "a") as first:
+            await listening(first)
+        async with calling(server, "10.0.0.1") as caller:
+            for _ in range(1000 if PROVE else 100):
+                async with instance(server, "a") as again:
+                    await taken(again, CLUSTER)
+            assert await caller.silence()
+        for number in range(20):
+            async with instance(server, f"restarted-{number}") as another:
+                await listening(another)
+        disk = Disk(server.database)
+        await until(lambda: disk.rows("findings") == 1)
+        disk.close()
+        assert [(address, state) for address, _, state in rows(server)] == [("10.0.0.1", "lost")]
