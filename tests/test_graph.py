@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from meshwright.graph import Relation, resolve
 from meshwright.model import SPECS, Key, Kind, Resource, State, decode
+from settings import examples
+from strategies import MESH as DRAWN
+from strategies import states
 
 
 def resource(kind: Kind, name: str, spec: dict[str, Any], parent: str = "") -> Resource:
@@ -82,3 +88,30 @@ def test_routes_are_found_through_their_router_and_users_through_their_target() 
     assert [one.key.name for one in GRAPH.children(router)] == ["all", "lost"]
     users = GRAPH.incoming(Key("m", Kind.VIRTUAL_NODE, "cart-1"), Relation.TARGET)
     assert [edge.source.name for edge in users] == ["all"]
+
+
+def fault(name: str, target: str, *callers: str) -> Resource:
+    """A fault of one service, for the requests of some nodes and gateways."""
+    spec = {
+        "target": {"virtualServiceName": target},
+        "from": list(callers),
+        "delay": {"duration": {"value": 1, "unit": "s"}, "percentage": 10},
+        "expiresAt": "2026-12-01T08:30:00Z",
+    }
+    return Resource(key=Key(DRAWN, Kind.FAULT, name), spec=decode(SPECS[Kind.FAULT], spec))
+
+
+@settings(max_examples=examples(30))
+@given(st.lists(states(), min_size=2, max_size=4), st.data())
+def test_a_graph_that_is_renewed_is_the_one_that_would_be_resolved(steps: list[State], data: st.DataObject) -> None:
+    """After any changes: objects that come, go and are named before they are there, extensions included."""
+    faults = [fault("a", "s0.local", "n0", "g0"), fault("b", "s1.local", "n1")]
+    graph = resolve(State())
+    for step in steps:
+        state = step.put(*data.draw(st.lists(st.sampled_from(faults), unique=True)))
+        graph = graph.renewed(state, state.differing(graph.state))
+        whole = resolve(state)
+        assert graph.edges == whole.edges
+        for key in {edge.target for edge in whole.edges} | {one.key for one in state}:
+            assert graph.incoming(key) == whole.incoming(key)
+            assert graph.children(key) == whole.children(key)

@@ -34,10 +34,14 @@ LOOPBACK = Loopback(application="127.1.0.1", ingress="127.1.0.2", egress="127.1.
 placements = st.sampled_from((Redirect(), LOOPBACK))
 
 
+def discovered(state: State) -> dict[Key, tuple[Endpoint, ...]]:
+    """One instance in Cloud Map for each node."""
+    return {key: (Endpoint(address="10.0.0.1", port=8080),) for key in proxies(state)}
+
+
 def built(state: State, placement: Placement) -> dict[Key, Snapshot]:
     """The snapshot of every proxy; each node has one instance in Cloud Map."""
-    graph = resolve(state)
-    instances = {key: (Endpoint(address="10.0.0.1", port=8080),) for key in proxies(state)}
+    graph, instances = resolve(state), discovered(state)
     return {key: build(graph, key, instances, placement) for key in proxies(state)}
 
 
@@ -144,3 +148,14 @@ def test_equal_versions_mean_equal_bytes(state: State, placement: Placement) -> 
     """A version stands for the content alone: tags and metadata do not reach it."""
     tagged = State(type(one)(key=one.key, spec=one.spec, stack="other") for one in state)
     assert versions(built(state, placement)) == versions(built(tagged, placement))
+
+
+@settings(max_examples=examples(20))
+@given(st.lists(states(), min_size=2, max_size=3), placements)
+def test_what_was_made_before_is_what_would_be_made_now(steps: list[State], placement: Placement) -> None:
+    """A graph brings along what earlier ones were made into; after any change the snapshots are as without it."""
+    graph = resolve(State())
+    for state in steps:
+        graph = graph.renewed(state, state.differing(graph.state))
+        for key, fresh in built(state, placement).items():
+            assert build(graph, key, discovered(state), placement) == fresh

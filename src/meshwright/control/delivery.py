@@ -266,6 +266,7 @@ class Group:
         Not `recorded`, it is no part of `revision`: endpoints come and go between two revisions, and what has an end
         ends; whoever has not acked that yet is behind on the next one at most.
         """
+        snapshot = snapshot.sharing(self.snapshot)
         names = _difference(self.snapshot, snapshot)
         mended = self.failure is not None
         self.snapshot, self.reach = snapshot, within
@@ -304,10 +305,14 @@ def _names(snapshot: Snapshot) -> frozenset[_Name]:
 
 
 def _difference(before: Snapshot, after: Snapshot) -> frozenset[_Name]:
-    names = _names(before) | _names(after)
-    return frozenset((url, name) for url, name in names if _version(before, url, name) != _version(after, url, name))
+    found: set[_Name] = set()
+    for url in {**before.resources, **after.resources}:
+        old, new = before.of(url), after.of(url)
+        if old is not new:
+            found.update((url, name) for name in {**old, **new} if _version(old, name) != _version(new, name))
+    return frozenset(found)
 
 
-def _version(snapshot: Snapshot, url: str, name: str) -> str | None:
-    resource = snapshot.of(url).get(name)
+def _version(named: Mapping[str, EnvoyResource], name: str) -> str | None:
+    resource = named.get(name)
     return resource.version if resource else None

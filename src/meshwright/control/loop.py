@@ -52,8 +52,9 @@ class Control:
         self._build = build
         self._clock = clock
         self._state = State()
-        self._resolved: Graph | None = None
-        """The newest state's graph; made when a proxy needs it, because it costs more than a commit does."""
+        self._resolved = resolve(self._state)
+        self._touched: set[Key] = set()
+        """What may differ between the newest state and the graph, which is renewed when a proxy needs it."""
         self._groups: dict[tuple[Key, Placement, Traits], Group] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._waiters: set[_Waiter] = set()
@@ -91,7 +92,7 @@ class Control:
         self._changes.append((head.revision, differing))
         self.revision, self._state = head.revision, head.state
         if changed:
-            self._resolved = None
+            self._touched.update(differing)
             for group in list(self._groups.values()):
                 if not changed.isdisjoint(group.reach):
                     self._turn(group)
@@ -260,8 +261,9 @@ class Control:
     @property
     def graph(self) -> Graph:
         """The newest state's graph."""
-        if self._resolved is None:
-            self._resolved = resolve(self._state)
+        if self._touched:
+            self._resolved = self._resolved.renewed(self._state, self._touched)
+            self._touched.clear()
         return self._resolved
 
     def _waken(self) -> None:
@@ -303,8 +305,13 @@ class _Waiter:
 
 def reach(graph: Graph, node: Key) -> frozenset[Key]:
     """Every object that may shape the snapshot of `node`, missing ones that it names included."""
-    todo = [node, *graph.entry_services(node)]
-    found = {Key.of_mesh(node.mesh), *todo}
+    entries = (graph.recall(_walked, service) for service in graph.entry_services(node))
+    return _walked(graph, node).union((Key.of_mesh(node.mesh),), *entries)
+
+
+def _walked(graph: Graph, start: Key) -> frozenset[Key]:
+    """`start` and all that it leads to."""
+    todo, found = [start], {start}
     while todo:
         for key in _neighbours(graph, todo.pop()):
             if key not in found:

@@ -6,7 +6,7 @@ The one rule: a resource is added once, finished; nobody edits it afterwards.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import msgspec
 
@@ -17,11 +17,21 @@ from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Traits,
 from meshwright.snapshot.values import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from meshwright.graph import Graph
     from meshwright.model.specs import EgressFilter, ServiceDiscovery
     from meshwright.snapshot.resources import Endpoints, Placement
+
+P = ParamSpec("P")
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A finished message, serialised, for all proxies that hold it."""
+
+    type_url: str
+    name: str
+    body: bytes
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -54,14 +64,19 @@ class Assembly:
         """The numbers of the runtime layer."""
 
     def add(self, value: Any, origins: Iterable[Key], clues: Iterable[Clue] = (), expires_at: int = 0) -> str:
-        """Add a finished message, which Envoy forgets at `expires_at` unless it is 0; its name."""
-        name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
-        url = type_url(value)
-        found = tuple(dict.fromkeys(origins))
-        self._resources[url][name] = EnvoyResource.of(
-            url, name, serialized(value), found, tuple(dict.fromkeys(clues)), expires_at
+        """Add a finished message, or what `made` answered; its name. Envoy forgets it at `expires_at` if not 0."""
+        made = value if isinstance(value, Body) else _body(value)
+        # Other proxies may hold the very same, though it was made for each of them: routes, their listeners.
+        body = self.graph.memo.once(bytes, made.body)
+        shaped, told = tuple(dict.fromkeys(origins)), tuple(dict.fromkeys(clues))
+        self._resources[made.type_url][made.name] = EnvoyResource.of(
+            made.type_url, made.name, body, shaped, told, expires_at
         )
-        return name
+        return made.name
+
+    def made(self, function: Callable[P, Any], *arguments: P.args, **named: P.kwargs) -> Body:
+        """The message that `function` answers, ready to be added; made and serialised once for all who share it."""
+        return self.graph.memo.once(_made, function, arguments, tuple(named.items()))
 
     def refuse(self, subject: Key, path: str, reason: str) -> None:
         """Record what is not served, and why."""
@@ -101,3 +116,12 @@ class Assembly:
         if own is not None and own.ip_preference is not None:
             return own.ip_preference
         return self._mesh.service_discovery.ip_preference if self._mesh.service_discovery else None
+
+
+def _made(function: Callable[..., Any], arguments: tuple[object, ...], named: tuple[tuple[str, object], ...]) -> Body:
+    return _body(function(*arguments, **dict(named)))
+
+
+def _body(value: Any) -> Body:
+    name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
+    return Body(type_url(value), name, serialized(value))

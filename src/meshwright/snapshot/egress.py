@@ -6,7 +6,7 @@ other, never silently mixed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +15,7 @@ from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, client_tls, rules
 from meshwright.snapshot import clusters, endpoints, names, routes, tls
 from meshwright.snapshot.extensions import Additions, additions, servable
+from meshwright.snapshot.extensions.additions import NOTHING
 from meshwright.snapshot.resources import Clue
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.model.specs import ServiceDiscovery
     from meshwright.snapshot.assembly import Assembly
-    from meshwright.snapshot.values import Wire
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ def _shaping(rule: Rule) -> tuple[Key, ...]:
 
 
 def _backend(assembly: Assembly, port: ServicePort) -> Backend:
-    found = tuple(servable(assembly, rule) for rule in rules(assembly.graph, port))
+    found = tuple(servable(assembly, rule) for rule in assembly.graph.recall(rules, port))
     places = (at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in found)
     return Backend(port, found, tuple(additions(assembly, place) for place in places))
 
@@ -101,7 +101,7 @@ def add_clusters(assembly: Assembly, backends: Iterable[Backend]) -> None:
 
 def http_hosts(
     assembly: Assembly, backends: Iterable[Backend], named: Iterable[tuple[str, Sequence[str]]]
-) -> list[Wire]:
+) -> list[Any]:
     """A virtual host for each backend, under the name and domains given beside it, sorted by name."""
     taken: set[str] = set()
     found = []
@@ -109,14 +109,21 @@ def http_hosts(
         free = [one for one in domains if "*" not in one and one.lower() not in taken]
         if free:
             taken.update(one.lower() for one in free)
-            found.append(routes.virtual_host(name, free, routes.service_routes(backend.routes, backend.service)))
+            found.append(_host(assembly, backend, name, free))
         else:
             assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
-    return sorted(found, key=lambda host: str(host["name"]))
+    return sorted(found, key=lambda host: str(host.name))
+
+
+def _host(assembly: Assembly, backend: Backend, name: str, domains: Sequence[str]) -> Any:
+    """The virtual host of `backend`, made once for all callers of a service to which nothing is added."""
+    if any(one != NOTHING for one in backend.additions):
+        return routes.service_host(name, domains, backend.routes, backend.service)
+    return assembly.graph.memo.once(routes.plain_host, name, tuple(domains), backend.rules, backend.service)
 
 
 def add_route_configuration(
-    assembly: Assembly, name: str, hosts: Sequence[Wire], backends: Sequence[Backend], *more: Key
+    assembly: Assembly, name: str, hosts: Sequence[Any], backends: Sequence[Backend], *more: Key
 ) -> str:
     """Add the route configuration of `backends`, which `more` objects shaped too; its name."""
     steps = [step for backend in backends for step in backend.routes]
@@ -154,7 +161,8 @@ def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) 
     preference = assembly.preference(discovery)
     clues = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else []
     hostname = [Clue(discovery.dns.hostname, target.node)] if discovery.dns else []
-    assembly.add(clusters.backend(target, discovery, preference, encryption), origins, [*clues, *hostname])
+    cluster = assembly.made(clusters.backend, target, discovery, preference, encryption)
+    assembly.add(cluster, origins, [*clues, *hostname])
     zones = routing.zones(assembly.graph, target.node, services)
     if discovery.aws_cloud_map is not None:
         found = assembly.endpoints.get(target.node, ())

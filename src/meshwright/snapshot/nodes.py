@@ -79,7 +79,7 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
 def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     services = assembly.graph.entry_services(assembly.proxy)
     backends = egress.resolved(
-        assembly, [port for service in services for port in service_ports(assembly.graph, service)]
+        assembly, [port for service in services for port in assembly.graph.recall(service_ports, service)]
     )
     egress.add_clusters(assembly, backends)
     by_port: defaultdict[int, list[Backend]] = defaultdict(list)
@@ -165,7 +165,7 @@ def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyo
     named = [(one.service.name, (one.service.name, f"{one.service.name}:{port}")) for one in backends]
     hosts = egress.http_hosts(assembly, backends, named)
     added = traced(assembly)
-    hosts += beyond.http_hosts(port, [domain for host in hosts for domain in host["domains"]], added)
+    hosts += beyond.http_hosts(port, [domain for host in hosts for domain in host.domains], added)
     if beyond.anything:
         hosts.append(routes.to_anywhere(beyond.anything, added))
     name = names.route_configuration("egress", backends[0].port.protocol if backends else "http", port)

@@ -103,6 +103,19 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         """The resources of one type by name."""
         return self.resources.get(type_url, {})
 
+    def sharing(self, older: Snapshot) -> Snapshot:
+        """The same snapshot, made of the objects of `older` where they are equal: a type that is, whole.
+
+        So what did not change is held once, and told apart from what did by identity.
+        """
+        shared: dict[str, Mapping[str, EnvoyResource]] = {}
+        for url, named in self.resources.items():
+            before = older.of(url)
+            kept = {name: before[name] if before.get(name) == one else one for name, one in named.items()}
+            same = len(kept) == len(before) and all(before.get(name) is one for name, one in kept.items())
+            shared[url] = before if same else kept
+        return msgspec.structs.replace(self, resources=shared)
+
 
 class Redirect(msgspec.Struct, frozen=True, kw_only=True):
     """Production: listeners on 15000 and 15001 behind `iptables`, the application on the loopback address."""

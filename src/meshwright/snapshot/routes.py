@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import Timeouts, longest
 from meshwright.snapshot import matching, names
+from meshwright.snapshot.extensions.additions import NOTHING
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import Clue
 from meshwright.snapshot.values import Wire, count, duration, extension, tags
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
     from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteRewrite, HttpGatewayRouteRewrite
     from meshwright.model.identity import Key
     from meshwright.routing import Retry, Rule
-    from meshwright.snapshot.extensions import Additions
+    from meshwright.snapshot.extensions.additions import Additions
 
 _OTHER_HOSTS = 5
 """How often a retry looks for an instance that was not tried yet."""
 _WEIGHTS = "weighted_clusters"
 
 
-def configuration(name: str, hosts: Sequence[Wire]) -> Any:
-    """A `RouteConfiguration`."""
+def configuration(name: str, hosts: Sequence[Any]) -> Any:
+    """A `RouteConfiguration`; its virtual hosts as messages or what they are made of."""
     return message("envoy.config.route.v3.RouteConfiguration")(name=name, virtual_hosts=list(hosts))
 
 
@@ -59,6 +60,17 @@ def service_routes(rules: Iterable[tuple[Rule, Additions]], service: Key, select
         route: Wire = {"match": _match(rule, mark), "name": rule.origin.name, **_action(rule)}
         found += _asked_first(added, added.route(route | {"metadata": tags(TargetVirtualService=service.name)}))
     return found
+
+
+def plain_host(name: str, domains: Sequence[str], rules: Iterable[Rule], service: Key) -> Any:
+    """The `VirtualHost` of one virtual service to which nothing is added."""
+    return service_host(name, domains, ((rule, NOTHING) for rule in rules), service)
+
+
+def service_host(name: str, domains: Sequence[str], rules: Iterable[tuple[Rule, Additions]], service: Key) -> Any:
+    """The `VirtualHost` of one virtual service, with what is added to its routes."""
+    host = virtual_host(name, domains, service_routes(rules, service))
+    return message("envoy.config.route.v3.VirtualHost")(**host)
 
 
 def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Wire]) -> Wire:

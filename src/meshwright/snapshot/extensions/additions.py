@@ -51,6 +51,10 @@ class Additions(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+NOTHING = Additions()
+"""Where no extension holds."""
+
+
 def merged(several: Iterable[Additions]) -> Additions:
     """All of `several`, which concern different members."""
     found = tuple(several)

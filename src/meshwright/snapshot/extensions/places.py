@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from meshwright.model.identity import Kind
 from meshwright.routing import holding
 from meshwright.snapshot.extensions import cors, faults, header_edits, mirrors, telemetry
-from meshwright.snapshot.extensions.additions import Additions, merged
+from meshwright.snapshot.extensions.additions import NOTHING, Additions, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from meshwright.routing import Place
     from meshwright.snapshot.assembly import Assembly
 
-_NOTHING = Additions()
 _TRANSLATIONS: Mapping[Kind, Callable[[Assembly, Place, Resource], Additions]] = MappingProxyType(
     {
         Kind.CORS: cors.added,
@@ -47,4 +46,4 @@ def additions(assembly: Assembly, place: Place) -> Additions:
             found.append(translated(assembly, place, extension))
     if place.protocol != "tcp":
         found.append(telemetry.traced_at(assembly, place))
-    return merged(found) if found else _NOTHING
+    return merged(found) if found else NOTHING
