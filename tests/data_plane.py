@@ -15,10 +15,11 @@ from meshwright.ads.server import AdsServer
 from meshwright.control import Control
 from meshwright.lab.addresses import Block
 from meshwright.lab.dns import NameServer
-from meshwright.model import Key, Resource, State
+from meshwright.model import Key, Kind, Resource, State
 from meshwright.snapshot.build import build
 from meshwright.store.contract import Head
 from stage import Everybody
+from strategies import Wire, resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,8 +28,30 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.snapshot.resources import Endpoint, Loopback, Placement, Snapshot, Traits
 
+PORT = 8080
 _PATIENCE = 20.0
 """Seconds that all Envoys together have to take a change."""
+
+
+def routed(service: str, route: Wire, protocol: str = "http") -> list[Resource]:
+    """A service, the router of the same name on `PORT`, and its one route `all`."""
+    provider = {"virtualRouter": {"virtualRouterName": service}}
+    listening = {"listeners": [{"portMapping": {"port": PORT, "protocol": protocol}}]}
+    return [
+        resource(Kind.VIRTUAL_SERVICE, service, {"provider": provider}),
+        resource(Kind.VIRTUAL_ROUTER, service, listening),
+        resource(Kind.ROUTE, "all", {f"{protocol}Route": route}, parent=service),
+    ]
+
+
+def provided(service: str, node: str) -> Resource:
+    """A service that a node provides itself."""
+    return resource(Kind.VIRTUAL_SERVICE, service, {"provider": {"virtualNode": {"virtualNodeName": node}}})
+
+
+def to(**weights: int) -> Wire:
+    """What a route does: lead to nodes by weight."""
+    return {"weightedTargets": [{"virtualNode": name, "weight": weight} for name, weight in weights.items()]}
 
 
 class DataPlane:
@@ -64,6 +87,15 @@ class DataPlane:
         if instance not in self._places:
             self._places[instance] = self._block.place()
         return self._places[instance]
+
+    def node(self, name: str, *backends: str, protocol: str = "http") -> Resource:
+        """A node that listens on `PORT`, is found at its ingress address, and may call the services `backends`."""
+        spec: Wire = {
+            "listeners": [{"portMapping": {"port": PORT, "protocol": protocol}}],
+            "serviceDiscovery": {"dns": {"hostname": self.place(name).ingress}},
+            "backends": [{"virtualService": {"virtualServiceName": one}} for one in backends],
+        }
+        return resource(Kind.VIRTUAL_NODE, name, spec)
 
     async def publish(self, *resources: Resource) -> None:
         """From now on these are all objects of the mesh; returns when every Envoy has taken them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from data_plane import DataPlane, data_plane
+from data_plane import PORT, DataPlane, data_plane, routed, to
 from envoys import until
 from http_traffic import Caller, application
 from meshwright.lab import grpcs
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.envoy
 
-PORT = 8080
 WEB, OTHER = (Key("m", Kind.VIRTUAL_NODE, name) for name in ("web", "other"))
 
 
@@ -40,27 +39,14 @@ def fault(name: str, spec: Wire) -> Resource:
 
 
 def shop(plane: DataPlane, *more: Resource, protocol: str = "http") -> list[Resource]:
-    """Nodes `web` and `other` that call `pay.local`, by the router `pay` and its route `all`, at node `pay`."""
-
-    def node(name: str, *backends: str) -> Resource:
-        spec: Wire = {
-            "listeners": [{"portMapping": {"port": PORT, "protocol": protocol}}],
-            "serviceDiscovery": {"dns": {"hostname": plane.place(name).ingress}},
-            "backends": [{"virtualService": {"virtualServiceName": one}} for one in backends],
-        }
-        return resource(Kind.VIRTUAL_NODE, name, spec)
-
-    route: Wire = {"match": {}, "action": {"weightedTargets": [{"virtualNode": "pay", "weight": 1}]}}
-    if protocol == "http":
-        route["match"] = {"prefix": "/"}
+    """Nodes `web` and `other` that call the service `pay.local`, which leads to the node `pay`."""
+    match = {"prefix": "/"} if protocol == "http" else {}
     return [
         resource(Kind.MESH, "m", {}),
-        node("web", "pay.local"),
-        node("other", "pay.local"),
-        node("pay"),
-        resource(Kind.VIRTUAL_SERVICE, "pay.local", {"provider": {"virtualRouter": {"virtualRouterName": "pay"}}}),
-        resource(Kind.VIRTUAL_ROUTER, "pay", {"listeners": [{"portMapping": {"port": PORT, "protocol": protocol}}]}),
-        resource(Kind.ROUTE, "all", {f"{protocol}Route": route}, parent="pay"),
+        plane.node("web", "pay.local", protocol=protocol),
+        plane.node("other", "pay.local", protocol=protocol),
+        plane.node("pay", protocol=protocol),
+        *routed("pay.local", {"match": match, "action": to(pay=1)}, protocol),
         *more,
     ]
 
@@ -116,7 +102,7 @@ async def test_a_share_of_the_requests_is_delayed_or_aborted_and_no_connection_n
 async def test_a_grpc_call_is_aborted_with_a_grpc_status(tmp_path: Path) -> None:
     """As a client of gRPC sees it: the status that was asked for, at the one route that it is about."""
     async with data_plane(tmp_path) as plane:
-        about = {"virtualRouterName": "pay", "routeName": "all"}
+        about = {"virtualRouterName": "pay.local", "routeName": "all"}
         aborting = fault("full", {"target": about, "abort": {"grpcStatus": 8, "percentage": 100}})
         await plane.publish(*shop(plane, aborting, protocol="grpc"))
         await plane.proxy(WEB)

@@ -69,7 +69,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[int, ...]
     """The status codes behind `retriable-status-codes`."""
     across_versions: bool = False
-    """Whether the weights choose again for each retry; else it stays within the version that they chose first."""
+    """Whether a retry goes to a version with a weight that was not tried yet; else it stays within the first."""
 
 
 DEFAULT_RETRY = Retry(

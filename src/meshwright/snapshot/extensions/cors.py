@@ -33,6 +33,8 @@ def added(_assembly: Assembly, _place: Place, extension: Resource) -> Additions:
         "allow_methods": ",".join(spec.allow_methods or ()),
         "allow_headers": ",".join(spec.allow_headers or ()),
         "expose_headers": ",".join(spec.expose_headers or ()),
+        # A question from elsewhere is answered too, without permission: an application need not know of any.
+        "forward_not_matching_preflights": {"value": False},
     }
     if spec.max_age is not None:
         members["max_age"] = str(spec.max_age.milliseconds // 1000)
