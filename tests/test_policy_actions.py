@@ -61,7 +61,15 @@ def test_our_actions_are_about_what_their_endpoints_ask() -> None:
     """Every kind of resource that the table names is one that some endpoint of the action asks about."""
     asked: dict[str, set[str]] = {}
     for row in ENDPOINTS:
-        kind = "stack" if "/stack/" in row.resource else "mesh" if row.resource.startswith("mesh/") else ""
+        kind = (
+            "extension"
+            if row.object
+            else "stack"
+            if "/stack/" in row.resource
+            else "mesh"
+            if row.resource.startswith("mesh/")
+            else ""
+        )
         asked.setdefault(row.action, set()).add(kind)
     ours = {name: one for name, one in ACTIONS.items() if one.service == "meshwright"}
     assert set(ours) == set(asked)

@@ -437,7 +437,7 @@ def test_every_endpoint_is_in_the_openapi_document_and_needs_a_signature(server:
     assert described == {(one.method, PREFIX + one.path) for one in ENDPOINTS}
     assert set(document["components"]["schemas"]["Item"]["properties"]) == {"object", "spec", "tags"}
     for one in ENDPOINTS:
-        target = PREFIX + one.path.format(mesh="m", stack="s", number="1", revision="1")
+        target = PREFIX + one.path.format(mesh="m", stack="s", number="1", revision="1", kind="fault", name="f")
         assert server.ask(one.method, target, key=None).status == 403, target
 
 

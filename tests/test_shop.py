@@ -36,6 +36,18 @@ def test_the_shop_is_without_a_finding_in_every_environment(environment: str | N
     assert rules.audit(graph) == ()
 
 
+def test_the_shop_s_extensions_fit_it() -> None:
+    """In a stack and a folder of their own; all that is said of them is that they are extensions."""
+    project = load_project(SHOP.parent / "extensions" / "meshwright.yaml", None)
+    loaded = load(project.definitions, project.load_settings())
+    assert not loaded.diagnostics
+    graph = resolve(shop().put(*loaded.state))
+    assert constraints.check(graph) == ()
+    found = rules.audit(graph, now=0)
+    assert {(one.rule, one.subject) for one in found} == {("MW004", one.key.path) for one in loaded.state}
+    assert len(loaded.state) == len(found) == 7
+
+
 def test_an_environment_names_the_mesh_of_every_object() -> None:
     """In all three dialects; otherwise the shop is the same."""
     here, there = shop("local"), shop("production")

@@ -260,6 +260,22 @@ _TARGETS = (
 """The member that names a target, its kind, and the member that names what it lies in."""
 
 
+def scope_of(extension: Resource) -> tuple[Key, int | None, frozenset[str]]:
+    """What an extension is about, at which port (None for all), and for whose requests (none for everyone's)."""
+    spec = cast("Extension", extension.spec)
+    about, _ = extended(extension.key.mesh, spec)
+    whose = spec.callers if isinstance(spec, FaultSpec) else None
+    return about, getattr(spec.target, "port", None), frozenset(whose or ())
+
+
+def contradict(one: Resource, other: Resource) -> bool:
+    """Whether two extensions are of one kind and for the same, so that nobody could say which of them holds."""
+    if one.key.kind is not other.key.kind or one.key == other.key:
+        return False
+    (about, port, whose), (there, at, theirs) = scope_of(one), scope_of(other)
+    return (about, port) == (there, at) and (whose == theirs or not whose.isdisjoint(theirs))
+
+
 def callers(mesh: str, name: str, state: State) -> tuple[Key, ...]:
     """The node and the gateway of that name; the node where there is neither."""
     node, gateway = Key(mesh, Kind.VIRTUAL_NODE, name), Key(mesh, Kind.VIRTUAL_GATEWAY, name)

@@ -18,6 +18,7 @@ from meshwright.api.repeating import Asked, again, earlier, kept
 from meshwright.diagnostics import Severity
 from meshwright.errors import RefusedError, StalePlanError
 from meshwright.graph import Relation, resolve
+from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import decoded, diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
@@ -257,11 +258,19 @@ def _hoped(state: State, plan: Plan) -> State:
 
 
 def _refuse_invalid(before: State, after: State, plan: Plan) -> None:
-    """Raise what is wrong with the mesh after the release, except what was wrong before and is not its business."""
+    """Raise what is wrong with the mesh after the release, except what was wrong before and is not its business.
+
+    Nor is what other stacks' extensions were about: that they are left without effect keeps nobody from his own.
+    """
     old, new = (resolve(State(one for one in state if one.key.mesh == plan.mesh)) for state in (before, after))
     ours = {one.key.path for one in plan.changes}
     known = set(constraints.check(old, whole=True))
-    found = [one for one in constraints.check(new, whole=True) if one.subject in ours or one not in known]
+    left = {one.key.path for kind in EXTENSION_KINDS for one in after.of(kind, plan.mesh) if one.stack != plan.stack}
+    found = [
+        one
+        for one in constraints.check(new, whole=True)
+        if one.subject in ours or (one not in known and one.subject not in left)
+    ]
     found += [one for one in rules.audit(new) if one.subject in ours]
     errors = tuple(one for one in found if one.severity is Severity.ERROR)
     if errors:

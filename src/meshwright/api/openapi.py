@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from meshwright.api.extensions import PutRequest
 from meshwright.api.sessions import RevokeRequest
 from meshwright.release import ApplyRequest, RollbackRequest
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+    ("put_extension", PutRequest),
     ("post_release", ApplyRequest),
     ("post_rollback", RollbackRequest),
     ("post_revocation", RevokeRequest),
 )
 _QUERIES = (
+    ("get_extensions", "kind", "Only those of this kind, such as fault."),
     ("get_releases", "limit", "At most so many releases, 1 to 1000."),
     ("get_release_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
     ("get_revision_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
@@ -39,7 +42,12 @@ _IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 _NUMBERS = frozenset({"limit", "wait"})
-_CREATES = frozenset({"post_release", "post_rollback"})
+_REPEATABLE = frozenset({"post_release", "post_rollback", "put_extension", "delete_extension"})
+_CREATES = {
+    "post_release": "A new release was made.",
+    "post_rollback": "A new release was made.",
+    "put_extension": "It is new.",
+}
 
 
 class Described(NamedTuple):
@@ -72,8 +80,8 @@ def document(endpoints: Iterable[Described], version: str) -> dict[str, Any]:
         "info": {
             "title": "Meshwright",
             "version": version,
-            "description": "Releases of App Mesh definitions. Every request is signed with AWS Signature Version 4 "
-            "for the service appmesh.",
+            "description": "Releases of App Mesh definitions, and extensions of them. Every request is signed with "
+            "AWS Signature Version 4 for the service appmesh.",
         },
         "paths": paths,
         "components": {
@@ -115,9 +123,10 @@ def _operation(one: Described, body: dict[str, Any] | None) -> dict[str, Any]:
         "parameters": parameters,
         "responses": {"200": {"description": "OK"}, "4XX": {"description": "Refused; `message` says why."}},
     }
-    if one.name in _CREATES:
+    if one.name in _REPEATABLE:
         operation["parameters"].append(_IDEMPOTENCY_KEY)
-        operation["responses"]["201"] = {"description": "A new release was made."}
+    if one.name in _CREATES:
+        operation["responses"]["201"] = {"description": _CREATES[one.name]}
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation

@@ -1,4 +1,4 @@
-"""Our own endpoints under /meshwright/v1/: the state of a mesh, releases, propagation, drift, rollback, status.
+"""Our own endpoints under /meshwright/v1/: a mesh, extensions, releases, propagation, drift, rollback, status.
 
 The one rule: the table `ENDPOINTS` is the whole of it; routes and the OpenAPI document are made from it alike.
 """
@@ -16,10 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, openapi, repeating, sessions
+from meshwright.api import applying, extensions, openapi, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
+from meshwright.api.objects import foreign, shown
 from meshwright.api.propagating import observed, told
 from meshwright.api.rolling_back import roll_back
 from meshwright.api.tracing import Tracing
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
     from meshwright.api.services import Services
     from meshwright.control import Propagation
-    from meshwright.model.identity import Key
-    from meshwright.model.state import Resource, State
-    from meshwright.trust.principals import Principal
 
     T = TypeVar("T")
     Endpoint: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
@@ -80,45 +78,9 @@ async def get_status(services: Services, request: Request) -> Response:
 async def get_mesh(services: Services, request: Request) -> Response:
     """The objects of a mesh with their metadata and stacks, at the newest revision; none for an unknown mesh."""
     mesh, head = request.path_params["mesh"], services.store.head()
-    resources = [
-        {
-            "object": one.key.path,
-            "spec": one.spec,
-            "tags": _tags(one, request.state.principal),
-            "stack": one.stack,
-            "unreleased": one.unreleased,
-            "metadata": one.metadata,
-        }
-        for one in head.state
-        if one.key.mesh == mesh
-    ]
+    resources = [shown(one, request.state.principal) for one in head.state if one.key.mesh == mesh]
     stacks = [stack for _, stack in services.store.stacks(mesh)]
     return answer({"mesh": mesh, "revision": head.revision, "stacks": stacks, "resources": resources})
-
-
-def _tags(one: Resource, principal: Principal) -> dict[str, str]:
-    """The tags of an object, for the account that created it; nobody else's to see.
-
-    Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/sharing.html
-    """
-    if one.metadata is not None and one.metadata.resource_owner != principal.account:
-        return {}
-    return {tag.key: tag.value for tag in one.tags}
-
-
-def _foreign(state: State, one: Release, principal: Principal) -> Callable[[Key], bool]:
-    """Whether an object of a release is another account's, whose tags are not the principal's to see.
-
-    What is gone was of the account that released it.
-    """
-    released_by = "".join(one.principal.split(":")[4:5])
-
-    def foreign(key: Key) -> bool:
-        resource = state.get(key)
-        metadata = resource.metadata if resource is not None else None
-        return (metadata.resource_owner if metadata is not None else released_by) != principal.account
-
-    return foreign
 
 
 async def post_release(services: Services, request: Request) -> Response:
@@ -158,9 +120,9 @@ async def get_releases(services: Services, request: Request) -> Response:
 async def get_release(services: Services, request: Request) -> Response:
     """One release with its content."""
     one = _release(services, request)
-    foreign = _foreign(services.store.head().state, one, request.state.principal)
-    shown = [msgspec.structs.replace(item, tags={}) if foreign(item.key) else item for item in one.content]
-    return answer({**applying.document(one), "content": to_wire(shown)})
+    hidden = foreign(services.store.head().state, one, request.state.principal)
+    content = [msgspec.structs.replace(item, tags={}) if hidden(item.key) else item for item in one.content]
+    return answer({**applying.document(one), "content": to_wire(content)})
 
 
 async def get_release_propagation(services: Services, request: Request) -> Response:
@@ -196,9 +158,9 @@ async def get_drift(services: Services, request: Request) -> Response:
         newest.content, head.state, mesh=mesh, stack=stack, principal=newest.principal, author=services.store.author
     )
     about = {"mesh": mesh, "stack": stack, "release": newest.title, "revision": head.revision}
-    foreign = _foreign(head.state, newest, request.state.principal)
-    shown = [release.without_tags(one) if foreign(one.key) else one for one in found]
-    return answer({**about, "differences": to_wire([one for one in shown if one.fields or one.state != "changed"])})
+    hidden = foreign(head.state, newest, request.state.principal)
+    seen = [release.without_tags(one) if hidden(one.key) else one for one in found]
+    return answer({**about, "differences": to_wire([one for one in seen if one.fields or one.state != "changed"])})
 
 
 async def post_rollback(services: Services, request: Request) -> Response:
@@ -233,12 +195,16 @@ class Row(NamedTuple):
     endpoint: Endpoint
     action: str
     """What a policy must allow, on `resource`."""
+    object: bool = False
+    """Whether that is an object of the mesh: then the endpoint itself asks, knowing whose it is."""
 
     @property
     def resource(self) -> str:
         """The end of the ARN that is asked about, members in braces; `*` for what is of no one mesh."""
         if "{mesh}" not in self.path:
             return "*"
+        if self.object:
+            return "mesh/{mesh}/meshwright/{kind}/{name}"
         return "mesh/{mesh}/stack/{stack}" if "{stack}" in self.path else "mesh/{mesh}"
 
     @property
@@ -253,12 +219,17 @@ class Row(NamedTuple):
 
 
 _IN_STACK = "/meshes/{mesh}/stacks/{stack}"
+_EXTENSION = "/meshes/{mesh}/extensions/{kind}/{name}"
 ENDPOINTS = (
     Row("GET", "/status", get_status, "meshwright:GetStatus"),
     Row("GET", "/openapi.json", get_openapi, "meshwright:GetStatus"),
     Row("GET", "/revisions/{revision}/propagation", get_revision_propagation, "meshwright:GetPropagation"),
     Row("GET", "/meshes/{mesh}", get_mesh, "meshwright:GetMesh"),
     Row("GET", "/meshes/{mesh}/endpoints", get_endpoints, "meshwright:GetMesh"),
+    Row("GET", "/meshes/{mesh}/extensions", extensions.get_extensions, "meshwright:ListExtensions"),
+    Row("GET", _EXTENSION, extensions.get_extension, "meshwright:GetExtension", object=True),
+    Row("PUT", _EXTENSION, extensions.put_extension, "meshwright:PutExtension", object=True),
+    Row("DELETE", _EXTENSION, extensions.delete_extension, "meshwright:DeleteExtension", object=True),
     Row("GET", f"{_IN_STACK}/releases", get_releases, "meshwright:GetReleases"),
     Row("POST", f"{_IN_STACK}/releases", post_release, "meshwright:ApplyRelease"),
     Row("GET", f"{_IN_STACK}/releases/{{number}}", get_release, "meshwright:GetRelease"),
@@ -291,8 +262,11 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
             # One mesh has one name, for policies above all: SHOP@ACCOUNT is SHOP where the account is the server's.
             name, owner = split_mesh(request.path_params["mesh"])
             request.path_params["mesh"] = qualified(name, owner, services.account)
-        resource = services.resource(row.resource.format(**request.path_params))
-        services.authority().permit_action(caller.principal, row.action, resource, caller.facts, at=services.now())
+        if not row.object:
+            resource = services.resource(row.resource.format(**request.path_params))
+            services.authority().permit_action(
+                caller.principal, row.action, resource, caller.facts, at=services.now()
+            )
         try:
             return await row.endpoint(services, request)
         except AccessDeniedError:

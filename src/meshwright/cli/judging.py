@@ -6,6 +6,7 @@ The one rule: what `validate` prints is what `plan` and `apply` refuse.
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +27,8 @@ def judged(read: Loaded, whole: bool | None = None) -> tuple[Diagnostic, ...]:
     """Everything that loading, App Mesh's constraints and our rules find in `read`, with file and line."""
     graph = resolve(read.state)
     unread = frozenset(read.broken)
-    found = (*constraints.check(graph, whole=whole, unread=unread), *rules.audit(graph, whole=whole, unread=unread))
+    unwise = rules.audit(graph, whole=whole, unread=unread, now=int(time.time() * 1000))
+    found = (*constraints.check(graph, whole=whole, unread=unread), *unwise)
     return (*read.diagnostics, *read.sources.attach(found))
 
 

@@ -23,7 +23,8 @@ QUOTA: Callable[..., Any] = click.option(
     multiple=True,
     metavar="NAME=N",
     help="Allow N objects, or NAME=unlimited, where App Mesh has a quota: meshes, virtual-nodes, virtual-services, "
-    "virtual-routers, virtual-gateways, routes, gateway-routes, backends. unlimited alone lifts all of them.",
+    "virtual-routers, virtual-gateways, routes, gateway-routes, backends, extensions. "
+    "unlimited alone lifts all of them.",
 )
 
 

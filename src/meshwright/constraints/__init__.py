@@ -1,4 +1,4 @@
-"""What App Mesh itself refuses: judged once, printed by `validate`, raised by `operations`.
+"""What App Mesh refuses, and we of our extensions: judged once, printed by `validate`, raised by `operations`.
 
 The one rule: nothing that the service is known to accept is refused (facts §1.3). A state is judged, never a
 transition: what depends on the state before a write (a listener in use, a delete of something referred to) is
@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshwright.constraints.dependents import unfit_dependent
+from meshwright.constraints.extensions import extension_faults
 from meshwright.constraints.faults import Fault, name_fault
 from meshwright.constraints.listeners import gateway_faults, node_faults, router_faults
 from meshwright.constraints.references import agreement_faults, reference_faults
@@ -29,7 +30,13 @@ from meshwright.errors import BadRequestException, did_you_mean
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
-from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec, VirtualRouterSpec
+from meshwright.model.specs import (
+    MeshSpec,
+    VirtualGatewaySpec,
+    VirtualNodeSpec,
+    VirtualRouterSpec,
+    VirtualServiceSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +74,7 @@ def refusal(graph: Graph, key: Key) -> ApiError | None:
     resource = graph.state[key]
     for fault in _faults(graph, resource):
         if fault.refused:
-            return fault.error(fault.text)
+            return fault.error(fault.text if key.kind.portable else f"{fault.path}: {fault.text}")
     unfit = unfit_dependent(graph, key)
     return BadRequestException(unfit) if unfit else None
 
@@ -100,8 +107,11 @@ def _faults(graph: Graph, resource: Resource) -> Iterator[Fault]:
             yield from route_faults(resource.spec)
         case GatewayRouteSpec():
             yield from gateway_route_faults(resource.spec)
-        case _:
+        case MeshSpec() | VirtualServiceSpec():
             pass
+        case _:
+            yield from extension_faults(graph, resource)
+            return
     yield from reference_faults(graph, resource.key)
     yield from agreement_faults(graph, resource)
 
@@ -120,8 +130,9 @@ def _told(graph: Graph, resource: Resource, fault: Fault, world: World) -> Itera
         else:
             severity = Severity.WARNING
             summary = f"{fault.missing.kind.type_name} {fault.missing.name} is not in these files"
+            refuses = "App Mesh" if resource.key.kind.portable else "the control plane"
             detail = (
-                f"That is right if {fault.missing.path} is defined elsewhere; App Mesh refuses this until it exists."
+                f"That is right if {fault.missing.path} is defined elsewhere; {refuses} refuses this until it exists."
             )
     yield Diagnostic(
         rule=fault.rule,

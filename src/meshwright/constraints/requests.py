@@ -31,8 +31,8 @@ def route_faults(spec: RouteSpec) -> Iterator[Fault]:
         if route is not None:
             at = f"spec.{member}"
             yield from _path_faults(route.match, f"{at}.match")
-            yield from _range_faults(route.match.headers, f"{at}.match.headers")
-            yield from _retry_faults(route.retry_policy, f"{at}.retryPolicy")
+            yield from range_faults(route.match.headers, f"{at}.match.headers")
+            yield from retry_faults(route.retry_policy, f"{at}.retryPolicy")
             yield from _timeout_faults(route.timeout, f"{at}.timeout")
     if spec.grpc_route is not None:
         grpc = spec.grpc_route
@@ -43,8 +43,8 @@ def route_faults(spec: RouteSpec) -> Iterator[Fault]:
                 text="A gRPC route that matches a method name must match a service name",
                 detail="Add serviceName: a method is called as /SERVICE/METHOD.",
             )
-        yield from _range_faults(grpc.match.metadata, "spec.grpcRoute.match.metadata")
-        yield from _retry_faults(grpc.retry_policy, "spec.grpcRoute.retryPolicy")
+        yield from range_faults(grpc.match.metadata, "spec.grpcRoute.match.metadata")
+        yield from retry_faults(grpc.retry_policy, "spec.grpcRoute.retryPolicy")
         yield from _timeout_faults(grpc.timeout, "spec.grpcRoute.timeout")
     if spec.tcp_route is not None:
         yield from _timeout_faults(spec.tcp_route.timeout, "spec.tcpRoute.timeout")
@@ -57,7 +57,7 @@ def gateway_route_faults(spec: GatewayRouteSpec) -> Iterator[Fault]:
             at = f"spec.{member}"
             yield from _path_faults(route.match, f"{at}.match")
             yield from _gateway_match_faults(route.match, f"{at}.match")
-            yield from _range_faults(route.match.headers, f"{at}.match.headers")
+            yield from range_faults(route.match.headers, f"{at}.match.headers")
             yield from _rewrite_faults(route.action.rewrite, route.match, f"{at}.action.rewrite")
     if spec.grpc_route is not None:
         match = spec.grpc_route.match
@@ -68,7 +68,7 @@ def gateway_route_faults(spec: GatewayRouteSpec) -> Iterator[Fault]:
                 text=f"serviceName {match.service_name} is reserved: names that begin with aws.appmesh or "
                 "aws.app-mesh cannot be used",
             )
-        yield from _range_faults(match.metadata, "spec.grpcRoute.match.metadata")
+        yield from range_faults(match.metadata, "spec.grpcRoute.match.metadata")
 
 
 def _path_faults(match: Any, at: str) -> Iterator[Fault]:
@@ -95,7 +95,8 @@ def _slash_fault(value: str, what: str, path: str) -> Iterator[Fault]:
         )
 
 
-def _range_faults(headers: tuple[HttpRouteHeader, ...] | None, at: str) -> Iterator[Fault]:
+def range_faults(headers: tuple[HttpRouteHeader, ...] | None, at: str) -> Iterator[Fault]:
+    """Ranges of header matches that are empty."""
     for index, header in enumerate(headers or ()):
         limits = header.match.range if header.match is not None else None
         if limits is not None and limits.start >= limits.end:
@@ -107,7 +108,8 @@ def _range_faults(headers: tuple[HttpRouteHeader, ...] | None, at: str) -> Itera
             )
 
 
-def _retry_faults(policy: HttpRetryPolicy | GrpcRetryPolicy | None, at: str) -> Iterator[Fault]:
+def retry_faults(policy: HttpRetryPolicy | GrpcRetryPolicy | None, at: str) -> Iterator[Fault]:
+    """Events that do not exist, durations that mean nothing."""
     if policy is None:
         return
     for index, event in enumerate(policy.http_retry_events or ()):

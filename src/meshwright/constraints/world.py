@@ -20,6 +20,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     unread: frozenset[Key] = frozenset()
     """Objects that are defined, but with a fault that kept them out of the graph (`documents.Loaded.broken`)."""
 
+    now: int | None = None
+    """Milliseconds since the epoch, UTC; None where the time does not matter or is not known."""
+
     def has_all(self, graph: Graph, mesh: str) -> bool:
         """Whether everything of `mesh` that could be referred to is in `graph`."""
         return Key.of_mesh(mesh) in graph.state if self.whole is None else self.whole

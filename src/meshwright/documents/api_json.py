@@ -1,5 +1,7 @@
 """The API's own dialect: what `aws appmesh create-…`, `update-…` take and `describe-…` answer, in JSON or YAML.
 
+Our extensions look alike, and say what they are: `kind: meshwright/Fault`.
+
 The one rule: a name that the document leaves out comes from the settings, as the AWS CLI takes it from its options;
 what is still missing is named.
 
@@ -9,13 +11,16 @@ Source: https://docs.aws.amazon.com/cli/latest/reference/appmesh/
 from __future__ import annotations
 
 import functools
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from meshwright.documents.drafts import Draft, name_fields
 from meshwright.documents.findings import INCOMPLETE, UNSUPPORTED
 from meshwright.documents.positions import UNKNOWN, Items, Place, Table, reach
-from meshwright.model import PORTABLE_KINDS, SPECS, DecodeError, Kind, decode
+from meshwright.errors import did_you_mean
+from meshwright.model import EXTENSION_KINDS, PORTABLE_KINDS, SPECS, DecodeError, Kind, decode
 from meshwright.model.decoding import fields_of
+from meshwright.model.identity import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
     from meshwright.documents.findings import Findings
     from meshwright.documents.settings import LoadSettings
 
+_EXTENSIONS: Mapping[str, Kind] = MappingProxyType(
+    {f"{NAMESPACE}/{kind.type_name}": kind for kind in EXTENSION_KINDS}
+)
+"""What an extension's document says that it is."""
 _NAMES = frozenset(kind.name_field for kind in PORTABLE_KINDS)
 _MEMBERS = _NAMES | {"spec", "tags", "clientToken", "meshOwner", "metadata", "status"}
 
@@ -41,10 +50,12 @@ def recognises(value: Any) -> bool:
 
 
 def _is_one(value: Any) -> bool:
-    if not isinstance(value, Table) or "apiVersion" in value:
+    if not isinstance(value, Table):
         return False
     if "kind" in value:
-        return isinstance(value["kind"], str) and value["kind"].startswith("meshwright/")
+        return isinstance(value["kind"], str) and value["kind"].startswith(f"{NAMESPACE}/")
+    if "apiVersion" in value:
+        return False
     if _wrapped(value) is not None:
         return True
     spec = value.get("spec")
@@ -81,11 +92,17 @@ def drafts(
                 findings.add(INCOMPLETE, file, where, told, "An item has names such as virtualNodeName, and a spec.")
         return
     if "kind" in value:
-        told = f"the kind {value['kind']!r} is not supported in this version"
-        findings.add(UNSUPPORTED, file, value.place_of("kind"), told, "Remove the document or update Meshwright.")
-        return
-    table = _wrapped(value) or value
-    kind = _kind(table, settings.parameters)
+        kind = _EXTENSIONS.get(value["kind"])
+        if kind is None:
+            known = f"There are {', '.join(_EXTENSIONS)}."
+            detail = did_you_mean(value["kind"], _EXTENSIONS, known, sentence=True)
+            where = value.place_of("kind")
+            findings.add(UNSUPPORTED, file, where, f"{value['kind']!r} is no kind of extension", detail)
+            return
+        table = value
+    else:
+        table = _wrapped(value) or value
+        kind = _kind(table, settings.parameters)
     if kind is None:
         _report_unnamed(table, place, file, findings)
         return
@@ -96,7 +113,12 @@ def declared_mesh(value: Any) -> Iterator[str]:
     """The names of the meshes that a document creates."""
     for one in value if isinstance(value, Items) else [value]:
         table = (_wrapped(one) or one) if isinstance(one, Table) else None
-        if table is None or table.keys() & _NAMES != {"meshName"} or not isinstance(table["meshName"], str):
+        if (
+            table is None
+            or "kind" in table
+            or table.keys() & _NAMES != {"meshName"}
+            or not isinstance(table["meshName"], str)
+        ):
             continue
         if _kind(table, {}) is Kind.MESH:
             yield str(table["meshName"])
@@ -166,7 +188,8 @@ def _completed(kind: Kind, table: Table, settings: LoadSettings) -> Table:
     for name, value in table.items():
         wire.put(name, value, table.places[name])
     for name in absent:
-        value = settings.parameters.get(name) or (settings.mesh if name == "meshName" else None)
+        given = settings.parameters.get(name) if kind.portable or name == "meshName" else None
+        value = given or (settings.mesh if name == "meshName" else None)
         if value is not None:
             wire.put(name, value, table.place)
     return wire
@@ -178,7 +201,9 @@ def _report_unnamed(table: Table, place: Place, file: str, findings: Findings) -
     told = "this definition names no object"
     if spec and fitting:
         told += f"; its spec could be that of a {' or a '.join(kind.type_name for kind in fitting)}"
-    names = dict.fromkeys(name for kind in fitting or Kind for name in name_fields(kind) if name != "meshName")
+    names = dict.fromkeys(
+        name for kind in fitting or PORTABLE_KINDS for name in name_fields(kind) if name != "meshName"
+    )
     detail = (
         f"Add one of {', '.join(names)}, or give it as --parameter virtualNodeName=NAME and the like, "
         "as `aws appmesh` takes it from its options."

@@ -122,6 +122,8 @@ class Assembly:
         detail = draft.hints.get(field) or (
             f"Add {field}, or give --mesh, or name the mesh in meshwright.yaml."
             if field == "meshName"
+            else f"Add {field}."
+            if not draft.kind.portable
             else f"Add {field}, or give it as --parameter {field}=NAME as `aws appmesh` takes it from its options."
         )
         if field != "meshName" or self._findings.first(draft.file, field):
@@ -156,7 +158,8 @@ def name_fields(kind: Kind) -> tuple[str, ...]:
 
 
 def _member_problems(draft: Draft) -> list[Problem]:
-    known = {*name_fields(draft.kind), "spec", "tags", "clientToken", "meshOwner"}
+    known = {*name_fields(draft.kind), "spec", "tags"}
+    known |= {"clientToken", "meshOwner"} if draft.kind.portable else {"kind"}
     problems = []
     for name in draft.wire:
         if name not in known and name not in _ELSEWHERE:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from meshwright.documents.settings import LoadSettings
 
 _ABOUT_MESHES = re.compile(
-    r"app-?mesh|mesh_?name|virtual_?(?:node|service|router|gateway)|weightedTargets", re.IGNORECASE
+    r"app-?mesh|meshwright/|mesh_?name|virtual_?(?:node|service|router|gateway)|weightedTargets", re.IGNORECASE
 )
 
 

@@ -49,6 +49,13 @@ class Kind(enum.StrEnum):
         return self.value[0].upper() + self.value[1:]
 
     @property
+    def plural(self) -> str:
+        """Several of the kind, as messages say it: `Meshes`, `VirtualNodes`, `Fault extensions`."""
+        if not self.portable:
+            return f"{self.type_name} extensions"
+        return "Meshes" if self is Kind.MESH else f"{self.type_name}s"
+
+    @property
     def name_field(self) -> str:
         """The wire member that holds an object's name: `virtualNodeName`, for extensions `name`."""
         return f"{self.value}Name" if self.portable else "name"

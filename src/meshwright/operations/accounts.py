@@ -7,7 +7,7 @@ Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/sharing.html
 |---|---|---|
 | describe and list | everything | everything |
 | create virtual nodes, services, routers, routes | yes | yes |
-| create virtual gateways and gateway routes | yes | no |
+| create virtual gateways and gateway routes, and our extensions | yes | no |
 | update | what its account created | what its account created |
 | delete | everything | what its account created |
 | read and change tags | what its account created | what its account created |
@@ -21,14 +21,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshwright.errors import BadRequestException, ForbiddenException, NotFoundException
-from meshwright.model.identity import Key, Kind, parse_key, qualified, split_mesh
+from meshwright.model.identity import EXTENSION_KINDS, Key, Kind, parse_key, qualified, split_mesh
 from meshwright.operations.table import Verb
 
 if TYPE_CHECKING:
     from meshwright.model.state import Resource
     from meshwright.operations.requests import Request, Stamp
 
-_OWNERS_ONLY = frozenset({Kind.VIRTUAL_GATEWAY, Kind.GATEWAY_ROUTE})
+_OWNERS_ONLY = frozenset({Kind.VIRTUAL_GATEWAY, Kind.GATEWAY_ROUTE, *EXTENSION_KINDS})
 """Kinds that only the mesh's owner creates."""
 
 
@@ -58,7 +58,7 @@ def key_of_arn(arn: str, stamp: Stamp) -> Key:
         key = parse_key(arn, stamp.home) if arn.startswith("arn:") else None
     except ValueError:
         key = None
-    if key is None:
+    if key is None or not key.kind.portable:
         raise BadRequestException(f"{arn!r} is not the ARN of an App Mesh resource.")
     _, partition, _, region, _, _ = arn.split(":", 5)
     if (partition, region) != (stamp.partition, stamp.region):

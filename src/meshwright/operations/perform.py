@@ -103,6 +103,10 @@ def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
 def _update(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:
     before = _present(state, request, stamp)
     key = before.key
+    if not key.kind.portable:
+        # An extension is replaced whole; App Mesh's updates leave the tags alone.
+        tagging.refuse_tags(request.tags)
+        before = msgspec.structs.replace(before, tags=tagging.ordered(request.tags))
     resource = msgspec.structs.replace(
         before,
         spec=_spec(request),

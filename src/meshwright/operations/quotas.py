@@ -1,4 +1,4 @@
-"""How many objects an account may have: App Mesh's documented defaults, all configurable.
+"""How many objects an account may have: App Mesh's documented defaults and our own, all configurable.
 
 The one rule: a quota refuses what would exceed it, and never what is there already.
 Source: https://docs.aws.amazon.com/general/latest/gr/appmesh.html
@@ -33,6 +33,8 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True):
     """In a virtual gateway."""
     backends: int = 50
     """Of a virtual node."""
+    extensions: int = 200
+    """Of each of our own kinds, in a mesh; App Mesh has none."""
 
     def most(self, kind: Kind) -> int:
         """How many objects of `kind` may lie together."""
@@ -44,7 +46,7 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True):
             Kind.VIRTUAL_GATEWAY: self.virtual_gateways,
             Kind.ROUTE: self.routes,
             Kind.GATEWAY_ROUTE: self.gateway_routes,
-        }[kind]
+        }.get(kind, self.extensions)
 
 
 DEFAULT_QUOTAS = Quotas()
@@ -64,8 +66,7 @@ def refuse_excess(after: State, resource: Resource, quotas: Quotas, *, before: R
         most, where = quotas.most(key.kind), key.owner
         if _together(after, key, most) > most:
             inside = f"{where.kind.type_name} {where.wire_name}" if where else "the account"
-            plural = "Meshes" if key.kind is Kind.MESH else f"{key.kind.type_name}s"
-            raise LimitExceededException(f"The limit of {most} {plural} for {inside} is exceeded")
+            raise LimitExceededException(f"The limit of {most} {key.kind.plural} for {inside} is exceeded")
     backends = _backends(resource)
     if backends > max(quotas.backends, _backends(before)):
         raise LimitExceededException(

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING
 
 from meshwright.constraints.references import match_port
 from meshwright.errors import BadRequestException, ResourceInUseException
-from meshwright.graph import Graph, Relation, edges, gateway_route_target, resolve, route_action, service_key
+from meshwright.graph import (
+    Graph,
+    Relation,
+    contradict,
+    edges,
+    gateway_route_target,
+    resolve,
+    route_action,
+    service_key,
+)
 from meshwright.model.gateway_routes import GatewayRouteSpec
-from meshwright.model.identity import Key, Kind
+from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
 from meshwright.model.routes import RouteSpec
 from meshwright.model.specs import VirtualNodeSpec, VirtualRouterSpec, VirtualServiceSpec
 from meshwright.model.state import State
@@ -20,17 +29,24 @@ from meshwright.model.state import State
 if TYPE_CHECKING:
     from meshwright.model.state import Resource
 
-_BEFORE_MESH = (Kind.VIRTUAL_NODE, Kind.VIRTUAL_ROUTER, Kind.VIRTUAL_SERVICE, Kind.VIRTUAL_GATEWAY)
+_BEFORE_MESH = (
+    Kind.VIRTUAL_NODE,
+    Kind.VIRTUAL_ROUTER,
+    Kind.VIRTUAL_SERVICE,
+    Kind.VIRTUAL_GATEWAY,
+    *EXTENSION_KINDS,
+)
 _CHILDREN = {Kind.VIRTUAL_ROUTER: Kind.ROUTE, Kind.VIRTUAL_GATEWAY: Kind.GATEWAY_ROUTE}
 
 
 def neighbourhood(state: State, key: Key, *, created: bool = False) -> Graph:
     """The graph of `key`, of what it strictly refers to, and of the routes that depend on it with what they refer to.
 
-    That is all that `constraints.refusal` looks at. A `created` object has no dependents: nothing refers strictly to
-    what is not there. Nor does a node of one listener: whoever leads to it has no choice.
+    Of an extension also the others of its kind for the same. That is all that `constraints.refusal` looks at.
+    A `created` object has no dependents: nothing refers strictly to what is not there. Nor does a node of one
+    listener: whoever leads to it has no choice.
     """
-    newest = [state[key], *(() if created else _bound_to_listeners(state, key))]
+    newest = [state[key], *(() if created else _bound_to_listeners(state, key)), *_siblings(state, key)]
     near = {one.key: one for one in newest}
     for _ in range(2):
         strict = (edge for one in newest for edge in edges(one, state) if edge.relation is not Relation.BACKEND)
@@ -40,6 +56,13 @@ def neighbourhood(state: State, key: Key, *, created: bool = False) -> Graph:
         newest = [state[target] for target in targets]
         near.update({one.key: one for one in newest})
     return resolve(State(near.values()))
+
+
+def _siblings(state: State, key: Key) -> tuple[Resource, ...]:
+    """The extensions of the same kind that are for the same."""
+    if key.kind.portable:
+        return ()
+    return tuple(one for one in state.of(key.kind, key.mesh) if contradict(state[key], one))
 
 
 def dependents(state: State, key: Key) -> tuple[Resource, ...]:
@@ -133,7 +156,7 @@ def _use(state: State, key: Key, account: str) -> str:
 
 
 def _children_text(what: str, inside: Kind, kind: Kind) -> str:
-    children = f"{inside.type_name}s"
+    children = inside.plural
     return f"{what} has active {children}, please delete {children} before deleting the {kind.type_name}"
 
 

@@ -1,6 +1,8 @@
 """The 38 operations of the App Mesh API as a table: what `perform` does and what `api` routes by.
 
-The one rule: every row is held against the published service model by `tests/test_operations_conformance.py`.
+The one rule: every row of `OPERATIONS` is held against the published service model by
+`tests/test_operations_conformance.py`. What can be done to our extensions are rows of a table of their own, which no
+path of that API leads to.
 Source: https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_Operations.html
 """
 
@@ -26,7 +28,7 @@ from meshwright.errors import (
     TooManyRequestsException,
     TooManyTagsException,
 )
-from meshwright.model.identity import PORTABLE_KINDS, Kind
+from meshwright.model.identity import EXTENSION_KINDS, PORTABLE_KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,6 +72,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[ApiError], ...]
     output: str = ""
     """The one member of the output: the whole body of create, describe, update and delete; the list of a list."""
+
+    @property
+    def action(self) -> str:
+        """What a policy must allow: `appmesh:CreateRoute`, `meshwright:PutExtension`."""
+        return f"{'appmesh' if self.kind is None or self.kind.portable else 'meshwright'}:{self.name}"
 
     @property
     def writes(self) -> bool:
@@ -172,10 +179,39 @@ def _of_tags() -> Iterator[Operation]:
     )
 
 
+def _of_extension(kind: Kind) -> Iterator[Operation]:
+    """What can be done to an extension; to put is to create it or to replace it, tags included."""
+    inside = (Member("meshName", "uri", required=True), Member(kind.name_field, "uri", required=True))
+    sent = (*inside, Member("spec", "body", required=True), Member("tags", "body"))
+
+    def row(name: str, method: Literal["GET", "PUT", "DELETE"], verb: Verb, members: tuple[Member, ...]) -> Operation:
+        return Operation(
+            name=name,
+            method=method,
+            uri=f"/meshes/{{meshName}}/extensions/{kind}/{{name}}",
+            verb=verb,
+            kind=kind,
+            members=members,
+            errors=_EVERYWHERE,
+        )
+
+    yield row("PutExtension", "PUT", Verb.CREATE, sent)
+    yield row("PutExtension", "PUT", Verb.UPDATE, sent)
+    yield row("GetExtension", "GET", Verb.DESCRIBE, inside)
+    yield row("DeleteExtension", "DELETE", Verb.DELETE, inside)
+
+
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {one.name: one for one in (*(row for kind in PORTABLE_KINDS for row in _of_kind(kind)), *_of_tags())}
 )
-"""Every operation by its name."""
+"""Every operation of the App Mesh API by its name."""
+
+_BY_VERB: Mapping[tuple[Verb, Kind | None], Operation] = MappingProxyType(
+    {
+        (one.verb, one.kind): one
+        for one in (*OPERATIONS.values(), *(row for kind in EXTENSION_KINDS for row in _of_extension(kind)))
+    }
+)
 
 _BY_LENGTH: Mapping[int, tuple[tuple[tuple[str, ...], Operation], ...]] = MappingProxyType(
     {
@@ -186,11 +222,8 @@ _BY_LENGTH: Mapping[int, tuple[tuple[tuple[str, ...], Operation], ...]] = Mappin
 
 
 def operation(verb: Verb, kind: Kind) -> Operation:
-    """The operation that does `verb` to objects of `kind`; the three on tags are `OPERATIONS[verb]`."""
+    """The operation that does `verb` to objects of `kind`, ours too; the three on tags are `OPERATIONS[verb]`."""
     return _BY_VERB[verb, kind]
-
-
-_BY_VERB = MappingProxyType({(one.verb, one.kind): one for one in OPERATIONS.values()})
 
 
 def find(method: str, raw_path: str) -> tuple[Operation, dict[str, str]] | None:

@@ -181,6 +181,10 @@ def _steps(ladder: Ladder, changes: tuple[Change, ...]) -> Iterator[Step]:
         if rung.action != "update" or change is None:
             yield Step(action=rung.action, key=rung.key, reason=rung.reason)
             continue
+        if not rung.key.kind.portable:
+            # It is put whole, with its tags.
+            yield Step(action="update", key=rung.key)
+            continue
         if any(field.path.startswith("spec") for field in change.fields):
             yield Step(action="update", key=rung.key, reason=rung.reason)
         if any(field.path.startswith("tags.") and field.new is None for field in change.fields):

@@ -9,6 +9,9 @@ after. Routes and gateway routes bind listeners together, so they move around th
 | EARLY     | only the new route lives with both: a second listener wants ports in routes |
 | RECREATED | neither does, or a listener in use goes away: deleted first, created after             |
 
+Our extensions are deleted before anything else moves, and updated and created when all that they may be about is
+there. One that moves to where another one of its kind was is deleted and created again, so that they never meet.
+
 The one rule: nothing outside the given states is looked at. Sources: `UpdateVirtualRouter` in
 https://docs.aws.amazon.com/app-mesh/latest/APIReference/API_UpdateVirtualRouter.html and
 https://github.com/aws/aws-app-mesh-controller-for-k8s/pull/768
@@ -20,9 +23,9 @@ import enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from meshwright.graph import gateway_route_target, route_action, service_key
+from meshwright.graph import contradict, gateway_route_target, route_action, service_key
 from meshwright.model.gateway_routes import GatewayRouteSpec
-from meshwright.model.identity import Key, Kind
+from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
 from meshwright.model.routes import RouteSpec
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec, VirtualRouterSpec, VirtualServiceSpec
 from meshwright.plan.differences import differences
@@ -41,6 +44,7 @@ RANK: Mapping[Kind, int] = MappingProxyType(
         Kind.ROUTE: 4,
         Kind.VIRTUAL_GATEWAY: 5,
         Kind.GATEWAY_ROUTE: 6,
+        **dict.fromkeys(EXTENSION_KINDS, 7),
     }
 )
 """The order of creation; deletions go the other way."""
@@ -93,24 +97,48 @@ class Ladder:
         for one in after:
             if one.key.kind in _LEAVES and one.key in before:
                 self._judge(before[one.key], one)
+        self._part()
 
     def rungs(self) -> Iterator[Rung]:
         """Every operation in order."""
+        going = [key for key in (*self.gone, *self.recreated) if not key.kind.portable]
+        yield from (Rung("delete", key, self.recreated.get(key, "")) for key in _falling(going))
+        yield from self._portable()
+        for key in _rising(one.key for one in self._changed if not one.key.kind.portable):
+            if key not in self.recreated:
+                yield Rung("update", key)
+        fresh = [one.key for one in self._created if not one.key.kind.portable]
+        for key in _rising([*fresh, *(key for key in self.recreated if not key.kind.portable)]):
+            yield Rung("create", key, self.recreated.get(key, ""))
+        for key in _falling(key for key in self.gone if key.kind.portable and key.kind not in _LEAVES):
+            yield Rung("delete", key)
+
+    def _portable(self) -> Iterator[Rung]:
+        """App Mesh's own objects, but for the containers that go."""
         early = [one.key for one in self._changed if self._timing.get(one.key) is Timing.EARLY]
         late = [one.key for one in self._changed if self._timing.get(one.key) is Timing.LATE]
-        fresh = {one.key for one in self._created}
-        for key in _falling([*(key for key in self.gone if key.kind in _LEAVES), *self.recreated]):
+        changed = [one.key for one in self._changed if one.key.kind.portable and one.key.kind not in _LEAVES]
+        fresh = {one.key for one in self._created if one.key.kind.portable}
+        recreated = [key for key in self.recreated if key.kind.portable]
+        for key in _falling([*(key for key in self.gone if key.kind in _LEAVES), *recreated]):
             yield Rung("delete", key, self.recreated.get(key, ""))
         for key in _rising(key for key in fresh if key.kind not in _LEAVES):
             yield Rung("create", key)
         for key in _rising(early):
             yield Rung("update", key, "the listeners around it change next, and need it changed first")
-        for key in _rising(one.key for one in self._changed if one.key.kind not in _LEAVES):
+        for key in _rising(changed):
             yield Rung("update", key)
-        for key in _rising([*late, *self.recreated, *(key for key in fresh if key.kind in _LEAVES)]):
+        for key in _rising([*late, *recreated, *(key for key in fresh if key.kind in _LEAVES)]):
             yield Rung("update" if key in late else "create", key, self.recreated.get(key, ""))
-        for key in _falling(key for key in self.gone if key.kind not in _LEAVES):
-            yield Rung("delete", key)
+
+    def _part(self) -> None:
+        """Let no extension meet another one of its kind on the way."""
+        for one in self._changed:
+            if not one.key.kind.portable:
+                others = (other for other in self.before.of(one.key.kind, one.key.mesh) if contradict(one, other))
+                there = next(others, None)
+                if there is not None:
+                    self.recreated[one.key] = f"{there.key} has been where it moves to"
 
     def _passed_through(self) -> tuple[State, State, State]:
         """The containers before any update, when nodes and routers are updated, and when all are."""

@@ -94,7 +94,7 @@ def _request(step: Step, change: Change | None, before: State, stack: str, stamp
         name=key.wire_name,
         parent=key.parent,
         spec=wanted.spec if wanted is not None and verb is not Verb.DELETE else None,
-        tags=wanted.tags if wanted is not None and creates else (),
+        tags=wanted.tags if wanted is not None and (creates or not key.kind.portable) else (),
         stack=stack if creates else None,
     )
 

@@ -13,13 +13,16 @@ from meshwright.diagnostics import ordered
 from meshwright.rules import (
     admitted_pull_request,
     assumed_value,
+    broad_fault,
     circular_dependency,
     duplicate_definition,
+    expired_fault,
     incomplete_definition,
     long_lived_key,
     missing_routes,
     no_definitions,
     not_exactly_one,
+    not_portable,
     open_issuer,
     overlapping_ownership,
     powerless_grant,
@@ -58,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     unknown_field.RULE,
     value_outside_limits.RULE,
     not_exactly_one.RULE,
+    not_portable.RULE,
     refused_combination.RULE,
     unreadable_document.RULE,
     unresolved_value.RULE,
@@ -87,17 +91,26 @@ RULES: tuple[Rule, ...] = (
     overlapping_ownership.RULE,
     powerless_grant.RULE,
     wildcard_principal.RULE,
+    expired_fault.RULE,
+    broad_fault.RULE,
     rejected_by_envoy.RULE,
 )
 """Every code that a diagnostic may carry, in order."""
 
 
-def audit(graph: Graph, *, whole: bool | None = None, unread: frozenset[Key] = frozenset()) -> tuple[Diagnostic, ...]:
+def audit(
+    graph: Graph,
+    *,
+    whole: bool | None = None,
+    unread: frozenset[Key] = frozenset(),
+    now: int | None = None,
+) -> tuple[Diagnostic, ...]:
     """Everything in `graph` that App Mesh takes and that is wrong or unwise, in reading order.
 
-    `whole` and `unread` say how much is known beside it, as for `constraints.check`.
+    `whole` and `unread` say how much is known beside it, as for `constraints.check`; `now` is in milliseconds since
+    the epoch, UTC.
     """
-    world = World(whole=whole, unread=unread)
+    world = World(whole=whole, unread=unread, now=now)
     return ordered(one for rule in RULES if rule.search is not None for one in rule.search(graph, world))
 
 

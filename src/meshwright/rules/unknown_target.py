@@ -1,10 +1,10 @@
-"""A route leads to a virtual node that does not exist, or a gateway route to a virtual service that does not.
+"""A route, a gateway route or an extension leads to an object that does not exist.
 
 ## What it finds
 
-Weighted targets of routes and targets of gateway routes that name nothing. When the mesh itself is among the files,
-they are the whole of it and this is an error. Otherwise the target may be defined elsewhere: a warning, until `plan`
-or `apply` asks the server.
+Weighted targets of routes, targets of gateway routes, and `target`, `from` and `to` of extensions that name nothing.
+When the mesh itself is among the files, they are the whole of it and this is an error. Otherwise the target may be
+defined elsewhere: a warning, until `plan` or `apply` asks the server.
 
 ## Why it matters
 

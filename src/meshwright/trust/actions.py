@@ -76,8 +76,8 @@ def _appmesh(
     )
 
 
-def _ours(name: str, level: Level, *kinds: str, optional: tuple[str, ...] = ()) -> Action:
-    return Action(service="meshwright", name=name, level=level, required=kinds, optional=optional)
+def _ours(name: str, level: Level, *kinds: str, optional: tuple[str, ...] = (), keys: tuple[str, ...] = ()) -> Action:
+    return Action(service="meshwright", name=name, level=level, required=kinds, optional=optional, keys=keys)
 
 
 def _sts(name: str, level: Level, *keys: str, kind: str = "") -> Action:
@@ -97,6 +97,10 @@ def _all() -> Iterator[Action]:
     yield _appmesh("UntagResource", "Tagging", optional=_KINDS, keys=(TAG_KEYS,))
     yield _ours("GetStatus", "Read")
     yield _ours("GetMesh", "Read", "mesh")
+    yield _ours("ListExtensions", "List", "mesh")
+    yield _ours("GetExtension", "Read", "extension")
+    yield _ours("PutExtension", "Write", "extension", keys=_TAGS)
+    yield _ours("DeleteExtension", "Write", "extension")
     yield _ours("GetReleases", "List", "stack")
     yield _ours("GetRelease", "Read", "stack")
     yield _ours("ApplyRelease", "Write", "stack")

@@ -343,8 +343,12 @@ def _owned(holding: Holding, deed: Deed) -> Verdict | None:
     if deed.key is None or deed.rule == "read":
         return None
     if deed.rule == "create":
-        return holding.may_create(deed.key, deed.parent_stack)
-    return holding.may_claim(deed.key) if deed.rule == "claim" else holding.may_alter(deed.key, deed.stack)
+        verdict = holding.may_create(deed.key, deed.parent_stack)
+    elif deed.rule == "claim":
+        verdict = holding.may_claim(deed.key)
+    else:
+        verdict = holding.may_alter(deed.key, deed.stack)
+    return holding.may_reach(deed.reaches) if verdict.allowed and deed.reaches else verdict
 
 
 def _listed(refused: list[str], stack: str) -> str:

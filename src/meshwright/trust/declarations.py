@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.errors import did_you_mean
+from meshwright.model.identity import EXTENSION_KINDS, NAMESPACE
 from meshwright.operations import Quotas
 from meshwright.trust.addresses import is_safe
 from meshwright.trust.contexts import provider_of
@@ -38,9 +39,13 @@ if TYPE_CHECKING:
 _ARN = re.compile(r"arn:[a-z-]+:(iam|sts)::([0-9]{12}):(user|role|assumed-role)/\S+")
 _IN_MESH = (
     r"virtual(Node|Service)/[^/]+|virtualRouter/[^/]+(/route/[^/]+)?|virtualGateway/[^/]+(/gatewayRoute/[^/]+)?"
+    rf"|{NAMESPACE}/({'|'.join(EXTENSION_KINDS)}|[^/]*\*[^/]*)/[^/]+"
 )
 _PATTERN = re.compile(rf"mesh|{_IN_MESH}|mesh/[^/]+(/({_IN_MESH}))?")
-_FORMS = "mesh, virtualNode/NAME, virtualService/NAME, virtualRouter/NAME, virtualRouter/NAME/route/NAME, "
+_FORMS = (
+    "mesh, virtualNode/NAME, virtualService/NAME, virtualRouter/NAME, virtualRouter/NAME/route/NAME, "
+    "meshwright/KIND/NAME, "
+)
 _TOP = ("user", "role")
 
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import msgspec
 
+from meshwright.graph import callers, extended
+from meshwright.model.extensions import FaultSpec
 from meshwright.model.identity import Key, split_mesh
-from meshwright.model.state import State
+from meshwright.model.state import Resource, State
 from meshwright.operations import Verb, accounts, operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from meshwright.model.specs import TagRef
-    from meshwright.model.state import Resource
+    from meshwright.model.state import Extension
     from meshwright.operations import Request, Stamp
 
 Rule: TypeAlias = Literal["read", "create", "alter", "claim", "release"]
@@ -29,6 +31,10 @@ Rule: TypeAlias = Literal["read", "create", "alter", "claim", "release"]
 _RULES: Mapping[Verb, Rule] = MappingProxyType(
     {Verb.CREATE: "create", Verb.UPDATE: "alter", Verb.DELETE: "alter", Verb.TAG: "alter", Verb.UNTAG: "alter"}
 )
+
+
+Reached: TypeAlias = tuple[Key, str]
+"""An object that an extension does something to, and the stack that it belongs to, "" for none."""
 
 
 class Deed(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +53,8 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
     """For the rule `release` the mesh in which."""
     parent_stack: str = ""
     """Whose the mesh, router or gateway is in which something is created."""
+    reaches: tuple[tuple[Reached, ...], ...] = ()
+    """Of an extension that is put: what it does something to, any one of several ways to see it."""
     resource_tags: Mapping[str, str] = MappingProxyType({})
     request_tags: Mapping[str, str] = MappingProxyType({})
     tag_keys: tuple[str, ...] = ()
@@ -60,11 +68,14 @@ def of_request(request: Request, state: State, stamp: Stamp) -> tuple[Deed, ...]
         NotFoundException: it is one of another region or partition.
     """
     one, key = request.operation, accounts.key_of(request, stamp)
-    action, tags = f"appmesh:{one.name}", _values(request.tags)
+    action, tags = one.action, _values(request.tags)
     if one.verb is Verb.LIST:
         # Listing is asked of what the listed lie in; meshes lie in nothing.
         return (on(action, key.owner, "read", _seen(state, key, stamp), stamp.home),)
-    deed = on(action, key, rule_of(one.verb), _seen(state, key, stamp), stamp.home)
+    seen = _seen(state, key, stamp)
+    deed = on(action, key, rule_of(one.verb), seen, stamp.home)
+    if not key.kind.portable and request.spec is not None:
+        return (_putting(deed, Resource(key=key, spec=request.spec, tags=request.tags), seen),)
     if tags or request.tag_keys:
         deed = msgspec.structs.replace(deed, request_tags=tags, tag_keys=(*tags, *request.tag_keys))
     return (deed, _tagging(deed)) if tags and one.verb is Verb.CREATE else (deed,)
@@ -115,6 +126,21 @@ def _owner(resource: Resource | None, key: Key | None, rule: Rule, home: str) ->
     return (split_mesh(key.mesh)[1] if key else "") or home
 
 
+def _putting(deed: Deed, extension: Resource, *states: State) -> Deed:
+    """An extension that is put, spec and tags in one action; whose its target is, the first of `states` says."""
+    spec, mesh, tags = cast("Extension", extension.spec), extension.key.mesh, _values(extension.tags)
+
+    def reached(key: Key) -> Reached:
+        found = next((state[key] for state in states if key in state), None)
+        return key, found.stack if found is not None else ""
+
+    ways: list[tuple[Reached, ...]] = [(reached(extended(mesh, spec)[0]),)]
+    if isinstance(spec, FaultSpec) and spec.callers:
+        # What is done to the requests of some callers only is done in their proxies.
+        ways.append(tuple(reached(key) for name in spec.callers for key in callers(mesh, name, states[-1])))
+    return msgspec.structs.replace(deed, reaches=tuple(ways), request_tags=tags, tag_keys=tuple(tags))
+
+
 def _tagging(deed: Deed) -> Deed:
     """Tags given on creation are an action of their own, as with every AWS service that tags on creation."""
     return msgspec.structs.replace(deed, action="appmesh:TagResource")
@@ -124,14 +150,21 @@ def _released(before: State, after: State, key: Key, home: str) -> Iterator[Deed
     """What happens to one object, all of it judged by what the object was before."""
     was, will = before.get(key), after.get(key)
     verb = Verb.CREATE if was is None else Verb.DELETE if will is None else Verb.UPDATE
-    deed = on(f"appmesh:{operation(verb, key.kind).name}", key, rule_of(verb), before, home)
+    deed = on(operation(verb, key.kind).action, key, rule_of(verb), before, home)
     if was is None and will is not None:
         parent = before.get(key.owner) or after.get(key.owner) if key.owner else None
         tags = _values(will.tags)
         deed = msgspec.structs.replace(
             deed, parent_stack=parent.stack if parent else "", request_tags=tags, tag_keys=tuple(tags)
         )
+        if not key.kind.portable:
+            yield _putting(deed, will, before, after)
+            return
         yield from (deed, _tagging(deed)) if tags else (deed,)
+    elif was is not None and will is not None and not key.kind.portable:
+        yield _putting(deed, will, before, after)
+        if was.stack != will.stack:
+            yield msgspec.structs.replace(deed, rule="claim")
     elif was is not None and will is not None:
         yield from _altered(deed, was, will)
     else:

@@ -13,16 +13,21 @@ import msgspec
 
 from meshwright.diagnostics import Source
 from meshwright.errors import UsageError, did_you_mean
-from meshwright.model.identity import Key, parse_key
+from meshwright.model.identity import EXTENSION_KINDS, Key, parse_key
 from meshwright.model.specs import MeshSpec, TagRef
 from meshwright.model.state import Resource, State
-from meshwright.operations import OPERATIONS, Verb
+from meshwright.operations import OPERATIONS, Operation, Verb, operation
 from meshwright.trust.actions import ACTIONS
 from meshwright.trust.deeds import Deed, on, rule_of
 
 if TYPE_CHECKING:
     from meshwright.trust.authorization import Authority, Judgement
     from meshwright.trust.principals import Principal
+
+
+_ON_EXTENSIONS: Mapping[str, Verb] = MappingProxyType(
+    {operation(verb, EXTENSION_KINDS[0]).action: verb for verb in (Verb.CREATE, Verb.DESCRIBE, Verb.DELETE)}
+)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,27 +158,45 @@ def _judged(
     state: State | None,
     at: int,
 ) -> list[Judgement]:
-    service, _, name = action.partition(":")
-    operation = OPERATIONS.get(name) if service == "appmesh" else None
-    if operation is None or arn == "*":
+    named = None if arn == "*" else _key(action, arn, authority)
+    if named is None:
         return [authority.judge_action(principal, action, arn, at=at, context=supposed.context)]
+    key, asked = named
+    wanted = {Verb.LIST: key.kind, Verb.LIST_TAGS: key.kind, Verb.TAG: key.kind, Verb.UNTAG: key.kind}
+    if wanted.get(asked.verb, asked.kind) is not key.kind:
+        raise UsageError(f"{action} is about a {asked.kind}, and {arn!r} is a {key.kind}.")
+    rule = rule_of(asked.verb)
+    known = state if state is not None else _imagined(authority, principal, key, supposed)
+    deed = on(action, key, rule, known, authority.settled.account)
+    if asked.verb in {Verb.CREATE, Verb.TAG, Verb.UNTAG}:
+        given = {} if asked.verb is Verb.UNTAG else dict(supposed.tags)
+        deed = msgspec.structs.replace(deed, request_tags=given, tag_keys=tuple(supposed.tags))
+    found: list[Deed] = [deed]
+    if asked.verb is Verb.CREATE and supposed.tags and key.kind.portable:
+        found.append(msgspec.structs.replace(deed, action="appmesh:TagResource"))
+    return [authority.judge(principal, one, at=at, context=supposed.context) for one in found]
+
+
+def _key(action: str, arn: str, authority: Authority) -> tuple[Key, Operation] | None:
+    """The object that an action is about, and the operation; None for an action about none.
+
+    An extension is put as a new one: what is asked of one that is there already is less.
+    """
+    service, _, name = action.partition(":")
+    verb = _ON_EXTENSIONS.get(action)
+    if verb is None and (service != "appmesh" or name not in OPERATIONS):
+        return None
     try:
         key = parse_key(arn, authority.settled.account)
     except ValueError as error:
         raise UsageError(f"{error}.") from None
-    wanted = {Verb.LIST: key.kind, Verb.LIST_TAGS: key.kind, Verb.TAG: key.kind, Verb.UNTAG: key.kind}
-    if wanted.get(operation.verb, operation.kind) is not key.kind:
-        raise UsageError(f"{action} is about a {operation.kind}, and {arn!r} is a {key.kind}.")
-    rule = rule_of(operation.verb)
-    known = state if state is not None else _imagined(authority, principal, key, supposed)
-    deed = on(action, key, rule, known, authority.settled.account)
-    if operation.verb in {Verb.CREATE, Verb.TAG, Verb.UNTAG}:
-        given = {} if operation.verb is Verb.UNTAG else dict(supposed.tags)
-        deed = msgspec.structs.replace(deed, request_tags=given, tag_keys=tuple(supposed.tags))
-    found: list[Deed] = [deed]
-    if operation.verb is Verb.CREATE and supposed.tags:
-        found.append(msgspec.structs.replace(deed, action="appmesh:TagResource"))
-    return [authority.judge(principal, one, at=at, context=supposed.context) for one in found]
+    if verb is None:
+        return key, OPERATIONS[name]
+    if key.kind.portable:
+        raise UsageError(
+            f"{action} is about an extension (mesh/NAME/meshwright/KIND/NAME), and {arn!r} is a {key.kind}."
+        )
+    return key, operation(verb, key.kind)
 
 
 def _imagined(authority: Authority, principal: Principal, key: Key, supposed: Supposed) -> State:

@@ -7,7 +7,10 @@ name, or the file grants what is another's; a mesh's own members follow the same
 |---|---|
 | create | a match in `owns`, and that the mesh, router or gateway around it is own or in `may_extend` |
 | change, delete, tag | that the object is own, or a match in `may_change` |
+| put an extension | besides, that what it is about is own or in `may_change` or, but for the mesh, `may_extend` |
 | claim (a release takes an object that no stack has) | a match in `owns` |
+
+A fault that is for the requests of certain callers only (`from`) may also be put by whoever has these instead.
 
 A stack is released by whoever acts for it and owns something in its mesh.
 
@@ -25,6 +28,8 @@ from meshwright.trust.patterns import Pattern, pattern
 from meshwright.trust.settings import ANY_STACK, path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meshwright.model.identity import Key
     from meshwright.trust.settings import Grantee
 
@@ -108,6 +113,25 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
             )
         told = f"of what it lies in, {parent}: {own.reason}, and nothing in the may_extend of {self.whose} matches it"
         return Verdict(allowed=False, reason=told, place=self.place)
+
+    def may_reach(self, ways: Sequence[Sequence[tuple[Key, str]]]) -> Verdict:
+        """Whether its extensions may do something to all objects of one of `ways`, each with its stack."""
+        found = [self._all_reached(way) for way in ways]
+        return next((one for one in found if one.allowed), found[0])
+
+    def _all_reached(self, way: Sequence[tuple[Key, str]]) -> Verdict:
+        for key, stack in way:
+            own = self.own(key, stack)
+            # A mesh is extended by creating in it what concerns nobody else; what concerns all of it changes it.
+            granted = self.may_change if key.owner is None else (*self.may_change, *self.may_extend)
+            if not own.allowed and _match(granted, key) is None:
+                told = (
+                    f"of what it is about, {key}: {own.reason}, and nothing in the may_change "
+                    f"{'' if key.owner is None else 'or may_extend '}of {self.whose} matches it"
+                )
+                return Verdict(allowed=False, reason=told, place=self.place)
+        told = f"{self.whose} may extend {', '.join(str(key) for key, _ in way)}"
+        return Verdict(allowed=True, reason=told, place=self.place)
 
     def may_release(self, stack: str, mesh: str) -> Verdict:
         """Whether it may make releases of `stack` in `mesh`: stacks of two meshes that share a name are two."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshwright.diagnostics import Severity
-from meshwright.model.identity import PORTABLE_KINDS, Key, Kind
-from meshwright.operations import OPERATIONS, Verb
+from meshwright.model.identity import EXTENSION_KINDS, PORTABLE_KINDS, Key, Kind
+from meshwright.operations import Verb, operation
 from meshwright.trust.deeds import Deed, rule_of
 from meshwright.trust.patterns import Pattern, overlap
 from meshwright.trust.review_finding import (
@@ -35,7 +35,7 @@ NOBODYS = "nobody-owns-this-name"
 """A name that is tried; whoever owns it owns any."""
 OLD_KEY_DAYS = 90
 _DAY = 86_400_000
-_WRITES = frozenset({Verb.CREATE, Verb.UPDATE, Verb.DELETE})
+_WRITES = (Verb.CREATE, Verb.UPDATE, Verb.DELETE)
 
 
 def findings(authority: Authority, now: int) -> Iterator[Finding]:
@@ -74,6 +74,8 @@ def sample(one: Pattern) -> Key | None:
             key = Key.of_mesh(mesh)
         case ["mesh", mesh, kind, name] if kind in set(PORTABLE_KINDS):
             key = Key(mesh, Kind(kind), name)
+        case ["mesh", mesh, "meshwright", kind, name] if kind in set(EXTENSION_KINDS):
+            key = Key(mesh, Kind(kind), name)
         case ["mesh", mesh, _, parent, kind, name] if kind in set(PORTABLE_KINDS):
             key = Key(mesh, Kind(kind), name, parent)
         case _:
@@ -83,25 +85,24 @@ def sample(one: Pattern) -> Key | None:
 
 def tried(mesh: str) -> list[Key]:
     """A name of each kind that nobody has a reason to own."""
-    return [
-        Key(mesh, kind, NOBODYS, NOBODYS if kind.parent else "") for kind in PORTABLE_KINDS if kind is not Kind.MESH
-    ] + [Key.of_mesh(mesh)]
+    return [Key(mesh, kind, NOBODYS, NOBODYS if kind.parent else "") for kind in Kind if kind is not Kind.MESH] + [
+        Key.of_mesh(mesh)
+    ]
 
 
 def allowed(authority: Authority, principal: Principal, key: Key, now: int) -> Iterator[tuple[Operation, Judgement]]:
     """The write operations on `key` that the policies of `principal` allow, whoever owns it."""
-    for one in OPERATIONS.values():
-        if one.kind is key.kind and one.verb in _WRITES:
-            deed = Deed(
-                action=f"appmesh:{one.name}",
-                key=key,
-                rule=rule_of(one.verb),
-                owner=authority.settled.account,
-                stack=NOBODYS,
-            )
-            judgement = authority.judge(principal, deed, at=now)
-            if judgement.decision.allowed:
-                yield one, judgement
+    for one in (operation(verb, key.kind) for verb in _WRITES):
+        deed = Deed(
+            action=one.action,
+            key=key,
+            rule=rule_of(one.verb),
+            owner=authority.settled.account,
+            stack=NOBODYS,
+        )
+        judgement = authority.judge(principal, deed, at=now)
+        if judgement.decision.allowed:
+            yield one, judgement
 
 
 def _wider(
@@ -112,12 +113,12 @@ def _wider(
     meshes = sorted({mesh or NOBODYS} | {key.mesh for key in others})
     seen: dict[str, list[str]] = {}
     for key in dict.fromkeys([*others, *(key for one in meshes for key in tried(one))]):
-        for operation, judgement in allowed(authority, principal, key, now):
-            mine = holding.may_claim(key) if operation.verb is Verb.CREATE else holding.may_alter(key, NOBODYS)
+        for one, judgement in allowed(authority, principal, key, now):
+            mine = holding.may_claim(key) if one.verb is Verb.CREATE else holding.may_alter(key, NOBODYS)
             if not mine.allowed and not holding.may_claim(key).allowed:
                 statement = place_of(judgement, path_of(name))
                 named = key.path.removeprefix(f"mesh/{mesh}/") if key.kind is not Kind.MESH else "the mesh"
-                seen.setdefault(statement, []).append(f"appmesh:{operation.name} on {named}")
+                seen.setdefault(statement, []).append(f"{one.action} on {named}")
     for statement, examples in seen.items():
         kinds = len({one.split(" on ")[0] for one in examples})
         yield Finding(
@@ -146,28 +147,28 @@ def _powerless(
     holding = authority.holding(principal)
     if not holding.owns and not holding.may_change:
         for key in (*tried(authority.settled.mesh or NOBODYS), *others):
-            for operation, judgement in allowed(authority, principal, key, now):
+            for one, judgement in allowed(authority, principal, key, now):
                 yield Finding(
                     rule=POWERLESS_GRANT,
                     severity=Severity.WARNING,
-                    summary=f"{name} is granted appmesh:{operation.name} and other writes, and owns nothing",
+                    summary=f"{name} is granted {one.action} and other writes, and owns nothing",
                     detail="Nothing can come of it: creating takes a match in owns, changing takes the object's "
                     "stack or a match in may_change. Add what it owns, or take the write actions away.",
                     subject=name,
                     path=place_of(judgement, path_of(name)),
                 )
                 return
-    for one in holding.owns:
-        named = sample(one)
+    for owned in holding.owns:
+        named = sample(owned)
         told = named.path.removeprefix(f"mesh/{authority.settled.mesh}/") if named is not None else ""
         if named is not None and not any(True for _ in allowed(authority, principal, named, now)):
             yield Finding(
                 rule=POWERLESS_GRANT,
                 severity=Severity.WARNING,
-                summary=f"{name} owns {one.written!r}, and no policy of it allows to write {told}",
+                summary=f"{name} owns {owned.written!r}, and no policy of it allows to write {told}",
                 detail="Grant the actions on these names, or remove the pattern.",
                 subject=name,
-                path=one.place,
+                path=owned.place,
             )
 
 
