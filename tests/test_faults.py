@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ads_client import AdsClient
 from data_plane import PORT, DataPlane, data_plane, routed, to
 from envoys import until
 from http_traffic import Caller, application
+from meshwright.graph import resolve
 from meshwright.lab import grpcs
 from meshwright.lab.exchange import Request
-from meshwright.model import Key, Kind, Resource
+from meshwright.model import Key, Kind, Resource, State
+from meshwright.snapshot.build import build
+from meshwright.snapshot.resources import ROUTE, Redirect, Traits
+from meshwright.store.contract import Head
 from shares import DRAWS, assert_share
 from strategies import Wire, resource
 
@@ -22,7 +27,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.envoy
 
-WEB, OTHER = (Key("m", Kind.VIRTUAL_NODE, name) for name in ("web", "other"))
+WEB, OTHER, PAY = (Key("m", Kind.VIRTUAL_NODE, name) for name in ("web", "other", "pay"))
+DOOR = Key("m", Kind.VIRTUAL_GATEWAY, "door")
 
 
 def later(seconds: float) -> tuple[str, int]:
@@ -39,14 +45,20 @@ def fault(name: str, spec: Wire) -> Resource:
 
 
 def shop(plane: DataPlane, *more: Resource, protocol: str = "http") -> list[Resource]:
-    """Nodes `web` and `other` that call the service `pay.local`, which leads to the node `pay`."""
+    """Nodes `web` and `other` and a gateway `door` that call the service `pay.local`, which leads to node `pay`."""
     match = {"prefix": "/"} if protocol == "http" else {}
+    target = {"virtualService": {"virtualServiceName": "pay.local"}}
+    into = {f"{protocol}Route": {"match": match, "action": {"target": target}}}
     return [
         resource(Kind.MESH, "m", {}),
         plane.node("web", "pay.local", protocol=protocol),
         plane.node("other", "pay.local", protocol=protocol),
         plane.node("pay", protocol=protocol),
         *routed("pay.local", {"match": match, "action": to(pay=1)}, protocol),
+        resource(
+            Kind.VIRTUAL_GATEWAY, "door", {"listeners": [{"portMapping": {"port": PORT, "protocol": protocol}}]}
+        ),
+        resource(Kind.GATEWAY_ROUTE, "in", into, parent="door"),
         *more,
     ]
 
@@ -150,3 +162,119 @@ async def test_a_fault_ends_on_time_though_the_control_plane_is_gone(tmp_path: P
             assert time.time_ns() // 1_000_000 >= end
             assert "meshwright.fault.bad-day.abort" in await web.ask("/config_dump?resource=dynamic_route_configs")
             assert "meshwright.fault" not in await web.ask("/runtime?format=json")
+
+
+STRIKES: list[tuple[Wire, set[str]]] = [
+    ({"target": {"virtualServiceName": "pay.local"}}, {"web", "door"}),
+    ({"target": {"virtualServiceName": "pay.local"}, "from": ["door"]}, {"door"}),
+    ({"target": {"virtualServiceName": "pay.local"}, "from": ["web", "other"]}, {"web"}),
+    ({"target": {"virtualRouterName": "pay.local", "routeName": "all"}}, {"web", "door"}),
+    ({"target": {"virtualNodeName": "pay"}}, {"web", "door", "pay"}),
+    ({"target": {"virtualNodeName": "pay", "port": PORT}}, {"web", "door", "pay"}),
+    ({"target": {"virtualGatewayName": "door", "gatewayRouteName": "in"}}, {"door"}),
+    ({"target": {"virtualGatewayName": "door"}}, {"door"}),
+    ({"target": {"virtualGatewayName": "door", "port": PORT}}, {"door"}),
+]
+"""What a fault is about, and who is struck: the node `web`, who comes by the gateway, who goes to `pay` directly."""
+
+
+async def test_a_fault_strikes_exactly_where_its_target_is_passed(tmp_path: Path) -> None:
+    """At the callers, at a gateway's route, or in front of an application, for those that it names."""
+    abort = {"httpStatus": 418, "percentage": 100}
+    async with data_plane(tmp_path) as plane, application(plane.place("pay").application, PORT, "paid"):
+        await plane.publish(*shop(plane))
+        for key in (WEB, DOOR, PAY):
+            await plane.proxy(key)
+        ways = {
+            "web": plane.place("web").egress,
+            "door": plane.place("door").ingress,
+            "pay": plane.place("pay").ingress,
+        }
+        for spec, expected in STRIKES:
+            await plane.publish(*shop(plane, fault("teapot", {"abort": abort, **spec})))
+            struck = set()
+            for name, address in ways.items():
+                async with Caller(address, PORT) as caller:
+                    if (await caller.ask("pay.local")).status == 418:
+                        struck.add(name)
+            assert struck == expected, spec
+
+
+async def test_an_envoy_that_could_not_forget_a_fault_is_not_sent_it(tmp_path: Path) -> None:
+    """Its bootstrap is not ours: its status says what to do, and its routes are as if there were no fault."""
+    async with data_plane(tmp_path) as plane:
+        await plane.publish(*shop(plane, fault("bad-day", {"abort": {"httpStatus": 503, "percentage": 100}})))
+        stranger = {"id": WEB.path, "metadata": {"meshwright": {"instance": "foreign"}}}
+        async with AdsClient(f"127.0.0.1:{plane.xds}", stranger, delta=True) as client:
+            await client.say(ROUTE, resource_names_subscribe=["rds_egress_http_8080"])
+            (sent,) = (await client.hear()).resources
+            assert b"envoy.filters.http.fault" not in sent.SerializeToString()
+            ((told,),) = (one.unserved for one in plane.control.statuses())
+            assert (told.subject, told.path) == (Key("m", Kind.FAULT, "bad-day"), "")
+            assert "--print-bootstrap" in told.reason
+
+
+async def test_a_rejected_fault_is_named_and_what_was_before_goes_on(tmp_path: Path) -> None:
+    """By the expression that Envoy refuses, though a route, a service and a router shaped the same resource."""
+    condition = {"name": "x", "match": {"regex": "[bad"}}
+    spec = {"match": {"headers": [condition]}, "abort": {"httpStatus": 503, "percentage": 100}}
+    async with data_plane(tmp_path) as plane, application(plane.place("pay").ingress, PORT, "paid"):
+        await plane.publish(*shop(plane))
+        await plane.proxy(WEB)
+        revision = plane.control.revision + 1
+        plane.control.publish(Head(revision, State(shop(plane, fault("bad-day", spec)))))
+        found = await plane.control.wait(revision, 20)
+        ((rejection,),) = (one.rejections for one in found.rejected)
+        assert rejection.origins == (Key("m", Kind.FAULT, "bad-day"),)
+        async with Caller(plane.place("web").egress, PORT) as caller:
+            assert (await caller.ask("pay.local")).status == 200
+
+
+LOST: list[tuple[Kind, str, Wire, str]] = [
+    (
+        Kind.ROUTE,
+        "all",
+        {"target": {"virtualRouterName": "pay.local", "routeName": "all"}},
+        "Route 'all' does not exist",
+    ),
+    (
+        Kind.VIRTUAL_SERVICE,
+        "pay.local",
+        {"target": {"virtualServiceName": "pay.local"}},
+        "VirtualService 'pay.local' does",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "spec", "words"), LOST, ids=["route", "service"])
+async def test_a_fault_whose_target_is_deleted_is_told_by_the_proxies_that_it_concerned(
+    tmp_path: Path, kind: Kind, name: str, spec: Wire, words: str
+) -> None:
+    """It has no effect, rejects nothing, and hinders nobody from deleting."""
+    async with data_plane(tmp_path) as plane:
+        mesh = shop(plane, fault("late", {"abort": {"httpStatus": 503, "percentage": 100}, **spec}))
+        await plane.publish(*mesh)
+        await plane.proxy(WEB)
+        assert plane.control.statuses()[0].unserved == ()
+        await plane.publish(*(one for one in mesh if (one.key.kind, one.key.name) != (kind, name)))
+        (told,) = plane.control.statuses()[0].unserved
+        assert told.subject == Key("m", Kind.FAULT, "late")
+        assert words in told.reason
+
+
+def test_what_a_fault_cannot_strike_is_told() -> None:
+    """Connections of TCP, and a port on which nobody listens."""
+    spec = {"listeners": [{"portMapping": {"port": PORT, "protocol": "tcp"}}]}
+    abort = {"abort": {"httpStatus": 503, "percentage": 100}}
+    state = State(
+        [
+            resource(Kind.VIRTUAL_NODE, "web", spec),
+            fault("bytes", {"target": {"virtualNodeName": "web"}, **abort}),
+            fault("nowhere", {"target": {"virtualNodeName": "web", "port": 81}, **abort}),
+        ]
+    )
+    found = build(resolve(state), WEB, {}, Redirect(), Traits(runtime=True)).unserved
+    assert [(one.subject.name, one.path, one.reason) for one in found] == [
+        ("bytes", "spec.target", "port 8080 of 'web' speaks TCP: it has an effect on HTTP only"),
+        ("nowhere", "spec.target.port", "'web' does not listen on port 81: it has no effect"),
+    ]

@@ -66,7 +66,7 @@ def holding(graph: Graph, kind: Kind, place: Place, now: int) -> Resource | None
 
 
 def _concerns(graph: Graph, extension: Resource, place: Place, now: int) -> bool:
-    if _port(extension) not in {None, place.port}:
+    if target_port(extension) not in {None, place.port}:
         return False
     spec = extension.spec
     if not isinstance(spec, FaultSpec):
@@ -80,8 +80,9 @@ def _concerns(graph: Graph, extension: Resource, place: Place, now: int) -> bool
 
 def _generality(extension: Resource) -> tuple[bool, bool]:
     spec = extension.spec
-    return _port(extension) is None, not (isinstance(spec, FaultSpec) and spec.callers)
+    return target_port(extension) is None, not (isinstance(spec, FaultSpec) and spec.callers)
 
 
-def _port(extension: Resource) -> int | None:
+def target_port(extension: Resource) -> int | None:
+    """The one listener of an ingress that an extension is about; None for all."""
     return getattr(getattr(extension.spec, "target", None), "port", None)

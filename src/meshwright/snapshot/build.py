@@ -12,7 +12,7 @@ from meshwright.errors import UnknownProxyError, did_you_mean
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.snapshot.assembly import Assembly
-from meshwright.snapshot.extensions import add_collectors
+from meshwright.snapshot.extensions import add_collectors, report_lost
 from meshwright.snapshot.gateways import add_gateway
 from meshwright.snapshot.nodes import add_node
 from meshwright.snapshot.resources import Traits
@@ -55,6 +55,7 @@ def build(
             add_gateway(assembly, spec)
         case _:
             raise UnknownProxyError(_unknown(graph, proxy))
+    report_lost(assembly)
     add_collectors(assembly)
     add_runtime(assembly)
     return assembly.snapshot()

@@ -6,8 +6,19 @@ listener closes its connections. So the filters that carry extensions out are al
 
 from meshwright.snapshot.extensions.additions import Additions
 from meshwright.snapshot.extensions.filters import http_filters
+from meshwright.snapshot.extensions.lost import report_lost
 from meshwright.snapshot.extensions.places import additions
 from meshwright.snapshot.extensions.retries import servable
 from meshwright.snapshot.extensions.telemetry import Told, add_collectors, told, traced
 
-__all__ = ["Additions", "Told", "add_collectors", "additions", "http_filters", "servable", "told", "traced"]
+__all__ = [
+    "Additions",
+    "Told",
+    "add_collectors",
+    "additions",
+    "http_filters",
+    "report_lost",
+    "servable",
+    "told",
+    "traced",
+]
