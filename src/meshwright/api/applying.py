@@ -21,7 +21,7 @@ from meshwright.graph import Relation, resolve
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import decoded, diff, stale
-from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
+from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status, Written
 from meshwright.store.contract import Answered, Draft
 from meshwright.trust.principals import Principal
 from meshwright.views.wire import to_wire
@@ -66,6 +66,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     restores: int | None = None
     build: Build | None = None
     tool_version: str = ""
+    sources: Mapping[str, Written] = MappingProxyType({})
 
 
 async def commit(services: Services, intent: Intent, planned: Callable[[State], Plan]) -> Outcome:
@@ -144,9 +145,9 @@ def outcome_answer(outcome: Outcome) -> Response:
 
 
 def document(one: Release) -> dict[str, Any]:
-    """A release for the client, without its content."""
-    found: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=()))
-    del found["content"]
+    """A release for the client, without its content and its sources."""
+    found: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=(), sources={}))
+    del found["content"], found["sources"]
     return {"title": one.title, **found}
 
 
@@ -225,6 +226,7 @@ def _made(
         tool_version=intent.tool_version,
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,
+        sources=release.places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),
         status=Status.APPLIED,
     )
     return new, after

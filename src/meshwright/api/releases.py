@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, extensions, openapi, repeating, sessions
+from meshwright.api import applying, extensions, openapi, proxies, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
@@ -104,6 +104,7 @@ async def post_release(services: Services, request: Request) -> Response:
         caller=_caller(request, asked),
         build=asked.build,
         tool_version=asked.tool_version,
+        sources=asked.sources,
     )
     return applying.outcome_answer(await applying.commit(services, intent, planned))
 
@@ -118,11 +119,11 @@ async def get_releases(services: Services, request: Request) -> Response:
 
 
 async def get_release(services: Services, request: Request) -> Response:
-    """One release with its content."""
+    """One release with its content, and where its changes are written."""
     one = _release(services, request)
     hidden = foreign(services.store.head().state, one, request.state.principal)
     content = [msgspec.structs.replace(item, tags={}) if hidden(item.key) else item for item in one.content]
-    return answer({**applying.document(one), "content": to_wire(content)})
+    return answer({**applying.document(one), "content": to_wire(content), "sources": to_wire(one.sources)})
 
 
 async def get_release_propagation(services: Services, request: Request) -> Response:
@@ -222,6 +223,7 @@ _IN_STACK = "/meshes/{mesh}/stacks/{stack}"
 _EXTENSION = "/meshes/{mesh}/extensions/{kind}/{name}"
 ENDPOINTS = (
     Row("GET", "/status", get_status, "meshwright:GetStatus"),
+    Row("GET", "/proxy", proxies.get_proxy, "meshwright:GetStatus"),
     Row("GET", "/openapi.json", get_openapi, "meshwright:GetStatus"),
     Row("GET", "/revisions/{revision}/propagation", get_revision_propagation, "meshwright:GetPropagation"),
     Row("GET", "/meshes/{mesh}", get_mesh, "meshwright:GetMesh"),

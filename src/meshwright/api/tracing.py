@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _CAUSE = re.compile(r"(?:release|rollback) (.+)#(\d+)")
 """What a revision says that is a release."""
 
+_LOOK_BACK = 1000
+"""Releases among which the one is searched whose definitions a rollback restored."""
+
 
 class Tracing:
     """Reads each object's history once; for one answer, then thrown away."""
@@ -32,6 +35,7 @@ class Tracing:
         self._store = store
         self._authors: dict[Key, Author | None] = {}
         self._releases: dict[tuple[str, str, int], Release | None] = {}
+        self._listed: dict[tuple[str, str], tuple[Release, ...]] = {}
 
     def traced(self, found: Iterable[T]) -> tuple[T, ...]:
         """`found` with what is known of the causes of their rejections."""
@@ -56,13 +60,34 @@ class Tracing:
         named = _CAUSE.fullmatch(author.cause)
         if named is None:
             return msgspec.structs.replace(one, author=author)
-        release = self._release(one.key.mesh, named[1], int(named[2]))
+        brought = self._brought(one.key, named[1], int(named[2]))
+        written = brought.sources.get(one.key.path) if brought is not None else None
         return msgspec.structs.replace(
             one,
             author=author,
-            release=f"{named[1]}#{named[2]}",
-            build=release.build if release is not None else None,
+            release=brought.title if brought is not None else f"{named[1]}#{named[2]}",
+            build=brought.build if brought is not None else None,
+            source=written.at(one.path) if written is not None else None,
         )
+
+    def _brought(self, key: Key, stack: str, number: int) -> Release | None:
+        """The release whose definition of `key` release `number` left running: an older one, if it rolled back."""
+        found = self._release(key.mesh, stack, number)
+        while found is not None and found.restores is not None:
+            older = self._last_change(key, stack, found.restores)
+            if older is None:
+                return found
+            found = self._release(key.mesh, stack, older)
+        return found
+
+    def _last_change(self, key: Key, stack: str, most: int) -> int | None:
+        """The number of the newest release up to `most` that created or updated `key`."""
+        if (key.mesh, stack) not in self._listed:
+            self._listed[key.mesh, stack] = self._store.releases(key.mesh, stack, _LOOK_BACK)
+        for one in self._listed[key.mesh, stack]:
+            if one.number <= most and any(it.key == key and it.action != "delete" for it in one.changes):
+                return one.number
+        return None
 
     def _release(self, mesh: str, stack: str, number: int) -> Release | None:
         place = (mesh, stack, number)

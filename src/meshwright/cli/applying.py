@@ -15,13 +15,14 @@ from meshwright.ci.build import claimed
 from meshwright.cli.wanted import planned
 from meshwright.errors import UnreadableError, UsageError
 from meshwright.plan import Plan, contents
-from meshwright.release import ApplyRequest, Item
+from meshwright.release import ApplyRequest, Item, Written, places
 from meshwright.views.wire import from_wire
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.cli.target import Target
+    from meshwright.documents.load import Loaded
     from meshwright.remote import Client
 
 
@@ -32,9 +33,11 @@ def from_plan_file(target: Target, path: Path) -> tuple[Plan, ApplyRequest]:
         UnreadableError: it is no plan.
         UsageError: it is about another mesh or stack.
     """
-    plan = _read(path)
+    plan, sources = _read(path)
     _refuse_other_place(plan, target)
-    return plan, ApplyRequest(plan=plan, build=claimed(os.environ), tool_version=version("meshwright"))
+    return plan, ApplyRequest(
+        plan=plan, sources=sources, build=claimed(os.environ), tool_version=version("meshwright")
+    )
 
 
 def from_definitions(
@@ -46,15 +49,28 @@ def from_definitions(
         RefusedError: a definition has an error, or would with what runs.
         UsageError: mesh or stack cannot be told.
     """
-    plan, state = planned(target, client, paths, parameters, allow_empty=allow_empty)
-    items = ((one.key, *contents(one)) for one in state)
+    plan, read = planned(target, client, paths, parameters, allow_empty=allow_empty)
+    items = ((one.key, *contents(one)) for one in read.state)
     content = tuple(Item(key=key, spec=spec, tags=tags) for key, spec, tags in items)
-    return plan, ApplyRequest(resources=content, build=claimed(os.environ), tool_version=version("meshwright"))
+    return plan, ApplyRequest(
+        resources=content,
+        sources=sources_of(plan, read),
+        build=claimed(os.environ),
+        tool_version=version("meshwright"),
+    )
 
 
-def _read(path: Path) -> Plan:
+def sources_of(plan: Plan, read: Loaded) -> dict[str, Written]:
+    """Where the objects that `plan` creates or updates are written in the files that were read."""
+    keys = [one.key for one in plan.changes if one.action != "delete"]
+    return places(read.sources.written(key.path for key in keys), keys)
+
+
+def _read(path: Path) -> tuple[Plan, dict[str, Written]]:
     try:
-        return from_wire(Plan, msgspec.json.decode(path.read_bytes()))
+        document = msgspec.json.decode(path.read_bytes())
+        plan = from_wire(Plan, document)
+        return plan, msgspec.convert(document.get("sources", {}), dict[str, Written])
     except OSError as error:
         raise UnreadableError(f"The plan {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

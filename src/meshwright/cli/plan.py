@@ -45,14 +45,15 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
     """
+    from meshwright.cli.applying import sources_of
     from meshwright.cli.target import resolve
     from meshwright.cli.wanted import planned
     from meshwright.views import plan as view
 
     target = resolve(options, mesh=mesh, stack=stack, paths=paths)
-    plan, _ = planned(target, target.client(), paths, parameters, allow_empty=allow_empty)
+    plan, read = planned(target, target.client(), paths, parameters, allow_empty=allow_empty)
     if out is not None:
-        _written(out, view.as_json(plan))
+        _written(out, view.as_json(plan, sources_of(plan, read)))
         target.say(f"The plan was written to {out}.")
     rendered = {
         "text": lambda: view.as_text(plan, colour=shows_colour(sys.stdout)),

@@ -17,10 +17,18 @@ from meshwright.cli.options import FORMAT, targeted
 @targeted
 @click.option("--timeout", type=click.FloatRange(min=0, max=86_400), default=60, show_default=True, metavar="SECONDS",
               help="How long to wait.")  # fmt: skip
+@click.option("--detail", is_flag=True, help="Tell of each proxy what it was sent and has acked, and when.")
 @FORMAT
 @click.pass_obj
 def command(
-    options: dict[str, Any], *, release: str, mesh: str | None, stack: str | None, timeout: float, form: str
+    options: dict[str, Any],
+    *,
+    release: str,
+    mesh: str | None,
+    stack: str | None,
+    timeout: float,
+    detail: bool,
+    form: str,
 ) -> int:
     """Wait until every proxy that a release concerns has it.
 
@@ -35,6 +43,7 @@ def command(
     target = resolve(options, mesh=mesh, stack=stack)
     where, owner = target.place()
     number = release_number(release, owner)
-    found = arrived(target, target.client(), {"mesh": where, "stack": owner, "number": number}, timeout)
+    found = arrived(target, target.client(), {"mesh": where, "stack": owner, "number": number}, timeout,
+                    detail=detail)  # fmt: skip
     click.echo(view.as_json(found) if form == "json" else view.propagation_text(found), nl=False)
     return exit_code(target, found, timeout)

@@ -38,13 +38,15 @@ def finished(target: Target, client: Client, outcome: Mapping[str, Any], wait: f
     return exit_code(target, found, wait)
 
 
-def arrived(target: Target, client: Client, one: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """The propagation of a release once it is decided, or after `seconds`."""
+def arrived(
+    target: Target, client: Client, one: Mapping[str, Any], seconds: float, *, detail: bool = False
+) -> dict[str, Any]:
+    """The propagation of a release once it is decided, or after `seconds`; with `detail`, proxy by proxy."""
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
         turn = max(0.0, min(TURN, left))
-        found = client.propagation(one["mesh"], one["stack"], one["number"], turn)
+        found = client.propagation(one["mesh"], one["stack"], one["number"], turn, detail=detail)
         if found["state"] != "pending" or left <= turn:
             return found
         target.say(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def planned(
     target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...], *, allow_empty: bool
-) -> tuple[Plan, State]:
+) -> tuple[Plan, Loaded]:
     """The plan from what runs to the definitions, and these.
 
     Raises:
@@ -57,7 +57,7 @@ def planned(
         _refuse_emptying(observed, read.state, stack, mesh)
     _refuse_missing_mesh(mesh, observed, read.state, client.endpoint)
     _refuse(read, _judged_in_place(read, observed, stack))
-    return diff(observed, read.state, stack, mesh), read.state
+    return diff(observed, read.state, stack, mesh), read
 
 
 def _judged_in_place(read: Loaded, observed: State, stack: str) -> Iterable[Diagnostic]:

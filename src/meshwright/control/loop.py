@@ -222,6 +222,10 @@ class Control:
         """Every connected proxy, by id."""
         return tuple(self._deliveries[one].status() for one in sorted(self._deliveries))
 
+    def delivery(self, proxy_id: str) -> Delivery | None:
+        """One connected proxy."""
+        return self._deliveries.get(proxy_id)
+
     def propagation(self, revision: int, mesh: str = "") -> Propagation:
         """How far `revision` has come; with `mesh`, among its proxies only: those of others say nothing about it."""
         deliveries = {one: it for one, it in self._deliveries.items() if mesh in {"", it.proxy.node.mesh}}

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.diagnostics import Diagnostic, Source
-from meshwright.documents.positions import Table, reach
+from meshwright.documents.positions import Items, Table, reach
+from meshwright.release import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class Sources:
@@ -37,6 +38,13 @@ class Sources:
         _, place, _ = reach(table, path)
         return Source(file=file, line=place[0], column=place[1])
 
+    def written(self, subjects: Iterable[str]) -> dict[str, Written]:
+        """Where each of `subjects` that was loaded is written, with the line of every field."""
+        return {
+            subject: Written(file=file, line=table.place[0], fields=dict(_lines(table, "")))
+            for subject, (file, table) in ((one, self._objects[one]) for one in subjects if one in self._objects)
+        }
+
     def attach(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """`diagnostics` with a source wherever one had none and its subject was loaded."""
         return tuple(
@@ -45,3 +53,19 @@ class Sources:
             else msgspec.structs.replace(one, source=self.find(one.subject, one.path))
             for one in diagnostics
         )
+
+
+def _lines(value: Table | Items, path: str) -> Iterator[tuple[str, int]]:
+    """The line of each scalar below `value`, by wire path."""
+    if isinstance(value, Table):
+        members = [(f"{path}.{name}" if path else name, one, value.place_of(name)) for name, one in value.items()]
+    else:
+        members = [
+            (f"{path}[{index}]", one, place)
+            for index, (one, place) in enumerate(zip(value, value.places, strict=True))
+        ]
+    for where, one, place in members:
+        if isinstance(one, Table | Items):
+            yield from _lines(one, where)
+        else:
+            yield where, place[0]

@@ -3,11 +3,11 @@
 The one rule: a rollback is no mechanism of its own, but a new release with an older one's content.
 """
 
-from meshwright.release.content import checked, content_of, digest_of, last_good, restored, reverted
+from meshwright.release.content import checked, content_of, digest_of, last_good, places, restored, reverted
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Step, Tally, evidence_of
 from meshwright.release.performing import perform
-from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
+from meshwright.release.records import NEXT, Build, Change, Item, Release, Status, Written
 from meshwright.release.refusal import CODES, InvalidReleaseError
 from meshwright.release.requests import ApplyRequest, RollbackRequest
 
@@ -30,6 +30,7 @@ __all__ = [
     "Status",
     "Step",
     "Tally",
+    "Written",
     "checked",
     "content_of",
     "digest_of",
@@ -37,6 +38,7 @@ __all__ = [
     "evidence_of",
     "last_good",
     "perform",
+    "places",
     "restored",
     "reverted",
     "without_tags",

@@ -11,11 +11,19 @@ from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.model.decoding import DecodeError
 from meshwright.model.state import Resource, State, digest
 from meshwright.plan import contents, decoded
-from meshwright.release.records import Item, Release, Status
+from meshwright.release.records import Item, Release, Status, Written
 from meshwright.release.refusal import InvalidReleaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from meshwright.model.identity import Key
+_MOST_PLACES = 5_000
+"""Objects of which a release keeps where they are written."""
+_MOST_FIELDS = 20_000
+"""Fields of which it keeps the line, in all; of further objects it keeps where they begin."""
+_LONGEST = 1_000
+"""Characters of a file's name, or of a field's path."""
 
 
 def content_of(state: State, mesh: str, stack: str) -> tuple[Item, ...]:
@@ -26,6 +34,20 @@ def content_of(state: State, mesh: str, stack: str) -> tuple[Item, ...]:
 def digest_of(content: Sequence[Item]) -> str:
     """The digest of a release's content."""
     return digest([(one.key.path, one.spec, one.tags) for one in content])
+
+
+def places(given: Mapping[str, Written], keys: Iterable[Key]) -> dict[str, Written]:
+    """Of `given`, by path, what is kept with a release that creates or updates `keys`: bounded, whoever sent it."""
+    kept: dict[str, Written] = {}
+    fields = 0
+    for key in keys:
+        found = given.get(key.path)
+        if found is None or len(kept) >= _MOST_PLACES:
+            continue
+        fields += len(found.fields)
+        known = found.fields if fields <= _MOST_FIELDS and max(map(len, found.fields), default=0) <= _LONGEST else {}
+        kept[key.path] = Written(file=found.file[:_LONGEST], line=found.line, fields=known)
+    return kept
 
 
 def checked(content: Iterable[Item]) -> State:

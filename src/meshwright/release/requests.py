@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from meshwright.plan import Plan
-from meshwright.release.records import Build, Item
+from meshwright.release.records import Build, Item, Written
 
 
 class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,6 +16,8 @@ class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     resources: tuple[Item, ...] | None = None
     plan: Plan | None = None
+    sources: dict[str, Written] = {}
+    """Where the objects are written, by path; what the release does not change is not kept."""
     build: Build | None = None
     tool_version: str = ""
 

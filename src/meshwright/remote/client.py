@@ -120,6 +120,10 @@ class Client:
         """The server, its stacks and its proxies."""
         return self._asked("GET", "/status", shape=answers.Status)
 
+    def proxy(self, proxy_id: str) -> dict[str, Any]:
+        """One connected proxy and every resource that it should hold."""
+        return self._asked("GET", "/proxy", {"id": proxy_id}, shape=answers.Holding)
+
     def apply(self, mesh: str, stack: str, request: ApplyRequest) -> dict[str, Any]:
         """Apply a stack's content or a plan: `changed` and the `release`; once, even if an answer is lost.
 
@@ -277,7 +281,7 @@ def _given(request: ApplyRequest | RollbackRequest) -> dict[str, Any]:
     return {
         name: value
         for name, value in msgspec.structs.asdict(request).items()
-        if value is not None and value != "" and value is not False
+        if value is not None and value not in ("", {}) and value is not False
     }
 
 

@@ -20,6 +20,16 @@ class Change(msgspec.Struct):
     object: str
 
 
+class Tally(msgspec.Struct):
+    """What proxies made of a release, in a few numbers."""
+
+    acked: int
+    pending: int
+    rejected: int
+    first_sent_at: int | None
+    last_acked_at: int | None
+
+
 class Release(msgspec.Struct):
     """A release without its content."""
 
@@ -35,6 +45,7 @@ class Release(msgspec.Struct):
     changes: list[Change]
     restores: int | None
     build: dict[str, Any] | None
+    tally: Tally | None = None
 
 
 class Outcome(msgspec.Struct):
@@ -88,12 +99,31 @@ class Drift(msgspec.Struct):
     differences: list[Difference]
 
 
+class Source(msgspec.Struct):
+    """A place in a build's files."""
+
+    file: str
+    line: int
+
+
+class Cause(msgspec.Struct):
+    """An object that a rejection leads to, and who brought it."""
+
+    object: str
+    path: str
+    source: Source | None
+    release: str
+    build: dict[str, Any] | None
+    author: Author | None
+
+
 class Rejection(msgspec.Struct):
     """What an Envoy said against resources, and the objects that these were made from."""
 
     message: str
     resources: list[str]
     origins: list[str]
+    causes: list[Cause] = []
 
 
 class Rejecting(msgspec.Struct):
@@ -101,6 +131,24 @@ class Rejecting(msgspec.Struct):
 
     id: str
     rejections: list[Rejection] = []
+
+
+class Step(msgspec.Struct):
+    """Resources of one type on their way to one proxy."""
+
+    type_url: str
+    resources: dict[str, str]
+    state: str
+    sent_at: int | None
+    settled_at: int | None
+
+
+class Account(Rejecting, kw_only=True):
+    """What one proxy made of a release."""
+
+    state: str
+    connected: bool
+    steps: list[Step]
 
 
 class Propagation(msgspec.Struct):
@@ -112,6 +160,9 @@ class Propagation(msgspec.Struct):
     acked: list[str]
     pending: list[str]
     rejected: list[Rejecting]
+    tally: Tally | None = None
+    committed_at: int = 0
+    accounts: list[Account] = []
 
 
 class Unserved(msgspec.Struct):
@@ -131,6 +182,23 @@ class Proxy(Rejecting, kw_only=True):
     target_revision: int
     envoy_version: str
     unserved: list[Unserved] = []
+
+
+class Held(msgspec.Struct):
+    """One resource of a proxy and how far it is with it."""
+
+    type_url: str
+    name: str
+    version: str
+    state: str
+    at: int
+
+
+class Holding(msgspec.Struct):
+    """One proxy and all that it should hold."""
+
+    proxy: Proxy
+    resources: list[Held]
 
 
 class Stack(msgspec.Struct):

@@ -5,6 +5,7 @@ The one rule: every change is shown, field by field, in wire names; nothing in a
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,18 +14,19 @@ from meshwright.views.escaping import code, indented_json, markdown, terminal
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from meshwright.plan import Change, Field, Plan
+    from meshwright.release import Written
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _COLOURS = {"create": "32", "update": "33", "delete": "31"}
 _LONGEST = 160
 
 
-def as_json(plan: Plan) -> str:
-    """The plan as indented JSON, as `--out` writes it; ends in a newline."""
-    return indented_json(to_wire(plan))
+def as_json(plan: Plan, sources: Mapping[str, Written] = MappingProxyType({})) -> str:
+    """The plan as indented JSON, and where its objects are written as `--out` adds it; ends in a newline."""
+    return indented_json(to_wire(plan) | ({"sources": to_wire(sources)} if sources else {}))
 
 
 def as_text(plan: Plan, *, colour: bool) -> str:

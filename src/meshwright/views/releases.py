@@ -12,6 +12,9 @@ import msgspec
 
 from meshwright.views.escaping import indented_json, terminal
 
+_CAUSES = 5
+"""Objects at fault that are shown of one rejection."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -42,10 +45,11 @@ def outcome_text(outcome: Document) -> str:
 
 def history_text(history: Document) -> str:
     """A stack's releases, newest first."""
-    rows = [("RELEASE", "WHEN (UTC)", "STATUS", "BY", "BUILD", "CHANGES")]
+    rows = [("RELEASE", "WHEN (UTC)", "STATUS", "PROXIES", "BY", "BUILD", "CHANGES")]
     for one in history["releases"]:
         what = f"rollback to #{one['restores']}" if one["kind"] == "rollback" else f"{len(one['changes'])} changed"
-        rows.append((one["title"], moment(one["at"]), one["status"], one["principal"], _build(one["build"]), what))
+        told, by = _tally(one.get("tally"), one["at"]), one["principal"]
+        rows.append((one["title"], moment(one["at"]), one["status"], told, by, _build(one["build"]), what))
     if len(rows) == 1:
         return f"Stack {terminal(history['stack'])} in mesh {terminal(history['mesh'])} has no release.\n"
     return table(rows)
@@ -72,16 +76,34 @@ def propagation_text(found: Document) -> str:
     title = terminal(found.get("release", f"revision {found['revision']}"))
     match found["state"]:
         case "no-proxies":
-            return f"{title}: no proxy is connected; nobody has it yet.\n"
+            nobody = "" if found.get("tally") else "; nobody has it yet"
+            return f"{title}: no proxy is connected{nobody}.\n{_accounts(found)}"
         case "propagated":
             number = len(found["acked"])
             if not number:
                 return f"{title} changes nothing for any of the connected proxies.\n"
-            return f"{title} has reached {f'all {number} proxies' if number > 1 else 'the one proxy'} it concerns.\n"
+            reached = f"{title} has reached {f'all {number} proxies' if number > 1 else 'the one proxy'} it concerns"
+            after = _after(found.get("tally"), found.get("committed_at"))
+            return f"{reached}{f', {after} after its commit' if after else ''}.\n{_accounts(found)}"
     lines = [f"{title} has reached {len(found['acked'])} of {len(found['concerned'])} proxies it concerns."]
     lines += [f"  pending: {terminal(one)}" for one in found["pending"]]
     lines += [line for proxy in found["rejected"] for line in _rejections(proxy)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n{_accounts(found)}"
+
+
+def holding_text(found: Document) -> str:
+    """One proxy and every resource that it should hold."""
+    proxy = found["proxy"]
+    revision = f"revision {proxy['acked_revision']} of {proxy['target_revision']}"
+    envoy = terminal(proxy["envoy_version"])
+    lines = [f"{terminal(proxy['id'])} is {terminal(proxy['state'])}, at {revision}; Envoy {envoy}."]
+    lines += [*_rejections(proxy), *_unserved(proxy)]
+    rows = [("TYPE", "RESOURCE", "VERSION", "STATE", "SINCE (UTC)")]
+    rows += [
+        (one["type_url"].rpartition(".")[2], one["name"], one["version"], one["state"], moment(one["at"]))
+        for one in found["resources"]
+    ]
+    return "\n".join(lines) + f"\n\n{table(rows)}"
 
 
 def status_text(status: Document) -> str:
@@ -111,12 +133,64 @@ def moment(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _accounts(found: Document) -> str:
+    """What each proxy made of a release, one line a response; "" where that was not asked for."""
+    if not found.get("accounts"):
+        return ""
+    committed = found.get("committed_at")
+    rows = [("PROXY", "STATE", "TYPE", "RESOURCES", "SENT", "SETTLED")]
+    for one in found["accounts"]:
+        proxy = one["id"] if one["connected"] else f"{one['id']} (gone)"
+        for step in one["steps"]:
+            names, kind = ", ".join(step["resources"]), step["type_url"].rpartition(".")[2]
+            sent, settled = _since(step["sent_at"], committed), _since(step["settled_at"], committed)
+            rows.append((proxy, step["state"], kind, names, sent, settled))
+    mended = [one for one in found["accounts"] if one["rejections"] and one["state"] != "rejected"]
+    return table(rows) + "".join(f"{line}\n" for one in mended for line in _rejections(one))
+
+
+def _since(at: int | None, committed: int | None) -> str:
+    if at is None:
+        return ""
+    return f"+{max(0, at - committed)} ms" if committed else moment(at)
+
+
+def _after(tally: Document | None, committed: int | None) -> str:
+    """How long after the commit the last ack came; "" where nobody knows."""
+    if tally is None or tally["last_acked_at"] is None or not committed:
+        return ""
+    return f"{max(0, tally['last_acked_at'] - committed) / 1000:.3f} s"
+
+
+def _tally(tally: Document | None, committed: int) -> str:
+    if tally is None:
+        return ""
+    told = ", ".join(f"{tally[word]} {word}" for word in ("acked", "pending", "rejected") if tally[word])
+    after = _after(tally, committed)
+    return f"{told} in {after}" if after and not tally["pending"] else told
+
+
 def _rejections(proxy: Document) -> Iterator[str]:
     for one in proxy.get("rejections", ()):
         yield f"  rejected by {terminal(proxy['id'])}: {terminal(one['message'].strip())}"
         resources = ", ".join(terminal(name) for name in one["resources"])
         origins = ", ".join(terminal(name) for name in one["origins"])
         yield f"      {resources or 'its snapshot'}, made from {origins or 'objects that are gone'}"
+        causes = one.get("causes", ())
+        yield from (f"      {_cause(cause)}" for cause in causes[:_CAUSES])
+        if len(causes) > _CAUSES:
+            yield f"      and {len(causes) - _CAUSES} more objects"
+
+
+def _cause(cause: Document) -> str:
+    """An object, its field, where that is written, and who brought it."""
+    place = " ".join(filter(None, (cause["object"], cause["path"])))
+    source, author = cause.get("source"), cause.get("author")
+    where = f" at {source['file']}:{source['line']}" if source else ""
+    if cause["release"]:
+        build = _build(cause.get("build"))
+        return terminal(f"{place}{where}, brought by {cause['release']}{f', build {build}' if build else ''}")
+    return terminal(f"{place}{where}") + _author(author)
 
 
 def _discovered(found: Sequence[Document]) -> str:
