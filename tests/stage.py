@@ -10,13 +10,14 @@ from ads_client import AdsClient
 from handmade import NODE, faults, snapshot
 from meshwright.ads.identities import Identity
 from meshwright.ads.server import AdsServer
+from meshwright.ads.session import RETRY_SECONDS
 from meshwright.control import Control
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource, State
 from meshwright.store.contract import Head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from meshwright.ads.identities import Peer
     from meshwright.graph import Graph
@@ -41,17 +42,20 @@ class Everybody:
 class Stage:
     """Publish resources by hand; every publication is a revision that touches `NODE`."""
 
-    def __init__(self, *nodes: Key) -> None:
+    def __init__(self, *nodes: Key, retry: float = RETRY_SECONDS) -> None:
         self.nodes = nodes or (NODE,)
         self.offered: tuple[EnvoyResource, ...] = ()
         self.control = Control(self.build, lambda: time.time_ns() // 1_000_000)
-        self.server = AdsServer(self.control, Everybody())
+        self.server = AdsServer(self.control, Everybody(), retry=retry)
         self.port = 0
         self.builds = 0
+        self.built: Callable[[], object] = bool
+        """Called with every build."""
 
     def build(self, _graph: Graph, node: Key, _placement: Placement, traits: Traits, _now: int) -> Snapshot:
         """What was published last; the runtime layer that an Envoy waits for is empty unless it is among that."""
         self.builds += 1
+        self.built()
         awaited = (faults(),) if traits.runtime else ()
         return snapshot(*awaited, *self.offered, node=node)
 
@@ -76,9 +80,11 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(*resources: EnvoyResource) -> AsyncIterator[Stage]:
-    """A server that offers `resources`, stopped on leaving."""
-    stage = Stage()
+async def staged(
+    *resources: EnvoyResource, nodes: tuple[Key, ...] = (), retry: float = RETRY_SECONDS
+) -> AsyncIterator[Stage]:
+    """A server that offers `resources` to `nodes`, by default to `NODE`; stopped on leaving."""
+    stage = Stage(*nodes, retry=retry)
     stage.publish(*resources)
     stage.port = await stage.server.start("127.0.0.1", 0)
     try:

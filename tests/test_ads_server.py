@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import os
 import socket
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,14 +19,10 @@ from handmade import NODE, cluster, endpoints, listener, plain, route
 from meshwright.ads.server import AdsServer
 from meshwright.control import Delivery
 from meshwright.errors import UsageError
-from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, Loopback, Redirect
+from meshwright.model.identity import Key, Kind
+from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, EnvoyResource, Loopback, Redirect
 from settings import examples
 from stage import Everybody, Stage, staged
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from meshwright.snapshot.resources import EnvoyResource
 
 PORT = 8080
 
@@ -293,6 +292,82 @@ async def test_a_slow_reader_holds_one_response_and_then_gets_the_newest() -> No
         assert [one.version for one in newest.resources] == ["101"]
         await client.ack(newest)
         assert (await stage.control.wait(101, 5)).state == "propagated"
+
+
+@pytest.mark.parametrize("acks", [False, True])
+async def test_a_client_that_never_reads_costs_one_response_and_slows_nobody(acks: bool) -> None:
+    """A thousand changes later it holds no more memory than after the first, even if it acks what it never saw."""
+
+    def large(number: int) -> EnvoyResource:
+        return EnvoyResource(type_url=CLUSTER, name="a", version=str(number), body=b"x" * 300_000, origins=())
+
+    async with (
+        staged(large(1)) as stage,
+        stage.client(delta=True, instance="stuck") as stuck,
+        stage.client(delta=True) as quick,
+    ):
+        await stuck.say(CLUSTER)
+        await quick.say(CLUSTER)
+        await quick.ack(await quick.hear())
+        before = 0
+        for number in range(2, 1 + examples(300)):
+            if number == 50:
+                before = _resident()
+            stage.publish(large(number))
+            newest = await quick.hear()
+            assert [one.version for one in newest.resources] == [str(number)]
+            await quick.ack(newest)
+            if acks:
+                await stuck.say(CLUSTER, response_nonce=str(number - 1))
+        assert _resident() - before < 30_000_000, "less than a hundred of the responses"
+
+
+def _resident() -> int:
+    """Resident memory of this process, the server's too, in bytes."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_what_was_refused_is_offered_again_after_a_while_and_not_before() -> None:
+    """No resend storm, and no end either: what Envoy could not do then it may do now. Until it does, it says no."""
+    async with staged(plain(CLUSTER, "a"), retry=0.3) as stage, stage.client(delta=True) as client:
+        await client.say(CLUSTER)
+        first = await client.hear()
+        refused_at = asyncio.get_running_loop().time()
+        await client.nack(first, "a: address in use")
+        again = await client.hear()
+        assert asyncio.get_running_loop().time() - refused_at >= 0.3
+        assert ([one.version for one in again.resources], again.nonce != first.nonce) == (["1"], True)
+        (status,) = stage.control.statuses()
+        assert status.state == "rejected"
+        await client.ack(again)
+        await until(lambda: stage.control.statuses()[0].state == "synced")
+
+
+async def test_of_many_that_connect_at_once_each_has_its_turn() -> None:
+    """What is built for one keeps the event loop for milliseconds; whoever else is served has a turn in between."""
+    nodes = tuple(Key("shop", Kind.VIRTUAL_NODE, f"n{number}") for number in range(40))
+    turns: list[int] = []
+
+    async with staged(plain(CLUSTER, "a"), nodes=nodes) as stage:
+        turn = 0
+
+        async def count() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await asyncio.sleep(0)
+
+        stage.built = lambda: turns.append(turn)
+        counting = asyncio.create_task(count())
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(stage.client(delta=True, node=node)) for node in nodes]
+            await asyncio.gather(*(client.say(CLUSTER) for client in clients))
+            heard = await asyncio.gather(*(client.hear(30) for client in clients))
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+    assert all(len(response.resources) == 1 for response in heard)
+    assert len(set(turns)) == len(nodes)
 
 
 async def test_a_newer_stream_of_the_same_instance_takes_the_place_of_the_older() -> None:

@@ -107,6 +107,22 @@ def test_a_nack_that_names_nothing_is_narrowed_down_to_the_guilty_resource() -> 
     assert stream.outstanding() == {ROUTE: frozenset({"guilty"})}
 
 
+def test_what_was_refused_is_offered_once_more_when_it_is_time_and_stays_refused_meanwhile() -> None:
+    """Each alone, so that what can be taken by now is; what is refused again waits for the next time."""
+    stream = delta(plain(LISTENER, "good"), plain(LISTENER, "busy"), plain(LISTENER, "bad"))
+    (response,) = say(stream, DeltaRequest(type_url=LISTENER))
+    assert nack(stream, response, "Error adding/updating listener(s) busy: address in use bad: no") == ()
+    stream.retry()
+    (first,) = stream.send()
+    assert names(first) == ["busy"]
+    assert set(stream.refusals()[LISTENER]) == {"busy", "bad"}
+    (second,) = ack(stream, first)
+    assert names(second) == ["bad"]
+    assert nack(stream, second, "bad: no") == ()
+    assert set(stream.refusals()[LISTENER]) == {"bad"}
+    assert stream.outstanding() == {LISTENER: frozenset({"bad"})}
+
+
 def test_a_nack_blames_the_name_and_not_its_prefix() -> None:
     """Names may begin alike; of listeners the others of the response were applied."""
     stream = delta(plain(LISTENER, "in_1"), plain(LISTENER, "in_15"))
@@ -367,7 +383,7 @@ def meshes(draw: st.DrawFn, bad: bool) -> Snapshot:
     return snapshot(*made)
 
 
-MOVES = st.sampled_from(["deliver", "deliver", "hear", "hear", "publish", "reconnect"])
+MOVES = st.sampled_from(["deliver", "deliver", "hear", "hear", "publish", "reconnect", "retry"])
 
 
 def _play(data: st.DataObject, *, incremental: bool, bad: bool) -> tuple[ModelEnvoy, Snapshot]:
@@ -382,6 +398,9 @@ def _play(data: st.DataObject, *, incremental: bool, bad: bool) -> tuple[ModelEn
         elif move == "publish":
             newest = data.draw(meshes(bad))
             client.stream.publish(newest)
+            client.inbox.extend(client.stream.send())
+        elif move == "retry":
+            client.stream.retry()
             client.inbox.extend(client.stream.send())
         else:
             client.connect(Stream(newest, delta=incremental))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -17,9 +16,8 @@ import grpc.aio
 from meshwright.ads import csds, hds
 from meshwright.ads.gate import Gate, reason
 from meshwright.ads.hds import HealthServer
+from meshwright.ads.session import RETRY_SECONDS, Session
 from meshwright.ads.sockets import place
-from meshwright.ads.stream import Acked, Nacked, Stream
-from meshwright.ads.subscription import WHOLE_TYPES
 from meshwright.ads.wire import Encoder, decode, identify, registree
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 
@@ -30,15 +28,10 @@ if TYPE_CHECKING:
     from meshwright.ads.gate import Call, Counts
     from meshwright.ads.identities import Admission
     from meshwright.ads.sockets import Placed
-    from meshwright.ads.stream import Event, Request, Response
     from meshwright.control import Control, Delivery, Proxy
-    from meshwright.discovery import Held, Registrations
-    from meshwright.snapshot.resources import Snapshot
+    from meshwright.discovery import Registrations
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-_MAX_TYPES = 32
-_MAX_NAMES = 100_000
-"""Names that one stream may subscribe to or claim to have; a node of App Mesh has some hundred."""
 _MAX_REQUEST_BYTES = 16 * 1024 * 1024
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its connections
@@ -73,10 +66,12 @@ class AdsServer:
         most: int | None = None,
         counts: Counts | None = None,
         registrations: Registrations | None = None,
+        retry: float = RETRY_SECONDS,
     ) -> None:
         """`home` is the account whose meshes have bare names, `most` how many Envoys a node may have connected.
 
-        `registrations` take the endpoints that proxies bring along; None for nobody who would look for them.
+        `registrations` take the endpoints that proxies bring along; None for nobody who would look for them. `retry`
+        is how many seconds after a refusal an Envoy is offered the same once more.
         """
         self.gate = Gate(admission, home=home, counts=counts)
         self._counts = counts
@@ -85,11 +80,15 @@ class AdsServer:
         self._health = HealthServer(control, registrations, home=home, most=most) if registrations else None
         self._home = home
         self._most = most
+        self._retry = retry
+        self._arriving = asyncio.Lock()
+        """Of thousands that connect at once one is served in a turn of the event loop, first come, first served: to
+        build what they should hold takes milliseconds each, and whoever is connected already is not kept waiting."""
         self._servers: list[Any] = []
         self._placed: list[Placed] = []
         self._watching: asyncio.Task[None] | None = None
         self._encoders = {delta: Encoder(control.now, delta=delta) for delta in (False, True)}
-        self._sessions: set[_Session] = set()
+        self._sessions: set[Session] = set()
         self._status = csds.ClientStatus(self._clients)
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -198,13 +197,14 @@ class AdsServer:
         await self._serve(call, delta=False)
 
     async def _serve(self, call: Call, *, delta: bool) -> None:
-        session = _Session(call, self._encoders[delta], self._counts, delta=delta)
+        session = Session(call, self._encoders[delta], self._counts, delta=delta, retry=self._retry)
         try:
             request, _ = decode(call.first, delta=delta)
             proxy = identify(call.node, call.peer(), self._home)
             registering = registree(call.node, proxy) if self._registrations is not None else None
             self._refuse_crowd(proxy)
-            delivery = self._control.connect(proxy, session.push)
+            async with self._arriving:
+                delivery = self._control.connect(proxy, session.push)
         except (UsageError, UnknownProxyError) as error:
             self.gate.refusals.note("invalid_argument", call.peer(), str(error))
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
@@ -244,119 +244,3 @@ class AdsServer:
 
 class _CrowdError(MeshwrightError):
     """Too many Envoys for one node: App Mesh's quotas L-606A910B and L-33E8F9C9, gRPC code 8."""
-
-
-class _Session:
-    """One open stream: a reader that feeds the state machine, and a writer that empties it.
-
-    Whatever arrives while a write waits for a slow reader changes what is said next and is stored nowhere: of all
-    snapshots the newest counts, and nothing more is written before the client has read.
-    """
-
-    def __init__(self, context: Call, encode: Encoder, counts: Counts | None, *, delta: bool) -> None:
-        self._counts = counts
-        self.delivery: Delivery | None = None
-        self.node = context.node
-        """What the proxy says of itself."""
-        self.held: Held | None = None
-        """The endpoint that the proxy brought along."""
-        self._context = context
-        self._encode = encode
-        self._delta = delta
-        self._woken = asyncio.Event()
-        self._ended = False
-        self._failure: UsageError | None = None
-        self._snapshot: Snapshot | None = None
-        self._ready: deque[Response] = deque()
-        """What the state machine says is on its way, and is not yet written."""
-
-    def push(self, snapshot: Snapshot | None) -> None:
-        """A new snapshot, or None: another stream of the same proxy took over."""
-        self._snapshot = snapshot
-        self._ended = self._ended or snapshot is None
-        self._woken.set()
-
-    def end(self) -> None:
-        """Close the stream with status OK: the client connects again."""
-        self._ended = True
-        self._woken.set()
-
-    async def run(self, delivery: Delivery, first: Request) -> None:
-        """Serve until either side ends the stream."""
-        stream = Stream(delivery.snapshot, delta=self._delta)
-        self._take(stream, delivery, first)
-        reader = asyncio.create_task(self._read(stream, delivery))
-        try:
-            while not self._ended:
-                self._woken.clear()
-                self._advance(stream, delivery)
-                while self._ready:
-                    await self._write(self._ready[0], delivery)
-                    self._ready.popleft()
-                await self._woken.wait()
-        finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-        if self._failure is not None:
-            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(self._failure))
-
-    async def _write(self, response: Response, delivery: Delivery) -> None:
-        whole = not self._delta and response.type_url in WHOLE_TYPES
-        delivery.sent(response.type_url, response.resources, None if whole else response.removed)
-        await self._context.write(self._encode(response))
-
-    def _advance(self, stream: Stream, delivery: Delivery) -> None:
-        """Let the state machine say what is next, unless something it said is still to be written."""
-        if self._ready:
-            return
-        if self._snapshot is not None:
-            stream.publish(self._snapshot)
-            self._snapshot = None
-        self._ready.extend(stream.send())
-        self._report(stream, delivery)
-
-    async def _read(self, stream: Stream, delivery: Delivery) -> None:
-        try:
-            while (body := await self._context.read()) is not _EOF:
-                request, _node = decode(body, delta=self._delta)
-                self._take(stream, delivery, request)
-                busy = bool(self._ready)
-                self._advance(stream, delivery)
-                # Most acks are answered with silence, for which the writer need not be woken.
-                if busy or self._ready:
-                    self._woken.set()
-        except UsageError as error:
-            self._failure = error
-        finally:
-            self.end()
-
-    def _take(self, stream: Stream, delivery: Delivery, request: Request) -> None:
-        for event in stream.receive(request):
-            self._note(event, delivery)
-        types, names = stream.size
-        if types > _MAX_TYPES or names > _MAX_NAMES:
-            self._failure = UsageError(f"more than {_MAX_TYPES} resource types or {_MAX_NAMES} names on one stream")
-            self.end()
-
-    def _note(self, event: Event, delivery: Delivery) -> None:
-        if isinstance(event, Acked | Nacked):
-            accepted = isinstance(event, Acked)
-            delivery.settled(event.type_url, accepted=accepted)
-            if self._counts is not None:
-                self._counts.acked(accepted=accepted)
-        if isinstance(event, Nacked):
-            _log.warning(
-                "%s refused %s of %s: %s",
-                delivery.proxy.id,
-                ", ".join(event.resources) or "something",
-                event.type_url.rpartition(".")[2],
-                event.message,
-            )
-
-    def _report(self, stream: Stream, delivery: Delivery) -> None:
-        refused = {
-            url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
-        }
-        delivery.report(stream.outstanding(), refused)
-        if self.held is not None and not self.held.listening and delivery.listening:
-            self.held.listen()

@@ -147,8 +147,18 @@ class Stream:
 
     def send(self) -> tuple[Response, ...]:
         """The responses to write now, in order; each counts as on its way."""
-        ready = [response for one in self._ordered(PUSH_ORDER) for response in self._next_updates(one)]
+        ready = [response for one in self._ordered(PUSH_ORDER) if one.speaks for response in self._next_updates(one)]
         return tuple(ready) or self._next_removals()
+
+    def retry(self) -> None:
+        """Offer once more what the client refused, each resource alone."""
+        for subscription in self._subscriptions.values():
+            subscription.retry()
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the client refused something that it should still hold."""
+        return any(one.refused for one in self._subscriptions.values())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -203,9 +213,7 @@ class Stream:
 
     def _next_updates(self, subscription: Subscription) -> list[Response]:
         updates, absent = subscription.updates, subscription.absences
-        if subscription.flight is not None or not (updates or absent or subscription.answer_due()):
-            return []
-        if self._must_wait(subscription):
+        if subscription.flight is not None or self._must_wait(subscription):
             return []
         needed = [one for one in updates if not self._would_break(subscription, one)]
         if not (needed or absent or subscription.answer_due()):
@@ -254,7 +262,8 @@ class Stream:
 
     def _next_removals(self) -> tuple[Response, ...]:
         """The next removals, once everything else is taken: what refers before what is referred to."""
-        if any(self._unfinished(one) for one in self._subscriptions.values()):
+        subscriptions = self._subscriptions.values()
+        if not any(one.removals for one in subscriptions) or any(self._unfinished(one) for one in subscriptions):
             return ()
         for subscription in self._ordered(REMOVAL_ORDER):
             names = tuple(subscription.removals)

@@ -48,6 +48,8 @@ class _Lack(msgspec.Struct, frozen=True, kw_only=True):
     removals: Sequence[str]
     absences: Sequence[str]
     outstanding: frozenset[str]
+    speaks: bool
+    """Whether there are updates or absences."""
 
 
 class Subscription:
@@ -149,6 +151,13 @@ class Subscription:
         self._known = None
         self._asked.update(name for name in names if self.wants(name))
 
+    def retry(self) -> None:
+        """Send what was refused again, each alone; it stays refused until it is taken."""
+        if self.refused:
+            self._known = None
+            self._asked.update(self.refused)
+            self._suspects += [name for name in self.refused if name not in self._suspects]
+
     def wants(self, name: str) -> bool:
         """Whether the client would be told about `name`."""
         return self.wildcard or name in self._names
@@ -174,6 +183,11 @@ class Subscription:
     def outstanding(self) -> frozenset[str]:
         """The names of which the client does not have, by its own word, exactly what is offered."""
         return self._lack.outstanding
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there is anything to say of the type, now or once what must go first is taken."""
+        return self._due or self._lack.speaks
 
     def unsent(self) -> bool:
         """Whether something beyond the response on its way is still to be sent."""
@@ -226,7 +240,8 @@ class Subscription:
 
     def sent(self, flight: Flight) -> None:
         """A response is on its way: nothing in it is asked for any more."""
-        self._known = None
+        if self._asked or flight.removed or self._absent:
+            self._known = None
         self.flight = flight
         self.nonce = flight.nonce
         self._due = False
@@ -292,15 +307,17 @@ class Subscription:
         absences: list[str] = []
         if self.delta and (self._asked or not self._names <= has.keys()):
             absences = sorted((self._names - self._absent - has.keys() | self._asked) - offered.keys())
+        updates = [
+            one
+            for one in (self._existing() if behind or self._asked else ())
+            if one.name in self._asked or (one.name in behind and not self.is_refused(one))
+        ]
         return _Lack(
-            updates=[
-                one
-                for one in (self._existing() if behind or self._asked else ())
-                if one.name in self._asked or (one.name in behind and not self.is_refused(one))
-            ],
+            updates=updates,
             removals=removals,
             absences=absences,
             outstanding=frozenset(behind.union(removals)),
+            speaks=bool(updates or absences),
         )
 
     def _existing(self) -> Iterator[EnvoyResource]:

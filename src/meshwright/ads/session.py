@@ -1,0 +1,184 @@
+"""One open xDS stream: between gRPC's messages, the state machine that decides what is said, and who keeps the books.
+
+The one rule: a slow or hostile client costs a bounded amount. At most one response of a type waits for its ack, a
+write waits for the reader, and of all snapshots only the newest counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import grpc.aio
+
+from meshwright.ads.gate import reason
+from meshwright.ads.stream import Acked, Nacked, Stream
+from meshwright.ads.subscription import WHOLE_TYPES
+from meshwright.ads.wire import Encoder, decode
+from meshwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from meshwright.ads.gate import Call, Counts
+    from meshwright.ads.stream import Event, Request, Response
+    from meshwright.control import Delivery
+    from meshwright.discovery import Held
+    from meshwright.snapshot.resources import Snapshot
+
+MAX_TYPES = 32
+MAX_NAMES = 100_000
+"""Names that one stream may subscribe to or claim to have; a node of App Mesh has some hundred."""
+RETRY_SECONDS = 10.0
+"""After a refusal, until what was refused is offered once more: the reason may have passed, such as a port in use or
+a file that was not there yet. Each further time it takes twice as long, up to `LONGEST_RETRY_SECONDS`."""
+LONGEST_RETRY_SECONDS = 600.0
+
+_EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """A reader that feeds the state machine, and a writer that empties it.
+
+    Whatever arrives while a write waits for a slow reader changes what is said next and is stored nowhere: nothing
+    more is written before the client has read.
+    """
+
+    def __init__(
+        self, context: Call, encode: Encoder, counts: Counts | None, *, delta: bool, retry: float = RETRY_SECONDS
+    ) -> None:
+        """`retry` is how many seconds after a refusal what was refused is offered once more."""
+        self._counts = counts
+        self.delivery: Delivery | None = None
+        self.node = context.node
+        """What the proxy says of itself."""
+        self.held: Held | None = None
+        """The endpoint that the proxy brought along."""
+        self._context = context
+        self._encode = encode
+        self._delta = delta
+        self._woken = asyncio.Event()
+        self._ended = False
+        self._failure: UsageError | None = None
+        self._snapshot: Snapshot | None = None
+        self._retry = self._first_retry = retry
+        self._retrying: asyncio.TimerHandle | None = None
+        self._ready: deque[Response] = deque()
+        """What the state machine says is on its way, and is not yet written."""
+
+    def push(self, snapshot: Snapshot | None) -> None:
+        """A new snapshot, or None: another stream of the same proxy took over."""
+        self._snapshot = snapshot
+        self._ended = self._ended or snapshot is None
+        self._woken.set()
+
+    def end(self) -> None:
+        """Close the stream with status OK: the client connects again."""
+        self._ended = True
+        self._woken.set()
+
+    async def run(self, delivery: Delivery, first: Request) -> None:
+        """Serve until either side ends the stream."""
+        stream = Stream(delivery.snapshot, delta=self._delta)
+        self._take(stream, delivery, first)
+        reader = asyncio.create_task(self._read(stream, delivery))
+        try:
+            while not self._ended:
+                self._woken.clear()
+                self._advance(stream)
+                if not self._ready:
+                    # Else the answer to what is sent will tell where the proxy stands.
+                    self._report(stream, delivery)
+                while self._ready:
+                    await self._write(self._ready[0], delivery)
+                    self._ready.popleft()
+                await self._woken.wait()
+        finally:
+            if self._retrying is not None:
+                self._retrying.cancel()
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+        if self._failure is not None:
+            await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(self._failure))
+
+    async def _write(self, response: Response, delivery: Delivery) -> None:
+        whole = not self._delta and response.type_url in WHOLE_TYPES
+        delivery.sent(response.type_url, response.resources, None if whole else response.removed)
+        await self._context.write(self._encode(response))
+
+    def _advance(self, stream: Stream) -> None:
+        """Let the state machine say what is next, unless something it said is still to be written."""
+        if self._ready:
+            return
+        if self._snapshot is not None:
+            stream.publish(self._snapshot)
+            self._snapshot = None
+        self._ready.extend(stream.send())
+
+    async def _read(self, stream: Stream, delivery: Delivery) -> None:
+        try:
+            while (body := await self._context.read()) is not _EOF:
+                request, _node = decode(body, delta=self._delta)
+                self._take(stream, delivery, request)
+                busy = bool(self._ready)
+                self._advance(stream)
+                self._report(stream, delivery)
+                self._plan_retry(stream)
+                # Most acks are answered with silence, for which the writer need not be woken.
+                if busy or self._ready:
+                    self._woken.set()
+        except UsageError as error:
+            self._failure = error
+        finally:
+            self.end()
+
+    def _plan_retry(self, stream: Stream) -> None:
+        """What is refused is left alone for a while; with some spread, for others refused it at the same moment."""
+        if not stream.refuses:
+            if self._retrying is not None:
+                self._retrying.cancel()
+            self._retrying, self._retry = None, self._first_retry
+        elif self._retrying is None:
+            delay = self._retry * random.uniform(1, 1.2)  # noqa: S311 - no secret depends on it
+            self._retrying = asyncio.get_running_loop().call_later(delay, self._try_again, stream)
+            self._retry = min(2 * self._retry, LONGEST_RETRY_SECONDS)
+
+    def _try_again(self, stream: Stream) -> None:
+        self._retrying = None
+        stream.retry()
+        self._woken.set()
+
+    def _take(self, stream: Stream, delivery: Delivery, request: Request) -> None:
+        for event in stream.receive(request):
+            self._note(event, delivery)
+        types, names = stream.size
+        if types > MAX_TYPES or names > MAX_NAMES:
+            self._failure = UsageError(f"more than {MAX_TYPES} resource types or {MAX_NAMES} names on one stream")
+            self.end()
+
+    def _note(self, event: Event, delivery: Delivery) -> None:
+        if isinstance(event, Acked | Nacked):
+            accepted = isinstance(event, Acked)
+            delivery.settled(event.type_url, accepted=accepted)
+            if self._counts is not None:
+                self._counts.acked(accepted=accepted)
+        if isinstance(event, Nacked):
+            _log.warning(
+                "%s refused %s of %s: %s",
+                delivery.proxy.id,
+                ", ".join(event.resources) or "something",
+                event.type_url.rpartition(".")[2],
+                event.message,
+            )
+
+    def _report(self, stream: Stream, delivery: Delivery) -> None:
+        refused = {
+            url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
+        }
+        delivery.report(stream.outstanding(), refused)
+        if self.held is not None and not self.held.listening and delivery.listening:
+            self.held.listen()
