@@ -24,7 +24,7 @@ from meshwright.routing import (
 )
 from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
 from meshwright.snapshot.egress import Backend
-from meshwright.snapshot.extensions import Additions, additions, told
+from meshwright.snapshot.extensions import Additions, additions, shared, told
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.resources import Clue, Loopback
 
@@ -207,7 +207,7 @@ def _add_gateway_routes(assembly: Assembly, listener: VirtualGatewayListener, pl
         for step in steps
         for clue in (*routes.clues(step.key, gateway_route_match(step.spec)), *step.added.clues)
     ]
-    hosts = [routes.virtual_host("self_redirect", ["*"], written)]
+    hosts = [routes.virtual_host("self_redirect", ["*"], written, shared(step.added for step in steps))]
     name = names.route_configuration("ingress", protocol, port)
     return assembly.add(routes.configuration(name, hosts), origins, clues)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from meshwright.model.identity import Kind
 from meshwright.routing import at_ingress, listener_timeouts, service_ports, unservable
 from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
 from meshwright.snapshot.extensions import additions, told, traced
@@ -42,7 +43,8 @@ def _add_ingress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
         if listener.tls is not None and listener.tls.mode != "DISABLED":
             encrypted.append(port)
             clues += [Clue(path, assembly.proxy) for path in tls.files(listener.tls)]
-    origins = (assembly.proxy, *told(assembly, ()).origins, assembly.mesh)
+    limits = (one.key for one in assembly.graph.extensions(Kind.RATE_LIMIT, assembly.proxy))
+    origins = (assembly.proxy, *limits, *told(assembly, ()).origins, assembly.mesh)
     if isinstance(assembly.placement, Loopback):
         bind = Bind(assembly.placement.ingress)
         for port, chains in inbound.items():
@@ -73,7 +75,8 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
         name = names.route_configuration("ingress", protocol, port)
         assembly.add(routes.configuration(name, [host]), (*added.origins, assembly.proxy), added.clues)
         inner = listeners.http_filter(prefix, name, tells, own_server=added.own_server)
-    return [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
+    filters = [*added.connections, inner]
+    return [listeners.plain(filters)] if refused else listeners.chains(filters, listener.tls, protocol)
 
 
 def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
@@ -125,7 +128,8 @@ def _outbound_chains(
         rule = next(iter(one.rules), None)
         if rule is not None and (targets := egress.tcp_targets(rule)):
             inner = listeners.tcp_filter("egress", targets, rule.timeouts.idle, tells.connections)
-            found.append(listeners.for_names([inner], names_) if names_ else {"filters": [inner]})
+            filters = [*one.additions[0].connections, inner]
+            found.append(listeners.for_names(filters, names_) if names_ else {"filters": filters})
     taken = [name for one in found for name in one.get("filter_chain_match", {}).get("server_names", ())]
     found = [*beyond.tls_chains(port, tells.connections, taken), *found]
     if http or (port in beyond.http and not tcp):

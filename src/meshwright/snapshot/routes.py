@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import Timeouts, longest
 from meshwright.snapshot import matching, names
-from meshwright.snapshot.extensions.additions import NOTHING
+from meshwright.snapshot.extensions.additions import NOTHING, shared
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import Clue
 from meshwright.snapshot.values import Wire, count, duration, extension, tags
@@ -56,7 +56,8 @@ def service_routes(rules: Iterable[tuple[Rule, Additions]], service: Key, select
     """
     mark = [matching.header_is(names.VIRTUAL_SERVICE_HEADER, selector)] if selector else []
     found = []
-    for rule, added in rules:
+    for rule, several in rules:
+        added = several.alone if selector else several
         route: Wire = {"match": _match(rule, mark), "name": rule.origin.name, **_action(rule)}
         found += _asked_first(added, added.route(route | {"metadata": tags(TargetVirtualService=service.name)}))
     return found
@@ -64,18 +65,19 @@ def service_routes(rules: Iterable[tuple[Rule, Additions]], service: Key, select
 
 def plain_host(name: str, domains: Sequence[str], rules: Iterable[Rule], service: Key) -> Any:
     """The `VirtualHost` of one virtual service to which nothing is added."""
-    return service_host(name, domains, ((rule, NOTHING) for rule in rules), service)
+    return service_host(name, domains, [(rule, NOTHING) for rule in rules], service)
 
 
-def service_host(name: str, domains: Sequence[str], rules: Iterable[tuple[Rule, Additions]], service: Key) -> Any:
+def service_host(name: str, domains: Sequence[str], rules: Sequence[tuple[Rule, Additions]], service: Key) -> Any:
     """The `VirtualHost` of one virtual service, with what is added to its routes."""
-    host = virtual_host(name, domains, service_routes(rules, service))
+    host = virtual_host(name, domains, service_routes(rules, service), shared(added for _, added in rules))
     return message("envoy.config.route.v3.VirtualHost")(**host)
 
 
-def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Wire]) -> Wire:
-    """The virtual host of one virtual service."""
-    return {"name": name, "domains": list(domains), "routes": list(routes)}
+def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Wire], filters: Wire | None = None) -> Wire:
+    """The virtual host of one virtual service, with settings of HTTP filters that its routes share."""
+    host: Wire = {"name": name, "domains": list(domains), "routes": list(routes)}
+    return host | {"typed_per_filter_config": filters} if filters else host
 
 
 def marked_host(routes: Sequence[Wire]) -> Wire:

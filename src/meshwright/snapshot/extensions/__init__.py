@@ -4,7 +4,7 @@ The one rule: an extension that comes, changes or goes changes routes and number
 listener closes its connections. So the filters that carry extensions out are always there, and do nothing unasked.
 """
 
-from meshwright.snapshot.extensions.additions import Additions
+from meshwright.snapshot.extensions.additions import Additions, shared
 from meshwright.snapshot.extensions.filters import http_filters
 from meshwright.snapshot.extensions.lost import report_lost
 from meshwright.snapshot.extensions.places import additions
@@ -19,6 +19,7 @@ __all__ = [
     "http_filters",
     "report_lost",
     "servable",
+    "shared",
     "told",
     "traced",
 ]

@@ -26,6 +26,10 @@ class Additions(msgspec.Struct, frozen=True, kw_only=True):
     clues: tuple[Clue, ...] = ()
     filters: Wire = {}
     """Settings of HTTP filters for the route, by the filter's name."""
+    shared: Wire = {}
+    """The same for all routes of the virtual host together; what a route has of its own counts before it."""
+    connections: tuple[Wire, ...] = ()
+    """Network filters that connections go through first."""
     members: Wire = {}
     """Members of the route, each a list."""
     settings: Wire = {}
@@ -50,6 +54,16 @@ class Additions(msgspec.Struct, frozen=True, kw_only=True):
             found["route"] = written["route"] | self.action
         return found
 
+    @property
+    def alone(self) -> Additions:
+        """The same for a route whose virtual host is not its service's alone: what is shared is its own."""
+        return msgspec.structs.replace(self, filters=self.shared | self.filters, shared={})
+
+
+def shared(several: Iterable[Additions]) -> Wire:
+    """Settings of HTTP filters for the virtual host of all routes of `several`."""
+    return {name: value for one in several for name, value in one.shared.items()}
+
 
 NOTHING = Additions()
 """Where no extension holds."""
@@ -66,6 +80,8 @@ def merged(several: Iterable[Additions]) -> Additions:
         origins=tuple(key for one in found for key in one.origins),
         clues=tuple(clue for one in found for clue in one.clues),
         filters={name: value for one in found for name, value in one.filters.items()},
+        shared=shared(found),
+        connections=tuple(one for several in found for one in several.connections),
         members=members,
         settings={name: value for one in found for name, value in one.settings.items()},
         action={name: value for one in found for name, value in one.action.items()},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meshwright.model.identity import Kind
 from meshwright.routing import holding
-from meshwright.snapshot.extensions import cors, faults, header_edits, mirrors, telemetry
+from meshwright.snapshot.extensions import cors, faults, header_edits, mirrors, rate_limits, telemetry
 from meshwright.snapshot.extensions.additions import NOTHING, Additions, merged
 
 if TYPE_CHECKING:
@@ -26,9 +26,12 @@ _TRANSLATIONS: Mapping[Kind, Callable[[Assembly, Place, Resource], Additions]] =
         Kind.FAULT: faults.added,
         Kind.HEADER_EDIT: header_edits.added,
         Kind.MIRROR: mirrors.added,
+        Kind.RATE_LIMIT: rate_limits.added,
     }
 )
-"""By kind, what an extension that holds at a place adds there; each is about HTTP."""
+"""By kind, what an extension that holds at a place adds there."""
+_OF_CONNECTIONS = frozenset({Kind.RATE_LIMIT})
+"""Kinds that are about TCP, too; all others are about HTTP alone."""
 
 
 def additions(assembly: Assembly, place: Place) -> Additions:
@@ -38,7 +41,7 @@ def additions(assembly: Assembly, place: Place) -> Additions:
         extension = holding(assembly.graph, kind, place, assembly.now)
         if extension is None:
             continue
-        if place.protocol == "tcp":
+        if place.protocol == "tcp" and kind not in _OF_CONNECTIONS:
             where = f"port {place.port}" if place.called is None else f"{place.called.service.name!r}"
             reason = f"{where} of {place.targets[0].name!r} speaks TCP: it has an effect on HTTP only"
             assembly.refuse(extension.key, "spec.target", reason)
