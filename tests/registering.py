@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from ads_client import AdsClient
 from envoys import Envoy, envoy, fetch
+from live import Live, live
 from meshwright.model.identity import Key, Kind
 from meshwright.proxy.bootstrap import KeyFile
 from meshwright.proxy.settings import Registered
 from meshwright.release import ApplyRequest, Item
 from meshwright.remote import Client, find_credentials
-from meshwright.snapshot.resources import Loopback
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, Loopback
+from meshwright.trust.credentials import parse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
-
-    from live import Live
 
 CALLER, PAY = (Key("shop", Kind.VIRTUAL_NODE, name) for name in ("caller", "pay"))
 SERVICE = Key("shop", Kind.VIRTUAL_SERVICE, "pay.shop.local")
@@ -129,3 +131,67 @@ class Place:
             self._folder, PAY, server.xds, instance=name, placement=at, credentials=key, endpoint=endpoint, **more
         ) as running:
             yield running
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *more: str, discovery: dict[str, Any] | None = None, **listener: Any) -> Iterator[Live]:
+    """A control plane with the shop."""
+    with live(folder, *more) as server:
+        client(server).apply("shop", "shop", shop(discovery, **listener))
+        yield server
+
+
+def rows(server: Live) -> list[tuple[str, str, str]]:
+    """What is known of the endpoints: address, source and state."""
+    return [(one["address"], one["source"], one["state"]) for one in client(server).endpoints("shop")["endpoints"]]
+
+
+def states(server: Live, *wanted: str) -> Callable[[], Awaitable[bool]]:
+    """Whether the endpoints are in these states, by address."""
+
+    async def asked() -> bool:
+        return [state for _, _, state in await asyncio.to_thread(rows, server)] == list(wanted)
+
+    return asked
+
+
+def proxy(server: Live, node: Any, instance: str = "one", *, delta: bool = True, **ours: Any) -> AdsClient:
+    """A stream of a proxy, and nothing behind it."""
+    said = {"id": node.path, "metadata": {"meshwright": {"instance": instance, **ours}}}
+    key = parse(server.credentials.read_text())["default"]
+    return AdsClient(f"127.0.0.1:{server.xds}", said, delta=delta, key=key)
+
+
+async def heard(stream: AdsClient, type_url: str, seconds: float = 10.0) -> Any:
+    """The next response, which is of this type, acknowledged."""
+    response = await stream.hear(seconds)
+    assert response.type_url == type_url
+    await stream.ack(response)
+    return response
+
+
+async def taken(stream: AdsClient, type_url: str, *names: str) -> Any:
+    """Ask for a type; the answer."""
+    await stream.say(type_url, resource_names_subscribe=names)
+    return await heard(stream, type_url)
+
+
+def addresses(response: Any) -> set[str]:
+    """The endpoints in an answer."""
+    kind = message("envoy.config.endpoint.v3.ClusterLoadAssignment")
+    found = [kind.FromString(one.resource.value) for one in response.resources]
+    assert [one.cluster_name for one in found] == [CLUSTER_NAME]
+    return {
+        one.endpoint.address.socket_address.address
+        for locality in found[0].endpoints
+        for one in locality.lb_endpoints
+    }
+
+
+@contextlib.asynccontextmanager
+async def calling(server: Live, *known: str) -> AsyncIterator[AdsClient]:
+    """A stream of the caller, who has heard of the endpoints that are known."""
+    async with proxy(server, CALLER) as caller:
+        await taken(caller, CLUSTER)
+        assert addresses(await taken(caller, ENDPOINT, CLUSTER_NAME)) == set(known)
+        yield caller

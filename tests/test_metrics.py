@@ -54,6 +54,7 @@ def everything() -> str:
     metrics.store_failed()
     metrics.acked(accepted=True)
     metrics.stream_refused("PERMISSION_DENIED")
+    metrics.cloud_map_asked("revision", "ok")
     return metrics.render().decode()
 
 

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ads_client import AdsClient
 from envoys import Envoy, until
 from live import Disk, Live, live
 from meshwright.proxy.farewell import say_farewell
-from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from meshwright.trust.credentials import parse
-from registering import CALLER, CHECK, CLUSTER_NAME, PAY, PORT, Application, Place, client, shop
+from registering import (
+    CHECK,
+    CLUSTER_NAME,
+    PAY,
+    PORT,
+    Application,
+    Place,
+    addresses,
+    calling,
+    heard,
+    proxy,
+    rows,
+    serving,
+    states,
+    taken,
+)
 from settings import PROVE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from ads_client import AdsClient
 
 _NETS = itertools.count(1)
 
@@ -34,33 +47,11 @@ def place(tmp_path: Path) -> Place:
     return Place(f"127.{100 + os.getpid() % 100 + next(_NETS) % 50}", tmp_path)
 
 
-@contextlib.contextmanager
-def serving(folder: Path, *more: str, discovery: dict[str, Any] | None = None, **listener: Any) -> Iterator[Live]:
-    """A control plane with the shop."""
-    with live(folder, *more) as server:
-        client(server).apply("shop", "shop", shop(discovery, **listener))
-        yield server
-
-
 def answered(place: Place, word: str) -> Callable[[], Awaitable[bool]]:
     """Whether the caller is answered by `word`."""
 
     async def asked() -> bool:
         return await place.ask() == (200, word)
-
-    return asked
-
-
-def rows(server: Live) -> list[tuple[str, str, str]]:
-    """What is known of the endpoints: address, source and state."""
-    return [(one["address"], one["source"], one["state"]) for one in client(server).endpoints("shop")["endpoints"]]
-
-
-def states(server: Live, *wanted: str) -> Callable[[], Awaitable[bool]]:
-    """Whether the endpoints are in these states, by address."""
-
-    async def asked() -> bool:
-        return [state for _, _, state in await asyncio.to_thread(rows, server)] == list(wanted)
 
     return asked
 
@@ -119,42 +110,9 @@ async def _only(caller: Envoy, *addresses: str) -> bool:
     return await hosts(caller) == set(addresses)
 
 
-def proxy(server: Live, node: Any, instance: str = "one", *, delta: bool = True, **ours: Any) -> AdsClient:
-    """A stream of a proxy, and nothing behind it."""
-    said = {"id": node.path, "metadata": {"meshwright": {"instance": instance, **ours}}}
-    key = parse(server.credentials.read_text())["default"]
-    return AdsClient(f"127.0.0.1:{server.xds}", said, delta=delta, key=key)
-
-
 def instance(server: Live, name: str, address: str = "10.0.0.1") -> AdsClient:
     """A stream of an instance that registers an address."""
     return proxy(server, PAY, name, endpoint={"address": address})
-
-
-async def heard(stream: AdsClient, type_url: str) -> Any:
-    """The next response, which is of this type, acknowledged."""
-    response = await stream.hear()
-    assert response.type_url == type_url
-    await stream.ack(response)
-    return response
-
-
-async def taken(stream: AdsClient, type_url: str, *names: str) -> Any:
-    """Ask for a type; the answer."""
-    await stream.say(type_url, resource_names_subscribe=names)
-    return await heard(stream, type_url)
-
-
-def addresses(response: Any) -> set[str]:
-    """The endpoints in an answer."""
-    kind = message("envoy.config.endpoint.v3.ClusterLoadAssignment")
-    found = [kind.FromString(one.resource.value) for one in response.resources]
-    assert [one.cluster_name for one in found] == [CLUSTER_NAME]
-    return {
-        one.endpoint.address.socket_address.address
-        for locality in found[0].endpoints
-        for one in locality.lb_endpoints
-    }
 
 
 async def listening(stream: AdsClient, *, asked: bool = False) -> None:
@@ -163,15 +121,6 @@ async def listening(stream: AdsClient, *, asked: bool = False) -> None:
         await stream.say(CLUSTER)
     await heard(stream, CLUSTER)
     await taken(stream, LISTENER)
-
-
-@contextlib.asynccontextmanager
-async def calling(server: Live, *known: str) -> AsyncIterator[AdsClient]:
-    """A stream of the caller, who has heard of the endpoints that are known."""
-    async with proxy(server, CALLER) as caller:
-        await taken(caller, CLUSTER)
-        assert addresses(await taken(caller, ENDPOINT, CLUSTER_NAME)) == set(known)
-        yield caller
 
 
 async def test_endpoints_that_come_and_go_cost_nothing_but_endpoints(tmp_path: Path) -> None:
@@ -246,4 +195,4 @@ async def test_reconnecting_a_thousand_times_grows_and_flaps_nothing(tmp_path: P
         disk = Disk(server.database)
         await until(lambda: disk.rows("findings") == 1)
         disk.close()
-        assert [(address, state) for address, _, state in rows(server)] == [("10.0.0.1", "lost")]
+        await until(states(server, "lost"))

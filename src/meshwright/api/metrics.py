@@ -73,6 +73,16 @@ _METRICS = (
         "From a release's commit to the last ack of the proxies that it concerns.",
         buckets=_SECONDS,
     ),
+    _Row(
+        Counter,
+        "cloud_map_calls",
+        "Calls of AWS Cloud Map, by operation and result.",
+        ("operation", "result"),
+    ),
+    _Row(Gauge, "cloud_map_age_seconds", "Since the service that was looked up longest ago was."),
+    _Row(Gauge, "endpoints", "Endpoints that are known from Cloud Map and from proxies."),
+    _Row(Gauge, "endpoints_unhealthy", "Those of them that are not healthy, or not yet."),
+    _Row(Gauge, "discovery_faults", "Nodes whose endpoints cannot be looked up."),
     _Row(Gauge, "requests_in_flight", "Requests that are being worked on."),
     _Row(Gauge, "connections", "Open connections of the API."),
     _Row(
@@ -157,6 +167,10 @@ class Metrics(Collector):
     def propagated(self, seconds: float) -> None:
         """Every proxy has a release, so long after its commit."""
         self._histograms["propagation_seconds"].observe(seconds)
+
+    def cloud_map_asked(self, operation: str, result: str) -> None:
+        """Cloud Map answered a call, `ok`, or why it did not: `throttled`, `missing`, `refused`, `unreachable`."""
+        self._counters["cloud_map_calls"].labels(operation, result).inc()
 
     def stream_refused(self, reason: str) -> None:
         """A stream of a proxy was refused or ended; `reason` is a gRPC code, with `ended_` before it for an end."""

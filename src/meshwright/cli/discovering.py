@@ -21,21 +21,45 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
-def discovery_options(command: Command) -> Command:
-    """Add the options to `serve`."""
-    return click.option(
+_OPTIONS = (
+    click.option(
         "--registration-grace",
         type=click.FloatRange(0, 3_600),
         default=30.0,
         show_default=True,
         metavar="SECONDS",
         help="How long the endpoint of a proxy that is away is kept.",
-    )(command)
+    ),
+    click.option(
+        "--cloud-map",
+        is_flag=True,
+        envvar="MESHWRIGHT_CLOUD_MAP",
+        help="Ask AWS Cloud Map, by AWS's own settings, for nodes that name it.",
+    ),
+    click.option(
+        "--cloud-map-interval",
+        type=click.FloatRange(0.1, 3_600),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long between two looks at a service there.",
+    ),
+)
+
+
+def discovery_options(command: Command) -> Command:
+    """Add the options to `serve`."""
+    for add in reversed(_OPTIONS):
+        command = add(command)
+    return command
 
 
 def found(given: Mapping[str, Any]) -> dict[str, Any]:
     """The members of `server.Settings` that the options' values mean."""
-    return {"registration_grace": given["registration_grace"]}
+    return {
+        "registration_grace": given["registration_grace"],
+        "cloud_map_interval": given["cloud_map_interval"] if given["cloud_map"] else None,
+    }
 
 
 def registered(text: str | None, proxy: Key) -> Registered | None:

@@ -263,6 +263,11 @@ class Control:
                 self._waiters.discard(waiter)
 
     @property
+    def state(self) -> State:
+        """The newest state."""
+        return self._state
+
+    @property
     def graph(self) -> Graph:
         """The newest state's graph."""
         if self._touched:

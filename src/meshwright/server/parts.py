@@ -13,7 +13,7 @@ from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched
 from meshwright.control import Control
-from meshwright.discovery import Found, Registrations
+from meshwright.discovery import CloudMap, Found, Registrations
 from meshwright.server.settings import Settings
 from meshwright.store.contract import Store
 
@@ -30,6 +30,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     found: Found
     """Endpoints from all sources."""
     registrations: Registrations
+    cloud_map: CloudMap | None
     metrics: Metrics
     trusted: Trusted
     tls: Watched | None

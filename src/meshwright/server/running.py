@@ -18,11 +18,11 @@ from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched, followed
 from meshwright.control import Control
-from meshwright.discovery import Found, Memory, Registrations
-from meshwright.discovery.registrations import SOURCE as REGISTRATIONS
+from meshwright.discovery import Found
 from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.listening import join, listening, url
 from meshwright.model.identity import Kind, split_mesh
+from meshwright.server.finding import cloud_map, registrations, watch
 from meshwright.server.http_api import http_api
 from meshwright.server.parts import Parts, now
 from meshwright.server.settings import refuse_exposed
@@ -125,22 +125,20 @@ def _parts(settings: Settings, store: Store) -> Parts:
         return build_snapshot(graph, node, found, placement, traits, moment)
 
     control = Control(built, now)
-    registrations = Registrations(
-        grace=settings.registration_grace,
-        most=settings.envoys_per_node,
-        now=now,
-        changed=control.refresh,
-        memory=Memory(store, REGISTRATIONS),
-    )
-    found = Found(registrations)
+    metrics = Metrics()
+    registered = registrations(settings, store, control)
+    looked_up = cloud_map(settings, store, control, metrics)
+    found = Found(registered, *((looked_up,) if looked_up else ()))
+    watch(metrics, found)
     control.publish(store.head())
     return Parts(
         settings=settings,
         store=store,
         control=control,
         found=found,
-        registrations=registrations,
-        metrics=Metrics(),
+        registrations=registered,
+        cloud_map=looked_up,
+        metrics=metrics,
         trusted=Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region),
         tls=Watched(settings.tls) if settings.tls else None,
     )
@@ -149,14 +147,16 @@ def _parts(settings: Settings, store: Store) -> Parts:
 @contextlib.asynccontextmanager
 async def _following(parts: Parts) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
     """Follow the database, the trust file and the clock until the block ends; the tasks that do."""
-    tasks = (
+    tasks = [
         asyncio.create_task(_follow(parts.store, parts.control), name="following the database"),
         asyncio.create_task(parts.trusted.follow(), name="following the trust file"),
         asyncio.create_task(parts.control.keep_time(), name="following the clock"),
         asyncio.create_task(parts.registrations.run(), name="keeping registered endpoints"),
-    )
+    ]
+    if parts.cloud_map is not None:
+        tasks.append(asyncio.create_task(parts.cloud_map.run(), name="looking into Cloud Map"))
     try:
-        yield tasks
+        yield tuple(tasks)
     finally:
         for task in tasks:
             task.cancel()

@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many Envoys of one virtual node or gateway may be connected."""
     registration_grace: float = 30.0
     """Seconds for which the endpoint of a proxy that is away is kept."""
+    cloud_map_interval: float | None = None
+    """Seconds between two looks at a service of AWS Cloud Map; None to leave AWS alone."""
 
 
 def refuse_exposed(settings: Settings) -> None:
