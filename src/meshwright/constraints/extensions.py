@@ -38,6 +38,11 @@ SHORTEST_FILL = 50
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/local_rate_limit_filter
 """
+_REFUSALS = frozenset((*range(400, 418), *range(421, 425), 426, 428, 429, 431, *range(500, 509), 510, 511))
+"""The statuses of errors that Envoy's filters may answer with; it refuses a configuration that names another.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/type/v3/http_status.proto
+"""
 _UNTOUCHABLE = frozenset(
     {
         "connection",
@@ -202,6 +207,13 @@ def _of_rate_limit(spec: RateLimitSpec) -> Iterator[Fault]:
             path=path,
             text=f"{interval.milliseconds} ms are too short; Envoy takes {SHORTEST_FILL} ms or more",
             detail="Fill more tokens at a time instead.",
+        )
+    if spec.status_code not in {None, *_REFUSALS}:
+        yield Fault(
+            rule="MW002",
+            path="spec.statusCode",
+            text=f"Envoy has no status {spec.status_code} to refuse with",
+            detail="Use one that is registered for errors, such as 429 or 503.",
         )
 
 
