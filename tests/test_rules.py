@@ -17,7 +17,7 @@ from meshwright.documents import Loaded, LoadSettings, load
 from meshwright.documents.findings import CODES
 from meshwright.graph import resolve
 from meshwright.model import SPECS, Key, Kind, Resource, State, decode
-from meshwright.proxy.check import refusal
+from meshwright.proxy.check import refusals
 from meshwright.rules import RULES, circular_dependency, rejected_regex
 from meshwright.rules.coverage import Paths, condition
 from meshwright.snapshot.build import build
@@ -242,7 +242,7 @@ def test_log_formats_are_read_as_the_real_envoy_reads_them(text: str) -> None:
     node = Resource(key=Key("m", Kind.VIRTUAL_NODE, "n"), spec=decode(SPECS[Kind.VIRTUAL_NODE], spec))
     graph = resolve(State([node]))
     found = [one for one in rules.audit(graph) if one.rule == "MW211"]
-    assert bool(found) == bool(refusal(build(graph, node.key, {}, Redirect())))
+    assert bool(found) == bool(refusals([build(graph, node.key, {}, Redirect())]))
 
 
 def envoy_takes(expression: str, folder: Path) -> bool:

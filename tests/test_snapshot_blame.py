@@ -11,7 +11,7 @@ from envoys import envoy, until
 from handmade import NODE, cluster, endpoints, listener
 from meshwright.errors import UnknownProxyError
 from meshwright.graph import resolve
-from meshwright.model import Key, Kind, State
+from meshwright.model import Key, Kind, State, encode
 from meshwright.proxy import check
 from meshwright.snapshot.blame import culprits
 from meshwright.snapshot.build import build
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
 
 
-def built(match: Wire, logging: Wire | None = None, bad: Wire | None = None) -> Snapshot:
-    """The snapshot of a node whose backend has two routes, the second with `match`, and a third if that is `bad`."""
+def mesh(match: Wire, logging: Wire | None = None, bad: Wire | None = None) -> State:
+    """A node whose backend has two routes, the second with `match`, and a third if that is `bad`."""
     action = {"weightedTargets": [{"virtualNode": "n", "weight": 1}]}
     backends = [{"virtualService": {"virtualServiceName": "s.local"}}]
     listeners = [{"portMapping": {"port": 80, "protocol": "http"}}]
@@ -45,7 +45,27 @@ def built(match: Wire, logging: Wire | None = None, bad: Wire | None = None) -> 
     if bad is not None:
         worse = {"httpRoute": {"match": bad, "action": action}}
         state = state.put(resource(Kind.ROUTE, "worse", worse, "r"))
-    return build(resolve(state), WEB, {}, Redirect())
+    return state
+
+
+def built(match: Wire, logging: Wire | None = None, bad: Wire | None = None) -> Snapshot:
+    """The snapshot of the node of `mesh`."""
+    return build(resolve(mesh(match, logging, bad)), WEB, {}, Redirect())
+
+
+@pytest.mark.envoy
+def test_a_fault_that_many_proxies_share_is_one_finding_at_its_field() -> None:
+    """Envoy refuses the route for each caller; the blameless proxies judged with them are not accused."""
+    regex = "x{2000}"
+    state = mesh({"prefix": "/", "headers": [{"name": "x", "match": {"regex": regex}}]})
+    callers = [
+        resource(Kind.VIRTUAL_NODE, f"caller-{number}", {"backends": encode(state[WEB].spec)["backends"]})
+        for number in range(5)
+    ]
+    (found,) = check.check(resolve(state.put(*callers)))
+    assert found.subject == "mesh/m/virtualRouter/r/route/bad"
+    assert found.path == "spec.httpRoute.match.headers[0].match.regex"
+    assert " and 5 more: " in found.summary
 
 
 @pytest.mark.envoy
@@ -68,7 +88,8 @@ def test_what_envoy_prints_of_the_message_accuses_nobody() -> None:
     said = refusal([snapshot])
     assert "[a-z]+" in said
     assert culprits(snapshot.of(ROUTE)["rds_egress_http_80"], said) == (Key(MESH, Kind.ROUTE, "worse", "r"),)
-    assert check.refusal(snapshot).startswith("Proto constraint validation failed (")
+    (refused,) = check.refusals([snapshot])
+    assert refused.words.startswith("Proto constraint validation failed (")
 
 
 @pytest.mark.envoy

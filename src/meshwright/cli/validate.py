@@ -45,6 +45,9 @@ def command(
     here, the nearest one holds: in the folder that PATH names or lies in, or between that folder and this one.
     Definitions that hold nothing at all are a finding. `meshwright rules CODE` explains a finding.
 
+    With --envoy, what every proxy would be sent is built and the installed Envoy judges it, so that what passes is
+    not rejected later; without an Envoy ('meshwright[envoy]') that is an error, never a silent pass.
+
     Exit codes: 0 nothing as grave as --fail-on, 1 findings, 2 a path or meshwright.yaml cannot be read.
     """
     from meshwright.cli.definitions import loaded, project

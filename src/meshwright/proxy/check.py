@@ -1,7 +1,7 @@
 """Ask the real Envoy whether it would take what the definitions come to, without running it.
 
-The one rule: Envoy gets the very resources that the stream would carry. Only what lies on another machine's disk is
-taken out: TLS contexts, whose files are the proxy's own, and the paths of access logs.
+The one rule: Envoy gets the very resources that the stream would carry (`trial` says what is replaced). One process
+judges many snapshots; only where it refuses them is looked for the ones at fault.
 """
 
 from __future__ import annotations
@@ -9,120 +9,155 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.errors import MeshwrightError
+from meshwright.model.decoding import encode
 from meshwright.model.identity import Kind
 from meshwright.proxy.run import envoy_path, write
-from meshwright.routing.expressions import PROGRAM_SIZE
+from meshwright.proxy.trial import document
 from meshwright.snapshot.blame import culprits, reason
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Redirect
-from meshwright.snapshot.static import static_resources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import Snapshot
 
+SECONDS = 120
+"""How long one Envoy may take to judge one configuration; it needs less than one."""
+TOGETHER = 100
+"""Snapshots that one Envoy judges at once: more are hardly cheaper, and slower to search for the one at fault."""
+_AT_ONCE = 2
+_BEGIN = re.compile(r"error initializing configuration '[^']*': ")
+_PIECE = re.compile(r"[^\s'\":,;()]{4,}")
 _STAMP = re.compile(r"^(\[[^\]]*\])+ ?(\[[^\]]*\] ?)*")
-SECONDS = 60
-"""How long one Envoy may take to judge one proxy's configuration; it needs less than one."""
+
+
+class Refusal(NamedTuple):
+    """A snapshot that Envoy does not take, and all that it said."""
+
+    snapshot: Snapshot
+    output: str
+
+    @property
+    def words(self) -> str:
+        """The reason: without time, thread and file, and without the message that Envoy prints before it."""
+        found = _BEGIN.split(self.output)[-1] if _BEGIN.search(self.output) else self.output.strip().split("\n")[-1]
+        return _STAMP.sub("", reason(found)).strip() or "it gave no reason"
 
 
 def check(graph: Graph) -> Iterator[Diagnostic]:
-    """What Envoy refuses of the configuration of each virtual node and virtual gateway, one finding a proxy.
+    """What Envoy refuses of the configuration of each virtual node and virtual gateway, one finding a fault.
 
     Raises:
         UsageError: there is no Envoy here.
         MeshwrightError: Envoy did not answer in time.
     """
-    for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE):
-        for resource in graph.state.of(kind):
-            snapshot = build(graph, resource.key, {}, Redirect())
-            words = refusal(snapshot)
-            if words:
-                yield _finding(snapshot, words)
+    proxies = [one.key for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE) for one in graph.state.of(kind)]
+    faults: dict[tuple[tuple[Key, ...], str], list[Refusal]] = {}
+    for refused in refusals([build(graph, key, {}, Redirect()) for key in proxies]):
+        faults.setdefault((_blamed(refused), refused.words), []).append(refused)
+    for (blamed, words), several in faults.items():
+        yield _finding(graph, blamed, words, several)
 
 
-def refusal(snapshot: Snapshot) -> str:
-    """Envoy's words about `snapshot`; "" when it takes it.
+def refusals(snapshots: Sequence[Snapshot]) -> list[Refusal]:
+    """Those of `snapshots` that Envoy does not take, in their order.
 
     Raises:
         UsageError: there is no Envoy here.
         MeshwrightError: Envoy did not answer in time.
     """
+    # Both processors work from the start, however few there are.
+    size = max(1, min(TOGETHER, -(-len(snapshots) // _AT_ONCE)))
+    batches = [snapshots[begin : begin + size] for begin in range(0, len(snapshots), size)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [one for found in pool.map(_refused, batches) for one in found]
+
+
+def _refused(batch: Sequence[Snapshot]) -> list[Refusal]:
+    """The refused ones of `batch`: one Envoy for all of it, and where that refuses, one for each half."""
+    output = _judged(batch)
+    if not output:
+        return []
+    if len(batch) == 1:
+        return [Refusal(batch[0], output)]
+    middle = len(batch) // 2
+    return [*_refused(batch[:middle]), *_refused(batch[middle:])]
+
+
+def _judged(batch: Sequence[Snapshot]) -> str:
+    """Envoy's words about `batch`; "" when it takes all of it."""
     with tempfile.TemporaryDirectory(prefix="meshwright-check-") as folder:
-        config = write(document(snapshot), Path(folder))
+        config = write(document(batch, Path(folder)), Path(folder))
         arguments = [str(envoy_path()), "--mode", "validate", "--log-level", "critical", "-c", str(config)]
         try:
             done = subprocess.run(  # noqa: S603 - our own arguments
                 arguments, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise MeshwrightError(
-                f"Envoy did not judge the configuration of {snapshot.proxy} within {SECONDS} s."
-            ) from None
-    return "" if done.returncode == 0 else _words(done.stdout + done.stderr, str(config)) or "it gave no reason"
+            who = ", ".join(str(one.proxy) for one in batch[:3])
+            raise MeshwrightError(f"Envoy did not judge the configuration of {who} within {SECONDS} s.") from None
+    return "" if done.returncode == 0 else done.stdout + done.stderr or f"it ended with status {done.returncode}"
 
 
-def document(snapshot: Snapshot) -> dict[str, Any]:
-    """A bootstrap that holds `snapshot` statically."""
-    runtime = {"name": "limits", "static_layer": {"re2.max_program_size.error_level": PROGRAM_SIZE}}
-    whole = {
-        "node": {"id": snapshot.proxy.path, "cluster": snapshot.proxy.path},
-        "static_resources": static_resources(snapshot),
-        "layered_runtime": {"layers": [runtime]},
-    }
-    _take_out_files(whole)
-    return whole
-
-
-def _finding(snapshot: Snapshot, words: str) -> Diagnostic:
-    blamed = _blamed(snapshot, words)
+def _finding(graph: Graph, blamed: Sequence[Key], words: str, several: Sequence[Refusal]) -> Diagnostic:
     names = ", ".join(key.path for key in blamed)
+    first, others = several[0].snapshot.proxy, len(several) - 1
+    whose = f"{first}" + (f" and {others} more" if others else "")
     return Diagnostic(
         rule="MW901",
         severity=Severity.ERROR,
-        summary=f"Envoy rejects the configuration of {snapshot.proxy}: {words}",
+        summary=f"Envoy rejects the configuration of {whose}: {words}",
         detail=f"It comes from {names}. A running proxy would keep its old configuration.",
         subject=blamed[0].path,
-        path="spec",
+        path=_field(graph, blamed[0], several[0]),
     )
 
 
-def _blamed(snapshot: Snapshot, words: str) -> tuple[Key, ...]:
+def _blamed(refused: Refusal) -> tuple[Key, ...]:
     """The objects whose own text shows the fault, else the proxy's."""
     shown = [
         key
-        for resources in snapshot.resources.values()
+        for resources in refused.snapshot.resources.values()
         for one in resources.values()
-        for key in culprits(one, words)
-        if culprits(one, words) != one.origins
+        for key in culprits(one, refused.output)
+        if culprits(one, refused.output) != one.origins
     ]
-    return tuple(dict.fromkeys(shown)) or (snapshot.proxy,)
+    return tuple(dict.fromkeys(shown)) or (refused.snapshot.proxy,)
 
 
-def _words(output: str, config: str) -> str:
-    """The reason in Envoy's log, without time, thread and file, and without the message that it prints before it."""
-    begin = f"error initializing configuration '{config}': "
-    said = output.rpartition(begin)[2] if begin in output else output.strip().rpartition("\n")[2]
-    return _STAMP.sub("", reason(said)).strip()
+def _field(graph: Graph, key: Key, refused: Refusal) -> str:
+    """The field of `key` that holds a text which Envoy refuses or quotes, in wire names; else its whole spec."""
+    every = [one for named in refused.snapshot.resources.values() for one in named.values()]
+    texts = {clue.text for one in every for clue in one.clues if clue.origin == key}
+    spec: Mapping[str, object] = encode(graph.state[key].spec)
+    found = [(_likeness(text, refused.words), path) for text in texts if (path := _path_to(spec, text, "spec"))]
+    likeness, path = max(found, default=(0, "spec"))
+    return path if likeness else "spec"
 
 
-def _take_out_files(value: Any) -> None:
-    """Remove TLS contexts and send access logs nowhere, in place."""
-    if isinstance(value, list):
-        for one in value:
-            _take_out_files(one)
-    elif isinstance(value, dict):
-        value.pop("transport_socket", None)
-        value.pop("transport_socket_matches", None)
-        if str(value.get("@type", "")).endswith(".FileAccessLog"):
-            value["path"] = "/dev/null"
-        for one in value.values():
-            _take_out_files(one)
+def _likeness(text: str, words: str) -> int:
+    """How long a piece of `words` occurs in `text`; words of one's own language rarely do."""
+    if text in words:
+        return len(text)
+    return max((len(piece) for piece in _PIECE.findall(words) if piece in text), default=0)
+
+
+def _path_to(value: object, text: str, path: str) -> str:
+    """Where below `path` the string `text` stands; "" where it does not."""
+    if value == text:
+        return path
+    below: Iterable[tuple[str, object]] = ()
+    if isinstance(value, dict):
+        below = ((f"{path}.{name}", one) for name, one in value.items())
+    elif isinstance(value, list):
+        below = ((f"{path}[{index}]", one) for index, one in enumerate(value))
+    return next(filter(None, (_path_to(one, text, where) for where, one in below)), "")

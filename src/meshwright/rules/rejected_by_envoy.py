@@ -3,7 +3,8 @@ r"""Envoy rejects the configuration that the definitions come to.
 ## What it finds
 
 With `validate --envoy`, what each virtual node's and virtual gateway's proxy would be sent is built and given to the
-real Envoy, which judges it without running. TLS contexts are left out, because their files are on the proxy's disk.
+real Envoy, which judges it without running. A throwaway certificate stands in for those of the definitions, because
+their files are on the proxy's disk; access logs are not opened. One process judges a hundred proxies at once.
 
 ## Why it matters
 
