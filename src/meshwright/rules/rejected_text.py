@@ -5,7 +5,7 @@ r"""A text that Envoy would reject, though App Mesh takes it.
 - Line breaks and NUL characters in the names of headers and gRPC metadata, in rewritten paths, in the path of a
   health check and in a host name that health checks are sent to.
 - Query parameters without a name, or with one of more than 1,024 bytes.
-- An empty host name.
+- An empty host name, and SDS secrets without a name.
 - Access log formats with a `%` that begins no command. A percent sign itself is written `%%`. Whether Envoy knows
   a command by its name is not judged here; `validate --envoy` asks Envoy.
 
@@ -35,6 +35,7 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.diagnostics import Diagnostic, Severity
+from meshwright.model.decoding import encode
 from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRoute
 from meshwright.model.routes import RouteSpec
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
@@ -88,8 +89,10 @@ def _faults(spec: Spec) -> Iterator[Fault]:
         case VirtualNodeSpec():
             yield from _node(spec)
             yield from _formats(spec.logging)
+            yield from _secrets(encode(spec), "spec")
         case VirtualGatewaySpec():
             yield from _formats(spec.logging)
+            yield from _secrets(encode(spec), "spec")
 
 
 def _names(headers: Sequence[HttpRouteHeader] | None, at: str) -> Iterator[Fault]:
@@ -129,6 +132,18 @@ def _node(spec: VirtualNodeSpec) -> Iterator[Fault]:
         yield "spec.serviceDiscovery.dns.hostname", "A host name cannot be empty"
     elif dns is not None and checked:
         yield from _broken(dns.hostname, "spec.serviceDiscovery.dns.hostname")
+
+
+def _secrets(value: object, at: str) -> Iterator[Fault]:
+    """The names of SDS secrets below `value`, which occur in many places of a node and a gateway."""
+    if isinstance(value, dict):
+        if value.get("secretName") == "":
+            yield f"{at}.secretName", "A secret must have a name; Envoy asks its SDS server for it"
+        for name, one in value.items():
+            yield from _secrets(one, f"{at}.{name}")
+    elif isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _secrets(one, f"{at}[{index}]")
 
 
 def _formats(logging: Logging | None) -> Iterator[Fault]:
