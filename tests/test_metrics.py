@@ -43,6 +43,9 @@ def described(text: str) -> dict[str, tuple[str, str, frozenset[str]]]:
     return {name: (types[name], words[name], frozenset(labels[name])) for name in types}
 
 
+_ANSWERED = 'meshwright_xds_responses_total{{result="{}",type="cluster"}}'
+
+
 def everything() -> str:
     """What a server serves once everything has happened."""
     metrics = Metrics()
@@ -52,7 +55,8 @@ def everything() -> str:
     metrics.turned_away("requests")
     metrics.committed(3, 0.1)
     metrics.store_failed()
-    metrics.acked(accepted=True)
+    metrics.acked(CLUSTER, accepted=True)
+    metrics.propagated(0.1)
     metrics.stream_refused("PERMISSION_DENIED")
     metrics.cloud_map_asked("revision", "ok")
     return metrics.render().decode()
@@ -143,12 +147,15 @@ async def test_proxies_and_what_they_say_are_counted(tmp_path: Path) -> None:
         async with AdsClient(running.xds, {"id": WEB.path}, delta=True, key=key) as proxy:
             await proxy.say(CLUSTER)
             await proxy.ack(await proxy.hear())
-            await asyncio.to_thread(_until, running.api, 'meshwright_xds_responses_total{result="ack"}', 1)
+            await asyncio.to_thread(_until, running.api, _ANSWERED.format("ack"), 1)
             await asyncio.to_thread(_update, running.api, key)
             await proxy.nack(await proxy.hear(), "no")
-            await asyncio.to_thread(_until, running.api, 'meshwright_xds_responses_total{result="nack"}', 1)
+            await asyncio.to_thread(_until, running.api, _ANSWERED.format("nack"), 1)
             found = await asyncio.to_thread(read, running.api)
             assert found["meshwright_proxies_connected{}"] == 1
+            assert found['meshwright_proxies{state="rejected"}'] == 1
+            assert found['meshwright_xds_resources{state="rejected",type="cluster"}'] == 1
+            assert found['meshwright_xds_resources{state="pending",type="listener"}'] > 0
             assert found["meshwright_revision{}"] == 3
         await asyncio.to_thread(_until, running.api, "meshwright_proxies_connected{}", 0)
 

@@ -56,8 +56,8 @@ class Counts(Protocol):
         """A call was refused or ended; `reason` is one of a handful, such as `unauthenticated`."""
         ...
 
-    def acked(self, *, accepted: bool) -> None:
-        """An Envoy took or rejected a response."""
+    def acked(self, type_url: str, *, accepted: bool) -> None:
+        """An Envoy took or rejected a response of a type."""
         ...
 
 

@@ -165,7 +165,7 @@ class Session:
             accepted = isinstance(event, Acked)
             delivery.settled(event.type_url, accepted=accepted)
             if self._counts is not None:
-                self._counts.acked(accepted=accepted)
+                self._counts.acked(event.type_url, accepted=accepted)
         if isinstance(event, Nacked):
             _log.warning(
                 "%s refused %s of %s: %s",

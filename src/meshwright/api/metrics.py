@@ -6,11 +6,15 @@ Source: https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
+
+from meshwright.control import Standing
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +25,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `render` gives: the text format that every version of Prometheus reads."""
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TYPES = {
+    CLUSTER: "cluster",
+    ENDPOINT: "endpoint",
+    LISTENER: "listener",
+    ROUTE: "route",
+    RUNTIME: "runtime",
+    SECRET: "secret",
+}
+_OTHER = "other"
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -60,7 +73,7 @@ _METRICS = (
     _Row(Histogram, "commit_batch_revisions", "Revisions of one transaction.", buckets=_SIZES),
     _Row(Histogram, "commit_seconds", "One transaction until it is durable.", buckets=_SECONDS),
     _Row(Counter, "store_failures", "Requests that the database could not serve."),
-    _Row(Counter, "xds_responses", "Responses acknowledged by Envoys, by result.", ("result",)),
+    _Row(Counter, "xds_responses", "Responses that Envoys answered, by type and result.", ("type", "result")),
     _Row(
         Counter,
         "xds_streams_refused",
@@ -92,6 +105,13 @@ _METRICS = (
     ),
     _Row(Gauge, "revision", "The newest revision that was published to the proxies."),
     _Row(Gauge, "proxies_connected", "Envoys that are connected."),
+    _Row(Gauge, "proxies", "Envoys that are connected, by how they stand.", ("state",)),
+    _Row(
+        Gauge,
+        "xds_resources",
+        "Resources that an Envoy should hold and does not, over all Envoys, by type and why.",
+        ("type", "state"),
+    ),
     _Row(
         Gauge,
         "api_certificate_expiry_seconds",
@@ -99,6 +119,13 @@ _METRICS = (
     ),
     _Row(Gauge, "xds_certificate_expiry_seconds", "When that of xDS ends, since the epoch; 0 without TLS."),
 )
+
+
+_GAUGED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "proxies": tuple((state,) for state in ("synced", "pending", "rejected")),
+    "xds_resources": tuple((name, state) for name in (*_TYPES.values(), _OTHER) for state in ("pending", "rejected")),
+}
+"""The values of labels, so that a series is there before it has something to tell."""
 
 
 class Metrics(Collector):
@@ -111,8 +138,12 @@ class Metrics(Collector):
         self._gauges = {one.name: self._gauge(one) for one in _METRICS if one.kind is Gauge}
         self._known: dict[tuple[str, int], Counter] = {}
         self._timed: dict[str, Histogram] = {}
-        for result in ("ack", "nack"):
-            self._counters["xds_responses"].labels(result)
+        self._answers = {
+            (name, accepted): self._counters["xds_responses"].labels(name, "ack" if accepted else "nack")
+            for name in (*_TYPES.values(), _OTHER)
+            for accepted in (True, False)
+        }
+        self._standing: Callable[[], Standing] = Standing
 
     def _counter(self, row: _Row) -> Counter:
         return Counter(f"meshwright_{row.name}", row.text, row.labels, registry=self._registry)
@@ -121,11 +152,18 @@ class Metrics(Collector):
         return Histogram(f"meshwright_{row.name}", row.text, row.labels, buckets=row.buckets, registry=self._registry)
 
     def _gauge(self, row: _Row) -> Gauge:
-        return Gauge(f"meshwright_{row.name}", row.text, row.labels, registry=self._registry)
+        made = Gauge(f"meshwright_{row.name}", row.text, row.labels, registry=self._registry)
+        for values in _GAUGED.get(row.name, ()):
+            made.labels(*values)
+        return made
 
     def watch(self, name: str, value: Callable[[], float]) -> None:
         """Read the gauge `name` (without `meshwright_`) from `value` whenever metrics are asked for."""
         self._gauges[name].set_function(value)
+
+    def watch_proxies(self, standing: Callable[[], Standing]) -> None:
+        """Read how the proxies stand from `standing` whenever metrics are asked for."""
+        self._standing = standing
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """A request was answered; `operation` is one of the API's, "" for none."""
@@ -160,9 +198,9 @@ class Metrics(Collector):
         """The database could not serve a request."""
         self._counters["store_failures"].inc()
 
-    def acked(self, *, accepted: bool) -> None:
-        """An Envoy took or rejected a response."""
-        self._counters["xds_responses"].labels("ack" if accepted else "nack").inc()
+    def acked(self, type_url: str, *, accepted: bool) -> None:
+        """An Envoy took or rejected a response of a type."""
+        self._answers[_TYPES.get(type_url, _OTHER), accepted].inc()
 
     def propagated(self, seconds: float) -> None:
         """Every proxy has a release, so long after its commit."""
@@ -178,9 +216,20 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All of them, but for the times of their creation, which would be as many series again."""
+        self._look_at_proxies()
         for metric in self._registry.collect():
             metric.samples = [one for one in metric.samples if not one.name.endswith("_created")]
             yield metric
+
+    def _look_at_proxies(self) -> None:
+        standing = self._standing()
+        for (state,) in _GAUGED["proxies"]:
+            self._gauges["proxies"].labels(state).set(standing.proxies.get(state, 0))
+        behind: Counts[tuple[str, str]] = Counts()
+        for (type_url, state), number in standing.resources.items():
+            behind[_TYPES.get(type_url, _OTHER), state] += number
+        for name, state in _GAUGED["xds_resources"]:
+            self._gauges["xds_resources"].labels(name, state).set(behind[name, state])
 
     def render(self) -> bytes:
         """All of them in Prometheus' text format."""

@@ -3,6 +3,6 @@
 from meshwright.control.delivery import Delivery
 from meshwright.control.ledger import Tracker
 from meshwright.control.loop import Control, reach
-from meshwright.control.standing import Held, Propagation, Proxy, ProxyStatus
+from meshwright.control.standing import Held, Propagation, Proxy, ProxyStatus, Standing
 
-__all__ = ["Control", "Delivery", "Held", "Propagation", "Proxy", "ProxyStatus", "Tracker", "reach"]
+__all__ = ["Control", "Delivery", "Held", "Propagation", "Proxy", "ProxyStatus", "Standing", "Tracker", "reach"]

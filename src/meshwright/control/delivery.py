@@ -18,6 +18,7 @@ from meshwright.snapshot.blame import Culprit, reason, traced
 from meshwright.snapshot.resources import LISTENER, Loopback, Snapshot
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from meshwright.control.loop import Control
@@ -159,10 +160,19 @@ class Delivery:
             return any(not touched.isdisjoint(one.origins) for one in found)
         return any(one.revision == revision for one in found)
 
+    @property
+    def state(self) -> Literal["synced", "pending", "rejected"]:
+        """How the proxy stands on what it should hold now."""
+        return "rejected" if self._rejected or self._group.failure else "pending" if self._behind else "synced"
+
+    def count_behind(self, found: Counter[tuple[str, str]]) -> None:
+        """Add to `found`, by type URL and state, the resources that the proxy should hold and does not."""
+        for name in self._behind:
+            found[name[0], "rejected" if name in self._rejected or name == _BUILD else "pending"] += 1
+
     def status(self) -> ProxyStatus:
         """The proxy's standing as a value."""
         target = self._control.revision
-        rejections = self._rejections()
         return ProxyStatus(
             id=self.proxy.id,
             node=self.proxy.node,
@@ -171,8 +181,8 @@ class Delivery:
             connected_at=self._connected_at,
             target_revision=target,
             acked_revision=min(self._behind.values(), default=target + 1) - 1,
-            state="rejected" if rejections else "pending" if self._behind else "synced",
-            rejections=rejections,
+            state=self.state,
+            rejections=self._rejections(),
             gone=self._group.gone,
             unserved=self._group.snapshot.unserved,
         )

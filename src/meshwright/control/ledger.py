@@ -46,6 +46,7 @@ class Sendings:
     def __init__(self) -> None:
         self._latest: dict[str, dict[str, Sending]] = {}
         self._flying: dict[str, Sending] = {}
+        self._removed: set[tuple[str, str]] = set()
 
     def sent(self, type_url: str, versions: dict[str, str], removed: Iterable[str] | None, at: int) -> None:
         """A response of a type went out; what it only repeats keeps the response that brought it first.
@@ -56,6 +57,7 @@ class Sendings:
         for name in latest.keys() - versions.keys() if removed is None else removed:
             if name in latest:  # else it is only told that there is no such thing
                 versions[name] = ""
+                self._removed.add((type_url, name))
         sending = self._flying[type_url] = Sending(versions, at)
         for name, version in versions.items():
             known = latest.get(name)
@@ -74,9 +76,16 @@ class Sendings:
 
     def forget_removed(self) -> None:
         """Forget what the proxy has dropped."""
-        for latest in self._latest.values():
-            for name in [name for name, one in latest.items() if one.accepted and not one.versions[name]]:
-                del latest[name]
+        if not self._removed:
+            return
+        removed, self._removed = self._removed, set()
+        for type_url, name in removed:
+            sending = self.of(type_url, name)
+            if sending is not None and not sending.versions[name]:
+                if sending.accepted:
+                    del self._latest[type_url][name]
+                else:
+                    self._removed.add((type_url, name))
 
 
 class Tracker:

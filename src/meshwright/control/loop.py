@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.control.delivery import Delivery, Group
 from meshwright.control.ledger import Tracker
-from meshwright.control.standing import Propagation
+from meshwright.control.standing import Propagation, Standing
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import Graph, Relation, extended, resolve
 from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
@@ -221,6 +221,18 @@ class Control:
     def statuses(self) -> tuple[ProxyStatus, ...]:
         """Every connected proxy, by id."""
         return tuple(self._deliveries[one].status() for one in sorted(self._deliveries))
+
+    @property
+    def connected(self) -> int:
+        """How many proxies are connected."""
+        return len(self._deliveries)
+
+    def standing(self) -> Standing:
+        """How all connected proxies stand, in numbers."""
+        behind: Counter[tuple[str, str]] = Counter()
+        for one in self._deliveries.values():
+            one.count_behind(behind)
+        return Standing(proxies=Counter(one.state for one in self._deliveries.values()), resources=behind)
 
     def delivery(self, proxy_id: str) -> Delivery | None:
         """One connected proxy."""

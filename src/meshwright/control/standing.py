@@ -5,6 +5,7 @@ The one rule: an ack is acceptance by the proxy and no more; what it serves is f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -55,6 +56,15 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Its virtual node or gateway was deleted: it keeps the last configuration it had."""
     unserved: tuple[Unserved, ...] = ()
     """What its definitions ask for and it cannot be sent: left out or made to refuse, never guessed."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How all connected proxies stand, in numbers."""
+
+    proxies: Mapping[str, int] = {}
+    """How many there are in each state of `ProxyStatus`."""
+    resources: Mapping[tuple[str, str], int] = {}
+    """By type URL and `pending` or `rejected`, how many resources they should hold and do not."""
 
 
 class Propagation(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,7 +89,8 @@ def _watch(parts: Parts) -> None:
         metrics.watch("api_certificate_expiry_seconds", lambda: tls.pair.expires_at)
     metrics.watch("revision", lambda: control.revision)
     metrics.watch("trust_file_broken", lambda: float(bool(trusted.fault)))
-    metrics.watch("proxies_connected", lambda: len(control.statuses()))
+    metrics.watch("proxies_connected", lambda: control.connected)
+    metrics.watch_proxies(control.standing)
 
 
 def _server(parts: Parts, services: Services) -> HttpServer:
