@@ -259,6 +259,8 @@ SEGMENTS: Mapping[str, tuple[str, ...]] = {
     "mesh": ("m0", "m0", "m0", "m1", "nope", "m0%2Fx", "%00", "%ff", "m0@111111111111", "a" * 300),
     "stack": ("own", "own", "own", "other", "..", "%2e", "a%20b", "-x", "s" * 200, "%F0%9F%98%80"),
     "number": ("1", "1", "2", "0", "-1", "999999999999999", "9" * 30, "x", "1.0", "%31", "%D9%A1"),
+    "kind": ("fault", "zonePolicy", "rateLimit", "virtualNode", "Fault", "fault%00", "", "\u00fc"),
+    "name": ("e0", "e0", "e1", "..", "%2e%2e", "a%2Fb", "a b", "%ff", "@", "n" * 300),
     "revision": ("1", "5", "0", "999999999", "9" * 40, "x", "1e3", "-0"),
 }
 """What stands in the paths of our own endpoints."""

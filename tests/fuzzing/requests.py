@@ -358,14 +358,16 @@ def _ours(chance: random.Random, world: World) -> Case:
         return _sensible(chance, world)
     one = chance.choice(world.endpoints)
     path = one.path
-    for name in ("mesh", "stack", "number", "revision"):
+    for name in hostile.SEGMENTS:
         path = path.replace(f"{{{name}}}", chance.choice(hostile.SEGMENTS[name]))
     query = chance.choice(
         [b"", b"", b"limit=5", b"limit=0", b"limit=x", b"wait=0.01", b"wait=-1", b"wait=1e9", b"wait=NaN"]
     )
     body = b""
     if one.method != "GET":
-        body = json.dumps(_content(chance) if chance.random() < 0.4 else _of_schema(chance, world, one.body)).encode()
+        drawn = chance.random() < 0.4
+        content = _extension(chance) if one.name == "put_extension" else _content(chance)
+        body = json.dumps(content if drawn else _of_schema(chance, world, one.body)).encode()
         if chance.random() < 0.3:
             _, body, _ = chance.choice(hostile.TEXTS)(body, chance)
     loose = any(character in path for character in "\n ")
@@ -395,6 +397,25 @@ def _content(chance: random.Random) -> dict[str, Any]:
         spec.pop("backends", None)
         items.append({"object": f"mesh/m0/virtualNode/own{index}", "spec": spec, "tags": {"team": "own"}})
     return {"resources": items}
+
+
+def _extension(chance: random.Random) -> dict[str, Any]:
+    """What may well be put: about something that is probably there, and of the kind in the path one time in three."""
+    target = chance.choice(
+        [
+            {"virtualNodeName": chance.choice(values.NODES)},
+            {"virtualServiceName": chance.choice(values.SERVICES)},
+            {"virtualGatewayName": chance.choice(values.GATEWAYS)},
+        ]
+    )
+    spec = chance.choice(
+        [
+            {"target": target, "abort": {"httpStatus": 503, "percentage": 1.5}, "expiresAt": "2100-01-01T00:00:00Z"},
+            {"target": target, "maxTokens": 5, "fillInterval": {"value": 50, "unit": "ms"}},
+            {"preferSameZone": True},
+        ]
+    )
+    return {"spec": spec, "tags": {"team": "own"}}
 
 
 def _of_schema(chance: random.Random, world: World, schema: Any, depth: int = 0) -> Any:
