@@ -139,7 +139,7 @@ def _cors(state: State) -> SearchStrategy[Wire | None]:
 def _rate_limits(state: State) -> SearchStrategy[Wire | None]:
     tokens = st.integers(1, 2**31 - 1)
     interval = wires(unit=st.just("ms"), value=st.integers(50, 10**6))
-    status = st.integers(400, 599)
+    status = st.sampled_from((401, 429, 503))
     return _about(
         _places(state),
         maxTokens=tokens,

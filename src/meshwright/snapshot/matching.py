@@ -90,11 +90,12 @@ def preflight(match: Wire) -> Wire | None:
     The question has the method OPTIONS, and none of the headers that the request will have: where `match` asks for
     some, nothing tells for which route the question is.
     """
-    methods = [one["string_match"]["exact"] for one in match["headers"] if one["name"] == ":method"]
+    headers = match.get("headers", ())
+    methods = [one["string_match"]["exact"] for one in headers if one["name"] == ":method"]
     told = {":method", ":scheme", ":authority", names.VIRTUAL_SERVICE_HEADER}
-    if not methods or any(one["name"] not in told for one in match["headers"]):
+    if not methods or any(one["name"] not in told for one in headers):
         return None
-    rest = [one for one in match["headers"] if one["name"] != ":method"]
+    rest = [one for one in headers if one["name"] != ":method"]
     asked = [header_is(":method", "OPTIONS"), header_is("access-control-request-method", methods[0])]
     return match | {"headers": [*asked, {"name": "origin", "present_match": True}, *rest]}
 
