@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handmade import NODE, plain, snapshot
-from meshwright.control import Control, Delivery, Propagation, Proxy
+from meshwright.control import Control, Delivery, Paced, Propagation, Proxy
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model.identity import Key, Kind
@@ -34,6 +34,8 @@ from settings import examples
 from strategies import proxies, states
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from meshwright.graph import Graph
     from meshwright.snapshot.resources import Placement
 
@@ -456,3 +458,46 @@ def test_every_proxy_always_has_the_snapshot_of_the_newest_state(data: st.DataOb
     for delivery in deliveries:
         if delivery.proxy.node in after:
             assert delivery.snapshot == build(resolve(after), delivery.proxy.node, {}, Redirect())
+
+
+def test_revisions_that_are_taken_in_together_are_each_acked_with_the_last() -> None:
+    """An older one of them is not propagated because nothing was pushed for it alone."""
+    turns: list[Callable[[], None]] = []
+    versions = iter("12")
+    control = Control(lambda _, node, *__: snapshot(a(next(versions)), node=node), lambda: 0, turns.append)
+    control.publish(Head(1, State([Resource(key=NODE, spec=VirtualNodeSpec())])))
+    pushed: list[Snapshot | None] = []
+    delivery = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), pushed.append)
+    took(delivery)
+    for number in (2, 3, 4):
+        control.publish(Head(number, State([Resource(key=NODE, spec=VirtualNodeSpec(), stack=str(number))])))
+    assert pushed == []
+    turns[-1]()
+    assert len(pushed) == 1
+    for revision in (2, 3, 4):
+        assert control.propagation(revision).pending == ("one",)
+    took(delivery)
+    for revision in (2, 3, 4):
+        assert control.propagation(revision).acked == ("one",)
+
+
+async def test_a_lone_change_leaves_at_once_and_a_burst_is_taken_in_together() -> None:
+    """As long as a turn takes, so long commits gather for the next; the last is never forgotten."""
+    seen: list[int] = []
+    newest, last = 0, asyncio.Event()
+
+    def turn() -> None:
+        time.sleep(0.005)
+        seen.append(newest)
+        if newest == 200:
+            last.set()
+
+    pace = Paced()
+    pace(turn)
+    assert seen == [0]
+    for number in range(1, 201):
+        newest = number
+        pace(turn)
+        await asyncio.sleep(0)
+    await asyncio.wait_for(last.wait(), 10)
+    assert len(seen) < 20

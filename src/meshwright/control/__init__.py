@@ -3,6 +3,18 @@
 from meshwright.control.delivery import Delivery
 from meshwright.control.ledger import Tracker
 from meshwright.control.loop import Control, reach
+from meshwright.control.pacing import Paced
 from meshwright.control.standing import Held, Propagation, Proxy, ProxyStatus, Standing
 
-__all__ = ["Control", "Delivery", "Held", "Propagation", "Proxy", "ProxyStatus", "Standing", "Tracker", "reach"]
+__all__ = [
+    "Control",
+    "Delivery",
+    "Held",
+    "Paced",
+    "Propagation",
+    "Proxy",
+    "ProxyStatus",
+    "Standing",
+    "Tracker",
+    "reach",
+]

@@ -7,7 +7,7 @@ events that must all be seen.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -96,13 +96,13 @@ class Delivery:
     def verdict(self, revision: int) -> Verdict:
         """Where the proxy stands on one revision; one older than its connection counts by what it runs."""
         if self._preceded(revision):
-            names = frozenset(self._behind)
+            names, due = frozenset(self._behind), self._since
         else:
-            changed = self._group.changed(revision)
-            if changed is None:
+            change = self._group.change(revision)
+            if change is None:
                 return "unconcerned"
-            names = changed.intersection(self._behind)
-        late = {name for name in names if self._behind[name] <= max(revision, self._since)}
+            names, due = change.names.intersection(self._behind), change.revisions[-1]
+        late = {name for name in names if self._behind[name] <= due}
         if not late:
             return "acked"
         failed = self._group.failure and _BUILD in late
@@ -110,9 +110,9 @@ class Delivery:
 
     def account(self, revision: int, verdict: Verdict) -> Account:
         """What the proxy made of a revision that concerns it, on which it stands as `verdict`."""
-        changed = None if self._preceded(revision) else self._group.changed(revision)
-        names = _names(self._group.snapshot) if changed is None else changed - {_BUILD}
-        due = max(revision, self._since)
+        change = None if self._preceded(revision) else self._group.change(revision)
+        names = _names(self._group.snapshot) if change is None else change.names - {_BUILD}
+        due = max(revision, self._since) if change is None else change.revisions[-1]
         states: dict[_Name, State] = {
             name: "acked"
             if self._behind.get(name, due + 1) > due
@@ -151,12 +151,14 @@ class Delivery:
     def refuses(self, revision: int, touched: frozenset[Key]) -> bool:
         """Whether the proxy rejects what `revision` brought, which changed the objects `touched`.
 
-        Where the proxy connected afterwards it cannot be told from what it holds besides; the objects at fault tell.
+        Where the proxy connected afterwards, or took the revision in together with others, it cannot be told from
+        what the proxy holds besides; the objects at fault tell.
         """
         if self.verdict(revision) != "rejected":
             return False
         found = self._rejections()
-        if self._preceded(revision):
+        change = None if self._preceded(revision) else self._group.change(revision)
+        if change is None or len(change.revisions) > 1:
             return any(not touched.isdisjoint(one.origins) for one in found)
         return any(one.revision == revision for one in found)
 
@@ -250,6 +252,13 @@ class Delivery:
         return (*merged.values(), failure) if failure else tuple(merged.values())
 
 
+class Change(NamedTuple):
+    """What revisions that were taken in together changed in a snapshot."""
+
+    revisions: range
+    names: frozenset[_Name]
+
+
 class Group:
     """The proxies of one node that are alike in placement and traits: they share a snapshot."""
 
@@ -263,17 +272,17 @@ class Group:
         self.gone = False
         self.failure: Rejection | None = None
         self.forgotten = 0
-        self._changes: deque[tuple[int, frozenset[_Name]]] = deque()
+        self._changes: deque[Change] = deque()
 
     @property
     def changes_at(self) -> int | None:
         """When it is to be built again because time alone changes it; None for never."""
         return None if self.gone or self.failure else self.snapshot.changes_at
 
-    def renew(self, snapshot: Snapshot, within: frozenset[Key], revision: int, *, recorded: bool = True) -> None:
-        """There is a new snapshot: offer it to every member if it differs.
+    def renew(self, snapshot: Snapshot, within: frozenset[Key], revisions: range, *, recorded: bool = True) -> None:
+        """There is a new snapshot, of `revisions` taken in together: offer it to every member if it differs.
 
-        Not `recorded`, it is no part of `revision`: endpoints come and go between two revisions, and what has an end
+        Not `recorded`, it is no part of them: endpoints come and go between two revisions, and what has an end
         ends; whoever has not acked that yet is behind on the next one at most.
         """
         snapshot = snapshot.sharing(self.snapshot)
@@ -283,31 +292,29 @@ class Group:
         self.gone, self.failure = False, None
         if names or mended:
             if recorded:
-                self._remember(revision, names)
+                self._remember(revisions, names)
             for member in self.members:
-                member.offer(names, revision if recorded else revision + 1, built=True)
+                member.offer(names, revisions[-1] if recorded else revisions[-1] + 1, built=True)
 
-    def fail(self, message: str, within: frozenset[Key], revision: int, at: int) -> None:
+    def fail(self, message: str, within: frozenset[Key], revisions: range, at: int) -> None:
         """The snapshot could not be built from what lies `within`: members keep what they have, and say so."""
         self.reach = within
+        revision = revisions[-1]
         self.failure = Rejection(
             type_url="", resources=(), origins=(self.node,), message=message, revision=revision, at=at
         )
-        self._remember(revision, frozenset({_BUILD}))
+        self._remember(revisions, frozenset({_BUILD}))
         for member in self.members:
             member.offer(frozenset({_BUILD}), revision, built=False)
 
-    def changed(self, revision: int) -> frozenset[_Name] | None:
-        """What `revision` changed in the snapshot; None for nothing."""
-        for number, names in self._changes:
-            if number == revision:
-                return names
-        return None
+    def change(self, revision: int) -> Change | None:
+        """What `revision` changed in the snapshot, with those taken in together with it; None for nothing."""
+        return next((one for one in reversed(self._changes) if revision in one.revisions), None)
 
-    def _remember(self, revision: int, names: frozenset[_Name]) -> None:
-        self._changes.append((revision, names))
+    def _remember(self, revisions: range, names: frozenset[_Name]) -> None:
+        self._changes.append(Change(revisions, names))
         if len(self._changes) > _HISTORY:
-            self.forgotten = self._changes.popleft()[0]
+            self.forgotten = self._changes.popleft().revisions[-1]
 
 
 def _names(snapshot: Snapshot) -> frozenset[_Name]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.control.delivery import Delivery, Group
 from meshwright.control.ledger import Tracker
+from meshwright.control.pacing import at_once
 from meshwright.control.standing import Propagation, Standing
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import Graph, Relation, extended, resolve
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from meshwright.control.delivery import Push
+    from meshwright.control.pacing import Pace
     from meshwright.control.standing import Proxy, ProxyStatus
     from meshwright.model.state import Spec
     from meshwright.release import Account
@@ -44,13 +46,18 @@ _log = logging.getLogger(__name__)
 class Control:
     """Connects proxies with the newest state. Not for use from more than one thread."""
 
-    def __init__(self, build: Builder, clock: Clock) -> None:
+    def __init__(self, build: Builder, clock: Clock, pace: Pace = at_once) -> None:
         """`build` makes the snapshot that a proxy should hold at a moment.
 
-        `clock` answers with milliseconds since the epoch, UTC.
+        `clock` answers with milliseconds since the epoch, UTC. `pace` says when what was published is taken in.
         """
         self._build = build
         self._clock = clock
+        self._pace = pace
+        self._next: Head | None = None
+        """What was published and is not yet taken in."""
+        self._named: set[Key] | None = set()
+        """What may differ in it; None where that has to be found out."""
         self._state = State()
         self._resolved = resolve(self._state)
         self._touched: set[Key] = set()
@@ -61,6 +68,8 @@ class Control:
         self._rescheduled = asyncio.Event()
         self._trackers: set[Tracker] = set()
         self._changes: deque[tuple[int, frozenset[Key]]] = deque(maxlen=_CHANGES)
+        self._newest = range(1)
+        """The revisions that were taken in last, together."""
         self.revision = 0
         self.running = False
         """Whether a revision was ever published: until then no proxy can be served."""
@@ -71,25 +80,42 @@ class Control:
 
     def spec_of(self, key: Key) -> Spec | None:
         """The spec of an object as it is now; None for one that there is not."""
+        self._catch_up()
         found = self._state.get(key)
         return found.spec if found is not None else None
 
     def changed_since(self, revision: int) -> frozenset[Key]:
         """The objects that `revision` and later ones changed, as far as that is remembered."""
+        self._catch_up()
         return frozenset(key for number, keys in self._changes if number >= revision for key in keys)
 
     def publish(self, head: Head, touched: Iterable[Key] | None = None) -> None:
         """From now on `head` is the truth: push to every proxy whose snapshot it changes. An older one is ignored.
 
+        Several heads may be taken in together, as `pace` says. Whoever asks for anything sees the newest.
         `touched` are the objects that may differ from the head that was published before, where that is known: to
         find them in a mesh of 2,000 objects took 30 µs of each of 32 writes that were committed together.
         """
-        if head.revision < self.revision:
+        if head.revision < (self.revision if self._next is None else self._next.revision):
             return
         self.running = True
-        differing = frozenset(head.state.differing(self._state) if touched is None else touched)
+        self._next = head
+        if touched is None:
+            self._named = None
+        elif self._named is not None:
+            self._named.update(touched)
+        self._pace(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Take in what was published."""
+        head, named = self._next, self._named
+        if head is None:
+            return
+        self._next, self._named = None, set()
+        differing = frozenset(head.state.differing(self._state) if named is None else named)
         changed = _felt(differing, head.state)
         self._changes.append((head.revision, differing))
+        self._newest = range(min(self.revision + 1, head.revision), head.revision + 1)
         self.revision, self._state = head.revision, head.state
         if changed:
             self._touched.update(differing)
@@ -104,6 +130,7 @@ class Control:
 
         No revision is behind it: what a proxy has of the newest one stays as it is.
         """
+        self._catch_up()
         changed = frozenset(nodes)
         for group in list(self._groups.values()):
             if not changed.isdisjoint(group.reach):
@@ -118,6 +145,7 @@ class Control:
             UnknownProxyError: its virtual node or gateway does not exist.
             MeshwrightError: its snapshot cannot be built.
         """
+        self._catch_up()
         if proxy.node not in self._state:
             raise UnknownProxyError(
                 f"there is no {proxy.node.kind.type_name} {proxy.node.path!r} here: create it first, or correct the "
@@ -176,6 +204,7 @@ class Control:
 
         `told` is called whenever there may be something new to see; `untrack` ends it.
         """
+        self._catch_up()
         tracker = Tracker(revision, mesh, known, told)
         self._trackers.add(tracker)
         for delivery in self._deliveries.values():
@@ -190,6 +219,7 @@ class Control:
 
     def accounts(self, revision: int, mesh: str = "") -> tuple[Account, ...]:
         """What each connected proxy that `revision` concerns made of it, by id; of a newer one where it took that."""
+        self._catch_up()
         found = ((one, one.verdict(revision)) for _, one in sorted(self._deliveries.items()))
         return tuple(
             one.account(revision, verdict)
@@ -199,10 +229,12 @@ class Control:
 
     def refused(self, revision: int, mesh: str, touched: frozenset[Key]) -> bool:
         """Whether a proxy of `mesh` rejects what `revision` brought, which changed the objects `touched`."""
+        self._catch_up()
         return any(one.refuses(revision, touched) for one in self._deliveries.values() if one.proxy.node.mesh == mesh)
 
     def pass_time(self) -> int | None:
         """Build again what time has changed; the moment at which that is next due, None for never."""
+        self._catch_up()
         for group in list(self._groups.values()):
             if group.changes_at is not None and group.changes_at <= self.now():
                 self._turn(group, recorded=False)
@@ -220,6 +252,7 @@ class Control:
 
     def statuses(self) -> tuple[ProxyStatus, ...]:
         """Every connected proxy, by id."""
+        self._catch_up()
         return tuple(self._deliveries[one].status() for one in sorted(self._deliveries))
 
     @property
@@ -240,6 +273,7 @@ class Control:
 
     def propagation(self, revision: int, mesh: str = "") -> Propagation:
         """How far `revision` has come; with `mesh`, among its proxies only: those of others say nothing about it."""
+        self._catch_up()
         deliveries = {one: it for one, it in self._deliveries.items() if mesh in {"", it.proxy.node.mesh}}
         if not deliveries:
             return Propagation(revision=revision, state="no-proxies")
@@ -305,9 +339,9 @@ class Control:
         except Exception as error:  # noqa: BLE001 - one turn of the control loop: others must go on
             _log.exception("snapshot of %s cannot be built", group.node.path)
             within = reach(self.graph, group.node)
-            group.fail(f"{type(error).__name__}: {error}", within, self.revision, self.now())
+            group.fail(f"{type(error).__name__}: {error}", within, self._newest, self.now())
         else:
-            group.renew(snapshot, reach(self.graph, group.node), self.revision, recorded=recorded)
+            group.renew(snapshot, reach(self.graph, group.node), self._newest, recorded=recorded)
             if snapshot.changes_at is not None:
                 self._rescheduled.set()
 

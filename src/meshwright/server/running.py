@@ -17,7 +17,7 @@ import msgspec
 from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched, followed
-from meshwright.control import Control
+from meshwright.control import Control, Paced
 from meshwright.discovery import Found
 from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.listening import join, listening, url
@@ -124,7 +124,7 @@ def _parts(settings: Settings, store: Store) -> Parts:
     def built(graph: Graph, node: Key, placement: Placement, traits: Traits, moment: int) -> Snapshot:
         return build_snapshot(graph, node, found, placement, traits, moment)
 
-    control = Control(built, now)
+    control = Control(built, now, Paced())
     metrics = Metrics()
     registered = registrations(settings, store, control)
     looked_up = cloud_map(settings, store, control, metrics)
