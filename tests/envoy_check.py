@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshwright.proxy.check import refusals
 from meshwright.proxy.trial import replace_files, sds_cluster
+from meshwright.snapshot.resources import Traits
 from meshwright.snapshot.static import static_resources
 from pki import self_signed
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.snapshot.resources import Snapshot
+
+
+ABLE = Traits(version=(1, 40, 0), zone="us-east-1a", runtime=True)
+"""An Envoy that can do everything, somewhere."""
 
 
 def bootstrap(snapshot: Snapshot, files: Path, sds: str = "/nowhere/sds.sock") -> dict[str, Any]:

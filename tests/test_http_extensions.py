@@ -171,7 +171,7 @@ async def test_a_browser_is_answered_by_the_proxy_and_told_who_may_read(tmp_path
     async with data_plane(tmp_path) as plane, application(plane.place("pay").ingress, PORT, "paid") as got:
         only = {"prefix": "/", "method": "POST"}
         await plane.publish(*shop(plane, resource(Kind.CORS, "browsers", policy), match=only))
-        await plane.proxy(WEB)
+        web = await plane.proxy(WEB)
         async with Caller(plane.place("web").egress, PORT) as caller:
             for origin in ("https://shop.example", "https://eu.shop.example", "https://dev-7"):
                 told = await caller.ask("pay.local", "/bill", "OPTIONS", origin=origin, **asking)
@@ -193,3 +193,5 @@ async def test_a_browser_is_answered_by_the_proxy_and_told_who_may_read(tmp_path
             stranger = await caller.ask("pay.local", "/bill", "POST", origin="https://evil.example")
             assert (stranger.status, "access-control-allow-origin" in stranger.headers) == (200, False)
             assert (await caller.ask("pay.local", "/bill", "OPTIONS")).status == 404
+            counted = await web.stats("http.egress.cors")
+            assert counted == {"http.egress.cors.origin_invalid": 2, "http.egress.cors.origin_valid": 4}

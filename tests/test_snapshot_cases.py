@@ -9,12 +9,12 @@ import msgspec
 import pytest
 import yaml
 
-from envoy_check import refusal
+from envoy_check import ABLE, refusal
 from meshwright import constraints, documents
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import Endpoint, Loopback, Placement, Redirect, Traits
+from meshwright.snapshot.resources import Endpoint, Loopback, Placement, Redirect
 from meshwright.snapshot.static import as_dict
 from settings import CASES
 from strategies import proxies
@@ -30,10 +30,6 @@ PLACEMENTS: dict[str, Placement] = {
     "redirect": Redirect(),
     "loopback": Loopback(application="127.1.0.1", ingress="127.1.0.2", egress="127.1.0.3"),
 }
-
-
-TRAITS = Traits(version=(1, 40, 0), zone="us-east-1a", runtime=True)
-"""Every Envoy here can do everything, and is in this zone."""
 
 
 def load(folder: Path) -> State:
@@ -80,7 +76,7 @@ def test_snapshots_are_as_written_down_and_envoy_takes_them(
     state = load(folder)
     endpoints = instances(folder, state.meshes[0])
     graph = resolve(state)
-    snapshots = [build(graph, key, endpoints, PLACEMENTS[placement], TRAITS) for key in proxies(state)]
+    snapshots = [build(graph, key, endpoints, PLACEMENTS[placement], ABLE) for key in proxies(state)]
     shown = {one.proxy.path: rendered(one) for one in snapshots}
     file = folder / f"expected.{placement}.yaml"
     if update_goldens:
