@@ -109,6 +109,24 @@ def test_a_consumer_releases_into_a_shared_mesh_what_is_its_own(world: World) ->
     assert json.loads(world.ask(OWNER, "GET", f"{MESHES}/shop/virtualNodes").body)["virtualNodes"] == []
 
 
+def test_extensions_of_a_shared_mesh_are_its_owner_s(world: World) -> None:
+    """A consumer reads them, and puts none; whom it is not shared with learns nothing."""
+    place = f"{OURS}/meshes/shop@{OWNER}/extensions/zonePolicy/all"
+    body = {"spec": {"preferSameZone": True}}
+    assert world.ask(CONSUMER, "PUT", place, body).status == 403
+    made = world.ask(OWNER, "PUT", place, body)
+    assert made.status == 201, made.body
+    assert json.loads(made.body)["metadata"]["mesh_owner"] == OWNER
+    assert world.ask(CONSUMER, "GET", place).status == 200
+    assert world.ask(CONSUMER, "PUT", place, {"spec": {"preferSameZone": False}}).status == 403
+    assert world.ask(HOME, "GET", f"{OURS}/meshes/shop/extensions/zonePolicy/all").status == 404
+    world.unshare()
+    assert world.ask(CONSUMER, "GET", place).status == 404
+    assert world.ask(CONSUMER, "DELETE", place).status == 404
+    assert world.ask(CONSUMER, "PUT", place, body).status == 404
+    assert world.ask(OWNER, "DELETE", place).status == 200
+
+
 def test_the_owner_s_release_does_not_take_a_consumer_s_object(world: World) -> None:
     """Nor the other way round."""
     assert world.release(CONSUMER, f"shop@{OWNER}", "cart", cart={}).status == 201

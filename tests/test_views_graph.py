@@ -69,6 +69,36 @@ def drawn(evil: str = "far") -> Picture:
     )
 
 
+def test_mirrors_are_arrows_and_every_extension_is_a_reference() -> None:
+    """To the node that gets the copies, from the services whose requests are copied."""
+    port = {"portMapping": {"port": 80, "protocol": "http"}}
+    action = {"weightedTargets": [{"virtualNode": "v1", "weight": 1}]}
+    route = {"virtualRouterName": "cart", "routeName": "all"}
+    found = picture(
+        resolve(
+            State(
+                [
+                    service("cart", "virtualRouter", "cart"),
+                    one(Kind.VIRTUAL_ROUTER, "cart", {"listeners": [port]}),
+                    one(Kind.ROUTE, "all", {"httpRoute": {"match": {"prefix": "/"}, "action": action}}, "cart"),
+                    node("v1"),
+                    one(Kind.MIRROR, "m", {"target": route, "to": {"virtualNodeName": "new"}, "percentage": 2.5}),
+                    one(Kind.ZONE_POLICY, "z", {"preferSameZone": True}),
+                ]
+            )
+        )
+    )
+    cart, new = "mesh/m/virtualService/cart", "mesh/m/virtualNode/new"
+    assert (cart, new, "copies of 2.5%") in {(one.source, one.target, one.label) for one in found.arrows}
+    assert [box.found for box in found.boxes if box.object == new] == [False]
+    ours = {(one.source, one.target, one.relation) for one in found.references if "/meshwright/" in one.source}
+    assert ours == {
+        ("mesh/m/meshwright/mirror/m", "mesh/m/virtualRouter/cart/route/all", "extends"),
+        ("mesh/m/meshwright/mirror/m", new, "copies"),
+        ("mesh/m/meshwright/zonePolicy/z", "mesh/m", "extends"),
+    }
+
+
 def test_the_picture_holds_calls_with_their_way_and_share() -> None:
     """Routers and routes are labels; what leads nowhere is a box that was not found."""
     told = json.loads(as_json(drawn()))

@@ -3,7 +3,8 @@
 The one rule: text, Mermaid, DOT and SVG are rendered from this value, whose JSON is documented and stable.
 
 Gateways, virtual services and virtual nodes are boxes. Routes, gateway routes and the routers between a service and
-its nodes are the arrows' labels: they are how a call goes, not who is called.
+its nodes are the arrows' labels: they are how a call goes, not who is called. Of extensions, mirrors are arrows too,
+as they send traffic; the others are among the references.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.graph import Relation, route_action
+from meshwright.model.extensions import MirrorSpec
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from meshwright.graph import Graph
     from meshwright.model.routes import WeightedTarget
+    from meshwright.model.state import Resource
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +113,22 @@ def _arrows(graph: Graph) -> Iterator[tuple[Key, Key, str]]:
     for edge in graph.edges:
         if edge.relation is Relation.BACKEND:
             yield edge.source, edge.target, ""
+    for mirror in graph.state.of(Kind.MIRROR):
+        yield from _copies(graph, mirror)
+
+
+def _copies(graph: Graph, mirror: Resource) -> Iterator[tuple[Key, Key, str]]:
+    """From the services whose requests are copied to the node that gets the copies."""
+    spec = mirror.spec
+    if not isinstance(spec, MirrorSpec):
+        return
+    for edge in graph.outgoing(mirror.key, Relation.EXTENDS):
+        services = [edge.target]
+        if edge.target.owner is not None and edge.target.kind is Kind.ROUTE:
+            services = [one.source for one in graph.incoming(edge.target.owner, Relation.PROVIDER)]
+        for copied in graph.outgoing(mirror.key, Relation.COPIES):
+            for service in services:
+                yield service, copied.target, f"copies of {spec.percentage:g}%"
 
 
 def _through_router(graph: Graph, service: Key, router: Key) -> Iterator[tuple[Key, Key, str]]:
