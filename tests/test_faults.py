@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
+import registering
 from ads_client import AdsClient
 from data_plane import PORT, DataPlane, data_plane, routed, to
 from envoys import until
 from http_traffic import Caller, application
+from live import live
 from meshwright.graph import resolve
 from meshwright.lab import grpcs
 from meshwright.lab.exchange import Request
 from meshwright.model import Key, Kind, Resource, State
+from meshwright.release import Item
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import ROUTE, Redirect, Traits
+from meshwright.snapshot.resources import FAULTS, ROUTE, RUNTIME, Redirect, Snapshot, Traits
 from meshwright.store.contract import Head
+from registering import Place
 from shares import DRAWS, assert_share
 from strategies import Wire, resource
 
@@ -278,3 +284,57 @@ def test_what_a_fault_cannot_strike_is_told() -> None:
         ("bytes", "spec.target", "port 8080 of 'web' speaks TCP: it has an effect on HTTP only"),
         ("nowhere", "spec.target.port", "'web' does not listen on port 81: it has no effect"),
     ]
+
+
+async def test_a_released_fault_ends_on_time_though_its_server_was_killed(tmp_path: Path) -> None:
+    """One release brings the mesh and the fault; the process that serves them is gone before the fault is."""
+    place = Place("127.93", tmp_path)
+    mesh = registering.shop({"dns": {"hostname": place.of(1).ingress}})
+    with live(tmp_path / "data") as server:
+        moment, end = later(6)
+        spec = {
+            "target": {"virtualServiceName": registering.SERVICE.name},
+            "from": [registering.CALLER.name],
+            "abort": {"httpStatus": 503, "percentage": 100},
+            "expiresAt": moment,
+        }
+        item = Item(key=Key("shop", Kind.FAULT, "outage"), spec=spec)
+        release = msgspec.structs.replace(mesh, resources=(*(mesh.resources or ()), item))
+        registering.client(server).apply("shop", "shop", release)
+        async with application(place.of(1).ingress, PORT, "paid"), place.caller(server):
+
+            async def gets(status: int) -> bool:
+                return (await place.ask())[0] == status
+
+            await until(lambda: gets(503), "the fault strikes")
+            server.end(signal.SIGKILL)
+            await until(lambda: gets(200), "the fault ends", 30)
+            assert time.time_ns() // 1_000_000 >= end
+
+
+def test_faults_end_one_after_the_other_and_a_share_is_no_part_of_a_route() -> None:
+    """The layer lives until the first of them ends; a new share or a later end leaves every route as it is."""
+
+    def built(*ends: str, share: float = 10, now: int = 0) -> Snapshot:
+        places: list[Wire] = [{"virtualNodeName": "web"}, {"virtualNodeName": "web", "port": 81}]
+        listeners = [{"portMapping": {"port": port, "protocol": "http"}} for port in (80, 81)]
+        faults = [
+            fault(
+                f"f{index}", {"target": target, "expiresAt": end, "abort": {"httpStatus": 503, "percentage": share}}
+            )
+            for index, (target, end) in enumerate(zip(places, ends, strict=True))
+        ]
+        state = State([resource(Kind.VIRTUAL_NODE, "web", {"listeners": listeners}), *faults])
+        return build(resolve(state), WEB, {}, Redirect(), Traits(runtime=True), now)
+
+    first, second = 4_070_908_800_000, 4_102_444_800_000
+    both = built("2099-01-01T00:00:00Z", "2100-01-01T00:00:00Z")
+    assert (both.of(RUNTIME)[FAULTS].expires_at, both.changes_at) == (first, first)
+    one = built("2099-01-01T00:00:00Z", "2100-01-01T00:00:00Z", now=first)
+    assert (one.of(RUNTIME)[FAULTS].expires_at, one.changes_at) == (second, second)
+    none = built("2099-01-01T00:00:00Z", "2100-01-01T00:00:00Z", now=second)
+    assert (none.of(RUNTIME)[FAULTS].expires_at, none.changes_at) == (0, None)
+    assert b"HTTPFault" not in b"".join(one.body for one in none.of(ROUTE).values())
+    other = built("2099-01-01T00:00:00Z", "2101-01-01T00:00:00Z", share=20)
+    assert other.of(ROUTE) == both.of(ROUTE)
+    assert other.of(RUNTIME)[FAULTS].version != both.of(RUNTIME)[FAULTS].version
