@@ -162,12 +162,18 @@ class Shop:
         for machine in (*servers, self.web, self.door):
             until(machine.proxied)
 
-    def apply(self, *, egress: str) -> None:
-        """Make the mesh, with this egress filter, a release, and wait until every connected proxy has it."""
+    def apply(self, *, egress: str, policy: dict[str, Any] | None = None) -> None:
+        """Make the mesh a release, and wait until every connected proxy has it.
+
+        `egress` is the type of its egress filter, `policy` what an egress policy says of `web`.
+        """
         definitions = self.folder / "mesh.yaml"
         trust = {"file": {"certificateChain": f"{self.folder}/chain.pem"}}
         validation = {"trust": trust, "subjectAlternativeNames": {"match": {"exact": ["localhost"]}}}
-        definitions.write_text(MESH % {"egress": egress, "folder": self.folder, "validation": json.dumps(validation)})
+        mesh = MESH % {"egress": egress, "folder": self.folder, "validation": json.dumps(validation)}
+        own = {"kind": "meshwright/EgressPolicy", "meshName": "shop", "name": "web"}
+        extension = own | {"spec": {"target": {"virtualNodeName": "web"}, **policy}} if policy else None
+        definitions.write_text(f"{mesh}---\n{json.dumps(extension)}\n" if extension else mesh)
         environment = ("env", f"AWS_SHARED_CREDENTIALS_FILE={self.folder}/data/credentials")
         options = (
             "--endpoint",
@@ -220,6 +226,10 @@ def test_plain_clients_behind_iptables_are_routed_as_defined(tmp_path: Path) -> 
         shop.apply(egress="ALLOW_ALL")
         everything_else_passes(shop)
         the_proxies_own_ports_lead_nowhere(shop)
+        shop.apply(egress="ALLOW_ALL", policy={"allow": NAMED})
+        what_a_policy_names_passes_and_nothing_else(shop)
+        shop.apply(egress="DROP_ALL", policy={"type": "ALLOW_ALL"})
+        everything_else_passes(shop)
 
 
 def weights_divide_the_requests(shop: Shop) -> None:
@@ -268,6 +278,32 @@ STRANGERS: tuple[dict[str, Any], ...] = (
     {"tls": ["s3.us-east-1.amazonaws.com", 443, "s3.us-east-1.amazonaws.com"]},
     {"grpc": ["stranger.internal", 7000, "/shop.Quote/Get"]},
 )
+
+
+NAMED = (
+    {"host": "stranger.internal", "ports": [8080], "protocol": "http"},
+    {"host": "*.internal", "ports": [443], "protocol": "tls"},
+)
+
+
+def what_a_policy_names_passes_and_nothing_else(shop: Shop) -> None:
+    """A node's policy overrules the mesh's filter; what is named is found by its name, whatever address is called."""
+    on_a_known_port, on_another, encrypted, aws, quote, payment = shop.web.ask(*STRANGERS, {"http": PAYMENT})
+    assert on_a_known_port == [200, "outside / stranger.internal:8080"]
+    assert on_another in {"", "ConnectionResetError"}
+    assert (encrypted, aws) == ("outside\n", "outside\n")
+    assert quote[0] == 503
+    assert payment[0] == 200
+    named, unnamed, encrypted, hidden = shop.web.ask(
+        {"http": f"http://{V2}:8080/", "host": "stranger.internal:8080"},
+        {"http": f"http://{OUTSIDE}:8080/", "host": "evil.example:8080"},
+        {"tls": [V2, 443, "stranger.internal"]},
+        {"tls": [OUTSIDE, 443, "evil.example"]},
+    )
+    assert named == [200, "outside / stranger.internal:8080"]
+    assert unnamed[0] == 404
+    assert encrypted == "outside\n"
+    assert hidden in {"SSLEOFError", "SSLZeroReturnError", "ConnectionResetError"}
 
 
 def everything_else_is_dropped(shop: Shop) -> None:
