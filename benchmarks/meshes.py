@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 RESOURCES_A_SERVICE = 4
 
 
-def cloudformation(services: range) -> dict[str, Any]:
-    """A template with `services`, each calling the next three."""
+def cloudformation(services: range, calls: int = 3) -> dict[str, Any]:
+    """A template with `services`, each calling the next `calls`."""
     resources: dict[str, Any] = {}
     for index in services:
         name = f"service{index}"
@@ -22,7 +22,7 @@ def cloudformation(services: range) -> dict[str, Any]:
                     "VirtualServiceName": f"service{services[(index - services.start + step) % len(services)]}.local"
                 }
             }
-            for step in (1, 2, 3)
+            for step in range(1, calls + 1)
             if index + step < services.stop
         ]
         resources |= {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            env={**os.environ, "GRPC_VERBOSITY": "NONE"},
             text=True,
         )
 
@@ -41,6 +44,16 @@ class Process:
     def pid(self) -> int:
         """The child's process id."""
         return self._child.pid
+
+    def seconds(self) -> float:
+        """Processor time that all its threads have used."""
+        used = [int((one / "schedstat").read_text().split()[0]) for one in Path(f"/proc/{self.pid}/task").iterdir()]
+        return sum(used) / 1e9
+
+    def resident(self) -> int:
+        """Resident memory in bytes."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def terminate(self) -> None:
         """Ask the child to stop."""

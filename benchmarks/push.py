@@ -84,6 +84,7 @@ class ControlPlane:
         self._stack = ExitStack()
         self._folder = folder
         self._weight = 1
+        self.process: Process
 
     def __enter__(self) -> Self:
         arguments = ("serve", "--listen", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--format", "json")
@@ -93,10 +94,11 @@ class ControlPlane:
         process = Process("meshwright.cli", *arguments, "--data-dir", str(data), log=log)
         self._stack.enter_context(process)
         self._stack.callback(process.terminate)
+        self.process = process
         ready = process.answer()
         self.xds, self.api = ready["xds"], ready["api"]
         os.environ["AWS_SHARED_CREDENTIALS_FILE"] = ready["credentials"]
-        self.mesh = boto3.client("appmesh", endpoint_url=self.api, region_name="us-east-1")
+        self.mesh = boto3.session.Session().client("appmesh", endpoint_url=self.api, region_name="us-east-1")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,6 +120,21 @@ class ControlPlane:
             backends = ("shared", "own") if index == NODES - 1 else ("shared",)
             self.mesh.create_virtual_node(
                 meshName=MESH, virtualNodeName=f"n{index}", spec=_node(f"n{index}", *backends)
+            )
+
+    def populate_services(self, services: int, backends: int) -> None:
+        """`services` services of a node, a router and a route each, of which every node calls the next `backends`."""
+        self.mesh.create_mesh(meshName=MESH)
+        listener = {"portMapping": {"port": 8080, "protocol": "http"}}
+        for index in range(services):
+            name = f"n{index}"
+            called = [f"n{(index + step) % services}" for step in range(1, backends + 1)]
+            self.mesh.create_virtual_node(meshName=MESH, virtualNodeName=name, spec=_node(name, *called))
+            self.mesh.create_virtual_router(meshName=MESH, virtualRouterName=name, spec={"listeners": [listener]})
+            self.mesh.create_route(meshName=MESH, virtualRouterName=name, routeName="all", spec=_route(name, 1))
+            provider = {"virtualRouter": {"virtualRouterName": name}}
+            self.mesh.create_virtual_service(
+                meshName=MESH, virtualServiceName=f"{name}.internal", spec={"provider": provider}
             )
 
     def change(self, name: str) -> float:
@@ -157,10 +174,10 @@ class ControlPlane:
         proxies = self.client().status()["proxies"]
         return len(proxies) == count and all(one["state"] == "synced" for one in proxies)
 
-    def until_propagated(self, count: int) -> float:
-        """Seconds from a write to the answer that all `count` proxies have it."""
+    def until_propagated(self, count: int, service: str = "shared") -> float:
+        """Seconds from a write of `service`'s route to the answer that the `count` proxies that call it have it."""
         client = self.client()
-        began = self.change("shared")
+        began = self.change(service)
         revision = client.status()["revision"]
         # The endpoint is public; none of the client's commands asks for a revision that is no release.
         answer = client._asked("GET", f"/revisions/{revision}/propagation", {"wait": "30"}, patience=30)  # noqa: SLF001
@@ -182,8 +199,8 @@ class ControlPlane:
         nodes = [word for node in [*dealt, f"mesh/{MESH}/virtualNode/n{NODES - 1}"] for word in ("--node", node)]
         with Process("benchmarks.streams", "--target", self.xds, *nodes, "--count", str(STREAMS)) as proxies:
             proxies.answer()
-            every, size = self._rounds(proxies, "shared", STREAMS)
-            single, _ = self._rounds(proxies, "own", 1)
+            every, size = self.rounds(proxies, "shared", STREAMS)
+            single, _ = self.rounds(proxies, "own", 1)
             proxies.tell("counts")
             last = proxies.answer()
         alone = last["streams"] == 1
@@ -195,7 +212,8 @@ class ControlPlane:
         ]
         return rows, size
 
-    def _rounds(self, proxies: Process, service: str, count: int) -> tuple[list[float], int]:
+    def rounds(self, proxies: Process, service: str, count: int) -> tuple[list[float], int]:
+        """Seconds from each of some writes to the last ack of `count` streams, and the bytes of one push."""
         taken, size = [], 0
         for _ in range(ROUNDS):
             proxies.tell(f"expect {count}")

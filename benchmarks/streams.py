@@ -4,6 +4,7 @@ Driven by lines on standard input; answers with JSON lines. Times are CLOCK_MONO
 
     expect N    reset the counters, then report once N streams have received a push: {"first", "last", "bytes", ...}
     counts      report what arrived since the last reset without waiting: {"streams", "bytes"}
+    reconnect   end all streams and open them at once with what they have: {"seconds", "resent"} when all are answered
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Counters:
     def __init__(self) -> None:
         self.streams: set[int] = set()
         self.bytes = 0
+        self.responses = 0
+        self.resent = 0
         self.first = 0.0
         self.last = 0.0
         self.arrived = asyncio.Event()
@@ -40,6 +43,7 @@ class Counters:
     def reset(self) -> None:
         """Forget everything."""
         self.streams, self.bytes, self.first, self.last = set(), 0, 0.0, 0.0
+        self.responses = self.resent = 0
 
     def push(self, stream: int, size: int) -> None:
         """Count one response whose ack has just been written."""
@@ -48,14 +52,63 @@ class Counters:
         self.last = now
         self.streams.add(stream)
         self.bytes += size
+        self.responses += 1
         self.arrived.set()
 
     def report(self) -> dict[str, Any]:
         """The counters as JSON."""
-        return {"streams": len(self.streams), "bytes": self.bytes, "first": self.first, "last": self.last}
+        return {
+            "streams": len(self.streams),
+            "bytes": self.bytes,
+            "responses": self.responses,
+            "first": self.first,
+            "last": self.last,
+        }
 
 
-async def simulate(index: int, target: str, node: str, counters: Counters, ready: asyncio.Semaphore) -> None:
+class Known:
+    """What one proxy has, by type and name, over all its connections."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, dict[str, str]] = {CLUSTER: {}, LISTENER: {}, ROUTE: {}}
+        self.routes: set[str] = set()
+
+    def take(self, pushed: Any) -> None:
+        """Take a response."""
+        versions = self.versions.setdefault(pushed.type_url, {})
+        for one in pushed.resources:
+            versions[one.name] = one.version
+        for name in pushed.removed_resources:
+            versions.pop(name, None)
+
+
+async def resume(
+    index: int, target: str, node: str, counters: Counters, ready: asyncio.Semaphore, known: Known
+) -> None:
+    """The same proxy on a new stream: it says what it has, and asks for what is not there to be sure of an answer."""
+    request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")
+    response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
+    async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        call = channel.stream_stream(METHOD)(metadata=_signed(target))
+        for number, (url, versions) in enumerate(known.versions.items()):
+            said = request(type_url=url, initial_resource_versions=versions)
+            if number == 0:
+                said.node.CopyFrom(_node(node, index))
+            if url == ROUTE:
+                said.resource_names_subscribe.extend([*known.routes, "absent"])
+            await call.write(said.SerializeToString())
+        while (raw := await call.read()) is not grpc.aio.EOF:
+            pushed = response.FromString(raw)
+            await call.write(request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString())
+            counters.resent += len(pushed.resources)
+            counters.push(index, len(raw))
+            if "absent" in pushed.removed_resources:
+                ready.release()
+
+
+async def simulate(
+    index: int, target: str, node: str, counters: Counters, ready: asyncio.Semaphore, known: Known
+) -> None:
     """One proxy: subscribe to clusters and listeners, then to the route configurations; ack what comes."""
     request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")
     response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
@@ -64,11 +117,12 @@ async def simulate(index: int, target: str, node: str, counters: Counters, ready
         call = channel.stream_stream(METHOD)(metadata=_signed(target))
         await call.write(request(type_url=CLUSTER, node=_node(node, index)).SerializeToString())
         await call.write(request(type_url=LISTENER).SerializeToString())
-        routes: set[str] = set()
+        routes = known.routes
         while (raw := await call.read()) is not grpc.aio.EOF:
             pushed = response.FromString(raw)
             await call.write(request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString())
             counters.push(index, len(raw))
+            known.take(pushed)
             if pushed.type_url == LISTENER:
                 wanted = {name for one in pushed.resources for name in route_names(one.resource.value)}
                 if new := wanted - routes:
@@ -112,12 +166,14 @@ async def main() -> None:
     arguments.add_argument("--count", type=int, required=True)
     chosen = arguments.parse_args()
     counters, ready = Counters(), asyncio.Semaphore(0)
+    nodes = [chosen.node[index % len(chosen.node)] for index in range(chosen.count)]
+    known = [Known() for _ in nodes]
     began = time.monotonic()
     tasks = [
-        asyncio.create_task(simulate(index, chosen.target, chosen.node[index % len(chosen.node)], counters, ready))
-        for index in range(chosen.count)
+        asyncio.create_task(simulate(index, chosen.target, node, counters, ready, known[index]))
+        for index, node in enumerate(nodes)
     ]
-    for _ in range(chosen.count):
+    for _ in nodes:
         await asyncio.wait_for(ready.acquire(), 120)
     say({"connected": chosen.count, "seconds": time.monotonic() - began})
     loop = asyncio.get_running_loop()
@@ -127,9 +183,26 @@ async def main() -> None:
                 counters.reset()
                 say({"armed": int(number)})
                 await asyncio.wait_for(arrival(counters, int(number)), 60)
+            case ["reconnect"]:
+                await ended(tasks)
+                counters.reset()
+                answered, began = asyncio.Semaphore(0), time.monotonic()
+                tasks = [
+                    asyncio.create_task(resume(index, chosen.target, node, counters, answered, known[index]))
+                    for index, node in enumerate(nodes)
+                ]
+                for _ in nodes:
+                    await asyncio.wait_for(answered.acquire(), 120)
+                say({"seconds": time.monotonic() - began, "resent": counters.resent})
+                continue
             case ["counts"]:
                 pass
         say(counters.report())
+    await ended(tasks)
+
+
+async def ended(tasks: list[asyncio.Task[None]]) -> None:
+    """End the streams."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ads_client import AdsClient
 from handmade import NODE, faults, snapshot
@@ -91,3 +91,19 @@ async def staged(
         yield stage
     finally:
         await stage.server.stop()
+
+
+def told(response: Any) -> dict[str, str]:
+    """Name to version of what a response of either protocol holds."""
+    if hasattr(response, "removed_resources"):
+        assert all(one.resource.value == f"{one.name} {one.version}".encode() for one in response.resources)
+        return {one.name: one.version for one in response.resources}
+    return dict(one.value.decode().split() for one in response.resources)
+
+
+@contextlib.asynccontextmanager
+async def quiet(stage: Stage, *, delta: bool) -> AsyncIterator[AdsClient]:
+    """A client of `stage`; at the end the server must have nothing more to say."""
+    async with stage.client(delta=delta) as client:
+        yield client
+        assert await client.silence(), "the service responded more than necessary"

@@ -334,7 +334,9 @@ class Subscription:
 
     def _accept(self, resource: EnvoyResource) -> None:
         name = resource.name
-        self.refused.pop(name, None)
+        if self.is_refused(resource):
+            # Not where a whole set brought the last good version along: the refused one is refused still.
+            del self.refused[name]
         if name in self._suspects:
             self._suspects.remove(name)
         if self.wants(name):
