@@ -1,8 +1,8 @@
 """The scenarios of the xDS conformance harness, and more, against the server over real gRPC.
 
 The tables are those of ii/xds-test-harness (Apache-2.0, https://github.com/ii/xds-test-harness: subscribing.feature,
-unsubcribing.feature, delta.feature), for the aggregated variants; the code is ours. The service of one type alone that
-the harness asks too is not served (docs/adr/0020). Each ends with silence: no service responds more than necessary.
+unsubcribing.feature, delta.feature), for the aggregated variants; the code is ours. Services of one type alone, which
+the harness asks too, are not served (docs/adr/0020). Each ends with silence: no more is said than is necessary.
 
 | scenario of the harness | test here |
 |---|---|
@@ -21,7 +21,7 @@ the harness asks too is not served (docs/adr/0020). Each ends with silence: no s
 | delta 4: removed resources | `test_delta_says_what_was_removed` |
 | delta 5: unsubscribing | `test_delta_unsubscribing_ends_the_updates` |
 
-What the harness leaves out is in `test_ads_protocol.py`: refusals, stale nonces, reconnects, order, warming, removals.
+What the harness leaves out is in `test_ads_protocol.py`: refusals, stale nonces, reconnects, order, warming.
 """
 
 from __future__ import annotations
