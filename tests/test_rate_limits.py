@@ -11,6 +11,8 @@ import pytest
 from data_plane import DataPlane, data_plane
 from envoys import until, upstream
 from meshwright.graph import resolve
+from meshwright.lab import grpcs
+from meshwright.lab.exchange import Reply, Request
 from meshwright.model import Key, Kind, Resource, State
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import LISTENER, Redirect
@@ -148,6 +150,28 @@ async def test_a_gateway_limits_itself_its_routes_and_what_it_calls(tmp_path: Pa
             assert await asked(door, "/a", 8) == {200: 3, 431: 3, 429: 2}
             await plane.publish(*shop(plane, service, keeps_host=keeps_host))
             assert await asked(door, "/a", 8) == {200: 3, 431: 5}
+
+
+async def test_grpc_callers_learn_that_they_ask_too_much(tmp_path: Path) -> None:
+    """In their own words, so that a client backs off instead of taking the server for dead."""
+
+    async def answer(request: Request, protocol: str) -> Reply:
+        return Reply(node="api", protocol=protocol, path=request.path)
+
+    async with data_plane(tmp_path) as plane:
+        await plane.publish(
+            resource(Kind.MESH, "m", {}),
+            plane.node("api", protocol="grpc"),
+            limit("all", 2, {"virtualNodeName": "api"}),
+        )
+        await plane.proxy(API)
+        place, server = plane.place("api"), grpcs.Server(answer)
+        await server.start(place.application, PORT)
+        asked = Request(authority="api", path="/m.Api/Get")
+        replies = [await grpcs.call(place.ingress, PORT, asked) for _ in range(3)]
+        await server.stop()
+        assert [one.status for one in replies] == [200, 200, 503]
+        assert replies[-1].fault.startswith("gRPC RESOURCE_EXHAUSTED")
 
 
 async def test_tokens_come_back(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from envoys import fetch, until, upstream
 from meshwright.graph import resolve
 from meshwright.model import Kind, Resource, State
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import LISTENER, ROUTE, Redirect
+from meshwright.snapshot.resources import LISTENER, ROUTE, Redirect, Snapshot, Traits
 from otlp import Collector, Span, collector
 from settings import PROVE
 from strategies import Wire, resource
@@ -180,11 +180,15 @@ def test_what_a_node_reports_is_its_own_matter_and_sampling_one_of_routes() -> N
     told = Collector()
     told.port = 4317
 
-    def listeners(*more: Resource) -> tuple[dict[str, str], dict[str, str]]:
+    def built(*more: Resource, version: tuple[int, int, int]) -> Snapshot:
         discovery: Wire = {"dns": {"hostname": "api.nodes"}}
         ports = [{"portMapping": {"port": PORT, "protocol": "http"}}]
         api = resource(Kind.VIRTUAL_NODE, "api", {"listeners": ports, "serviceDiscovery": discovery})
-        snapshot = build(resolve(State([resource(Kind.MESH, "m", {}), api, *more])), API, {}, Redirect())
+        state = State([resource(Kind.MESH, "m", {}), api, *more])
+        return build(resolve(state), API, {}, Redirect(), Traits(version=version))
+
+    def listeners(*more: Resource) -> tuple[dict[str, str], dict[str, str]]:
+        snapshot = built(*more, version=(1, 40, 0))
         versions = ({name: one.version for name, one in snapshot.of(url).items()} for url in (LISTENER, ROUTE))
         return next(versions), next(versions)
 
@@ -195,3 +199,8 @@ def test_what_a_node_reports_is_its_own_matter_and_sampling_one_of_routes() -> N
     assert everybody[1] != rarely[1]
     assert own[0] != everybody[0]
     assert listeners(telemetry(told), telemetry(told, "other", target={"virtualNodeName": "web"})) == everybody
+    old = built(telemetry(told), version=(1, 22, 2))
+    assert [one.reason for one in old.unserved] == [
+        "this Envoy may not know OpenTelemetry, which takes 1.25 or newer"
+    ]
+    assert old.resources == built(version=(1, 22, 2)).resources

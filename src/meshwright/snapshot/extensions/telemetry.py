@@ -22,6 +22,7 @@ from meshwright.snapshot.values import Wire, extension
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from meshwright.model.extensions import TelemetrySpec
     from meshwright.model.extensions.proxies import AccessLogExport, TelemetryAttribute, TracingExport
     from meshwright.routing import Place
     from meshwright.snapshot.assembly import Assembly
@@ -30,6 +31,8 @@ RELEASE_VARIABLE = "MESHWRIGHT_RELEASE"
 """The variable in which a proxy's environment may say which release it was deployed with."""
 _TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
 _LOGGER = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
+_FIRST = (1, 25)
+"""Envoys that are older may not know the tracer, and would refuse every listener."""
 _WHOLE = 10_000
 """Envoy samples by a number of the request's id below this, so two decimals of a percentage count."""
 _REQUEST = "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% %RESPONSE_CODE% %DURATION%"
@@ -76,7 +79,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 def told(assembly: Assembly, logs: Sequence[Wire]) -> Told:
     """What the proxy's listeners tell, `logs` that the definitions ask for included."""
-    found = routing.telemetry(assembly.graph, assembly.proxy)
+    found = _holding(assembly)
     if found is None:
         return Told(http=tuple(logs), connections=tuple(logs), tracing={}, origins=())
     origin, spec = found
@@ -95,7 +98,7 @@ def told(assembly: Assembly, logs: Sequence[Wire]) -> Told:
 
 def traced(assembly: Assembly, **about: str) -> Additions:
     """What tracing adds to a route that is `about` a virtual service and a route, by their names."""
-    found = routing.telemetry(assembly.graph, assembly.proxy)
+    found = _holding(assembly)
     export = found[1].tracing if found else None
     if found is None or export is None:
         return Additions()
@@ -124,11 +127,21 @@ def traced_at(assembly: Assembly, place: Place) -> Additions:
 
 def add_collectors(assembly: Assembly) -> None:
     """Add the clusters of the collectors that the proxy reports to."""
-    found = routing.telemetry(assembly.graph, assembly.proxy)
+    found = _holding(assembly)
     exports = (found[1].tracing, found[1].access_log) if found else ()
     for endpoint in sorted({one.open_telemetry.endpoint for one in exports if one is not None}):
         name = names.collector(assembly.proxy, endpoint)
         assembly.add(clusters.collector(name, endpoint, assembly.preference()), (found[0],) if found else ())
+
+
+def _holding(assembly: Assembly) -> tuple[Key, TelemetrySpec] | None:
+    """The telemetry of the proxy and the extension that says so; none where the proxy is too old for it."""
+    found = routing.telemetry(assembly.graph, assembly.proxy)
+    if found is not None and not assembly.traits.since(*_FIRST):
+        first = ".".join(map(str, _FIRST))
+        assembly.refuse(found[0], "", f"this Envoy may not know OpenTelemetry, which takes {first} or newer")
+        return None
+    return found
 
 
 def _tracing(proxy: Key, name: str, export: TracingExport) -> Wire:
