@@ -329,6 +329,23 @@ async def test_every_other_service_is_behind_the_same_gate(plane: Guarded, metho
     assert await asked(WEB, OTHER_ARN) == (7 if kind else 12)
 
 
+async def test_who_exports_statistics_says_in_a_header_which_node_it_is(plane: Guarded) -> None:
+    """The messages of OpenTelemetry have no place for it; the gate asks all the same."""
+    method = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+
+    async def asked(key: Credentials | None, node: str) -> int:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
+            call: Any = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
+            named = (("x-meshwright-node", node),) if node else ()
+            answered = call(b"", metadata=(*(signed(key, method) if key else ()), *named))
+            return int((await asyncio.wait_for(answered.code(), 10)).value[0])
+
+    assert await asked(None, ARN) == 16
+    assert await asked(WEB, "") == 3
+    assert await asked(WEB, OTHER_ARN) == 7
+    assert await asked(WEB, ARN) == 12
+
+
 async def test_a_message_of_millions_of_fields_is_not_read_to_its_end(plane: Guarded) -> None:
     """Nobody who may do nothing keeps the server busy for seconds."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import grpc
 import grpc.aio
 
-from meshwright.ads.identities import Peer
-from meshwright.ads.wire import node_in, node_key
+from meshwright.ads.identities import NODE_HEADER, Peer
+from meshwright.ads.wire import node_in, node_key, node_named
 from meshwright.errors import MeshwrightError, RefusedError, UsageError
 from meshwright.trust.canonical import SignatureError
 
@@ -44,6 +44,8 @@ MAX_REASON = 1000
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 _WATCHING = "/envoy.service.status.v3.ClientStatusDiscoveryService/"
 """The service that tells of other nodes than the caller's own."""
+_WITHOUT_NODE = {"/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"}
+"""Methods whose messages have no `Node`: the caller names it in `NODE_HEADER`, and is asked for it all the same."""
 _ENVOY = re.compile(r"/envoy\.service\.[a-z_]+\.v3\.([A-Za-z]+)/([A-Za-z]+)")
 
 _log = logging.getLogger(__name__)
@@ -76,6 +78,10 @@ class Call:
     def peer(self) -> str:
         """Where it comes from."""
         return str(self._context.peer())
+
+    def said(self, header: str) -> str:
+        """What one header of the call says; "" without it."""
+        return _said(_metadata(self._context), header)
 
     async def read(self) -> Any:
         """The next message, or `grpc.aio.EOF`."""
@@ -143,13 +149,13 @@ class Gate:
         try:
             identity = self._admission.authenticate(peer)
             fields = _node_fields(method)
-            if not fields:
+            if not fields and method not in _WITHOUT_NODE:
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here.")
                 return
             first = await _first(context)
             if first is _EOF:
                 return
-            node = node_in(first, *fields)
+            node = node_in(first, *fields) if fields else node_named(_said(peer.metadata, NODE_HEADER))
             key = self._permitted(identity, node, watching=method.startswith(_WATCHING))
         except MeshwrightError as error:
             code = _code(error)
@@ -289,11 +295,25 @@ def _node_fields(method: str) -> tuple[int, ...]:
     return (2,) if service.endswith("DiscoveryService") else ()
 
 
+def _metadata(context: Any) -> tuple[tuple[str, str | bytes], ...]:
+    """The headers of a call."""
+    return tuple((str(name), value) for name, value in context.invocation_metadata())
+
+
+def _said(metadata: tuple[tuple[str, str | bytes], ...], header: str) -> str:
+    return next((str(value) for name, value in metadata if name == header), "")
+
+
 def _peer(context: Any, method: str, socket: str) -> Peer:
     found = context.auth_context()
     certificate = next(iter(found.get("x509_pem_cert", ())), b"")
-    metadata = tuple((str(name), value) for name, value in context.invocation_metadata())
-    return Peer(address=str(context.peer()), method=method, metadata=metadata, certificate=certificate, socket=socket)
+    return Peer(
+        address=str(context.peer()),
+        method=method,
+        metadata=_metadata(context),
+        certificate=certificate,
+        socket=socket,
+    )
 
 
 def current() -> asyncio.Task[Any]:

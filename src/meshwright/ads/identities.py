@@ -32,6 +32,11 @@ ACTION = "appmesh:StreamAggregatedResources"
 Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsappmesh.html
 """
 
+NODE_HEADER = "x-meshwright-node"
+"""The node that a caller says it is where its messages have no place for it, as in exports of OpenTelemetry."""
+INSTANCE_HEADER = "x-meshwright-instance"
+"""Its instance there."""
+
 _UNSIGNED_PAYLOAD = sigv4.Tolerance(unsigned_payload=True)
 _GIVEN_BY_GRPC = ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
 """Headers of every gRPC request, which the library keeps to itself and which Envoy signs."""

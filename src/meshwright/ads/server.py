@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import grpc.aio
 
-from meshwright.ads import csds, hds
+from meshwright.ads import csds, hds, latencies, lrs
 from meshwright.ads.gate import Gate, reason
 from meshwright.ads.hds import HealthServer
+from meshwright.ads.latencies import Latencies
+from meshwright.ads.lrs import LoadReports
 from meshwright.ads.session import RETRY_SECONDS, Session
 from meshwright.ads.sockets import place
 from meshwright.ads.wire import Encoder, decode, identify, registree
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from meshwright.ads.sockets import Placed
     from meshwright.control import Control, Delivery, Proxy
     from meshwright.discovery import Registrations
+    from meshwright.observe import Traffic
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -67,17 +70,20 @@ class AdsServer:
         counts: Counts | None = None,
         registrations: Registrations | None = None,
         retry: float = RETRY_SECONDS,
+        traffic: Traffic | None = None,
     ) -> None:
         """`home` is the account whose meshes have bare names, `most` how many Envoys a node may have connected.
 
-        `registrations` take the endpoints that proxies bring along; None for nobody who would look for them. `retry`
-        is how many seconds after a refusal an Envoy is offered the same once more.
+        `registrations` take the endpoints that proxies bring along, `traffic` what they report of their calls; None
+        for nobody who would look. `retry` is how many seconds after a refusal an Envoy is offered the same once more.
         """
         self.gate = Gate(admission, home=home, counts=counts)
         self._counts = counts
         self._control = control
         self._registrations = registrations
         self._health = HealthServer(control, registrations, home=home, most=most) if registrations else None
+        self._loads = LoadReports(control, traffic, home=home) if traffic is not None else None
+        self._latencies = Latencies(control, traffic) if traffic is not None else None
         self._home = home
         self._most = most
         self._retry = retry
@@ -150,6 +156,15 @@ class AdsServer:
         if self._health is not None:
             reports = {"StreamHealthCheck": grpc.stream_stream_rpc_method_handler(self._health.serve)}
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(hds.SERVICE, reports),))
+        if self._loads is not None and self._latencies is not None:
+            served = {lrs.METHOD: grpc.stream_stream_rpc_method_handler(self._loads.serve)}
+            taken = {latencies.METHOD: grpc.stream_stream_rpc_method_handler(self._latencies.serve)}
+            server.add_generic_rpc_handlers(
+                (
+                    grpc.method_handlers_generic_handler(lrs.SERVICE, served),
+                    grpc.method_handlers_generic_handler(latencies.SERVICE, taken),
+                )
+            )
         return server
 
     def _clients(self) -> list[tuple[Any, Delivery]]:
@@ -176,6 +191,8 @@ class AdsServer:
             session.end()
         if self._health is not None:
             self._health.end()
+        if self._loads is not None:
+            self._loads.end()
         await stopped
         for placed in self._placed:
             placed.remove()

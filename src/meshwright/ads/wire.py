@@ -82,6 +82,11 @@ def node_in(body: bytes, *fields: int) -> Any:
         raise UsageError(f"{len(body)} bytes that are no request with a node: {error}; {_NODES}") from None
 
 
+def node_named(name: str) -> Any:
+    """The `Node` message of a caller that says no more than its id."""
+    return message("envoy.config.core.v3.Node")(id=name)
+
+
 def node_key(node: Any, home: str = "") -> Key:
     """The virtual node or gateway that an Envoy's id names; `home` is the account whose meshes have bare names.
 

@@ -112,6 +112,8 @@ _METRICS = (
         "Resources that an Envoy should hold and does not, over all Envoys, by type and why.",
         ("type", "state"),
     ),
+    _Row(Gauge, "observed_edges", "Pairs of caller and callee between which calls are observed."),
+    _Row(Gauge, "load_reports", "Load reports of Envoys since the start."),
     _Row(
         Gauge,
         "api_certificate_expiry_seconds",

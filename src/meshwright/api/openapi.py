@@ -29,6 +29,7 @@ _QUERIES = (
     ("get_releases", "limit", "At most so many releases, 1 to 1000."),
     ("get_release_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
     ("get_revision_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
+    ("get_observed", "minutes", "Count over the last so many minutes, 1 to 60."),
     ("get_sessions", "limit", "Look at so many sessions, 1 to 1000."),
     ("get_sessions", "after", "Those whose key ids come after this one."),
     ("get_sessions", "role", "Only those of this role."),

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, extensions, openapi, proxies, repeating, sessions
+from meshwright.api import applying, extensions, observing, openapi, proxies, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
@@ -227,6 +227,7 @@ ENDPOINTS = (
     Row("GET", "/openapi.json", get_openapi, "meshwright:GetStatus"),
     Row("GET", "/revisions/{revision}/propagation", get_revision_propagation, "meshwright:GetPropagation"),
     Row("GET", "/meshes/{mesh}", get_mesh, "meshwright:GetMesh"),
+    Row("GET", "/meshes/{mesh}/observed", observing.get_observed, "meshwright:GetObserved"),
     Row("GET", "/meshes/{mesh}/endpoints", get_endpoints, "meshwright:GetMesh"),
     Row("GET", "/meshes/{mesh}/extensions", extensions.get_extensions, "meshwright:ListExtensions"),
     Row("GET", _EXTENSION, extensions.get_extension, "meshwright:GetExtension", object=True),

@@ -45,6 +45,7 @@ def settled(given: Mapping[str, Any]) -> dict[str, Any]:
         "xds_mutual": _mutual(given["xds_mutual"], given["xds_client_ca"]),
         "xds_sockets": tuple(_socket(one) for one in given["xds_sockets"]),
         "envoys_per_node": given["xds_envoys_per_node"],
+        "report_seconds": given["xds_report_seconds"],
         "xds_without_authentication": given["insecure_xds_without_authentication"],
         "beyond_loopback": given["insecure_listen_beyond_loopback"],
     }
@@ -115,6 +116,13 @@ def _proxies() -> tuple[Any, ...]:
             default=50,
             show_default=True,
             help="How many Envoys of one virtual node or gateway may be connected.",
+        ),
+        click.option(
+            "--xds-report-seconds",
+            type=click.FloatRange(0.5, 300),
+            default=5,
+            show_default=True,
+            help="Between two reports of every Envoy on whom it called.",
         ),
     )
 

@@ -78,6 +78,11 @@ class Control:
         """Milliseconds since the epoch, UTC."""
         return self._clock()
 
+    def snapshot_of(self, proxy: str) -> Snapshot | None:
+        """What the connected proxy of that id should hold; None where there is none."""
+        found = self._deliveries.get(proxy)
+        return found.snapshot if found is not None else None
+
     def spec_of(self, key: Key) -> Spec | None:
         """The spec of an object as it is now; None for one that there is not."""
         self._catch_up()

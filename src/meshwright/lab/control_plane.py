@@ -70,7 +70,8 @@ class ControlPlane:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             (self.folder / "trust.yaml").write_text(self._trust)
         command = [sys.executable, "-m", "meshwright.cli", "serve", "--listen", str(self.api), "--xds", str(self.xds)]
-        arguments = [*command, "--data-dir", str(self.folder)]
+        # A lab is looked at soon after it was used.
+        arguments = [*command, "--data-dir", str(self.folder), "--xds-report-seconds", "0.5"]
         self._child = await Child.start("The control plane", arguments, self._log, _environment())
         try:
             async with asyncio.timeout(START):

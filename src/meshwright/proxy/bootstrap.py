@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshwright.proxy.connection import XDS_CLUSTER, ads, control_plane, over_ads, peer, reporting, secret
+from meshwright.proxy.connection import (
+    XDS_CLUSTER,
+    ads,
+    control_plane,
+    latencies,
+    load_reports,
+    over_ads,
+    peer,
+    reporting,
+    secret,
+)
 from meshwright.proxy.farewell import farewell_listener
 from meshwright.proxy.settings import Address, Environment, Extras, KeyFile, Settings, Tls, address, proxy_key
 from meshwright.routing.expressions import PROGRAM_SIZE
@@ -54,6 +64,8 @@ def bootstrap(settings: Settings) -> Document:
             "cds_config": over_ads(extras.fetch_timeout),
         },
         "static_resources": {"clusters": [control_plane(settings), *extras.clusters]},
+        "cluster_manager": {"load_stats_config": load_reports()},
+        "stats_sinks": [latencies(settings), *extras.sinks],
         "layered_runtime": _runtime(extras.runtime),
         "overload_manager": _limits(),
         **extras.members,
@@ -66,8 +78,6 @@ def bootstrap(settings: Settings) -> Document:
         document["static_resources"]["listeners"] = listeners
     if extras.secrets:
         document["static_resources"]["secrets"] = list(extras.secrets)
-    if extras.sinks:
-        document["stats_sinks"] = list(extras.sinks)
     if settings.resolver is not None:
         document["typed_dns_resolver_config"] = _resolver(settings.resolver)
     return document

@@ -30,7 +30,7 @@ from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, Rollbac
 from meshwright.remote.connection import LostAnswerError, Server
 from meshwright.trust import canonical, sigv4
 from meshwright.trust.credentials import Credentials
-from meshwright.views import answers
+from meshwright.views import answers, observed
 from meshwright.views.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
@@ -123,6 +123,13 @@ class Client:
     def proxy(self, proxy_id: str) -> dict[str, Any]:
         """One connected proxy and every resource that it should hold."""
         return self._asked("GET", "/proxy", {"id": proxy_id}, shape=answers.Holding)
+
+    def calls(self, mesh: str, minutes: int) -> observed.Observed:
+        """Who calls whom in a mesh, over the last `minutes`, beside who is declared to."""
+        found = self._asked(
+            "GET", f"/meshes/{quote(mesh, safe='')}/observed?minutes={minutes}", shape=observed.Observed
+        )
+        return from_wire(observed.Observed, found)
 
     def apply(self, mesh: str, stack: str, request: ApplyRequest) -> dict[str, Any]:
         """Apply a stack's content or a plan: `changed` and the `release`; once, even if an answer is lost.

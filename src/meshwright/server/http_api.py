@@ -69,6 +69,7 @@ def _services(parts: Parts, writer: Writer) -> Services:
         writer=writer,
         control=parts.control,
         found=parts.found,
+        traffic=parts.traffic,
         now=now,
         uid=RandomIds(),
         account=parts.settings.account,
@@ -91,6 +92,8 @@ def _watch(parts: Parts) -> None:
     metrics.watch("trust_file_broken", lambda: float(bool(trusted.fault)))
     metrics.watch("proxies_connected", lambda: control.connected)
     metrics.watch_proxies(control.standing)
+    metrics.watch("observed_edges", lambda: len(parts.traffic))
+    metrics.watch("load_reports", lambda: parts.traffic.reports)
 
 
 def _server(parts: Parts, services: Services) -> HttpServer:

@@ -14,6 +14,7 @@ from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched
 from meshwright.control import Control
 from meshwright.discovery import CloudMap, Found, Registrations
+from meshwright.observe import Traffic
 from meshwright.server.settings import Settings
 from meshwright.store.contract import Store
 
@@ -31,6 +32,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Endpoints from all sources."""
     registrations: Registrations
     cloud_map: CloudMap | None
+    traffic: Traffic
+    """What proxies report of their calls."""
     metrics: Metrics
     trusted: Trusted
     tls: Watched | None

@@ -22,6 +22,7 @@ from meshwright.discovery import Found
 from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.listening import join, listening, url
 from meshwright.model.identity import Kind, split_mesh
+from meshwright.observe import Traffic
 from meshwright.server.finding import cloud_map, registrations, watch
 from meshwright.server.http_api import http_api
 from meshwright.server.parts import Parts, now
@@ -138,6 +139,7 @@ def _parts(settings: Settings, store: Store) -> Parts:
         found=found,
         registrations=registered,
         cloud_map=looked_up,
+        traffic=Traffic(now(), every=settings.report_seconds),
         metrics=metrics,
         trusted=Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region),
         tls=Watched(settings.tls) if settings.tls else None,

@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     quotas: dict[str, int] = {}
     """What beats the trust file's quotas and App Mesh's documented ones, by the names of `operations.Quotas`."""
+    report_seconds: float = 5.0
+    """Between two reports of each proxy on its calls."""
     envoys_per_node: int = 50
     """How many Envoys of one virtual node or gateway may be connected."""
     registration_grace: float = 30.0

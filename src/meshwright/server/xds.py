@@ -40,6 +40,7 @@ async def xds(parts: Parts) -> AsyncIterator[tuple[list[int], tuple[asyncio.Task
         most=settings.envoys_per_node,
         counts=parts.metrics,
         registrations=parts.registrations,
+        traffic=parts.traffic,
     )
     if tls:
         parts.metrics.watch("xds_certificate_expiry_seconds", lambda: tls.pair.expires_at)

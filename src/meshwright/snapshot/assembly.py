@@ -63,14 +63,24 @@ class Assembly:
         self.held: dict[str, Held] = {}
         """The numbers of the runtime layer."""
 
-    def add(self, value: Any, origins: Iterable[Key], clues: Iterable[Clue] = (), expires_at: int = 0) -> str:
-        """Add a finished message, or what `made` answered; its name. Envoy forgets it at `expires_at` if not 0."""
+    def add(
+        self,
+        value: Any,
+        origins: Iterable[Key],
+        clues: Iterable[Clue] = (),
+        expires_at: int = 0,
+        leads_to: Key | None = None,
+    ) -> str:
+        """Add a finished message, or what `made` answered; its name. Envoy forgets it at `expires_at` if not 0.
+
+        `leads_to` is whom a cluster calls: a virtual node, or the mesh for what lies outside.
+        """
         made = value if isinstance(value, Body) else _body(value)
         # Other proxies may hold the very same, though it was made for each of them: routes, their listeners.
         body = self.graph.memo.once(bytes, made.body)
         shaped, told = tuple(dict.fromkeys(origins)), tuple(dict.fromkeys(clues))
         self._resources[made.type_url][made.name] = EnvoyResource.of(
-            made.type_url, made.name, body, shaped, told, expires_at
+            made.type_url, made.name, body, shaped, told, expires_at, leads_to
         )
         return made.name
 

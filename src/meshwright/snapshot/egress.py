@@ -156,13 +156,13 @@ def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) 
             "",
             f"no connection is made to virtual node {target.node.name!r} on {target.port}: {refused}",
         )
-        assembly.add(clusters.refusing(target), origins)
+        assembly.add(clusters.refusing(target), origins, leads_to=target.node)
         return
     preference = assembly.preference(discovery)
     clues = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else []
     hostname = [Clue(discovery.dns.hostname, target.node)] if discovery.dns else []
     cluster = assembly.made(clusters.backend, target, discovery, preference, encryption)
-    assembly.add(cluster, origins, [*clues, *hostname])
+    assembly.add(cluster, origins, [*clues, *hostname], leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)
     if discovery.aws_cloud_map is not None:
         found = assembly.endpoints.get(target.node, ())

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meshwright.model.identity import Key
 
+EGRESS_CLUSTERS = "cds_egress_"
+"""With what the names of clusters begin that lead to others."""
 INGRESS_PORT = 15000
 EGRESS_PORT = 15001
 SDS_CLUSTER = "static_cluster_sds_unix_socket"
@@ -38,7 +40,7 @@ def application(node: Key, protocol: str, port: int) -> str:
 
 def backend(node: Key, protocol: str, port: int) -> str:
     """The cluster of a node as its clients see it; the node's own protocol and port."""
-    return f"cds_egress_{node.mesh_name}_{node.name}_{protocol}_{port}"
+    return f"{EGRESS_CLUSTERS}{node.mesh_name}_{node.name}_{protocol}_{port}"
 
 
 def self_redirect(gateway: Key, protocol: str, port: int, ingress: int | None) -> str:
@@ -49,17 +51,17 @@ def self_redirect(gateway: Key, protocol: str, port: int, ingress: int | None) -
 
 def amazonaws(node: Key) -> str:
     """The cluster for AWS's own endpoints, which the egress filter always lets through."""
-    return f"cds_egress_{node.mesh_name}_amazonaws"
+    return f"{EGRESS_CLUSTERS}{node.mesh_name}_amazonaws"
 
 
 def allow_all(node: Key) -> str:
     """The cluster for everything else when the egress filter allows all."""
-    return f"cds_egress_{node.mesh_name}_mesh-allow-all"
+    return f"{EGRESS_CLUSTERS}{node.mesh_name}_mesh-allow-all"
 
 
 def named_hosts(node: Key) -> str:
     """The cluster for hosts outside the mesh that an egress policy names."""
-    return f"cds_egress_{node.mesh_name}_named-hosts"
+    return f"{EGRESS_CLUSTERS}{node.mesh_name}_named-hosts"
 
 
 def collector(proxy: Key, endpoint: str) -> str:

@@ -98,11 +98,12 @@ def add_outside(assembly: Assembly, preference: str | None) -> Outside:
     anything = ""
     if found.anything and not isinstance(assembly.placement, Loopback):
         unmodelled = clusters.original_destination(names.allow_all(assembly.proxy), http=True)
-        anything = assembly.add(unmodelled, (found.origin, assembly.mesh))
+        anything = assembly.add(unmodelled, (found.origin, assembly.mesh), leads_to=assembly.mesh)
     tls, http = ({} if found.anything else _by_port(found, protocol) for protocol in ("tls", "http"))
     named = ""
     if tls or http:
-        named = assembly.add(clusters.by_name(names.named_hosts(assembly.proxy), preference), (found.origin,))
+        hosts = clusters.by_name(names.named_hosts(assembly.proxy), preference)
+        named = assembly.add(hosts, (found.origin,), leads_to=assembly.mesh)
     return Outside(origin=found.origin, anything=anything, named=named, tls=tls, http=http, preference=preference)
 
 
@@ -111,7 +112,8 @@ def aws_chain(assembly: Assembly) -> Wire:
 
     They are reached at the address that the application looked up: some are interface endpoints, known to it alone.
     """
-    amazonaws = assembly.add(clusters.original_destination(names.amazonaws(assembly.proxy)), (assembly.mesh,))
+    aws = clusters.original_destination(names.amazonaws(assembly.proxy))
+    amazonaws = assembly.add(aws, (assembly.mesh,), leads_to=assembly.mesh)
     return listeners.for_names((listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()),), (_AWS,))
 
 

@@ -55,6 +55,8 @@ class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
     It is sent as a time to live, so that it holds while the control plane is away.
     Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#time-to-live-ttl
     """
+    leads_to: Key | None = None
+    """Of a cluster, the virtual node that it calls, or the mesh for what lies outside; None for neither."""
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
         origins: tuple[Key, ...],
         clues: tuple[Clue, ...] = (),
         expires_at: int = 0,
+        leads_to: Key | None = None,
     ) -> EnvoyResource:
         """The resource, with its version computed from `body` and `expires_at`."""
         ending = f" until {expires_at}".encode() if expires_at else b""
@@ -77,6 +80,7 @@ class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
             origins=origins,
             clues=clues,
             expires_at=expires_at,
+            leads_to=leads_to,
         )
 
 

@@ -97,6 +97,7 @@ def _all() -> Iterator[Action]:
     yield _appmesh("UntagResource", "Tagging", optional=_KINDS, keys=(TAG_KEYS,))
     yield _ours("GetStatus", "Read")
     yield _ours("GetMesh", "Read", "mesh")
+    yield _ours("GetObserved", "Read", "mesh")
     yield _ours("ListExtensions", "List", "mesh")
     yield _ours("GetExtension", "Read", "extension")
     yield _ours("PutExtension", "Write", "extension", keys=_TAGS)

@@ -1,0 +1,70 @@
+"""How long calls took, as proxies' statistics sinks tell by OpenTelemetry over the same connection.
+
+The one rule: nothing but the time until upstreams answered is taken, and only of clusters that the proxy was sent.
+Load reports hold no times, and this one histogram a cluster is the least that does.
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/stat_sinks/open_telemetry/v3/open_telemetry.proto
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from meshwright.ads.identities import INSTANCE_HEADER
+from meshwright.ads.lrs import way_to
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import CLUSTER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.ads.gate import Call
+    from meshwright.control import Control
+    from meshwright.observe import Traffic
+
+SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+METHOD = "Export"
+PREFIX, SUFFIX = "cluster.", ".upstream_rq_time"
+"""Around a cluster's name in the name of the histogram."""
+
+_KIND = "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
+
+
+class Latencies:
+    """Takes the histograms of all proxies in."""
+
+    def __init__(self, control: Control, traffic: Traffic) -> None:
+        self._control = control
+        self._traffic = traffic
+
+    async def serve(self, _requests: None, call: Call) -> None:
+        """One export: a message, and an empty answer."""
+        try:
+            found = message(_KIND).FromString(call.first)
+        except DecodeError as error:
+            text = f"{len(call.first)} bytes that are no metrics: {error}"
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+        caller = call.key
+        snapshot = self._control.snapshot_of(f"{caller.path}@{call.said(INSTANCE_HEADER)}") if caller else None
+        if caller is not None and snapshot is not None:
+            clusters, now = snapshot.of(CLUSTER), self._control.now()
+            for name, point in _histograms(found):
+                cluster = clusters.get(name)
+                if cluster is not None and cluster.leads_to is not None:
+                    way = way_to(caller, cluster.leads_to, name)
+                    self._traffic.measure(way, point.explicit_bounds, point.bucket_counts, point.sum, now)
+        await call.write(b"")
+
+
+def _histograms(export: Any) -> Iterator[tuple[str, Any]]:
+    """The names of clusters with their histograms, in milliseconds."""
+    for resource in export.resource_metrics:
+        # Since 2022 they are called scope_metrics; on the wire they are the same.
+        for scope in resource.instrumentation_library_metrics:
+            for metric in scope.metrics:
+                if metric.name.startswith(PREFIX) and metric.name.endswith(SUFFIX):
+                    name = metric.name.removeprefix(PREFIX).removesuffix(SUFFIX)
+                    for point in metric.histogram.data_points:
+                        yield name, point

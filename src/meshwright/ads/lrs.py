@@ -1,0 +1,156 @@
+"""Load reports over gRPC: every proxy says every few seconds whom it called, how often, and with how many errors.
+
+The one rule: a proxy reports for itself alone, and a cluster stands for whom the proxy's own snapshot says it is;
+what leads to nobody's node, such as the way to the application itself, is not counted.
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/load_stats/v3/lrs.proto
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from meshwright.ads.gate import current, reason
+from meshwright.ads.wire import identify
+from meshwright.errors import UsageError
+from meshwright.model.identity import Kind
+from meshwright.observe import Load
+from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import CLUSTER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.ads.gate import Call
+    from meshwright.control import Control, Proxy
+    from meshwright.model.identity import Key
+    from meshwright.observe import Traffic
+
+SERVICE = "envoy.service.load_stats.v3.LoadReportingService"
+METHOD = "StreamLoadStats"
+
+_REQUEST = "envoy.service.load_stats.v3.LoadStatsRequest"
+_WAITING = 10_000
+"""Loads of clusters that are kept until the proxy's snapshot is known; older ones go."""
+
+_EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
+
+
+class LoadReports:
+    """Takes the reports of all proxies in."""
+
+    def __init__(self, control: Control, traffic: Traffic, *, home: str = "") -> None:
+        """`home` is the account whose meshes have bare names."""
+        self._control = control
+        self._traffic = traffic
+        self._home = home
+        whole = int(traffic.every)
+        response = message("envoy.service.load_stats.v3.LoadStatsResponse")
+        interval = {"seconds": whole, "nanos": int((traffic.every - whole) * 1e9)}
+        self._asked: bytes = response(send_all_clusters=True, load_reporting_interval=interval).SerializeToString()
+        self._open: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    async def serve(self, _requests: None, call: Call) -> None:
+        """One stream, until its proxy ends it."""
+        task = current()
+        self._open.add(task)
+        try:
+            await self._follow(call)
+        except UsageError as error:
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            task.uncancel()
+        finally:
+            self._open.discard(task)
+
+    def end(self) -> None:
+        """Close all streams with status OK."""
+        self._ending = True
+        for task in self._open:
+            task.cancel()
+
+    async def _follow(self, call: Call) -> None:
+        proxy = identify(call.node, call.peer(), self._home)
+        reporting = _Reporting(self._control, self._traffic, proxy)
+        try:
+            # A proxy that was connected before begins with what it counted meanwhile.
+            reporting.take(call.first)
+            await call.write(self._asked)
+            while (body := await call.read()) is not _EOF:
+                # Only now is it certain that it counts.
+                self._traffic.watch(proxy.node, self._control.now())
+                reporting.take(body)
+        finally:
+            self._traffic.leave(proxy.id)
+
+
+class _Reporting:
+    """One proxy's reports, in order."""
+
+    def __init__(self, control: Control, traffic: Traffic, proxy: Proxy) -> None:
+        self._control = control
+        self._traffic = traffic
+        self._proxy = proxy
+        self._taken = 0
+        self._known: dict[str, Key] = {}
+        """Whom clusters led to that were reported before: one that was taken away has a last report."""
+        self._waiting: deque[tuple[Load, bool]] = deque(maxlen=_WAITING)
+        """What came before the proxy asked for its snapshot, on its other stream."""
+
+    def take(self, body: bytes) -> None:
+        """One report.
+
+        Raises:
+            UsageError: the bytes are none.
+        """
+        self._traffic.reports += 1
+        self._taken += 1
+        # The first may be of before the connection, and the second begin in the middle of calls.
+        early = self._taken <= 2
+        self._waiting.extend((load, early) for load in _loads(body))
+        snapshot = self._control.snapshot_of(self._proxy.id)
+        if snapshot is None:
+            return
+        clusters = snapshot.of(CLUSTER)
+        while self._waiting:
+            load, early = self._waiting.popleft()
+            found = clusters.get(load.cluster)
+            callee = found.leads_to if found else self._known.get(load.cluster)
+            if callee is not None:
+                self._known[load.cluster] = callee
+                way = way_to(self._proxy.node, callee, load.cluster)
+                self._traffic.count(self._proxy.id, way, load, self._control.now(), early=early)
+
+
+def way_to(caller: Key, callee: Key, cluster: str) -> tuple[Key, Key, str]:
+    """The edge that a cluster is: between two nodes, or out of the mesh by that cluster."""
+    return caller, callee, cluster if callee.kind is Kind.MESH else ""
+
+
+def _loads(body: bytes) -> Iterator[Load]:
+    """What a report says of each cluster in which anything happened.
+
+    Raises:
+        UsageError: the bytes are no report.
+    """
+    try:
+        found = message(_REQUEST).FromString(body)
+    except DecodeError as error:
+        raise UsageError(f"{len(body)} bytes that are no load report: {error}") from None
+    for one in found.cluster_stats:
+        issued = successes = errors = active = 0
+        for part in one.upstream_locality_stats:
+            issued += part.total_issued_requests
+            successes += part.total_successful_requests
+            errors += part.total_error_requests
+            active += part.total_requests_in_progress
+        if issued or successes or errors or active:
+            yield Load(cluster=one.cluster_name, issued=issued, successes=successes, errors=errors, active=active)

@@ -1,0 +1,206 @@
+"""The calls between the nodes of all meshes, as their proxies report them.
+
+The one rule: memory is bounded. An edge is one pair of caller and callee, however many proxies report it; it has an
+hour of minutes, and goes a day after its last call. Counts only grow, over reconnections too; what a restart of the
+control plane forgets is told by `since`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.observe.latency import Latency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
+
+    from meshwright.model.identity import Key
+
+    Way: TypeAlias = tuple[Key, Key, str]
+
+MINUTES = 60
+KEEP = 24 * 3_600_000
+"""Milliseconds after its last call that an edge is kept."""
+MOST_EDGES = 50_000
+_MINUTE = 60_000
+_LARGEST = 2**53
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What one report says of one cluster: what came since the last report, and what is under way."""
+
+    cluster: str
+    issued: int
+    """Requests, or TCP connections, that were sent to an instance."""
+    successes: int
+    errors: int
+    """Answers of 5xx, resets, timeouts, and requests that found no connection."""
+    active: int
+
+
+class Counts(msgspec.Struct):
+    """What was counted; requests that found no connection are in all but `successes`."""
+
+    requests: int = 0
+    successes: int = 0
+    errors: int = 0
+    unconnected: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add all of another one."""
+        self.requests += other.requests
+        self.successes += other.successes
+        self.errors += other.errors
+        self.unconnected += other.unconnected
+
+
+class _Minute:
+    __slots__ = ("counts", "latency", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.counts = Counts()
+        self.latency = Latency()
+
+
+class Edge:
+    """The calls of one node or gateway to a node, or out of the mesh."""
+
+    def __init__(self, caller: Key, callee: Key, way: str, at: int) -> None:
+        self.caller = caller
+        self.callee = callee
+        self.way = way
+        """The cluster by which the mesh is left; "" for calls within it."""
+        self.first_at = at
+        self.last_at = at
+        self.total = Counts()
+        self.active: dict[tuple[str, str], int] = {}
+        """Under way now, by proxy and cluster: a node is called through one a port."""
+        self._minutes: deque[_Minute] = deque(maxlen=MINUTES)
+
+    def within(self, now: int, minutes: int) -> tuple[Counts, Latency]:
+        """What was counted in the last so many minutes, the one that has begun included."""
+        counts, latency = Counts(), Latency()
+        for one in self._minutes:
+            if one.number > now // _MINUTE - minutes:
+                counts.add(one.counts)
+                latency.merge(one.latency)
+        return counts, latency
+
+    def minute(self, at: int) -> _Minute:
+        """The minute of `at`, or of the newest report where the clock was set back."""
+        number = at // _MINUTE
+        if not self._minutes or self._minutes[-1].number < number:
+            self._minutes.append(_Minute(number))
+        return self._minutes[-1]
+
+
+class _Running:
+    """What one proxy has reported of one edge, added up; from this, requests that found no connection are told.
+
+    Envoy counts such a request as an error and never as issued, and reads what is done before what is issued: done
+    exceeds issued by those alone. While others are under way fewer of them show; none is told that was not one.
+    """
+
+    __slots__ = ("errors", "excess", "found")
+
+    def __init__(self, excess: int) -> None:
+        self.excess = excess
+        self.errors = 0
+        self.found = 0
+
+    def unconnected(self, load: Load) -> int:
+        """How many more than before."""
+        self.errors += load.errors
+        self.excess += load.successes + load.errors - load.issued
+        more = max(min(self.excess, self.errors) - self.found, 0)
+        self.found += more
+        return more
+
+
+class Traffic:
+    """All edges. Not for use from more than one thread."""
+
+    def __init__(self, since: int, *, every: float = 5.0) -> None:
+        """Counting began at `since`, in milliseconds since the epoch, UTC; proxies report `every` so many seconds."""
+        self.since = since
+        self.every = every
+        self.reports = 0
+        """How many reports of load came in."""
+        self._edges: dict[Way, Edge] = {}
+        self._running: dict[str, dict[tuple[Way, str], _Running]] = {}
+        self._callers: dict[Key, int] = {}
+        self._swept = since // _MINUTE
+
+    def __len__(self) -> int:
+        return len(self._edges)
+
+    def edges(self, mesh: str) -> Iterator[Edge]:
+        """The edges of one mesh."""
+        return (one for one in self._edges.values() if one.caller.mesh == mesh)
+
+    def watched_since(self, caller: Key) -> int | None:
+        """When a proxy of `caller` began to report; None where none did."""
+        return self._callers.get(caller)
+
+    def watch(self, caller: Key, at: int) -> None:
+        """A proxy of `caller` reports, at least from `at` on."""
+        self._callers.setdefault(caller, at)
+
+    def leave(self, proxy: str) -> None:
+        """A proxy reports no longer; nothing of it is under way."""
+        for way, cluster in self._running.pop(proxy, ()):
+            if way in self._edges:
+                self._edges[way].active.pop((proxy, cluster), None)
+
+    def count(self, proxy: str, way: Way, load: Load, at: int, *, early: bool = False) -> None:
+        """Add what `proxy` reports of the edge `way`: caller, callee, and the cluster where it leads out of the mesh.
+
+        `early` is for what comes first on a new connection: it may finish what began before anybody counted.
+        """
+        edge = self._edge(way, at)
+        running = self._running.setdefault(proxy, {})
+        state = running.get((way, load.cluster))
+        if state is None:
+            begun = load.successes + load.errors + load.active - load.issued if early else 0
+            state = running[way, load.cluster] = _Running(-max(min(begun, load.successes + load.active), 0))
+        lost = state.unconnected(load)
+        counts = Counts(
+            requests=min(load.issued, _LARGEST) + lost,
+            successes=min(load.successes, _LARGEST),
+            errors=min(load.errors, _LARGEST),
+            unconnected=lost,
+        )
+        edge.total.add(counts)
+        edge.minute(at).counts.add(counts)
+        if load.active:
+            edge.active[proxy, load.cluster] = load.active
+        else:
+            edge.active.pop((proxy, load.cluster), None)
+
+    def measure(self, way: Way, bounds: Sequence[float], counts: Sequence[int], total: float, at: int) -> None:
+        """Add how long calls on the edge `way` took, in milliseconds."""
+        self._edge(way, at).minute(at).latency.add(bounds, counts, total)
+
+    def _edge(self, way: Way, at: int) -> Edge:
+        self._sweep(at)
+        edge = self._edges.get(way)
+        if edge is None:
+            if len(self._edges) >= MOST_EDGES:
+                oldest = min(self._edges, key=lambda one: self._edges[one].last_at)
+                del self._edges[oldest]
+            edge = self._edges[way] = Edge(*way, at)
+        edge.last_at = max(edge.last_at, at)
+        return edge
+
+    def _sweep(self, at: int) -> None:
+        """Forget edges that nobody used for a day; looked for once a minute."""
+        if at // _MINUTE <= self._swept:
+            return
+        self._swept = at // _MINUTE
+        for key in [key for key, edge in self._edges.items() if edge.last_at < at - KEEP and not edge.active]:
+            del self._edges[key]
