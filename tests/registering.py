@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ads_client import AdsClient
 from envoys import Envoy, envoy, fetch
 from live import Live, live
+from meshwright.lab.dns import NameServer
 from meshwright.model.identity import Key, Kind
-from meshwright.proxy.bootstrap import KeyFile
+from meshwright.proxy.bootstrap import Address, KeyFile
 from meshwright.proxy.settings import Registered
 from meshwright.release import ApplyRequest, Item
 from meshwright.remote import Client, find_credentials
@@ -100,7 +101,8 @@ class Place:
     def __init__(self, net: str, folder: Path) -> None:
         """`net` is the first two bytes of addresses, such as `127.77`."""
         self._net = net
-        self._folder = folder
+        self.port = PORT
+        self.folder = folder
 
     def of(self, number: int) -> Loopback:
         """The addresses of one instance; 0 is the caller's."""
@@ -110,14 +112,14 @@ class Place:
 
     async def ask(self) -> tuple[int, str]:
         """What the caller's application gets from the service."""
-        return await fetch(self.of(0).egress, PORT, authority=SERVICE.name)
+        return await fetch(self.of(0).egress, self.port, authority=SERVICE.name)
 
     @contextlib.asynccontextmanager
     async def caller(self, server: Live, **more: Any) -> AsyncIterator[Envoy]:
         """The caller's Envoy."""
         key = KeyFile(str(server.credentials))
         async with envoy(
-            self._folder, CALLER, server.xds, instance="caller", placement=self.of(0), credentials=key, **more
+            self.folder, CALLER, server.xds, instance="caller", placement=self.of(0), credentials=key, **more
         ) as running:
             yield running
 
@@ -125,10 +127,10 @@ class Place:
     async def instance(self, server: Live, number: int, name: str = "", **more: Any) -> AsyncIterator[Envoy]:
         """An Envoy of the service that registers its own address."""
         at, name = self.of(number), name or f"pay-{number}"
-        endpoint = Registered(address=at.ingress, farewell=str(self._folder / f"{name}.farewell"))
+        endpoint = Registered(address=at.ingress, farewell=str(self.folder / f"{name}.farewell"))
         key = KeyFile(str(server.credentials))
         async with envoy(
-            self._folder, PAY, server.xds, instance=name, placement=at, credentials=key, endpoint=endpoint, **more
+            self.folder, PAY, server.xds, instance=name, placement=at, credentials=key, endpoint=endpoint, **more
         ) as running:
             yield running
 
@@ -195,3 +197,14 @@ async def calling(server: Live, *known: str) -> AsyncIterator[AdsClient]:
         await taken(caller, CLUSTER)
         assert addresses(await taken(caller, ENDPOINT, CLUSTER_NAME)) == set(known)
         yield caller
+
+
+@contextlib.asynccontextmanager
+async def resolving(records: dict[str, list[str]]) -> AsyncIterator[tuple[NameServer, Address]]:
+    """A DNS server with these addresses by name, and where it is."""
+    names = NameServer()
+    names.publish(records)
+    try:
+        yield names, await names.start("127.0.0.1")
+    finally:
+        await names.stop()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
+import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from envoys import Envoy, until
 from live import Disk, Live, live
+from meshwright.model.identity import Key, Kind
 from meshwright.proxy.farewell import say_farewell
+from meshwright.release import ApplyRequest, Item
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from registering import (
     CHECK,
@@ -23,17 +28,20 @@ from registering import (
     Place,
     addresses,
     calling,
+    client,
     heard,
     proxy,
+    resolving,
     rows,
     serving,
+    shop,
     states,
     taken,
 )
 from settings import PROVE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from ads_client import AdsClient
@@ -47,11 +55,11 @@ def place(tmp_path: Path) -> Place:
     return Place(f"127.{100 + os.getpid() % 100 + next(_NETS) % 50}", tmp_path)
 
 
-def answered(place: Place, word: str) -> Callable[[], Awaitable[bool]]:
+def answered(place: Place, word: str, status: int = 200) -> Callable[[], Awaitable[bool]]:
     """Whether the caller is answered by `word`."""
 
     async def asked() -> bool:
-        return await place.ask() == (200, word)
+        return await place.ask() == (status, word)
 
     return asked
 
@@ -196,3 +204,110 @@ async def test_reconnecting_a_thousand_times_grows_and_flaps_nothing(tmp_path: P
         await until(lambda: disk.rows("findings") == 1)
         disk.close()
         await until(states(server, "lost"))
+
+
+@pytest.mark.envoy
+async def test_a_registration_object_finds_a_node_by_its_proxies_instead_of_its_name(
+    tmp_path: Path, place: Place
+) -> None:
+    """A name that nobody resolves: put the object and requests arrive, take it away and they do not."""
+    pay = Application("pay")
+    named = {"dns": {"hostname": "pay.nowhere.local"}}
+    with serving(tmp_path / "data", discovery=named) as server:
+        async with (
+            resolving({}) as (_, resolver),
+            pay.running(place.of(1).application),
+            place.caller(server, resolver=resolver),
+            place.instance(server, 1),
+        ):
+            await until(states(server, "healthy"))
+            await until(answered(place, "no healthy upstream", 503))
+            found = Item(key=Key("shop", Kind.REGISTRATION, "pay"), spec={"target": {"virtualNodeName": "pay"}})
+            content = shop(named)
+            both = ApplyRequest(resources=(*(content.resources or ()), found))
+            await asyncio.to_thread(client(server).apply, "shop", "shop", both)
+            await until(answered(place, "pay"))
+            await asyncio.to_thread(client(server).apply, "shop", "shop", content)
+            await until(answered(place, "no healthy upstream", 503))
+
+
+@pytest.mark.envoy
+async def test_instances_that_are_replaced_under_load_cost_no_request(tmp_path: Path, place: Place) -> None:
+    """Each is started before the older one is stopped by SIGTERM; no request fails, and none is tried twice."""
+    last = 6 if PROVE else 3
+    with serving(tmp_path / "data") as server:
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(1, last + 1):
+                await stack.enter_async_context(Application(str(number)).running(place.of(number).application))
+            caller = await stack.enter_async_context(place.caller(server))
+            former = await stack.enter_async_context(running(server, place, 1))
+            await until(answered(place, "1"))
+            load = Load(place)
+            async with load.on():
+                for number in range(2, last + 1):
+                    newer = await stack.enter_async_context(running(server, place, number))
+                    await until(lambda: load.seen.get(str(number)))  # noqa: B023 - awaited here
+                    former.send_signal(signal.SIGTERM)
+                    await asyncio.wait_for(former.wait(), 30)
+                    former = newer
+                await load.more(50)
+            assert load.failed == []
+            retried = await caller.stats(f"cluster.{CLUSTER_NAME}.upstream_rq_retry")
+            assert set(retried.values()) == {0}  # there is a policy by default, and nothing needed it
+            assert sum(load.seen.values()) > 100
+
+
+class Load:
+    """Customers who never pause."""
+
+    def __init__(self, place: Place) -> None:
+        self.seen: dict[str, int] = {}
+        self.failed: list[object] = []
+        self._place = place
+        self._stop = False
+
+    async def more(self, count: int) -> None:
+        """Return once so many more were answered."""
+        wanted = sum(self.seen.values()) + count
+        await until(lambda: sum(self.seen.values()) >= wanted, seconds=30)
+
+    @contextlib.asynccontextmanager
+    async def on(self) -> AsyncIterator[None]:
+        """Keep customers coming while the block runs."""
+        customers = [asyncio.create_task(self._customer()) for _ in range(4)]
+        try:
+            yield
+        finally:
+            self._stop = True
+            await asyncio.gather(*customers)
+
+    async def _customer(self) -> None:
+        while not self._stop:
+            status, word = await self._place.ask()
+            if status == 200:
+                self.seen[word] = self.seen.get(word, 0) + 1
+            else:
+                self.failed.append((status, word))
+
+
+@contextlib.asynccontextmanager
+async def running(server: Live, place: Place, number: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`meshwright proxy` for an instance that registers itself; killed on leaving if it still runs."""
+    at = place.of(number)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        admin = free.getsockname()[1]
+    arguments = [
+        "-m", "meshwright.cli", "proxy", PAY.path, "--xds", f"127.0.0.1:{server.xds}", "--instance", str(number),
+        "--admin-port", str(admin), "--application", at.application, "--ingress", at.ingress, "--egress", at.egress,
+        "--endpoint-address", at.ingress, "--drain-seconds", "2", "--concurrency", "1",
+    ]  # fmt: skip
+    settings = {**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(server.credentials)}
+    with (place.folder / f"proxy-{number}.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=settings, stderr=log)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

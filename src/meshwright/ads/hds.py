@@ -20,7 +20,7 @@ from meshwright.ads.gate import current, reason
 from meshwright.ads.wire import identify
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.snapshot.health import specifier
-from meshwright.snapshot.messages import message
+from meshwright.snapshot.messages import message, serialized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,20 @@ _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 _HEALTHY, _DRAINING = 1, 3
 """`envoy.config.core.v3.HealthStatus`."""
 
+_LOOK = 1.0
+"""Seconds between two looks whether anything was committed."""
+
 _log = logging.getLogger(__name__)
+
+
+class _Open:
+    """One open stream."""
+
+    def __init__(self, node: Key, task: asyncio.Task[Any]) -> None:
+        self.node = node
+        self.task = task
+        self.woken = asyncio.Event()
+        """What is to be checked may have changed."""
 
 
 class HealthServer:
@@ -50,72 +63,91 @@ class HealthServer:
         self._registrations = registrations
         self._home = home
         self._most = most
-        self._open: dict[str, tuple[Key, asyncio.Task[Any]]] = {}
+        self._open: dict[str, _Open] = {}
         self._ending: set[asyncio.Task[Any]] = set()
 
     async def serve(self, _requests: None, call: Call) -> None:
         """One stream, from its first message until its proxy ends it, or comes anew."""
         try:
             proxy = identify(call.node, call.peer(), self._home)
-            with self._held(proxy):
-                await self._follow(call, proxy)
+            with self._held(proxy) as stream:
+                await self._follow(call, proxy, stream)
         except UsageError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
         except MeshwrightError as error:
             await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason(error))
 
+    async def watch(self) -> None:
+        """Tell of changed checks, until cancelled: an Envoy that has nothing to check says nothing by itself."""
+        known = self._control.state
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._control.state is not known:
+                known = self._control.state
+                for stream in self._open.values():
+                    stream.woken.set()
+
     def end(self) -> None:
         """Close all streams with status OK."""
-        for _, task in list(self._open.values()):
-            self._end(task)
+        for stream in list(self._open.values()):
+            self._end(stream.task)
 
     @contextlib.contextmanager
-    def _held(self, proxy: Proxy) -> Iterator[None]:
+    def _held(self, proxy: Proxy) -> Iterator[_Open]:
         """Be the one stream of this proxy until the block ends or another comes.
 
         Raises:
             MeshwrightError: too many others of its node report.
         """
-        task = current()
+        stream = _Open(proxy.node, current())
         older = self._open.pop(proxy.id, None)
         if older is not None:
-            self._end(older[1])
-        others = sum(node == proxy.node for node, _ in self._open.values())
+            self._end(older.task)
+        others = sum(one.node == proxy.node for one in self._open.values())
         if self._most is not None and others >= self._most:
             raise MeshwrightError(
                 f"{proxy.node.path} has {others} Envoys that report their health, as many as may be"
             )
-        self._open[proxy.id] = proxy.node, task
+        self._open[proxy.id] = stream
         try:
-            yield
+            yield stream
         except asyncio.CancelledError:
-            if task not in self._ending:
+            if stream.task not in self._ending:
                 raise
-            task.uncancel()
+            stream.task.uncancel()
         finally:
-            self._ending.discard(task)
-            if self._open.get(proxy.id, (None, None))[1] is task:
+            self._ending.discard(stream.task)
+            if self._open.get(proxy.id) is stream:
                 del self._open[proxy.id]
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._ending.add(task)
         task.cancel()
 
-    async def _follow(self, call: Call, proxy: Proxy) -> None:
-        graph = self._control.graph
-        said = specifier(graph, proxy.node, proxy.placement)
-        await call.write(said)
-        while (body := await call.read()) is not _EOF:
-            if not self._take(proxy, body):
-                return
-            if graph is self._control.graph:
-                continue
-            # What is to be checked is looked at with each report, so that nobody need tell.
-            graph = self._control.graph
-            due = specifier(graph, proxy.node, proxy.placement)
-            if due != said:
-                said = due
-                await call.write(said)
+    async def _follow(self, call: Call, proxy: Proxy, stream: _Open) -> None:
+        said = await self._say(call, proxy, None)
+        telling = asyncio.create_task(self._tell(call, proxy, stream, said))
+        try:
+            while (body := await call.read()) is not _EOF:
+                if not self._take(proxy, body):
+                    return
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell(self, call: Call, proxy: Proxy, stream: _Open, said: Any) -> None:
+        while True:
+            await stream.woken.wait()
+            stream.woken.clear()
+            said = await self._say(call, proxy, said)
+
+    async def _say(self, call: Call, proxy: Proxy, said: Any) -> Any:
+        """Say what is to be checked, unless that was `said` before; what was said now."""
+        due = specifier(self._control.graph, proxy.node, proxy.placement)
+        if due != said:
+            await call.write(serialized(due))
+            self._registrations.expect(proxy.id, reports=bool(due.cluster_health_checks))
+        return due
 
     def _take(self, proxy: Proxy, body: bytes) -> bool:
         """One report; False for a farewell."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
+import msgspec
 
 from meshwright.ads import csds, hds, latencies, lrs
 from meshwright.ads.gate import Gate, reason
@@ -22,6 +23,7 @@ from meshwright.ads.session import RETRY_SECONDS, Session
 from meshwright.ads.sockets import place
 from meshwright.ads.wire import Encoder, decode, identify, registree
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
+from meshwright.snapshot.health import specifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from meshwright.ads.identities import Admission
     from meshwright.ads.sockets import Placed
     from meshwright.control import Control, Delivery, Proxy
-    from meshwright.discovery import Registrations
+    from meshwright.discovery import Registrations, Registree
     from meshwright.observe import Traffic
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -92,7 +94,7 @@ class AdsServer:
         build what they should hold takes milliseconds each, and whoever is connected already is not kept waiting."""
         self._servers: list[Any] = []
         self._placed: list[Placed] = []
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._encoders = {delta: Encoder(control.now, delta=delta) for delta in (False, True)}
         self._sessions: set[Session] = set()
         self._status = csds.ClientStatus(self._clients)
@@ -178,13 +180,15 @@ class AdsServer:
     async def _run(self, server: Any) -> None:
         self._servers.append(server)
         await server.start()
-        if self._watching is None:
-            self._watching = asyncio.create_task(self.gate.watch(), name="looking after xDS streams")
+        if not self._watching:
+            self._watching.append(asyncio.create_task(self.gate.watch(), name="looking after xDS streams"))
+            if self._health is not None:
+                self._watching.append(asyncio.create_task(self._health.watch(), name="telling what to check"))
 
     async def stop(self, grace: float = 1.0) -> None:
         """Take no new stream and end the open ones; those left after `grace` seconds are cut."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
         stopped = asyncio.gather(*(server.stop(grace) for server in self._servers))
         await asyncio.sleep(0)
         for session in list(self._sessions):
@@ -200,7 +204,7 @@ class AdsServer:
     @property
     def parts(self) -> tuple[asyncio.Task[None], ...]:
         """What must not end while it serves."""
-        return () if self._watching is None else (self._watching,)
+        return tuple(self._watching)
 
     @property
     def streams(self) -> int:
@@ -218,7 +222,7 @@ class AdsServer:
         try:
             request, _ = decode(call.first, delta=delta)
             proxy = identify(call.node, call.peer(), self._home)
-            registering = registree(call.node, proxy) if self._registrations is not None else None
+            registering = self._registering(call, proxy)
             self._refuse_crowd(proxy)
             async with self._arriving:
                 delivery = self._control.connect(proxy, session.push)
@@ -242,6 +246,14 @@ class AdsServer:
             if held is not None:
                 held.lose()
             _log.info("%s disconnected", proxy.id)
+
+    def _registering(self, call: Call, proxy: Proxy) -> Registree | None:
+        """The endpoint that a proxy brings along; its health is waited for only where there is something to check."""
+        found = registree(call.node, proxy) if self._registrations is not None else None
+        if found is None or not found.checked:
+            return found
+        due = specifier(self._control.graph, proxy.node, proxy.placement)
+        return msgspec.structs.replace(found, checked=bool(due.cluster_health_checks))
 
     def _refuse_crowd(self, proxy: Proxy) -> None:
         """One that connects again takes its own place.

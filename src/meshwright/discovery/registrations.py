@@ -33,7 +33,10 @@ class Registree(msgspec.Struct, frozen=True, kw_only=True):
     """0 for each listener's own."""
     zone: str = ""
     checked: bool = False
-    """Whether the proxy reports its application's health, so that it counts as healthy only once it said so."""
+    """Whether the proxy reports its application's health, so that it counts as healthy only once it said so.
+
+    It does where it can, and its node's definition has something to check.
+    """
 
 
 class _Entry(msgspec.Struct, kw_only=True):
@@ -50,7 +53,8 @@ class _Entry(msgspec.Struct, kw_only=True):
     @property
     def endpoint(self) -> Endpoint:
         proxy = self.proxy
-        healthy = self.listening and (self.healthy is True or not proxy.checked)
+        well = not proxy.checked if self.healthy is None else self.healthy
+        healthy = self.listening and well
         return Endpoint(address=proxy.address, port=proxy.port, healthy=healthy, zone=proxy.zone)
 
     @property
@@ -149,6 +153,14 @@ class Registrations:
             before = self.of(node)
             self._forget(self._nodes.get(node, {}), name)
             self._settle(node, before)
+
+    def expect(self, name: str, *, reports: bool) -> None:
+        """What the proxy `name` is to check is another thing than before; without `reports` it is nothing at all."""
+        entry = self._held_entry(self._holders.get(name))
+        if entry is not None and entry.proxy.checked is not reports:
+            before = self.of(entry.proxy.node)
+            entry.proxy, entry.healthy = msgspec.structs.replace(entry.proxy, checked=reports), None
+            self._settle(entry.proxy.node, before, entry)
 
     def report(self, name: str, *, healthy: bool) -> None:
         """The proxy `name` looked after its application."""

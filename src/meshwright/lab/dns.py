@@ -43,7 +43,7 @@ class NameServer:
         """How often each name was asked for, present or not."""
 
     def publish(self, records: Mapping[str, Iterable[str]]) -> None:
-        """Answer with these IPv4 addresses by name from now on, and with nothing else."""
+        """Answer with these addresses, IPv4 and IPv6, by name from now on, and with nothing else."""
         self._records = {_canonical(name): tuple(addresses) for name, addresses in records.items()}
 
     async def start(self, host: str, wanted: int = 0) -> Address:
@@ -101,14 +101,17 @@ class NameServer:
     def _fill(self, reply: dns.message.Message, question: dns.rrset.RRset) -> None:
         name = _canonical(question.name.to_text())
         self.asked[name] = self.asked.get(name, 0) + 1
-        addresses = self._records.get(name)
-        if addresses is None:
+        known = self._records.get(name)
+        if known is None:
             reply.set_rcode(dns.rcode.NXDOMAIN)
-        elif question.rdtype == dns.rdatatype.A and addresses:
+            return
+        family = {dns.rdatatype.A: False, dns.rdatatype.AAAA: True}.get(question.rdtype)
+        addresses = tuple(one for one in known if (":" in one) is family)
+        if addresses:
             # Each answer begins with another instance, as a round-robin name server or a load balancer's would.
             first = next(self._turn) % len(addresses)
             turned = addresses[first:] + addresses[:first]
-            reply.answer.append(dns.rrset.from_text_list(question.name, _TTL, "IN", "A", turned))
+            reply.answer.append(dns.rrset.from_text_list(question.name, _TTL, "IN", question.rdtype.name, turned))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One TCP connection: each message after its length in two bytes (RFC 7766)."""

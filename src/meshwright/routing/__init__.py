@@ -11,7 +11,7 @@ from meshwright.routing.ordering import (
     ordered_routes,
     route_match,
 )
-from meshwright.routing.policies import DEFAULT_HEALTHY, Egress, Zones, egress, telemetry, zones
+from meshwright.routing.policies import DEFAULT_HEALTHY, Egress, Zones, egress, registration, telemetry, zones
 from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.security import ClientTls, client_tls, discovery_name, unservable
 from meshwright.routing.services import LostTarget, Rule, Target, copied, rules
@@ -57,6 +57,7 @@ __all__ = [
     "longest",
     "ordered_gateway_routes",
     "ordered_routes",
+    "registration",
     "retry",
     "route_match",
     "route_timeouts",

@@ -75,5 +75,10 @@ def zones(graph: Graph, node: Key, services: Iterable[Key]) -> Zones | None:
     return None
 
 
+def registration(graph: Graph, node: Key) -> Key | None:
+    """The object by which callers find `node` as its proxies registered, whatever its discovery; None without one."""
+    return next((one.key for one in graph.extensions(Kind.REGISTRATION, node)), None)
+
+
 def _about(graph: Graph, kind: Kind, keys: Iterable[Key]) -> Iterable[Resource]:
     return (one for key in keys for one in graph.extensions(kind, key))

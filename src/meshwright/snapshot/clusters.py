@@ -52,8 +52,15 @@ def self_redirect(name: str, protocol: str, pool: VirtualGatewayConnectionPool |
     return _static(name, host, port, protocol, pool)
 
 
-def backend(target: Target, discovery: ServiceDiscovery, preference: str | None, encryption: ClientTls | None) -> Any:
-    """The cluster of a node's listener, as a client sees it."""
+def backend(
+    target: Target,
+    discovery: ServiceDiscovery,
+    preference: str | None,
+    encryption: ClientTls | None,
+    *,
+    resolved: bool,
+) -> Any:
+    """The cluster of a node's listener, as a client sees it; `resolved` by Envoy or else told its endpoints."""
     listener, protocol = target.listener, target.protocol
     name = names.backend(target.node, protocol, target.port)
     members: Wire = {
@@ -62,7 +69,7 @@ def backend(target: Target, discovery: ServiceDiscovery, preference: str | None,
         "circuit_breakers": _breakers(None),
         "metadata": tags(TargetVirtualNode=target.node.name),
         **_protocol(protocol),
-        **_discovery(name, target.port, discovery, preference),
+        **_discovery(name, target.port, discovery if resolved else None, preference),
     }
     if encryption is not None:
         host = discovery_name(discovery)
@@ -189,8 +196,8 @@ def _breakers(pool: Pool) -> Wire:
     return {"thresholds": [{name: count(limit) for name, limit in limits.items()}]}
 
 
-def _discovery(name: str, port: int, discovery: ServiceDiscovery, preference: str | None) -> Wire:
-    if discovery.dns is None:
+def _discovery(name: str, port: int, discovery: ServiceDiscovery | None, preference: str | None) -> Wire:
+    if discovery is None or discovery.dns is None:
         return {
             "type": "EDS",
             "eds_cluster_config": {"eds_config": ads()},

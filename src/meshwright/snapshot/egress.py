@@ -161,16 +161,19 @@ def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) 
     preference = assembly.preference(discovery)
     clues = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else []
     hostname = [Clue(discovery.dns.hostname, target.node)] if discovery.dns else []
-    cluster = assembly.made(clusters.backend, target, discovery, preference, encryption)
-    assembly.add(cluster, origins, [*clues, *hostname], leads_to=target.node)
+    registered = routing.registration(assembly.graph, target.node)
+    by_dns = discovery.dns is not None and registered is None
+    cluster = assembly.made(clusters.backend, target, discovery, preference, encryption, resolved=by_dns)
+    shaping = (registered,) if registered else ()
+    assembly.add(cluster, (*origins, *shaping), [*clues, *hostname], leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)
-    if discovery.aws_cloud_map is not None:
+    if not by_dns:
         found = assembly.endpoints.get(target.node, ())
         if found is not None:
             only = _listener_count(assembly, target.node) == 1
             near = _near(assembly, zones)
             assigned = endpoints.assignment(target, found, preference, only_listener=only, near=near)
-            assembly.add(assigned, (target.node, *((zones.origin,) if zones else ())))
+            assembly.add(assigned, (target.node, *shaping, *((zones.origin,) if zones else ())))
     elif zones is not None:
         reason = f"virtual node {target.node.name!r} is found by DNS, where instances have no zone"
         assembly.refuse(zones.origin, "spec.target", reason)
