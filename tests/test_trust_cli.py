@@ -299,3 +299,37 @@ def test_cfn_lint_takes_the_templates_without_findings(tmp_path: Path) -> None:
             paths[-1].write_text(said, encoding="utf-8")
     done = subprocess.run([found, *map(str, paths)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
+
+
+def test_extensions_are_explained_reviewed_and_owned_like_other_objects(tmp_path: Path) -> None:
+    """The action is ours, the ARN the mesh's; a name that nobody can have is refused when the file is read."""
+    file = tmp_path / "trust.yaml"
+    file.write_text(
+        """
+version: 1
+environments: {production: {mesh: shop, account: "333333333333"}}
+roles:
+  chaos:
+    stack: chaos
+    owns: ["meshwright/fault/*"]
+    permissions:
+      - Version: "2012-10-17"
+        Statement: {Effect: Allow, Action: "meshwright:PutExtension", Resource: "*"}
+    assume: [{principals: ["user/administrator"]}]
+"""
+    )
+    words = ("explain", "--trust", str(file), "--environment", "production", "role/chaos")
+    mesh = ("--parent-stack", "chaos")
+    code, said = run(*words, "meshwright:PutExtension", "mesh/shop/meshwright/fault/slow", *mesh)
+    assert (code, said.splitlines()[0]) == (0, "Allowed: a policy allows meshwright:PutExtension, and it is owned.")
+    assert "arn:aws:appmesh:us-east-1:333333333333:mesh/shop/meshwright/fault/slow" in said
+    code, said = run(*words, "meshwright:PutExtension", "mesh/shop/meshwright/cors/any", *mesh)
+    assert code == 1
+    assert "nothing that role/chaos owns matches mesh/shop/meshwright/cors/any" in said
+    assert run(*words, "meshwright:DeleteExtension", "mesh/shop/meshwright/fault/slow")[0] == 1
+    with pytest.raises(UsageError, match="is about an extension"):
+        run(*words, "meshwright:PutExtension", "arn:aws:appmesh:us-east-1:333333333333:mesh/shop/virtualNode/n")
+    assert "meshwright:PutExtension on meshwright/mirror/nobody-owns-this-name" in run("check", str(file))[1]
+    file.write_text("version: 1\nroles: {r: {stack: s, owns: [meshwright/falt/x]}}\n")
+    with pytest.raises(UsageError, match="matches nothing that there can be"):
+        run("check", str(file))

@@ -72,7 +72,10 @@ def _arn(arn: str, action: str, settled: Settled) -> str:
     """The ARN, of the environment's own account where only the path is given."""
     if arn == "*" or arn.startswith("arn:"):
         return arn
-    service = action.partition(":")[0].lower()
+    from meshwright.model.identity import NAMESPACE
+
+    # An extension is an object of a mesh, whose actions are ours.
+    service = "appmesh" if f"/{NAMESPACE}/" in arn else action.partition(":")[0].lower()
     return f"arn:aws:{service}:{settled.region}:{settled.account}:{arn}"
 
 
