@@ -24,7 +24,7 @@ _COMMANDS = {
     "plan": "Show what applying definitions would change.",
     "apply": "Apply definitions as one release of this stack.",
     "status": "Show the server, the connected proxies and what each has taken.",
-    "endpoints": "Show the endpoints that AWS Cloud Map and the proxies themselves told.",
+    "endpoints": "Show the endpoints that Cloud Map and the proxies told, and what could not be looked up.",
     "wait": "Wait until every proxy that a release concerns has it.",
     "history": "List this stack's releases.",
     "drift": "Show where the running state differs from the stack's last release.",

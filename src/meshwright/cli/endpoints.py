@@ -17,7 +17,7 @@ from meshwright.cli.options import FORMAT
 @FORMAT
 @click.pass_obj
 def command(options: dict[str, Any], *, mesh: str | None, form: str) -> int:
-    """Show the endpoints that AWS Cloud Map and the proxies themselves told, and what could not be looked up.
+    """Show the endpoints that Cloud Map and the proxies told, and what could not be looked up.
 
     Exit codes: 0 told, 2 could not be done.
     """
