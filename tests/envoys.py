@@ -101,14 +101,16 @@ async def until(holds: Any, what: str = "", seconds: float = 15.0) -> None:
         await asyncio.sleep(0.005)
 
 
-async def fetch(host: str, port: int, path: str = "/", authority: str = "test") -> tuple[int, str]:
-    """Status and body of one HTTP/1.1 GET; status 0 when nothing listens or the connection breaks."""
+async def fetch(
+    host: str, port: int, path: str = "/", authority: str = "test", method: str = "GET"
+) -> tuple[int, str]:
+    """Status and body of one HTTP/1.1 request; status 0 when nothing listens or the connection breaks."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError:
         return 0, ""
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n".encode())
+        writer.write(f"{method} {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.read()
     except (OSError, asyncio.IncompleteReadError):

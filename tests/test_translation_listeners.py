@@ -1,0 +1,344 @@
+"""How a node's own real Envoy treats what comes in, and a gateway's: pools, limits, TLS, certificates, WebSockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+import pytest
+from cryptography import x509
+
+from envoys import fetch, until
+from meshwright.model import Key, Kind
+from meshwright.snapshot.messages import message, packed
+from meshwright.snapshot.resources import SECRET
+from one_envoy import Mesh, answering, http_route, listening
+from pki import Issuer
+from processes import free_port
+from strategies import MESH, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from pki import Issued
+
+pytestmark = pytest.mark.envoy
+
+SERVER = Key(MESH, Kind.VIRTUAL_NODE, "server")
+DOOR = Key(MESH, Kind.VIRTUAL_GATEWAY, "door")
+KINDS = ("pool", "tcp-pool", "limit", "strict", "permissive", "disabled", "mutual", "named")
+
+
+class Authority:
+    """The certificates of the tests below, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.issuer = Issuer()
+        self.trusted = self.issuer.file(folder)
+        self.server = self.issuer.issue("server.local").write(folder, "server")
+        self.friend = self.issuer.issue("friend.local").write(folder, "friend")
+        self.stranger = Issuer("another authority").issue("friend.local").write(folder, "stranger")
+        self.other = self.issuer.issue("other.local").write(folder, "other")
+
+    def tls(self, mode: str, *names: str, mutual: bool = False) -> Wire:
+        """A listener's TLS."""
+        file = {"certificateChain": str(self.server.certificate), "privateKey": str(self.server.key)}
+        trust = {"file": {"certificateChain": str(self.trusted)}}
+        checked = {"subjectAlternativeNames": {"match": {"exact": list(names)}}} if names else {}
+        validation = {"validation": {"trust": trust, **checked}} if mutual else {}
+        return {"tls": {"mode": mode, "certificate": {"file": file}, **validation}}
+
+
+class Place:
+    """The node `server` with a listener of every kind, each on a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mesh = Mesh()
+        self.authority = Authority(folder)
+        self.ports = {kind: free_port() for kind in KINDS}
+        tls = self.authority.tls
+        more: dict[str, Wire] = {
+            "pool": {"connectionPool": {"http": {"maxConnections": 1, "maxPendingRequests": 1}}},
+            "tcp-pool": {"connectionPool": {"tcp": {"maxConnections": 1}}},
+            "limit": {"timeout": {"http": {"perRequest": {"unit": "ms", "value": 200}}}},
+            "strict": tls("STRICT"),
+            "permissive": tls("PERMISSIVE"),
+            "disabled": tls("DISABLED"),
+            "mutual": tls("STRICT", mutual=True),
+            "named": tls("STRICT", "friend.local", mutual=True),
+        }
+        listeners = [
+            {"portMapping": {"port": port, "protocol": "tcp" if kind == "tcp-pool" else "http"}, **more[kind]}
+            for kind, port in self.ports.items()
+        ]
+        discovery = {"dns": {"hostname": self.mesh.place.ingress}}
+        self.mesh.add(Kind.VIRTUAL_NODE, "server", {"listeners": listeners, "serviceDiscovery": discovery})
+
+    def application(self, kind: str, delay: float = 0.0) -> contextlib.AbstractAsyncContextManager[list[str]]:
+        """The application behind a listener."""
+        return answering(self.mesh.place.application, self.ports[kind], kind, delay=delay)
+
+    async def get(self, kind: str) -> tuple[int, str]:
+        """A plain request to a listener."""
+        return await fetch(self.mesh.place.ingress, self.ports[kind])
+
+    async def get_encrypted(self, kind: str, shown: Any = None) -> str:
+        """The body of a request over TLS with a client certificate or none; "" when TLS fails."""
+        context = ssl.create_default_context(cafile=str(self.authority.trusted))
+        if shown is not None:
+            context.load_cert_chain(shown.certificate, shown.key)
+        try:
+            reader, writer = await asyncio.open_connection(
+                self.mesh.place.ingress, self.ports[kind], ssl=context, server_hostname="server.local"
+            )
+            writer.write(b"GET / HTTP/1.1\r\nhost: server.local\r\nconnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+        except OSError:
+            return ""
+        return answer.decode().rpartition("\r\n\r\n")[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The node's Envoy, running."""
+    folder = tmp_path_factory.mktemp("server")
+    found = Place(folder)
+    with found.mesh.envoy(SERVER, folder):
+        yield found
+
+
+async def test_a_pool_turns_away_what_is_too_much(place: Place) -> None:
+    """One connection to the application and one request waiting; the rest get 503 at once."""
+    async with place.application("pool", delay=1.0) as asked:
+        first = asyncio.create_task(place.get("pool"))
+        await until(lambda: asked)
+        answers = await asyncio.gather(first, *(place.get("pool") for _ in range(5)))
+    assert sorted(status for status, _ in answers) == [200, 200, 503, 503, 503, 503]
+
+
+async def test_a_tcp_pool_turns_away_what_is_too_much(place: Place) -> None:
+    """A second connection is closed while the first is open."""
+    async with place.application("tcp-pool"):
+        at = (place.mesh.place.ingress, place.ports["tcp-pool"])
+        reader, writer = await asyncio.open_connection(*at)
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"tcp-pool")
+        assert await fetch(*at) == (0, "")
+        writer.close()
+
+
+async def test_the_servers_own_limit_holds_whatever_the_caller_allows(place: Place) -> None:
+    """Its Envoy cuts off; a caller's longer limit cannot help."""
+    async with place.application("limit", delay=1.0):
+        assert (await place.get("limit"))[0] == 504
+
+
+@pytest.mark.parametrize(("kind", "plain", "encrypted"), [
+    ("strict", False, True), ("permissive", True, True), ("disabled", True, False),
+])  # fmt: skip
+async def test_tls_modes_take_what_they_say(place: Place, kind: str, *, plain: bool, encrypted: bool) -> None:
+    """STRICT only TLS, PERMISSIVE both, DISABLED only plaintext."""
+    async with place.application(kind):
+        assert (await place.get(kind))[0] == (200 if plain else 0)
+        assert await place.get_encrypted(kind) == (kind if encrypted else "")
+
+
+async def test_clients_are_let_in_by_their_certificates(place: Place) -> None:
+    """None, another authority's, or another name: refused. Without names any of the authority will do."""
+    known = place.authority
+    async with place.application("mutual"), place.application("named"):
+        assert await place.get_encrypted("mutual", known.friend) == "mutual"
+        assert await place.get_encrypted("mutual", known.other) == "mutual"
+        assert await place.get_encrypted("mutual", known.stranger) == ""
+        assert await place.get_encrypted("mutual") == ""
+        assert await place.get_encrypted("named", known.friend) == "named"
+        assert await place.get_encrypted("named", known.other) == ""
+
+
+class SecretServer:
+    """An SDS server on a Unix socket, as a proxy's machine has one; hands out one certificate, and the next."""
+
+    def __init__(self, first: Issued) -> None:
+        self._current = first
+        self._changed = asyncio.Event()
+        self._version = 1
+
+    def rotate(self, following: Issued) -> None:
+        """Hand out another certificate from now on."""
+        self._current, changed = following, self._changed
+        self._version += 1
+        self._changed = asyncio.Event()
+        changed.set()
+
+    @contextlib.asynccontextmanager
+    async def serving(self, socket: Path) -> AsyncIterator[None]:
+        """Listen on `socket`."""
+        handler = grpc.stream_stream_rpc_method_handler(self._stream)
+        methods = {"StreamSecrets": handler}
+        service = "envoy.service.secret.v3.SecretDiscoveryService"
+        server = grpc.aio.server(handlers=[grpc.method_handlers_generic_handler(service, methods)])
+        server.add_insecure_port(f"unix:{socket}")
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(None)
+
+    async def _stream(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
+        request = message("envoy.service.discovery.v3.DiscoveryRequest").FromString(await anext(requests))
+        while True:
+            changed, found = self._changed, self._current
+            pair = {
+                "certificate_chain": {"inline_bytes": found.certificate},
+                "private_key": {"inline_bytes": found.key},
+            }
+            kind = message("envoy.extensions.transport_sockets.tls.v3.Secret")
+            secret = packed(kind(name=request.resource_names[0], tls_certificate=pair))
+            version = str(self._version)
+            response = message("envoy.service.discovery.v3.DiscoveryResponse")(
+                version_info=version, resources=[secret], type_url=SECRET, nonce=version
+            )
+            yield response.SerializeToString()
+            await changed.wait()
+
+
+async def test_certificates_rotate_under_load_without_a_failed_handshake(tmp_path: Path) -> None:
+    """From a real SDS server: five times while new connections come all the time; each handshake holds."""
+    mesh, port = Mesh(), free_port()
+    issuer = Issuer()
+    tls = {"mode": "STRICT", "certificate": {"sds": {"secretName": "own"}}}
+    listener = {"portMapping": {"port": port, "protocol": "http"}, "tls": tls}
+    discovery = {"dns": {"hostname": mesh.place.ingress}}
+    mesh.add(Kind.VIRTUAL_NODE, "server", {"listeners": [listener], "serviceDiscovery": discovery})
+    context = ssl.create_default_context(cafile=str(issuer.file(tmp_path)))
+    issued = [issuer.issue("server.local") for _ in range(6)]
+    serials = [x509.load_pem_x509_certificate(one.certificate).serial_number for one in issued]
+
+    async def handshake() -> int:
+        at = (mesh.place.ingress, port)
+        _, writer = await asyncio.open_connection(*at, ssl=context, server_hostname="server.local")
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return x509.load_der_x509_certificate(shown).serial_number
+
+    secrets = SecretServer(issued[0])
+    socket = tmp_path / "sds.sock"
+    seen: list[int] = []
+    async with secrets.serving(socket):
+        with contextlib.ExitStack() as stack:
+            await asyncio.to_thread(stack.enter_context, mesh.envoy(SERVER, tmp_path, sds=str(socket)))
+            for number, serial in enumerate(serials):
+                if number:
+                    secrets.rotate(issued[number])
+                last: list[int] = []
+                while serial not in last:
+                    last = await asyncio.gather(*(handshake() for _ in range(8)))
+                    seen += last
+                    assert len(seen) < 20_000, "the new certificate never came"
+    assert set(seen) == set(serials)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A gateway's Envoy, running."""
+    mesh = Mesh()
+    mesh.node("hit")
+    mesh.node("rest")
+    brief = {"perRequest": {"unit": "ms", "value": 200}}
+    mesh.service("hit.local", http_route(("hit", 1), timeout=brief))
+    mesh.service("rest.local", http_route(("rest", 1)))
+    listeners = [{"portMapping": {"port": mesh.port, "protocol": "http"}}]
+    mesh.add(Kind.VIRTUAL_GATEWAY, "door", {"listeners": listeners})
+    for name, match in GATEWAY.items():
+        target = {"virtualService": {"virtualServiceName": "hit.local"}}
+        kept = {"hostname": {"defaultTargetHostname": "DISABLED"}} if name == "kept" else {}
+        spec = {"httpRoute": {"match": match, "action": {"target": target, "rewrite": kept}}, "priority": 0}
+        mesh.add(Kind.GATEWAY_ROUTE, name, spec, "door")
+    rest = {"match": {"prefix": "/"}, "action": {"target": {"virtualService": {"virtualServiceName": "rest.local"}}}}
+    mesh.add(Kind.GATEWAY_ROUTE, "rest", {"httpRoute": rest}, "door")
+    with mesh.envoy(DOOR, tmp_path_factory.mktemp("door")):
+        yield mesh
+
+
+X: Wire = {"name": "x-h", "match": {"exact": "1"}}
+GATEWAY: dict[str, Wire] = {
+    "host": {"prefix": "/", "hostname": {"exact": "exact.example.com"}},
+    "hosts": {"prefix": "/", "hostname": {"suffix": ".suffix.org"}},
+    "method": {"prefix": "/m/", "method": "POST"},
+    "header": {"prefix": "/h/", "headers": [X]},
+    "query": {"prefix": "/q/", "queryParameters": [{"name": "q", "match": {"exact": "1"}}]},
+    "path": {"path": {"exact": "/exact"}},
+    "regex": {"path": {"regex": "/r[0-9]+"}},
+    "kept": {"prefix": "/kept/"},
+}
+REQUESTS = [
+    ("GET", "/", "exact.example.com", True), ("GET", "/", "EXACT.example.com:80", True),
+    ("GET", "/", "a.exact.example.com", False), ("GET", "/", "a.suffix.org", True), ("GET", "/", "suffix.org", False),
+    ("POST", "/m/", "x", True), ("GET", "/m/", "x", False),
+    ("GET", "/h/", "x\r\nx-h: 1", True), ("GET", "/h/", "x\r\nx-h: 2", False),
+    ("GET", "/q/?q=1", "x", True), ("GET", "/q/?q=2", "x", False),
+    ("GET", "/exact", "x", True), ("GET", "/exact/", "x", False),
+    ("GET", "/r7", "x", True), ("GET", "/r7/", "x", False),
+    ("GET", "/kept/", "x", True),
+]  # fmt: skip
+
+
+async def test_each_matcher_of_gateway_routes_takes_what_it_says(door: Mesh) -> None:
+    """By host, whole or by its end, in any case; method, header, query parameter, path."""
+    async with answering(door.hosts["hit"], door.port, "hit"), answering(door.hosts["rest"], door.port, "rest"):
+        for method, path, host, hit in REQUESTS:
+            found = await fetch(door.place.ingress, door.port, path, host, method)
+            assert found == (200, "hit" if hit else "rest"), (method, path, host)
+
+
+@pytest.mark.parametrize("path", ["/exact", "/kept/"], ids=["rewritten", "kept"])
+async def test_limits_of_routes_hold_behind_a_gateway_whatever_the_host(door: Mesh, path: str) -> None:
+    """App Mesh forgot them where a gateway route leaves the Host alone."""
+    async with answering(door.hosts["hit"], door.port, "hit", delay=1.0):
+        assert (await fetch(door.place.ingress, door.port, path))[0] == 504
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An HTTP/2 application that takes WebSockets by extended CONNECT (RFC 8441) and says back what it hears."""
+    peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    peer.initiate_connection()
+    peer.update_settings({h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
+    writer.write(peer.data_to_send())
+    while chunk := await reader.read(65_536):
+        for event in peer.receive_data(chunk):
+            if isinstance(event, h2.events.RequestReceived):
+                connect = (b":protocol", b"websocket") in list(event.headers or ())
+                peer.send_headers(event.stream_id or 0, [(":status", "200" if connect else "400")])
+            elif isinstance(event, h2.events.DataReceived):
+                peer.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
+                peer.send_data(event.stream_id or 0, event.data or b"")
+        writer.write(peer.data_to_send())
+
+
+async def test_websockets_pass_listeners_of_http_2(tmp_path: Path) -> None:
+    """An upgrade of HTTP/1.1 becomes a stream of HTTP/2 to the application, and bytes go both ways."""
+    mesh, port = Mesh(), free_port()
+    listener = {"portMapping": {"port": port, "protocol": "http2"}}
+    discovery = {"dns": {"hostname": mesh.place.ingress}}
+    mesh.add(Kind.VIRTUAL_NODE, "server", {"listeners": [listener], "serviceDiscovery": discovery})
+    async with listening(mesh.place.application, port, echo):
+        with contextlib.ExitStack() as stack:
+            await asyncio.to_thread(stack.enter_context, mesh.envoy(SERVER, tmp_path))
+            reader, writer = await asyncio.open_connection(mesh.place.ingress, port)
+            upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13"
+            writer.write(f"GET /chat HTTP/1.1\r\nhost: x\r\n{upgrade}\r\nsec-websocket-key: eA==\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 101 " in head, head + await reader.read()
+            writer.write(b"hello")
+            assert await reader.readexactly(5) == b"hello"
+            writer.close()
