@@ -147,7 +147,12 @@ async def listening(
 
 @contextlib.asynccontextmanager
 async def answering(
-    host: str, port: int, word: str = "", statuses: Sequence[int] = (), delay: float = 0.0
+    host: str,
+    port: int,
+    word: str = "",
+    statuses: Sequence[int] = (),
+    delay: float = 0.0,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[list[str]]:
     """An HTTP server that answers `word` with `statuses` in turn, the last one for ever; the heads of its requests.
 
@@ -168,5 +173,5 @@ async def answering(
             writer.write((head + word).encode())
             await writer.drain()
 
-    async with listening(host, port, answer):
+    async with listening(host, port, answer, context):
         yield asked

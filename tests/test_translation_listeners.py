@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.envoy
 
 SERVER = Key(MESH, Kind.VIRTUAL_NODE, "server")
+CALLER = Key(MESH, Kind.VIRTUAL_NODE, "caller")
 DOOR = Key(MESH, Kind.VIRTUAL_GATEWAY, "door")
-KINDS = ("pool", "tcp-pool", "limit", "strict", "permissive", "disabled", "mutual", "named")
+KINDS = ("pool", "tcp-pool", "limit", "strict", "permissive", "disabled", "mutual", "named", "unnamed")
 
 
 class Authority:
@@ -49,11 +50,11 @@ class Authority:
         self.stranger = Issuer("another authority").issue("friend.local").write(folder, "stranger")
         self.other = self.issuer.issue("other.local").write(folder, "other")
 
-    def tls(self, mode: str, *names: str, mutual: bool = False) -> Wire:
-        """A listener's TLS."""
+    def tls(self, mode: str, names: list[str] | None = None, *, mutual: bool = False) -> Wire:
+        """A listener's TLS; None leaves the names out, an empty list is one."""
         file = {"certificateChain": str(self.server.certificate), "privateKey": str(self.server.key)}
         trust = {"file": {"certificateChain": str(self.trusted)}}
-        checked = {"subjectAlternativeNames": {"match": {"exact": list(names)}}} if names else {}
+        checked = {} if names is None else {"subjectAlternativeNames": {"match": {"exact": names}}}
         validation = {"validation": {"trust": trust, **checked}} if mutual else {}
         return {"tls": {"mode": mode, "certificate": {"file": file}, **validation}}
 
@@ -74,7 +75,8 @@ class Place:
             "permissive": tls("PERMISSIVE"),
             "disabled": tls("DISABLED"),
             "mutual": tls("STRICT", mutual=True),
-            "named": tls("STRICT", "friend.local", mutual=True),
+            "named": tls("STRICT", ["friend.local"], mutual=True),
+            "unnamed": tls("STRICT", [], mutual=True),
         }
         listeners = [
             {"portMapping": {"port": port, "protocol": "tcp" if kind == "tcp-pool" else "http"}, **more[kind]}
@@ -156,13 +158,44 @@ async def test_tls_modes_take_what_they_say(place: Place, kind: str, *, plain: b
 async def test_clients_are_let_in_by_their_certificates(place: Place) -> None:
     """None, another authority's, or another name: refused. Without names any of the authority will do."""
     known = place.authority
-    async with place.application("mutual"), place.application("named"):
-        assert await place.get_encrypted("mutual", known.friend) == "mutual"
-        assert await place.get_encrypted("mutual", known.other) == "mutual"
-        assert await place.get_encrypted("mutual", known.stranger) == ""
-        assert await place.get_encrypted("mutual") == ""
+    async with place.application("mutual"), place.application("named"), place.application("unnamed"):
+        for kind in ("mutual", "unnamed"):
+            assert await place.get_encrypted(kind, known.friend) == kind
+            assert await place.get_encrypted(kind, known.other) == kind
+            assert await place.get_encrypted(kind, known.stranger) == ""
+            assert await place.get_encrypted(kind) == ""
         assert await place.get_encrypted("named", known.friend) == "named"
         assert await place.get_encrypted("named", known.other) == ""
+
+
+async def test_callers_trust_by_their_policy_and_the_name_they_called(tmp_path: Path) -> None:
+    """Another authority's certificate, and one for another name, are refused; without a policy TLS is enough."""
+    mesh, issuer = Mesh(), Issuer()
+    policy = {"tls": {"validation": {"trust": {"file": {"certificateChain": str(issuer.file(tmp_path))}}}}}
+    tls = {"mode": "STRICT", "certificate": {"file": {"certificateChain": "/elsewhere", "privateKey": "/elsewhere"}}}
+    backends: list[Wire] = []
+    for name in ("right", "wrong", "foreign", "any"):
+        mesh.node(name, tls=tls)
+        mesh.service(f"{name}.local", http_route((name, 1)))
+        client = {} if name == "any" else {"clientPolicy": policy}
+        backends.append({"virtualService": {"virtualServiceName": f"{name}.local", **client}})
+    mesh.add(Kind.VIRTUAL_NODE, "caller", {"backends": backends})
+    issued = {
+        "right": issuer.issue(mesh.hosts["right"]),
+        "wrong": issuer.issue("elsewhere.local"),
+        "foreign": Issuer("another authority").issue(mesh.hosts["foreign"]),
+        "any": Issuer("another authority").issue("elsewhere.local"),
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        for name, one in issued.items():
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            files = one.write(tmp_path, name)
+            context.load_cert_chain(files.certificate, files.key)
+            await stack.enter_async_context(answering(mesh.hosts[name], mesh.port, name, context=context))
+        with contextlib.ExitStack() as running:
+            await asyncio.to_thread(running.enter_context, mesh.envoy(CALLER, tmp_path))
+            found = {name: await fetch(mesh.place.egress, mesh.port, "/", f"{name}.local") for name in issued}
+    assert [name for name, (status, _) in found.items() if status == 200] == ["right", "any"], found
 
 
 class SecretServer:
