@@ -17,12 +17,12 @@ from everything import everything
 from meshwright import constraints, rules
 from meshwright.diagnostics import Severity, worst
 from meshwright.graph import resolve
-from meshwright.model import SPECS, Resource, State, decode, encode
+from meshwright.model import SPECS, Key, Kind, Resource, State, decode, encode
 from meshwright.proxy.check import refusals
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Loopback, Redirect
 from settings import PROVE
-from strategies import proxies, states
+from strategies import MESH, proxies, states
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -137,6 +137,31 @@ def test_no_odd_value_in_any_field_passes_and_is_refused(capsys: pytest.CaptureF
     seen = judged(variants[:: len(variants) // (2_000 if PROVE else 40)])
     assert seen["passed"] >= seen["tried"] / 4
     report(capsys, "odd values in every field", seen)
+
+
+FOUND: tuple[tuple[str, tuple[str | int, ...], str, bool], ...] = (
+    # What the search below once found: node, field, value, and whether `validate` passes it now.
+    ("http", ("listeners", 0, "healthCheck", "path"), "/\x7f", False),
+    ("http", ("serviceDiscovery", "dns", "hostname"), "a\x1fb", False),
+    ("grpc", ("listeners", 0, "tls", "certificate", "sds", "secretName"), "", False),
+    ("grpc", ("listeners", 0, "tls", "validation", "trust", "sds", "secretName"), "", False),
+    ("grpc", ("serviceDiscovery", "awsCloudMap", "serviceName"), "x" * 255, True),
+)
+
+
+@pytest.mark.parametrize(("name", "field", "value", "passed"), FOUND)
+def test_what_was_found_stays_fixed(name: str, field: tuple[str | int, ...], value: str, *, passed: bool) -> None:
+    """Each is either found by `validate`, or taken by Envoy."""
+    base = everything()
+    node = base[Key(MESH, Kind.VIRTUAL_NODE, name)]
+    spec = json.loads(json.dumps(encode(node.spec)))
+    holder: Any = spec
+    for step in field[:-1]:
+        holder = holder[step]
+    holder[field[-1]] = value
+    state = base.put(msgspec.structs.replace(node, spec=decode(SPECS[node.key.kind], spec)))
+    assert passes(state) is passed
+    judged([state])
 
 
 def odd_everywhere(base: State) -> Iterator[State]:

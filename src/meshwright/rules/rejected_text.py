@@ -2,8 +2,8 @@ r"""A text that Envoy would reject, though App Mesh takes it.
 
 ## What it finds
 
-- Line breaks and NUL characters in the names of headers and gRPC metadata, in rewritten paths, in the path of a
-  health check and in a host name that health checks are sent to.
+- Line breaks and NUL characters in the names of headers and gRPC metadata and in rewritten paths; any control
+  character but the tabulator in the path of a health check and in the name that health checks are sent to.
 - Query parameters without a name, or with one of more than 1,024 bytes.
 - An empty host name, and SDS secrets without a name.
 - Access log formats with a `%` that begins no command. A percent sign itself is written `%%`. Whether Envoy knows
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 _LONGEST_PARAMETER = 1_024
 _SHOWN = 20
 """Characters of a format that a finding quotes."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What Envoy refuses in the path and the host of a health check."""
 _COMMAND = re.compile(r"%%|%[A-Z0-9_]+(\(.*?\))?(:[0-9]+)?%")
 """Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage"""
 
@@ -121,17 +123,22 @@ def _rewrites(route: HttpGatewayRoute, at: str) -> Iterator[Fault]:
 
 
 def _node(spec: VirtualNodeSpec) -> Iterator[Fault]:
-    dns = spec.service_discovery.dns if spec.service_discovery else None
     checked = False
     for index, listener in enumerate(spec.listeners or ()):
         check = listener.health_check
         if check is not None and check.protocol in {"http", "http2"}:
             checked = True
-            yield from _broken(check.path or "", f"spec.listeners[{index}].healthCheck.path")
-    if dns is not None and not dns.hostname:
+            yield from _controlling(check.path or "", f"spec.listeners[{index}].healthCheck.path")
+    discovery = spec.service_discovery
+    if discovery is not None and discovery.dns is not None and not discovery.dns.hostname:
         yield "spec.serviceDiscovery.dns.hostname", "A host name cannot be empty"
-    elif dns is not None and checked:
-        yield from _broken(dns.hostname, "spec.serviceDiscovery.dns.hostname")
+    elif discovery is not None and checked:
+        at = "spec.serviceDiscovery"
+        if discovery.dns is not None:
+            yield from _controlling(discovery.dns.hostname, f"{at}.dns.hostname")
+        if discovery.aws_cloud_map is not None:
+            yield from _controlling(discovery.aws_cloud_map.service_name, f"{at}.awsCloudMap.serviceName")
+            yield from _controlling(discovery.aws_cloud_map.namespace_name, f"{at}.awsCloudMap.namespaceName")
 
 
 def _secrets(value: object, at: str) -> Iterator[Fault]:
@@ -172,6 +179,11 @@ def _stray(text: str) -> str:
 def _broken(text: str, at: str) -> Iterator[Fault]:
     if any(one in text for one in "\0\r\n"):
         yield at, f"{text!r} holds a line break or a NUL character"
+
+
+def _controlling(text: str, at: str) -> Iterator[Fault]:
+    if _CONTROL.search(text):
+        yield at, f"{text!r} holds a control character, which cannot be sent in a health check"
 
 
 RULE = Rule(code="MW211", name="rejected-text", severity=Severity.ERROR, page=__doc__.strip(), search=search)

@@ -72,8 +72,7 @@ def backend(
         **_discovery(name, target.port, discovery if resolved else None, preference),
     }
     if encryption is not None:
-        host = discovery_name(discovery)
-        members["transport_socket"] = tls.upstream(encryption, protocol, "" if is_address(host) else host)
+        members["transport_socket"] = tls.upstream(encryption, protocol, discovery_name(discovery))
     if listener.health_check is not None:
         authority = f"{discovery_name(discovery)}:{target.port}"
         members["health_checks"] = health_checks(listener.health_check, protocol, authority, target.port)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from meshwright.routing import ClientTls
 
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
+_LONGEST_NAME = 255
+"""Bytes of a server's name that Envoy takes; names of Cloud Map may be longer."""
 
 
 def downstream(tls: ListenerTls, protocol: str) -> Wire:
@@ -38,12 +40,13 @@ def downstream(tls: ListenerTls, protocol: str) -> Wire:
 
 
 def upstream(tls: ClientTls, protocol: str, server: str) -> Wire:
-    """The transport socket of a client; `server` is the name that it asks for (SNI), "" for none."""
+    """The transport socket of a client; it asks for `server` (SNI) where that can be a server's name."""
+    asked = "" if is_address(server) or len(server.encode()) > _LONGEST_NAME else server
     common = (_certificate(tls.certificate) if tls.certificate else {}) | _alpn(protocol)
     if tls.trust is not None:
         common |= _validation(tls.trust, tls.names)
     return extension(
-        "envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common, sni=server
+        "envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common, sni=asked
     )
 
 
