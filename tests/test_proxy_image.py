@@ -64,12 +64,12 @@ CASES: dict[str, tuple[dict[str, str], tuple[str | int, ...], Any]] = {
     ),
     "statsd": (
         {"ENABLE_ENVOY_DOG_STATSD": "1", "STATSD_ADDRESS": "127.0.0.9", "STATSD_PORT": "9125"},
-        ("stats_sinks", 0, "typed_config", "address", "socket_address"),
+        ("stats_sinks", 1, "typed_config", "address", "socket_address"),
         {"address": "127.0.0.9", "port_value": 9125, "protocol": "UDP"},
     ),
     "statsd socket": (
         {"ENABLE_ENVOY_DOG_STATSD": "1", "STATSD_SOCKET_PATH": "/run/statsd.sock"},
-        ("stats_sinks", 0, "typed_config", "address", "pipe", "path"),
+        ("stats_sinks", 1, "typed_config", "address", "pipe", "path"),
         "/run/statsd.sock",
     ),
     "admin log": (
@@ -145,7 +145,7 @@ def test_files_are_added_to_the_bootstrap(tmp_path: Path) -> None:
         Path(variables[name]).write_text(yaml.safe_dump(content))
     document = made(variables, DOOR)
     assert document["static_resources"]["clusters"][1:] == [cluster]
-    assert [one["name"] for one in document["stats_sinks"]] == ["envoy.stat_sinks.statsd"]
+    assert [one["name"] for one in document["stats_sinks"][1:]] == ["envoy.stat_sinks.statsd"]
     assert document["stats_config"]["use_all_default_tags"]
     assert document["stats_config"]["stats_tags"][1]["tag_name"] == "appmesh.virtual_gateway"
     assert document["tracing"] == {}
