@@ -89,6 +89,14 @@ def test_what_is_no_address_is_refused_with_the_forms_that_are(text: str) -> Non
     assert repr(text) in str(caught.value)
 
 
+@pytest.mark.parametrize(("reports", "loads", "times"), [("all", True, 1), ("loads", True, 0), ("none", False, 0)])
+def test_a_proxy_tells_of_its_calls_what_it_may(reports: str, loads: bool, times: int) -> None:
+    """An Envoy that knows less is spared what it would refuse."""
+    document = printed("mesh/shop/virtualNode/cart", "--reports", reports, env=KEY)
+    assert ("cluster_manager" in document) is loads
+    assert len(document.get("stats_sinks", ())) == times
+
+
 def test_only_nodes_and_gateways_have_a_proxy() -> None:
     """By ARN or by path; a router, a mesh and noise are refused by name."""
     arn = "arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/cart"

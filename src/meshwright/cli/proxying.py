@@ -52,6 +52,7 @@ def settings(given: Mapping[str, Any], told: Image) -> Settings:
         tls=secured(given["xds_tls_ca"], given["xds_client_certificate"], given["xds_client_key"]),
         endpoint=registered(given["endpoint_address"], proxy),
         cluster=told.cluster,
+        reports=given["reports"],
         extras=extras(os.environ, proxy),
     )
 

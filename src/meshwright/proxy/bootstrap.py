@@ -64,8 +64,6 @@ def bootstrap(settings: Settings) -> Document:
             "cds_config": over_ads(extras.fetch_timeout),
         },
         "static_resources": {"clusters": [control_plane(settings), *extras.clusters]},
-        "cluster_manager": {"load_stats_config": load_reports()},
-        "stats_sinks": [latencies(settings), *extras.sinks],
         "layered_runtime": _runtime(extras.runtime),
         "overload_manager": _limits(),
         **extras.members,
@@ -78,6 +76,11 @@ def bootstrap(settings: Settings) -> Document:
         document["static_resources"]["listeners"] = listeners
     if extras.secrets:
         document["static_resources"]["secrets"] = list(extras.secrets)
+    if settings.reports != "none":
+        document["cluster_manager"] = {"load_stats_config": load_reports()}
+    sinks = [latencies(settings)] if settings.reports == "all" else []
+    if sinks or extras.sinks:
+        document["stats_sinks"] = [*sinks, *extras.sinks]
     if settings.resolver is not None:
         document["typed_dns_resolver_config"] = _resolver(settings.resolver)
     return document

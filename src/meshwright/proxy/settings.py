@@ -5,7 +5,7 @@ The one rule: they name the files in which secrets lie, and hold none.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -105,6 +105,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What Envoy calls itself in traces and statistics; "" for the node's path."""
     endpoint: Registered | None = None
     """What it registers for its virtual node; None to be found in other ways."""
+    reports: Literal["all", "loads", "none"] = "all"
+    """What it tells of its calls: counts and latencies, counts alone, or nothing. Latencies need Envoy 1.36."""
     extras: Extras = Extras()
     """What the operator adds to it."""
 
