@@ -22,7 +22,7 @@ from meshwright.store.contract import Head
 from processes import until
 from stage import staged
 from stored import commit_one, release
-from test_releases import SHIFTED, item
+from test_releases import SHIFTED, SHOP, item
 from test_releases_propagation import CALLER, CONTENT, PROXY, Plane
 from test_releases_propagation import WEB as SERVICE
 
@@ -145,6 +145,27 @@ async def test_a_rejection_fails_the_release_and_stays_in_its_evidence_when_it_i
             "release shop#2",
             2,
         )
+
+
+async def test_what_a_newer_release_overtook_stays_as_it_was_seen(tmp_path: Path) -> None:
+    """A proxy that went on to the newer one never had it; the newer one is followed in its place."""
+    best = (*SHOP, CALLER, SERVICE, item("virtualRouter/other", {"listeners": []}))
+    async with serving(tmp_path) as plane:
+        await plane.apply(*CONTENT)
+        async with plane.proxy() as stream:
+            await plane.apply(*BETTER)
+            first = await stream.hear()
+            await plane.apply(*best)
+            await stream.ack(first)
+            await stream.ack(await stream.hear())
+            assert (await plane.ask("propagation", 3, 10))["status"] == "propagated"
+            overtaken = await detail(plane, 2)
+            (account,) = overtaken["accounts"]
+            assert (overtaken["state"], overtaken["status"], account["state"]) == ("propagated", "applied", "pending")
+            assert account["sent_at"] is not None
+            assert (await detail(plane, 3))["tally"]["acked"] == 1
+    async with serving(tmp_path) as plane:
+        assert (await detail(plane, 2))["accounts"] == [{**account, "connected": False}]
 
 
 async def test_a_failed_release_is_noted_although_nobody_asks(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ class Delivery:
     def sent(self, type_url: str, resources: Iterable[EnvoyResource], removed: Iterable[str] | None) -> None:
         """A response of a type goes out to the proxy; `removed` is None where what is not in it is removed."""
         versions = {one.name: one.version for one in resources}
-        self._sendings.sent(type_url, versions, removed, self._control.now())
+        control = self._control
+        self._sendings.sent(type_url, versions, removed, revision=control.revision, at=control.now())
 
     def settled(self, type_url: str, *, accepted: bool) -> None:
         """The proxy took or refused the response of that type that is on its way."""
@@ -127,7 +128,13 @@ class Delivery:
             node=self.proxy.node,
             envoy_version=self.proxy.envoy_version,
             state="acked" if verdict == "unconcerned" else verdict,
-            steps=steps_of(states, self._sendings, self._group.snapshot, self._control.now()),
+            steps=steps_of(
+                states,
+                self._sendings,
+                self._group.snapshot,
+                since=0 if change is None else change.revisions[0],
+                at=self._control.now(),
+            ),
             rejections=rejections,
         )
 

@@ -30,11 +30,13 @@ LONGEST_MESSAGE = 2_000
 class Sending:
     """One response on its way to one proxy, or arrived there."""
 
-    __slots__ = ("accepted", "sent_at", "settled_at", "versions")
+    __slots__ = ("accepted", "revision", "sent_at", "settled_at", "versions")
 
-    def __init__(self, versions: dict[str, str], sent_at: int) -> None:
+    def __init__(self, versions: dict[str, str], revision: int, sent_at: int) -> None:
         self.versions = versions
         """What it carries, by name; "" for what it removes."""
+        self.revision = revision
+        """The newest one when it was sent."""
         self.sent_at = sent_at
         self.settled_at: int | None = None
         self.accepted = False
@@ -48,7 +50,9 @@ class Sendings:
         self._flying: dict[str, Sending] = {}
         self._removed: set[tuple[str, str]] = set()
 
-    def sent(self, type_url: str, versions: dict[str, str], removed: Iterable[str] | None, at: int) -> None:
+    def sent(
+        self, type_url: str, versions: dict[str, str], removed: Iterable[str] | None, *, revision: int, at: int
+    ) -> None:
         """A response of a type went out; what it only repeats keeps the response that brought it first.
 
         `removed` is None where the response is the whole set, and what is not in it is thereby removed.
@@ -58,7 +62,7 @@ class Sendings:
             if name in latest:  # else it is only told that there is no such thing
                 versions[name] = ""
                 self._removed.add((type_url, name))
-        sending = self._flying[type_url] = Sending(versions, at)
+        sending = self._flying[type_url] = Sending(versions, revision, at)
         for name, version in versions.items():
             known = latest.get(name)
             if known is None or not known.accepted or known.versions[name] != version:
@@ -154,9 +158,9 @@ def _merged(known: tuple[Rejection, ...], newer: tuple[Rejection, ...]) -> tuple
 
 
 def steps_of(
-    names: Mapping[tuple[str, str], State], sendings: Sendings, offered: Snapshot, at: int
+    names: Mapping[tuple[str, str], State], sendings: Sendings, offered: Snapshot, *, since: int, at: int
 ) -> tuple[Step, ...]:
-    """`names`, a type and a name each, by the responses that brought them.
+    """`names`, a type and a name each, that changed at revision `since`, by the responses that brought them.
 
     `at` is when what was not sent on this stream is known to be there.
     """
@@ -165,8 +169,8 @@ def steps_of(
         resource = offered.of(url).get(name)
         version = resource.version if resource is not None else ""
         sending = sendings.of(url, name)
-        if sending is not None and sending.versions[name] != version and (state == "pending" or not version):
-            sending = None  # that was another version: this one still is to be sent, or went without a word
+        if sending is not None and (sending.revision < since or (not version and sending.versions[name])):
+            sending = None  # that was before: this change still is to be sent, or went without a word
         place = (url, id(sending), state)
         if place not in found:
             found[place] = _step(url, state, sending, at)

@@ -127,6 +127,9 @@ class Control:
             for group in list(self._groups.values()):
                 if not changed.isdisjoint(group.reach):
                     self._turn(group)
+        for tracker in self._trackers:
+            if tracker.revision in self._newest:
+                self._look(tracker)
         for waiter in list(self._waiters):
             waiter.wake()
 
@@ -209,12 +212,10 @@ class Control:
 
         `told` is called whenever there may be something new to see; `untrack` ends it.
         """
-        self._catch_up()
         tracker = Tracker(revision, mesh, known, told)
         self._trackers.add(tracker)
-        for delivery in self._deliveries.values():
-            if delivery.proxy.node.mesh == mesh:
-                tracker.look(delivery)
+        if revision <= self.revision:
+            self._look(tracker)  # else it is looked at once the revision is taken in
         return tracker
 
     def untrack(self, tracker: Tracker) -> None:
@@ -325,6 +326,11 @@ class Control:
             self._resolved = self._resolved.renewed(self._state, self._touched)
             self._touched.clear()
         return self._resolved
+
+    def _look(self, tracker: Tracker) -> None:
+        for delivery in self._deliveries.values():
+            if delivery.proxy.node.mesh == tracker.mesh:
+                tracker.look(delivery)
 
     def _waken(self) -> None:
         for waiter in self._waiters:
