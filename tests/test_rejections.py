@@ -46,9 +46,9 @@ _CA = {"file": {"certificateChain": "/no/such/ca.pem"}}
 
 BASE: tuple[Object, ...] = (
     (Kind.VIRTUAL_NODE, "web", {
-        "listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "web.local"}},
+        "listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "127.77.1.1"}},
         "backends": [{"virtualService": _SERVICE}]}, ""),
-    (Kind.VIRTUAL_NODE, "n", {"listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "n.local"}}}, ""),
+    (Kind.VIRTUAL_NODE, "n", {"listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "127.77.3.1"}}}, ""),
     (Kind.VIRTUAL_SERVICE, "s.local", {"provider": {"virtualRouter": {"virtualRouterName": "r"}}}, ""),
     (Kind.VIRTUAL_ROUTER, "r", {"listeners": [_LISTENER]}, ""),
     (Kind.ROUTE, "good", {"httpRoute": {"match": {"prefix": "/"}, "action": _ACTION}, "priority": 5}, "r"),
@@ -56,7 +56,7 @@ BASE: tuple[Object, ...] = (
     (Kind.GATEWAY_ROUTE, "good", {
         "httpRoute": {"match": {"prefix": "/"}, "action": {"target": {"virtualService": _SERVICE}}}}, "gw"),
 )  # fmt: skip
-"""A node that calls another through a router, and a gateway to it."""
+"""A node that calls another through a router, and a gateway to it; named by addresses, so that nobody asks DNS."""
 
 
 def route(**match: Any) -> Object:
