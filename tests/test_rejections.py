@@ -211,10 +211,11 @@ class Judges:
     async def blamed(self, one: Object) -> set[tuple[Key, str]]:
         """What is blamed once an Envoy has rejected the base with `one`; afterwards both have the base again."""
         refused = self.publish(one)
-        found = await self.control.wait(refused, 10)
-        assert found.state == "rejected", f"{one} is {found.state}"
+        found = await self.control.wait(refused, 40)
+        assert found.state == "rejected", f"{one} is {found}"
         causes = {(cause.key, cause.path) for it in found.rejected for said in it.rejections for cause in said.causes}
-        assert (await self.control.wait(self.publish(), 10)).state == "propagated"
+        back = await self.control.wait(self.publish(), 40)
+        assert back.state == "propagated", f"after {one} the base is {back}"
         return causes
 
     def publish(self, *more: Object) -> int:
@@ -248,7 +249,7 @@ async def judging(folder: Path) -> AsyncIterator[Judges]:
             envoy(folder, GATEWAY, port, placement=places["gw"], instance="gw"),
         ):
             await until(lambda: len(judges.control.statuses()) == 2)
-            assert (await judges.control.wait(1, 15)).state == "propagated"
+            assert (await judges.control.wait(1, 40)).state == "propagated"
             yield judges
     finally:
         await server.stop(0.2)
