@@ -42,7 +42,7 @@ def compared(graph: Graph, traffic: Traffic, mesh: str, *, revision: int, now: i
         since=traffic.since,
         window_seconds=60 * minutes,
         calls=calls,
-        unwatched=tuple(sorted(one.path for one in callers if traffic.watched_since(one) is None)),
+        unwatched=tuple(sorted(one.path for one in callers if traffic.watched_since(one, now) is None)),
         findings=tuple(_findings(calls, ways, traffic, now)),
     )
 
@@ -115,7 +115,7 @@ def _findings(
                 subject=caller.path,
                 path="spec.backends" if caller.kind is Kind.VIRTUAL_NODE else "",
             )
-        since = traffic.watched_since(caller)
+        since = traffic.watched_since(caller, now)
         if call.last_at is None and since is not None and now - since >= LONG_ENOUGH:
             yield Diagnostic(
                 rule="MW303",

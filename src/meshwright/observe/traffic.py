@@ -26,6 +26,8 @@ MINUTES = 60
 KEEP = 24 * 3_600_000
 """Milliseconds after its last call that an edge is kept."""
 MOST_EDGES = 50_000
+SILENCE = 600_000
+"""Milliseconds without a report of any proxy of a caller after which nothing is known of it."""
 _MINUTE = 60_000
 _LARGEST = 2**53
 
@@ -133,7 +135,7 @@ class Traffic:
         """How many reports of load came in."""
         self._edges: dict[Way, Edge] = {}
         self._running: dict[str, dict[tuple[Way, str], _Running]] = {}
-        self._callers: dict[Key, int] = {}
+        self._callers: dict[Key, tuple[int, int]] = {}
         self._swept = since // _MINUTE
 
     def __len__(self) -> int:
@@ -143,13 +145,14 @@ class Traffic:
         """The edges of one mesh."""
         return (one for one in self._edges.values() if one.caller.mesh == mesh)
 
-    def watched_since(self, caller: Key) -> int | None:
-        """When a proxy of `caller` began to report; None where none did."""
-        return self._callers.get(caller)
+    def watched_since(self, caller: Key, now: int) -> int | None:
+        """Since when a proxy of `caller` reports without a long silence; None where none does."""
+        since, last = self._callers.get(caller, (0, 0))
+        return since if now - last <= SILENCE and last else None
 
     def watch(self, caller: Key, at: int) -> None:
         """A proxy of `caller` reports, at least from `at` on."""
-        self._callers.setdefault(caller, at)
+        self._callers[caller] = (self.watched_since(caller, at) or at, at)
 
     def leave(self, proxy: str) -> None:
         """A proxy reports no longer; nothing of it is under way."""
@@ -204,3 +207,5 @@ class Traffic:
         self._swept = at // _MINUTE
         for key in [key for key, edge in self._edges.items() if edge.last_at < at - KEEP and not edge.active]:
             del self._edges[key]
+        for caller in [caller for caller, (_, last) in self._callers.items() if at - last > SILENCE]:
+            del self._callers[caller]
