@@ -15,7 +15,8 @@ import json
 import os
 import sys
 import time
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -24,6 +25,9 @@ from meshwright.remote import find_credentials
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
 from meshwright.trust.sigv4 import SIGNING_NAME, Request, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
@@ -106,6 +110,16 @@ async def resume(
                 ready.release()
 
 
+async def lasting(stream: Callable[[], Awaitable[None]]) -> None:
+    """A proxy that opens its stream again when the connection broke, as Envoy does."""
+    while True:
+        try:
+            await stream()
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+                raise
+
+
 async def simulate(
     index: int, target: str, node: str, counters: Counters, ready: asyncio.Semaphore, known: Known
 ) -> None:
@@ -170,7 +184,7 @@ async def main() -> None:
     known = [Known() for _ in nodes]
     began = time.monotonic()
     tasks = [
-        asyncio.create_task(simulate(index, chosen.target, node, counters, ready, known[index]))
+        asyncio.create_task(lasting(partial(simulate, index, chosen.target, node, counters, ready, known[index])))
         for index, node in enumerate(nodes)
     ]
     for _ in nodes:
@@ -188,7 +202,9 @@ async def main() -> None:
                 counters.reset()
                 answered, began = asyncio.Semaphore(0), time.monotonic()
                 tasks = [
-                    asyncio.create_task(resume(index, chosen.target, node, counters, answered, known[index]))
+                    asyncio.create_task(
+                        lasting(partial(resume, index, chosen.target, node, counters, answered, known[index]))
+                    )
                     for index, node in enumerate(nodes)
                 ]
                 for _ in nodes:

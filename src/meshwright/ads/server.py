@@ -49,6 +49,10 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),
+    # When thousands of proxies come back at once their calls wait in line here. By gRPC's own limit of 1,000 waiting
+    # calls, the others of 2,000 were cancelled, came back at once, and were never all served.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
     # Who has no stream is no proxy: every Envoy holds one open for as long as it runs. One that was refused for its
     # certificate must come over a new connection to show another, so it is not let sit on the old one between tries.
     ("grpc.max_connection_idle_ms", 2_000),
