@@ -13,7 +13,7 @@ from meshwright.errors import UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind, State, encode
 from meshwright.proxy import check
-from meshwright.snapshot.blame import culprits
+from meshwright.snapshot.blame import traced
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import LISTENER, ROUTE, Redirect, Snapshot
 from stage import staged
@@ -21,6 +21,8 @@ from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from meshwright.snapshot.resources import EnvoyResource
 
 WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
 
@@ -46,6 +48,11 @@ def mesh(match: Wire, logging: Wire | None = None, bad: Wire | None = None) -> S
         worse = {"httpRoute": {"match": bad, "action": action}}
         state = state.put(resource(Kind.ROUTE, "worse", worse, "r"))
     return state
+
+
+def culprits(resource: EnvoyResource, said: str) -> tuple[Key, ...]:
+    """The objects that are blamed, each once."""
+    return tuple(dict.fromkeys(one.origin for one in traced(resource, said, lambda _: None)))
 
 
 def built(match: Wire, logging: Wire | None = None, bad: Wire | None = None) -> Snapshot:
@@ -135,10 +142,10 @@ def test_a_fault_at_a_place_leads_to_the_route_at_that_place() -> None:
     assert culprits(snapshot.of(ROUTE)["rds_egress_http_80"], said) == (Key(MESH, Kind.ROUTE, "bad", "r"),)
 
 
-def test_without_a_trace_all_that_shaped_it_are_named() -> None:
-    """Most specific first."""
+def test_without_a_trace_nobody_is_blamed() -> None:
+    """Whoever asks names all that shaped it, most specific first."""
     found = built({"prefix": "/x"}).of(ROUTE)["rds_egress_http_80"]
-    assert culprits(found, "something went wrong") == found.origins
+    assert culprits(found, "something went wrong") == ()
     assert found.origins[0].kind is Kind.ROUTE
 
 

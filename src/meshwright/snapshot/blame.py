@@ -49,18 +49,11 @@ def reason(said: str) -> str:
     return _PRINTED.sub("", said).strip() or _CUT
 
 
-def culprits(resource: EnvoyResource, said: str) -> tuple[Key, ...]:
-    """The objects that most likely made Envoy reject `resource` with the words `said`.
-
-    Those whose regular expression Envoy refuses, else those of which a text occurs in the words, else the route at
-    the place that they count, else all origins, most specific first.
-    """
-    return tuple(dict.fromkeys(one.origin for one in traced(resource, said, _nothing))) or resource.origins
-
-
 def traced(resource: EnvoyResource, said: str, spec_of: Callable[[Key], object]) -> tuple[Culprit, ...]:
     """What shows itself to have made Envoy reject `resource` with the words `said`; none where nothing does.
 
+    Those whose regular expression Envoy refuses, else those of which a text occurs in the words, else those that hold
+    the value that breaks a constraint, else the route at the place that they count.
     `spec_of` gives the spec of an object, None for one that is gone; its fields are searched for the text at fault.
     """
     said = reason(said)
@@ -74,10 +67,6 @@ def traced(resource: EnvoyResource, said: str, spec_of: Callable[[Key], object])
     held = [(origin, _path(spec_of(origin), found)) for origin in placed or resource.origins]
     named = [Culprit(origin, "") for origin in resource.origins if origin.name == found] if not placed else []
     return _once(named or [Culprit(*one) for one in held if one[1]] or [Culprit(origin, "") for origin in placed])
-
-
-def _nothing(_: Key) -> None:
-    return None
 
 
 def _once(found: Iterable[Culprit]) -> tuple[Culprit, ...]:

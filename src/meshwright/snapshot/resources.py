@@ -48,7 +48,7 @@ class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[Key, ...]
     """The objects whose definitions shaped it, most specific first."""
     clues: tuple[Clue, ...] = ()
-    """Texts of those definitions that Envoy judges by itself, for tracing a rejection (`blame.culprits`)."""
+    """Texts of those definitions that Envoy judges by itself, for tracing a rejection (`blame.traced`)."""
     expires_at: int = 0
     """When Envoy forgets it by itself, in milliseconds since the epoch, UTC; 0 for never.
 
