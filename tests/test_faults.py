@@ -128,46 +128,39 @@ async def test_a_grpc_call_is_aborted_with_a_grpc_status(tmp_path: Path) -> None
         assert "RESOURCE_EXHAUSTED" in reply.fault
 
 
-async def test_a_fault_ends_on_time_by_the_hand_of_the_control_plane(tmp_path: Path) -> None:
-    """Routes and numbers are as if there had been none; nobody writes anything for that."""
+@pytest.mark.parametrize("there", [True, False], ids=["control-plane-there", "control-plane-gone"])
+async def test_a_fault_ends_on_time_whether_or_not_the_control_plane_is_there(tmp_path: Path, there: bool) -> None:
+    """It takes back routes and numbers by itself; or Envoy forgets the numbers, and the route is harmless then."""
     async with data_plane(tmp_path) as plane, application(plane.place("pay").ingress, PORT, "paid"):
         await plane.publish(*shop(plane))
         web = await plane.proxy(WEB)
-        moment, end = later(3)
+        moment, end = later(4)
         ending = fault("bad-day", {"expiresAt": moment, "abort": {"httpStatus": 503, "percentage": 100}})
         await plane.publish(*shop(plane, ending))
+        if not there:
+            await plane.stop()
         async with Caller(plane.place("web").egress, PORT) as caller:
-            assert (await caller.ask("pay.local")).status == 503
 
-            async def over() -> bool:
-                return (await caller.ask("pay.local")).status == 200
+            async def gets(status: int) -> bool:
+                return (await caller.ask("pay.local")).status == status
 
-            await until(over, "the fault ends", 30)
+            async def routed_by_it() -> bool:
+                return "meshwright.fault.bad-day.abort" in await web.ask(
+                    "/config_dump?resource=dynamic_route_configs"
+                )
+
+            async def as_before() -> bool:
+                return not await routed_by_it()
+
+            assert await gets(503)
+            assert await routed_by_it()
+            await until(lambda: gets(200), "the fault ends", 30)
             assert time.time_ns() // 1_000_000 >= end
-            await until(lambda: plane.control.statuses()[0].state == "synced", "the Envoy took its end")
-            for part in ("/runtime?format=json", "/config_dump?resource=dynamic_route_configs"):
-                assert "meshwright.fault" not in await web.ask(part)
-
-
-async def test_a_fault_ends_on_time_though_the_control_plane_is_gone(tmp_path: Path) -> None:
-    """Envoy forgets the numbers by itself; the route, which nobody takes back, is harmless without them."""
-    async with data_plane(tmp_path) as plane, application(plane.place("pay").ingress, PORT, "paid"):
-        await plane.publish(*shop(plane))
-        web = await plane.proxy(WEB)
-        moment, end = later(3)
-        ending = fault("bad-day", {"expiresAt": moment, "abort": {"httpStatus": 503, "percentage": 100}})
-        await plane.publish(*shop(plane, ending))
-        await plane.stop()
-        async with Caller(plane.place("web").egress, PORT) as caller:
-            assert (await caller.ask("pay.local")).status == 503
-
-            async def over() -> bool:
-                return (await caller.ask("pay.local")).status == 200
-
-            await until(over, "the fault ends", 30)
-            assert time.time_ns() // 1_000_000 >= end
-            assert "meshwright.fault.bad-day.abort" in await web.ask("/config_dump?resource=dynamic_route_configs")
             assert "meshwright.fault" not in await web.ask("/runtime?format=json")
+            if there:
+                await until(as_before, "the route is taken back")
+            else:
+                assert await routed_by_it()
 
 
 STRIKES: list[tuple[Wire, set[str]]] = [

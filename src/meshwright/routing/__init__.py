@@ -3,7 +3,7 @@
 The one rule: every such decision is made here, once, and used by `snapshot` and `simulate` alike.
 """
 
-from meshwright.routing.extending import Place, at_gateway_route, at_ingress, at_rule, holding, target_port
+from meshwright.routing.extending import Place, at_gateway_route, at_ingress, at_rule, holding
 from meshwright.routing.ordering import (
     gateway_route_match,
     grpc_path,
@@ -64,7 +64,6 @@ __all__ = [
     "rules",
     "service_ports",
     "shortest",
-    "target_port",
     "telemetry",
     "unservable",
     "zones",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.graph import Relation
+from meshwright.graph import Relation, scope_of
 from meshwright.model.extensions import FaultSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.scalars import PortProtocol
@@ -66,23 +66,18 @@ def holding(graph: Graph, kind: Kind, place: Place, now: int) -> Resource | None
 
 
 def _concerns(graph: Graph, extension: Resource, place: Place, now: int) -> bool:
-    if target_port(extension) not in {None, place.port}:
+    _, port, whose = scope_of(extension)
+    if port not in {None, place.port}:
         return False
-    spec = extension.spec
-    if not isinstance(spec, FaultSpec):
-        return True
-    if spec.callers:
-        named = {edge.target for edge in graph.outgoing(extension.key, Relation.CALLER)}
-        if place.called is None or place.caller not in named:
-            return False
-    return spec.expiry > now
+    if whose and (place.called is None or place.caller not in _named(graph, extension)):
+        return False
+    return not isinstance(extension.spec, FaultSpec) or extension.spec.expiry > now
+
+
+def _named(graph: Graph, extension: Resource) -> set[Key]:
+    return {edge.target for edge in graph.outgoing(extension.key, Relation.CALLER)}
 
 
 def _generality(extension: Resource) -> tuple[bool, bool]:
-    spec = extension.spec
-    return target_port(extension) is None, not (isinstance(spec, FaultSpec) and spec.callers)
-
-
-def target_port(extension: Resource) -> int | None:
-    """The one listener of an ingress that an extension is about; None for all."""
-    return getattr(getattr(extension.spec, "target", None), "port", None)
+    _, port, whose = scope_of(extension)
+    return port is None, not whose

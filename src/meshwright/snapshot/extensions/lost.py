@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshwright.graph import Relation
+from meshwright.graph import Relation, scope_of
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
-from meshwright.routing import target_port
 
 if TYPE_CHECKING:
     from meshwright.graph import Edge, Graph
@@ -31,7 +30,7 @@ def report_lost(assembly: Assembly) -> None:
     ports = _ports(assembly)
     for kind in EXTENSION_KINDS:
         for extension in assembly.graph.extensions(kind, assembly.proxy):
-            port = target_port(extension)
+            _, port, _ = scope_of(extension)
             if port is not None and port not in ports:
                 reason = f"{assembly.proxy.name!r} does not listen on port {port}: it has no effect"
                 assembly.refuse(extension.key, "spec.target.port", reason)
