@@ -74,14 +74,17 @@ class Caller:
             start = time.perf_counter()
             writer.write(f"{method} {path} HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n".encode())
             answer = await asyncio.wait_for(_read(reader), 30)
-        except asyncio.IncompleteReadError:
-            raise AssertionError(f"the connection was closed instead of an answer to {method} {host}{path}") from None
+        except (OSError, asyncio.IncompleteReadError) as error:
+            writer.close()
+            raise AssertionError(f"no answer to {method} {host}{path}: {error!r}") from None
         self._free.put_nowait((reader, writer))
         return msgspec.structs.replace(answer, took=time.perf_counter() - start)
 
     async def ask_often(self, count: int, host: str, path: str = "/", **headers: str) -> list[Message]:
         """The answers to `count` requests, as many at a time as there are connections."""
-        return await asyncio.gather(*(self.ask(host, path, "GET", **headers) for _ in range(count)))
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(self.ask(host, path, "GET", **headers)) for _ in range(count)]
+        return [one.result() for one in asking]
 
 
 def plain(body: str, status: int = 200, **headers: str) -> Message:
