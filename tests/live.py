@@ -140,9 +140,10 @@ class Disk:
         found = self._connection.execute("SELECT coalesce(max(number), 0) FROM revisions").fetchone()
         return int(found[0])
 
-    def rows(self, table: str) -> int:
-        """How many rows a table has."""
-        return int(self._connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])  # noqa: S608 - a test's own name
+    def rows(self, table: str, where: str = "1") -> int:
+        """How many rows a table has, or those of which `where` holds."""
+        query = f'SELECT count(*) FROM "{table}" WHERE {where}'  # noqa: S608 - a test's own words
+        return int(self._connection.execute(query).fetchone()[0])
 
     def changed(self) -> dict[str, int]:
         """How many rows each table has more than at the last call, of those in which anything moved.

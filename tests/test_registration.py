@@ -176,7 +176,8 @@ async def test_a_restarted_control_plane_knows_what_was_registered(tmp_path: Pat
             await listening(first)
             await listening(second)
             disk = Disk(server.database)
-            await until(lambda: disk.rows("findings") == 2)
+            ready = """body LIKE '%"listening":true%'"""
+            await until(lambda: disk.rows("findings", ready) == 2)
             disk.close()
             await asyncio.to_thread(server.end, signal.SIGKILL)
     with live(tmp_path / "data", "--registration-grace", "3") as server:

@@ -6,6 +6,7 @@ The one rule: an address is an IP address by the time that it is registered; nam
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -111,15 +112,11 @@ def farewell(endpoint: Registered | None) -> Iterator[Registered | None]:
 
 def _parted(text: str) -> tuple[str, int]:
     """Host and port; 0 for none."""
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    else:
-        host, port = text, ""
-    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65_536)):
+    if text.count(":") > 1 and not text.startswith("["):
+        return text, 0  # IPv6 needs its brackets only beside a port
+    found = re.fullmatch(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?", text)
+    if found is None or not (found["port"] is None or 0 < int(found["port"]) < 65_536):
         raise UsageError(
             f"--endpoint-address {text!r} is no endpoint; write HOST, HOST:PORT or [IPV6]:PORT, such as 10.0.3.7:8080"
         )
-    return host, int(port or 0)
+    return found["six"] or found["host"], int(found["port"] or 0)

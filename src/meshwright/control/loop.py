@@ -60,6 +60,8 @@ class Control:
         """What may differ in it; None where that has to be found out."""
         self._state = State()
         self._resolved = resolve(self._state)
+        self._refreshed: set[Key] = set()
+        """The nodes whose endpoints changed since groups were built."""
         self._touched: set[Key] = set()
         """What may differ between the newest state and the graph, which is renewed when a proxy needs it."""
         self._groups: dict[tuple[Key, Placement, Traits], Group] = {}
@@ -112,10 +114,17 @@ class Control:
         self._pace(self._catch_up)
 
     def _catch_up(self) -> None:
-        """Take in what was published."""
-        head, named = self._next, self._named
-        if head is None:
-            return
+        """Take in what was published, and where instances are now."""
+        if self._next is not None:
+            self._take_in(self._next)
+        if self._refreshed:
+            nodes, self._refreshed = frozenset(self._refreshed), set()
+            for group in list(self._groups.values()):
+                if not nodes.isdisjoint(group.reach):
+                    self._turn(group, recorded=False)
+
+    def _take_in(self, head: Head) -> None:
+        named = self._named
         self._next, self._named = None, set()
         differing = frozenset(head.state.differing(self._state) if named is None else named)
         changed = _felt(differing, head.state)
@@ -136,13 +145,11 @@ class Control:
     def refresh(self, nodes: Iterable[Key]) -> None:
         """The endpoints of `nodes` changed: push what this changes to every proxy that may call them.
 
-        No revision is behind it: what a proxy has of the newest one stays as it is.
+        No revision is behind it: what a proxy has of the newest one stays as it is. A thousand instances that start
+        together are taken in together, as `pace` says.
         """
-        self._catch_up()
-        changed = frozenset(nodes)
-        for group in list(self._groups.values()):
-            if not changed.isdisjoint(group.reach):
-                self._turn(group, recorded=False)
+        self._refreshed.update(nodes)
+        self._pace(self._catch_up)
 
     def connect(self, proxy: Proxy, push: Push) -> Delivery:
         """A proxy connected; `push` is called with each new snapshot.
