@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
 NAMES = ("e0", "e1")
-_FIELDS = st.sampled_from(("x-a", "X-Trace", "server", "set-cookie"))
-_VALUES = st.sampled_from(("", "x", "100 %", "%START_TIME%", "a, b", 'q="%%"'))
+FIELDS = ("x-team", "Server", "x-envoy-upstream-service-time", "a!#$&'*+.^_`|~-9", "cookie", "content-type")
+_FIELDS = st.sampled_from(FIELDS)
+_VALUES = st.sampled_from(("", "plain", "100% %REQ(x)% %%", "é ✓", "a: b; c", "%START_TIME%", 'q="%%"'))
 _PERCENTAGES = st.one_of(st.sampled_from((0, 100, 0.0001, 33.3333)), st.integers(0, 10**6).map(lambda n: n / 10**4))
 _ENDPOINTS = st.sampled_from(("otel.local:4317", "127.0.0.1:4317", "[::1]:4317"))
 
@@ -121,18 +122,21 @@ def _header_edits(state: State) -> SearchStrategy[Wire | None]:
 
 
 def _cors(state: State) -> SearchStrategy[Wire | None]:
-    origins = st.one_of(
-        *(wires(**{way: st.sampled_from(WORDS)}) for way in ("exact", "prefix", "suffix")),
-        wires(regex=st.sampled_from(REGEXES)),
-    )
-    return _about(
-        _places(state),
-        allowOrigins=st.lists(origins, min_size=1, max_size=3),
-        allowMethods=optional(st.sampled_from((["GET"], ["*"], ["POST", "PUT"]))),
-        allowHeaders=optional(st.just(["x-a", "content-type"])),
-        exposeHeaders=optional(st.just(["x-b"])),
-        maxAge=optional(durations()),
-        allowCredentials=optional(st.booleans()),
+    words, regexes = st.sampled_from(("https://shop.example", *WORDS)), st.sampled_from(REGEXES)
+    # Whoever may be anybody gets no credentials.
+    anybody = wires(exact=st.just("*"))
+    some = st.one_of(wires(exact=words), wires(prefix=words), wires(suffix=words), wires(regex=regexes))
+    names = optional(st.lists(_FIELDS, min_size=1, max_size=2))
+    members = {
+        "allowMethods": optional(st.lists(st.sampled_from(("GET", "PUT", "*")), min_size=1, max_size=2)),
+        "allowHeaders": names,
+        "exposeHeaders": names,
+        "maxAge": optional(durations()),
+    }
+    origins, everybody = (st.lists(one, min_size=1, max_size=3) for one in (some, some | anybody))
+    return st.one_of(
+        _about(_places(state), allowOrigins=origins, allowCredentials=optional(st.booleans()), **members),
+        _about(_places(state), allowOrigins=everybody, **members),
     )
 
 
@@ -150,7 +154,7 @@ def _rate_limits(state: State) -> SearchStrategy[Wire | None]:
 
 
 def _egress_policies(state: State) -> SearchStrategy[Wire | None]:
-    host = st.sampled_from(("example.com", "*.example.com", "api.example.org"))
+    host = st.sampled_from(("example.com", "*.example.com", "api.example.org", "s0.local"))
     ports = st.lists(st.sampled_from((80, 443, 8443)), min_size=1, max_size=2, unique=True)
     allowance = wires(host=host, ports=ports, protocol=st.sampled_from(("tls", "http")))
     some = _about(_nodes(state), type=optional(st.just("DROP_ALL")), allow=optional(st.lists(allowance, max_size=3)))

@@ -72,12 +72,12 @@ def test_extensions_whose_targets_are_gone_shape_nothing_and_break_nothing(
 
 
 @pytest.mark.envoy
-@settings(max_examples=examples(12))
-@given(extended(states()), placements, st.sampled_from((NEW, OLD, Traits())))
-def test_the_real_envoy_takes_every_snapshot_with_extensions(
+@settings(max_examples=examples(6))
+@given(extended(states()), placements, st.sampled_from((OLD, Traits())))
+def test_the_real_envoy_takes_what_is_made_for_older_and_silent_ones(
     state: State, placement: Redirect | Loopback, traits: Traits
 ) -> None:
-    """Whatever is accepted, Envoy takes."""
+    """What one cannot do is left out, and the rest stays whole; `test_snapshot_properties` asks for a newer one."""
     assert refusal(list(built(state, placement, traits).values())) == ""
 
 

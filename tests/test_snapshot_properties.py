@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from envoy_check import ABLE, refusal
-from extension_strategies import extended_states
+from extending import extended
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind, State
 from meshwright.snapshot.build import build
@@ -66,7 +66,7 @@ def clusters_named(value: Any) -> set[str]:
 
 
 @settings(max_examples=examples(30))
-@given(extended_states(), placements)
+@given(extended(states()), placements)
 def test_the_same_input_gives_the_same_bytes(state: State, placement: Placement) -> None:
     """Not even the order in which objects were put matters."""
     again = State(reversed(list(state)))
@@ -74,7 +74,7 @@ def test_the_same_input_gives_the_same_bytes(state: State, placement: Placement)
 
 
 @settings(max_examples=examples(30))
-@given(extended_states(), placements)
+@given(extended(states()), placements)
 def test_every_reference_leads_to_a_resource_and_nothing_else_is_sent(state: State, placement: Placement) -> None:
     """Clusters, route configurations and endpoints: all that is named, and only that."""
     for snapshot in built(state, placement).values():
@@ -88,7 +88,7 @@ def test_every_reference_leads_to_a_resource_and_nothing_else_is_sent(state: Sta
 
 
 @settings(max_examples=examples(30))
-@given(extended_states(), placements)
+@given(extended(states()), placements)
 def test_every_resource_names_existing_origins(state: State, placement: Placement) -> None:
     """A rejection can always be traced to objects of the mesh."""
     for snapshot in built(state, placement).values():
@@ -127,7 +127,7 @@ def test_a_changed_node_changes_only_itself_and_its_callers(
 
 @pytest.mark.envoy
 @settings(max_examples=examples(25))
-@given(extended_states(), placements)
+@given(extended(states()), placements)
 def test_the_real_envoy_takes_every_snapshot(state: State, placement: Placement) -> None:
     """Whatever App Mesh accepts, and of extensions Meshwright, Envoy does too."""
     assert refusal(list(built(state, placement).values())) == ""
@@ -144,7 +144,7 @@ def versions(snapshots: Mapping[Key, Snapshot]) -> dict[Key, dict[str, str]]:
 
 
 @settings(max_examples=examples(20))
-@given(extended_states(), placements)
+@given(extended(states()), placements)
 def test_equal_versions_mean_equal_bytes(state: State, placement: Placement) -> None:
     """A version stands for the content alone: tags and metadata do not reach it."""
     tagged = State(type(one)(key=one.key, spec=one.spec, stack="other") for one in state)
@@ -152,7 +152,7 @@ def test_equal_versions_mean_equal_bytes(state: State, placement: Placement) -> 
 
 
 @settings(max_examples=examples(20))
-@given(st.lists(extended_states(), min_size=2, max_size=3), placements)
+@given(st.lists(extended(states()), min_size=2, max_size=3), placements)
 def test_what_was_made_before_is_what_would_be_made_now(steps: list[State], placement: Placement) -> None:
     """A graph brings along what earlier ones were made into; after any change the snapshots are as without it."""
     graph = resolve(State())
