@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,7 +94,15 @@ async def test_the_agent_hands_on_statistics_and_nothing_else(tmp_path: Path) ->
 
 async def test_a_proxy_that_lost_its_control_plane_serves_on_and_finds_it_again(tmp_path: Path) -> None:
     """It is ready for as long as `HC_DISCONNECTED_TIMEOUT_S` says, and is sent nothing that it has."""
-    door, upstream = free_port(), free_port()
+    door = free_port()
+    # Bound and not listening: nobody answers there, and nobody else takes it.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        await lost_and_found(tmp_path, door, nobody.getsockname()[1])
+
+
+async def lost_and_found(folder: Path, door: int, upstream: int) -> None:
+    """A proxy whose listener is at `door` loses its control plane and finds it again."""
     offered = [
         cluster("back"),
         endpoints("back", upstream),
@@ -103,7 +112,7 @@ async def test_a_proxy_that_lost_its_control_plane_serves_on_and_finds_it_again(
     async with staged(*offered) as stage:
         given = (WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED)
         limit = {"HC_DISCONNECTED_TIMEOUT_S": "1"}
-        async with proxy(tmp_path, *given, variables=limit) as one:
+        async with proxy(folder, *given, variables=limit) as one:
             await until(lambda: ready(one), "ready", 30)
             before = await one.stats("update_success$")
             await stage.server.stop()
