@@ -176,6 +176,10 @@ class Session:
             )
 
     def _report(self, stream: Stream, delivery: Delivery) -> None:
+        if self._snapshot is not None:
+            # The state machine speaks of an older snapshot than the delivery's: neither what it has nor what it
+            # refused of that is said of the new one. It is told once the new one is taken in.
+            return
         refused = {
             url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
         }
