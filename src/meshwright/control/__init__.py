@@ -2,8 +2,9 @@
 
 from meshwright.control.delivery import Delivery
 from meshwright.control.ledger import Tracker
-from meshwright.control.loop import Control, reach
+from meshwright.control.loop import Control
 from meshwright.control.pacing import Paced
+from meshwright.control.reaching import reach
 from meshwright.control.standing import Held, Propagation, Proxy, ProxyStatus, Standing
 
 __all__ = [

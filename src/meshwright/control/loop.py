@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, TypeAlias
 from meshwright.control.delivery import Delivery, Group
 from meshwright.control.ledger import Tracker
 from meshwright.control.pacing import at_once
+from meshwright.control.reaching import felt, reach
 from meshwright.control.standing import Propagation, Standing
 from meshwright.errors import MeshwrightError, UnknownProxyError
-from meshwright.graph import Graph, Relation, extended, resolve
-from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
-from meshwright.model.state import Extension, State
+from meshwright.graph import Graph, resolve
+from meshwright.model.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from meshwright.control.delivery import Push
     from meshwright.control.pacing import Pace
     from meshwright.control.standing import Proxy, ProxyStatus
+    from meshwright.model.identity import Key
     from meshwright.model.state import Spec
     from meshwright.release import Account
     from meshwright.snapshot.resources import Placement, Snapshot, Traits
@@ -127,7 +128,7 @@ class Control:
         named = self._named
         self._next, self._named = None, set()
         differing = frozenset(head.state.differing(self._state) if named is None else named)
-        changed = _felt(differing, head.state)
+        changed = felt(differing, head.state)
         self._changes.append((head.revision, differing))
         self._newest = range(min(self.revision + 1, head.revision), head.revision + 1)
         self.revision, self._state = head.revision, head.state
@@ -374,40 +375,3 @@ class _Waiter:
 
     def wake(self) -> None:
         self.woken.set()
-
-
-def reach(graph: Graph, node: Key) -> frozenset[Key]:
-    """Every object that may shape the snapshot of `node`, missing ones that it names included."""
-    entries = (graph.recall(_walked, service) for service in graph.entry_services(node))
-    return _walked(graph, node).union((Key.of_mesh(node.mesh),), *entries)
-
-
-def _walked(graph: Graph, start: Key) -> frozenset[Key]:
-    """`start` and all that it leads to."""
-    todo, found = [start], {start}
-    while todo:
-        for key in _neighbours(graph, todo.pop()):
-            if key not in found:
-                found.add(key)
-                todo.append(key)
-    return frozenset(found)
-
-
-def _neighbours(graph: Graph, key: Key) -> Iterator[Key]:
-    # A called node's own backends are none of the caller's business: nodes are where the walk ends.
-    called = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
-    yield from (edge.target for edge in graph.outgoing(key, *called))
-    yield from (one.key for kind in EXTENSION_KINDS for one in graph.extensions(kind, key))
-    yield from (child.key for child in graph.children(key) if key.kind is not Kind.MESH)
-
-
-def _felt(differing: Iterable[Key], state: State) -> frozenset[Key]:
-    """The objects that differ, and those by which a proxy feels one that it did not know yet.
-
-    These are the routers and gateways that they lie in, and what extensions are about.
-    """
-    found = frozenset(differing)
-    owners = {key.owner for key in found if key.kind.parent is not None}
-    specs = [(key.mesh, one.spec) for key in found if not key.kind.portable and (one := state.get(key))]
-    targets = {extended(mesh, spec)[0] for mesh, spec in specs if isinstance(spec, Extension)}
-    return found.union(targets, (owner for owner in owners if owner is not None))
