@@ -176,6 +176,11 @@ class Graph:
         """The extensions of one kind that are about `key`, in order of their keys."""
         return self._extensions.get((kind, key), ())
 
+    @property
+    def has_extensions(self) -> bool:
+        """Whether there is any extension at all."""
+        return bool(self._extensions)
+
     def called_nodes(self, key: Key) -> tuple[Key, ...]:
         """The existing virtual nodes that a node or gateway may send requests to, each once, by key."""
         return tuple(sorted({node for service in self.entry_services(key) for node in self.service_nodes(service)}))

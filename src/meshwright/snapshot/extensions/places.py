@@ -36,6 +36,8 @@ _OF_CONNECTIONS = frozenset({Kind.RATE_LIMIT})
 
 def additions(assembly: Assembly, place: Place) -> Additions:
     """What the extensions that hold at `place` add to its route."""
+    if not assembly.graph.has_extensions:
+        return NOTHING  # as in most meshes, for every rule of every backend of every proxy
     found = []
     for kind, translated in _TRANSLATIONS.items():
         extension = holding(assembly.graph, kind, place, assembly.now)
