@@ -148,6 +148,8 @@ class ControlPlane:
 
     def start_envoys(self, stack: ExitStack, count: int) -> None:
         """`count` real Envoys, one a virtual node, connected and configured."""
+        children: list[subprocess.Popen[bytes]] = []
+        stack.callback(_end, children)
         for index in range(count):
             places = (
                 "--application",
@@ -158,16 +160,24 @@ class ControlPlane:
                 f"127.201.{index}.3",
             )
             command = ("proxy", f"mesh/{MESH}/virtualNode/n{index}", "--xds", self.xds, *places)
-            admin = ("--admin-port", str(19000 + index), "--concurrency", "1", "--log-level", "off")
+            admin = (
+                "--drain-seconds",
+                "1",
+                "--admin-port",
+                str(19000 + index),
+                "--concurrency",
+                "1",
+                "--log-level",
+                "off",
+            )
             child = subprocess.Popen(
                 [sys.executable, "-m", "meshwright.cli", *command, *admin], stderr=subprocess.DEVNULL
             )
-            stack.callback(child.wait, 20)
-            stack.callback(child.terminate)
-        deadline = time.monotonic() + 60
+            children.append(child)
+        deadline = time.monotonic() + 180
         while not self._settled(count):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{count} Envoys were not configured within 60 s")
+                raise RuntimeError(f"{count} Envoys were not configured within 180 s")
             time.sleep(0.05)
 
     def _settled(self, count: int) -> bool:
@@ -223,6 +233,14 @@ class ControlPlane:
             taken.append(answer["last"] - began)
             size = answer["bytes"] // count
         return taken, size
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Each drains for seconds before it ends, all at the same time."""
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait(60)
 
 
 def _node(name: str, *backends: str) -> dict[str, Any]:
