@@ -57,6 +57,9 @@ SPECS: dict[str, dict[str, Any]] = {
     "registration": {"target": {"virtualNodeName": "a"}},
 }
 
+EVERYBODY = [{"exact": "*"}, {"prefix": "*"}, {"suffix": "*"}, {"regex": ".*"}]
+"""Origins by which Envoy's CORS filter takes every origin, since a plain `*` matches."""
+
 
 def extension(kind: str, name: str = "e", **more: Any) -> Item:
     """One extension for a release."""
@@ -126,11 +129,28 @@ def test_every_kind_is_put_read_replaced_and_deleted(server: Serving) -> None:
         ("fault", {"target": {"virtualRouterName": "r", "routeName": "y"}}, "Route with name y is missing"),
         ("fault", {"from": ["nobody"]}, "VirtualNode or VirtualGateway with name nobody is missing"),
         ("fault", {"expiresAt": "2100-02-30T00:00:00Z"}, "2100-02-30 is no day of the calendar"),
+        (
+            "fault",
+            {"match": {"headers": [{"name": "a\nb", "match": {"exact": "x"}}]}},
+            r"'a\nb' holds a line break or a NUL character",
+        ),
         ("headerEdit", {"request": {"set": [{"name": "host", "value": "x"}]}}, "'host' cannot be edited"),
         ("headerEdit", {"request": {"set": [{"name": ":path", "value": "x"}]}}, "':path' does not match"),
         ("rateLimit", {"fillInterval": {"value": 49, "unit": "ms"}}, "49 ms are too short"),
         ("rateLimit", {"target": {"virtualNodeName": "a", "port": 81}}, "VirtualNode a does not listen on port 81"),
         ("cors", {"allowOrigins": [{"regex": "(?!x)"}]}, "is not valid for Envoy"),
+        ("cors", {"allowOrigins": EVERYBODY[:1], "allowCredentials": True}, "Credentials cannot be allowed to every"),
+        (
+            "cors",
+            {"allowOrigins": EVERYBODY[1:2], "allowCredentials": True},
+            "Credentials cannot be allowed to every",
+        ),
+        (
+            "cors",
+            {"allowOrigins": EVERYBODY[2:3], "allowCredentials": True},
+            "Credentials cannot be allowed to every",
+        ),
+        ("cors", {"allowOrigins": EVERYBODY[3:], "allowCredentials": True}, "Credentials cannot be allowed to every"),
         ("mirror", {"target": {"virtualNodeName": "a"}}, "unknown field 'virtualNodeName'"),
         ("mirror", {"percentag": 5}, "unknown field 'percentag', did you mean 'percentage'?"),
     ],

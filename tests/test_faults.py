@@ -163,6 +163,17 @@ async def test_a_fault_ends_on_time_whether_or_not_the_control_plane_is_there(tm
                 assert await routed_by_it()
 
 
+async def test_a_fault_that_ends_when_no_envoy_lives_any_more_is_taken(tmp_path: Path) -> None:
+    """Envoy rejects what is told to live for three centuries, and the last year that can be written is far away."""
+    async with data_plane(tmp_path) as plane, application(plane.place("pay").ingress, PORT, "paid"):
+        await plane.publish(*shop(plane))
+        await plane.proxy(WEB)
+        far = {"expiresAt": "9999-12-31T23:59:59Z", "abort": {"httpStatus": 503, "percentage": 100}}
+        await plane.publish(*shop(plane, fault("far", far)))
+        async with Caller(plane.place("web").egress, PORT) as caller:
+            assert (await caller.ask("pay.local")).status == 503
+
+
 STRIKES: list[tuple[Wire, set[str]]] = [
     ({"target": {"virtualServiceName": "pay.local"}}, {"web", "door"}),
     ({"target": {"virtualServiceName": "pay.local"}, "from": ["door"]}, {"door"}),

@@ -28,6 +28,11 @@ _WRAPPER = f"{TYPE_URL_PREFIX}{_DISCOVERY}Resource"
 _NODES = "Envoy's node.id must be an ARN or a path such as mesh/NAME/virtualNode/NAME"
 _KEPT = 64
 """Joined responses that are kept for the next subscriber."""
+_LONGEST_LIFETIME = (2**31 - 1) * 1000
+"""Milliseconds that Envoy's timers can wait, 68 years; it rejects what is told to live for more than 292.
+
+Source: https://github.com/envoyproxy/envoy/blob/main/source/common/event/timer_impl.cc
+"""
 _LONGEST_REFUSAL = 16_384
 """Characters of a refusal that are kept; Envoy writes a sentence a resource."""
 _LONGEST_INSTANCE = 255
@@ -284,7 +289,7 @@ class Encoder:
 
 def _lifetime(milliseconds: int) -> bytes:
     """A `google.protobuf.Duration`; of what has just expired, the shortest, since zero would mean for ever."""
-    seconds, rest = divmod(max(milliseconds, 1), 1000)
+    seconds, rest = divmod(min(max(milliseconds, 1), _LONGEST_LIFETIME), 1000)
     return serialized(message("google.protobuf.Duration")(seconds=seconds, nanos=rest * 1_000_000))
 
 

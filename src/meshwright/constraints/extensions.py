@@ -25,12 +25,13 @@ from meshwright.model.extensions import (
 )
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
-from meshwright.routing.expressions import PROGRAM_SIZE, program_size
+from meshwright.routing.expressions import PROGRAM_SIZE, matches, program_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.graph import Graph
+    from meshwright.model.extensions.headers import OriginMatch
     from meshwright.model.state import Extension, Resource
 
 SHORTEST_FILL = 50
@@ -155,6 +156,9 @@ def _of_fault(spec: FaultSpec) -> Iterator[Fault]:
     headers, at = spec.match.headers if spec.match is not None else None, "spec.match.headers"
     yield from range_faults(headers, at)
     for index, header in enumerate(headers or ()):
+        if any(one in header.name for one in "\0\r\n"):
+            text = f"{header.name!r} holds a line break or a NUL character"
+            yield Fault(rule="MW211", path=f"{at}[{index}].name", text=text, detail="No header has such a name.")
         if header.match is not None and header.match.regex is not None:
             yield from _expression(header.match.regex, f"{at}[{index}].match.regex")
     if spec.delay is not None:
@@ -188,13 +192,25 @@ def _of_cors(spec: CorsSpec) -> Iterator[Fault]:
         if origin.regex is not None:
             yield from _expression(origin.regex, f"spec.allowOrigins[{index}].regex")
     yield from duration_fault(spec.max_age, "spec.maxAge")
-    if spec.allow_credentials and any(one.exact == "*" for one in spec.allow_origins):
-        yield Fault(
-            rule="MW005",
-            path="spec.allowCredentials",
-            text="Credentials cannot be allowed to every origin",
-            detail="Browsers refuse that. Name the origins that may send cookies.",
-        )
+    for index, origin in enumerate(spec.allow_origins if spec.allow_credentials else ()):
+        if _takes_all(origin):
+            yield Fault(
+                rule="MW005",
+                path="spec.allowCredentials",
+                text="Credentials cannot be allowed to every origin",
+                detail=f"allowOrigins[{index}] matches a plain '*', which Envoy takes for all. Name the origins that "
+                "may send cookies.",
+            )
+            return
+
+
+def _takes_all(origin: OriginMatch) -> bool:
+    """Whether Envoy takes every origin for allowed: it asks whether `*` would match, before it asks about the origin.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/http/cors/v3/cors.proto
+    """
+    regex = origin.regex
+    return "*" in {origin.exact, origin.prefix, origin.suffix} or (regex is not None and matches(regex, "*"))
 
 
 def _of_rate_limit(spec: RateLimitSpec) -> Iterator[Fault]:

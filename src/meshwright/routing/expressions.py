@@ -35,6 +35,14 @@ def program_size(expression: str) -> int:
         raise ValueError(reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)) from None
 
 
+def matches(expression: str, text: str) -> bool:
+    """Whether the whole of `text` matches, as Envoy asks; nothing matches what does not compile."""
+    try:
+        return re2.compile(expression.encode(), bytewise()).fullmatch(text.encode()) is not None
+    except re2.error:
+        return False
+
+
 def refused(expression: str) -> bool:
     """Whether a proxy that is started as App Mesh starts it rejects the expression."""
     try:
