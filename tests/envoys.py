@@ -12,6 +12,7 @@ from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -102,11 +103,17 @@ async def until(holds: Any, what: str = "", seconds: float = 15.0) -> None:
 
 
 async def fetch(
-    host: str, port: int, path: str = "/", authority: str = "test", method: str = "GET"
+    host: str,
+    port: int,
+    path: str = "/",
+    authority: str = "test",
+    method: str = "GET",
+    context: ssl.SSLContext | None = None,
 ) -> tuple[int, str]:
-    """Status and body of one HTTP/1.1 request; status 0 when nothing listens or the connection breaks."""
+    """Status and body of one HTTP/1.1 request; status 0 when nothing listens, or the connection or its TLS breaks."""
     try:
-        reader, writer = await asyncio.open_connection(host, port)
+        name = authority if context else None
+        reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
     except OSError:
         return 0, ""
     try:

@@ -15,6 +15,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.graph import resolve
+from meshwright.lab.workload import SERVERS
 from meshwright.model import Key, Kind, Resource, State
 from meshwright.proxy.run import envoy_path
 from meshwright.proxy.trial import sds_cluster
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
+
+    from meshwright.lab.exchange import Answer
 
 _numbers = itertools.count(1)
 
@@ -52,23 +55,23 @@ class Mesh:
         """Add an object."""
         self.resources.append(resource(kind, name, spec, parent))
 
-    def node(self, name: str, protocol: str = "http", instances: int = 1, **listener: Any) -> None:
-        """Add a node with its own address; with several `instances`, they are `NAME-1`, `NAME-2` and so on."""
-        listeners = [{"portMapping": {"port": self.port, "protocol": protocol}, **listener}]
+    def node(self, name: str, protocol: str = "http", instances: int = 1, port: int = 0, **listener: Any) -> None:
+        """Add a node with its own address, on `port` or that of all; `instances` are `NAME-1`, `NAME-2` and so on."""
+        listeners = [{"portMapping": {"port": port or self.port, "protocol": protocol}, **listener}]
         self.hosts[name] = fresh_address()
         discovery: Wire = {"dns": {"hostname": self.hosts[name]}}
         if instances > 1:
             names = [f"{name}-{number}" for number in range(1, instances + 1)]
             self.hosts |= {one: fresh_address() for one in names}
             discovery = {"awsCloudMap": {"namespaceName": "n", "serviceName": name}}
-            endpoints = tuple(Endpoint(address=self.hosts[one], port=self.port) for one in names)
+            endpoints = tuple(Endpoint(address=self.hosts[one], port=port or self.port) for one in names)
             self.found[Key(MESH, Kind.VIRTUAL_NODE, name)] = endpoints
         self.add(Kind.VIRTUAL_NODE, name, {"listeners": listeners, "serviceDiscovery": discovery})
 
-    def service(self, name: str, *routes: Wire, protocol: str = "http") -> None:
-        """Add a service that a router provides, with these routes in the order of their numbers."""
+    def service(self, name: str, *routes: Wire, protocol: str = "http", port: int = 0) -> None:
+        """Add a service that a router provides, on `port` or that of all, with these routes in their order."""
         self.add(Kind.VIRTUAL_SERVICE, name, {"provider": {"virtualRouter": {"virtualRouterName": name}}})
-        listeners = [{"portMapping": {"port": self.port, "protocol": protocol}}]
+        listeners = [{"portMapping": {"port": port or self.port, "protocol": protocol}}]
         self.add(Kind.VIRTUAL_ROUTER, name, {"listeners": listeners})
         for index, route in enumerate(routes):
             self.add(Kind.ROUTE, f"t{index}", route, name)
@@ -84,7 +87,17 @@ class Mesh:
         }
         config, where, log = (folder / f"{key.name}.{suffix}" for suffix in ("json", "admin", "log"))
         config.write_text(json.dumps(document))
-        arguments = ("-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warn")
+        arguments = (
+            "-c",
+            str(config),
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "-l",
+            "warn",
+            "--file-flush-interval-msec",
+            "50",
+        )
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [envoy_path(), *arguments, "--admin-address-path", str(where)], stdout=out, stderr=out
@@ -116,6 +129,17 @@ def http_route(
     weighted = [{"virtualNode": name, "weight": weight} for name, weight in targets]
     route = {"match": match or {"prefix": "/"}, "action": {"weightedTargets": weighted}, **rest}
     return {"httpRoute": route, **({} if priority is None else {"priority": priority})}
+
+
+@contextlib.asynccontextmanager
+async def speaking(protocol: str, host: str, port: int, answer: Answer) -> AsyncIterator[None]:
+    """A server of any of App Mesh's protocols."""
+    server = SERVERS[protocol](answer)
+    await server.start(host, port)
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 Conversation: TypeAlias = "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
@@ -15,6 +16,8 @@ from meshwright.certificates import TlsFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from strategies import Wire
 
 DAY = dt.timedelta(days=1)
 
@@ -76,6 +79,33 @@ class Issuer:
     def server(self, ends: dt.timedelta = DAY) -> Issued:
         """A certificate of this machine."""
         return self.issue("localhost", "127.0.0.1", ends=ends)
+
+
+class Authority:
+    """An authority and what it issued, as files: to `server.local`, and to clients whose names are let in or not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.issuer = Issuer()
+        self.trusted = self.issuer.file(folder)
+        self.server = self.issuer.issue("server.local").write(folder, "server")
+        self.friend = self.issuer.issue("friend.local").write(folder, "friend")
+        self.stranger = Issuer("another authority").issue("friend.local").write(folder, "stranger")
+        self.other = self.issuer.issue("other.local").write(folder, "other")
+
+    def tls(self, mode: str, names: list[str] | None = None, *, mutual: bool = False) -> Wire:
+        """A listener's TLS; None leaves the names out, an empty list is one."""
+        file = {"certificateChain": str(self.server.certificate), "privateKey": str(self.server.key)}
+        trust = {"file": {"certificateChain": str(self.trusted)}}
+        checked = {} if names is None else {"subjectAlternativeNames": {"match": {"exact": names}}}
+        validation = {"validation": {"trust": trust, **checked}} if mutual else {}
+        return {"tls": {"mode": mode, "certificate": {"file": file}, **validation}}
+
+    def context(self, shown: TlsFiles | None = None) -> ssl.SSLContext:
+        """How a client of the server speaks TLS, with a certificate of its own or none."""
+        found = ssl.create_default_context(cafile=str(self.trusted))
+        if shown is not None:
+            found.load_cert_chain(shown.certificate, shown.key)
+        return found
 
 
 def self_signed(*names: str) -> Issued:

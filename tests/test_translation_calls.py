@@ -19,7 +19,7 @@ from envoys import fetch
 from meshwright.lab import grpcs
 from meshwright.lab.exchange import Reply, Request
 from meshwright.model import Key, Kind
-from one_envoy import Mesh, answering, http_route, listening
+from one_envoy import Mesh, answering, http_route, listening, speaking
 from pki import self_signed
 from processes import until
 from strategies import MESH, Wire
@@ -209,17 +209,11 @@ async def test_each_matcher_takes_what_it_says_and_nothing_else(mesh: Mesh, name
             assert await get(mesh, name, request) == (200, "rest"), request
 
 
-@contextlib.asynccontextmanager
-async def _grpc(mesh: Mesh, node: str, word: str) -> Any:
+def _grpc(mesh: Mesh, node: str, word: str) -> contextlib.AbstractAsyncContextManager[None]:
     async def answer(request: Request, protocol: str) -> Reply:
         return Reply(node=word, path=request.path, protocol=protocol)
 
-    server = grpcs.Server(answer)
-    await server.start(mesh.hosts[node], mesh.port)
-    try:
-        yield
-    finally:
-        await server.stop()
+    return speaking("grpc", mesh.hosts[node], mesh.port, answer)
 
 
 @pytest.mark.parametrize("name", [*GRPC])
@@ -271,10 +265,8 @@ async def test_an_unavailable_grpc_server_is_asked_thrice_by_default(mesh: Mesh)
         asked.append(request.path)
         return Reply(status=503 if len(asked) < 3 else 200)
 
-    server = grpcs.Server(answer)
-    await server.start(mesh.hosts["hit-grpc"], mesh.port)
-    reply = await grpcs.call(mesh.place.egress, mesh.port, Request(authority="unavailable", path="/s/M"))
-    await server.stop()
+    async with speaking("grpc", mesh.hosts["hit-grpc"], mesh.port, answer):
+        reply = await grpcs.call(mesh.place.egress, mesh.port, Request(authority="unavailable", path="/s/M"))
     assert (reply.status, len(asked)) == (200, 3), reply.fault
 
 

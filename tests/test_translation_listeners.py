@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import grpc
-import grpc.aio
 import h2.config
 import h2.connection
 import h2.events
@@ -18,18 +16,17 @@ from cryptography import x509
 
 from envoys import fetch, until
 from meshwright.model import Key, Kind
-from meshwright.snapshot.messages import message, packed
-from meshwright.snapshot.resources import SECRET
 from one_envoy import Mesh, answering, http_route, listening
-from pki import Issuer
+from pki import Authority, Issuer
 from processes import free_port
+from sds import SecretServer
 from strategies import MESH, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from pki import Issued
+    from meshwright.certificates import TlsFiles
 
 pytestmark = pytest.mark.envoy
 
@@ -37,26 +34,6 @@ SERVER = Key(MESH, Kind.VIRTUAL_NODE, "server")
 CALLER = Key(MESH, Kind.VIRTUAL_NODE, "caller")
 DOOR = Key(MESH, Kind.VIRTUAL_GATEWAY, "door")
 KINDS = ("pool", "tcp-pool", "limit", "strict", "permissive", "disabled", "mutual", "named", "unnamed")
-
-
-class Authority:
-    """The certificates of the tests below, as files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.issuer = Issuer()
-        self.trusted = self.issuer.file(folder)
-        self.server = self.issuer.issue("server.local").write(folder, "server")
-        self.friend = self.issuer.issue("friend.local").write(folder, "friend")
-        self.stranger = Issuer("another authority").issue("friend.local").write(folder, "stranger")
-        self.other = self.issuer.issue("other.local").write(folder, "other")
-
-    def tls(self, mode: str, names: list[str] | None = None, *, mutual: bool = False) -> Wire:
-        """A listener's TLS; None leaves the names out, an empty list is one."""
-        file = {"certificateChain": str(self.server.certificate), "privateKey": str(self.server.key)}
-        trust = {"file": {"certificateChain": str(self.trusted)}}
-        checked = {} if names is None else {"subjectAlternativeNames": {"match": {"exact": names}}}
-        validation = {"validation": {"trust": trust, **checked}} if mutual else {}
-        return {"tls": {"mode": mode, "certificate": {"file": file}, **validation}}
 
 
 class Place:
@@ -93,21 +70,10 @@ class Place:
         """A plain request to a listener."""
         return await fetch(self.mesh.place.ingress, self.ports[kind])
 
-    async def get_encrypted(self, kind: str, shown: Any = None) -> str:
+    async def get_encrypted(self, kind: str, shown: TlsFiles | None = None) -> str:
         """The body of a request over TLS with a client certificate or none; "" when TLS fails."""
-        context = ssl.create_default_context(cafile=str(self.authority.trusted))
-        if shown is not None:
-            context.load_cert_chain(shown.certificate, shown.key)
-        try:
-            reader, writer = await asyncio.open_connection(
-                self.mesh.place.ingress, self.ports[kind], ssl=context, server_hostname="server.local"
-            )
-            writer.write(b"GET / HTTP/1.1\r\nhost: server.local\r\nconnection: close\r\n\r\n")
-            answer = await reader.read()
-            writer.close()
-        except OSError:
-            return ""
-        return answer.decode().rpartition("\r\n\r\n")[2]
+        context = self.authority.context(shown)
+        return (await fetch(self.mesh.place.ingress, self.ports[kind], authority="server.local", context=context))[1]
 
 
 @pytest.fixture(scope="module")
@@ -198,53 +164,6 @@ async def test_callers_trust_by_their_policy_and_the_name_they_called(tmp_path: 
     assert [name for name, (status, _) in found.items() if status == 200] == ["right", "any"], found
 
 
-class SecretServer:
-    """An SDS server on a Unix socket, as a proxy's machine has one; hands out one certificate, and the next."""
-
-    def __init__(self, first: Issued) -> None:
-        self._current = first
-        self._changed = asyncio.Event()
-        self._version = 1
-
-    def rotate(self, following: Issued) -> None:
-        """Hand out another certificate from now on."""
-        self._current, changed = following, self._changed
-        self._version += 1
-        self._changed = asyncio.Event()
-        changed.set()
-
-    @contextlib.asynccontextmanager
-    async def serving(self, socket: Path) -> AsyncIterator[None]:
-        """Listen on `socket`."""
-        handler = grpc.stream_stream_rpc_method_handler(self._stream)
-        methods = {"StreamSecrets": handler}
-        service = "envoy.service.secret.v3.SecretDiscoveryService"
-        server = grpc.aio.server(handlers=[grpc.method_handlers_generic_handler(service, methods)])
-        server.add_insecure_port(f"unix:{socket}")
-        await server.start()
-        try:
-            yield
-        finally:
-            await server.stop(None)
-
-    async def _stream(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
-        request = message("envoy.service.discovery.v3.DiscoveryRequest").FromString(await anext(requests))
-        while True:
-            changed, found = self._changed, self._current
-            pair = {
-                "certificate_chain": {"inline_bytes": found.certificate},
-                "private_key": {"inline_bytes": found.key},
-            }
-            kind = message("envoy.extensions.transport_sockets.tls.v3.Secret")
-            secret = packed(kind(name=request.resource_names[0], tls_certificate=pair))
-            version = str(self._version)
-            response = message("envoy.service.discovery.v3.DiscoveryResponse")(
-                version_info=version, resources=[secret], type_url=SECRET, nonce=version
-            )
-            yield response.SerializeToString()
-            await changed.wait()
-
-
 async def test_certificates_rotate_under_load_without_a_failed_handshake(tmp_path: Path) -> None:
     """From a real SDS server: five times while new connections come all the time; each handshake holds."""
     mesh, port = Mesh(), free_port()
@@ -264,7 +183,7 @@ async def test_certificates_rotate_under_load_without_a_failed_handshake(tmp_pat
         writer.close()
         return x509.load_der_x509_certificate(shown).serial_number
 
-    secrets = SecretServer(issued[0])
+    secrets = SecretServer(own=issued[0])
     socket = tmp_path / "sds.sock"
     seen: list[int] = []
     async with secrets.serving(socket):
@@ -272,7 +191,7 @@ async def test_certificates_rotate_under_load_without_a_failed_handshake(tmp_pat
             await asyncio.to_thread(stack.enter_context, mesh.envoy(SERVER, tmp_path, sds=str(socket)))
             for number, serial in enumerate(serials):
                 if number:
-                    secrets.rotate(issued[number])
+                    secrets.rotate("own", issued[number])
                 last: list[int] = []
                 while serial not in last:
                     last = await asyncio.gather(*(handshake() for _ in range(8)))
