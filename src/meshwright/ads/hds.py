@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from meshwright.ads.gate import current, reason
-from meshwright.ads.wire import identify
+from meshwright.ads.wire import identify, report
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.snapshot.health import specifier
-from meshwright.snapshot.messages import message, serialized
+from meshwright.snapshot.messages import serialized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,10 +150,7 @@ class HealthServer:
 
     def _take(self, proxy: Proxy, body: bytes) -> bool:
         """One report; False for a farewell."""
-        try:
-            found = message("envoy.service.health.v3.HealthCheckRequestOrEndpointHealthResponse").FromString(body)
-        except DecodeError as error:
-            raise UsageError(f"{len(body)} bytes that are no report of health: {error}") from None
+        found = report("envoy.service.health.v3.HealthCheckRequestOrEndpointHealthResponse", body)
         if not found.HasField("endpoint_health_response"):
             return True
         statuses = tuple(_statuses(found.endpoint_health_response))
@@ -162,7 +158,8 @@ class HealthServer:
             _log.info("%s leaves", proxy.id)
             self._registrations.leave(proxy.id)
             return False
-        self._registrations.report(proxy.id, healthy=all(one == _HEALTHY for one in statuses))
+        if statuses:  # one of nothing was made before there was anything to check
+            self._registrations.report(proxy.id, healthy=all(one == _HEALTHY for one in statuses))
         return True
 
 

@@ -7,14 +7,16 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/stat_sinks
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
+from meshwright.ads.gate import reason
 from meshwright.ads.identities import INSTANCE_HEADER
 from meshwright.ads.lrs import way_to
-from meshwright.snapshot.messages import message
+from meshwright.ads.wire import report
+from meshwright.errors import UsageError
 from meshwright.snapshot.resources import CLUSTER
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 METHOD = "Export"
 PREFIX, SUFFIX = "cluster.", ".upstream_rq_time"
 """Around a cluster's name in the name of the histogram."""
+_MOST = 20_000
+"""Histograms of one export that are looked at; a cluster has one."""
 
 _KIND = "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
 
@@ -42,15 +46,14 @@ class Latencies:
     async def serve(self, _requests: None, call: Call) -> None:
         """One export: a message, and an empty answer."""
         try:
-            found = message(_KIND).FromString(call.first)
-        except DecodeError as error:
-            text = f"{len(call.first)} bytes that are no metrics: {error}"
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+            found = report(_KIND, call.first)
+        except UsageError as error:
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
         caller = call.key
         snapshot = self._control.snapshot_of(f"{caller.path}@{call.said(INSTANCE_HEADER)}") if caller else None
         if caller is not None and snapshot is not None:
             clusters, now = snapshot.of(CLUSTER), self._control.now()
-            for name, point in _histograms(found):
+            for name, point in islice(_histograms(found), _MOST):
                 cluster = clusters.get(name)
                 if cluster is not None and cluster.leads_to is not None:
                     way = way_to(caller, cluster.leads_to, name)

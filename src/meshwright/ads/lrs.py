@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from meshwright.ads.gate import current, reason
-from meshwright.ads.wire import identify
+from meshwright.ads.wire import identify, report
 from meshwright.errors import UsageError
 from meshwright.model.identity import Kind
 from meshwright.observe import Load
@@ -36,7 +36,7 @@ METHOD = "StreamLoadStats"
 
 _REQUEST = "envoy.service.load_stats.v3.LoadStatsRequest"
 _WAITING = 10_000
-"""Loads of clusters that are kept until the proxy's snapshot is known; older ones go."""
+"""Loads of clusters that are kept until the proxy's snapshot is known; older ones go. No report holds more."""
 
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 
@@ -86,8 +86,8 @@ class LoadReports:
             await call.write(self._asked)
             while (body := await call.read()) is not _EOF:
                 # Only now is it certain that it counts.
-                self._traffic.watch(proxy.node, self._control.now())
-                reporting.take(body)
+                if reporting.take(body):
+                    self._traffic.watch(proxy.node, self._control.now())
         finally:
             self._traffic.leave(proxy.id)
 
@@ -105,8 +105,8 @@ class _Reporting:
         self._waiting: deque[tuple[Load, bool]] = deque(maxlen=_WAITING)
         """What came before the proxy asked for its snapshot, on its other stream."""
 
-    def take(self, body: bytes) -> None:
-        """One report.
+    def take(self, body: bytes) -> bool:
+        """One report; whether the proxy is one that is connected, of which alone anything is kept.
 
         Raises:
             UsageError: the bytes are none.
@@ -118,7 +118,7 @@ class _Reporting:
         self._waiting.extend((load, early) for load in _loads(body))
         snapshot = self._control.snapshot_of(self._proxy.id)
         if snapshot is None:
-            return
+            return False
         clusters = snapshot.of(CLUSTER)
         while self._waiting:
             load, early = self._waiting.popleft()
@@ -128,6 +128,7 @@ class _Reporting:
                 self._known[load.cluster] = callee
                 way = way_to(self._proxy.node, callee, load.cluster)
                 self._traffic.count(self._proxy.id, way, load, self._control.now(), early=early)
+        return True
 
 
 def way_to(caller: Key, callee: Key, cluster: str) -> tuple[Key, Key, str]:
@@ -139,15 +140,14 @@ def _loads(body: bytes) -> Iterator[Load]:
     """What a report says of each cluster in which anything happened.
 
     Raises:
-        UsageError: the bytes are no report.
+        UsageError: the bytes are no report, or too many.
     """
-    try:
-        found = message(_REQUEST).FromString(body)
-    except DecodeError as error:
-        raise UsageError(f"{len(body)} bytes that are no load report: {error}") from None
-    for one in found.cluster_stats:
+    left = _WAITING
+    for one in islice(report(_REQUEST, body).cluster_stats, _WAITING):
         issued = successes = errors = active = 0
-        for part in one.upstream_locality_stats:
+        parts = one.upstream_locality_stats[:left]
+        left -= len(parts)
+        for part in parts:
             issued += part.total_issued_requests
             successes += part.total_successful_requests
             errors += part.total_error_requests

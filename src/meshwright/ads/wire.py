@@ -37,6 +37,8 @@ _LONGEST_REFUSAL = 16_384
 """Characters of a refusal that are kept; Envoy writes a sentence a resource."""
 _LONGEST_INSTANCE = 255
 _LONGEST_ZONE = 255
+_MOST_REPORT_BYTES = 4 * 1024 * 1024
+"""Of one report of a proxy: ten thousands of clusters. To take in one of 16 MiB took three seconds."""
 _MOST_FIELDS = 250_000
 """Fields of a first message, which are counted out before its sender may do anything; a name is one."""
 
@@ -71,6 +73,21 @@ def decode(body: bytes, *, delta: bool) -> tuple[Request, Any]:
         nonce=found.response_nonce,
         error=refusal,
     ), found.node
+
+
+def report(kind: str, body: bytes) -> Any:
+    """The message `kind` in which a proxy reports something.
+
+    Raises:
+        UsageError: the bytes are no such message, or too many.
+    """
+    name = kind.rpartition(".")[2]
+    if len(body) > _MOST_REPORT_BYTES:
+        raise UsageError(f"{len(body)} bytes in one {name}; it may have {_MOST_REPORT_BYTES}")
+    try:
+        return message(kind).FromString(body)
+    except DecodeError as error:
+        raise UsageError(f"{len(body)} bytes that are not a {name}: {error}") from None
 
 
 def node_in(body: bytes, *fields: int) -> Any:

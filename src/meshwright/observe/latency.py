@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MOST_BOUNDS = 200
+_LARGEST = 2.0**53
+"""Milliseconds; what says more, or no number at all, is nonsense that would spoil all other counts."""
 
 
 class Latency:
@@ -32,6 +34,8 @@ class Latency:
     def add(self, bounds: Sequence[float], counts: Sequence[int], total: float) -> None:
         """Add `counts`, one more than there are `bounds`, of values that sum up to `total`, if they fit."""
         if len(counts) != len(bounds) + 1 or not 0 < len(bounds) <= _MOST_BOUNDS or list(bounds) != sorted(bounds):
+            return
+        if not all(0 <= one <= _LARGEST for one in (*bounds, total)):
             return
         if not self.bounds:
             self.bounds, self.counts = tuple(bounds), [0] * len(counts)
