@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -90,6 +91,42 @@ async def test_the_agent_hands_on_statistics_and_nothing_else(tmp_path: Path) ->
             assert status == 404
             assert "/drain_listeners" in text
         assert (await one.ask("/stats/prometheus?format=json"))[1].startswith("# TYPE")
+
+
+async def test_a_web_page_cannot_drain_a_proxy(tmp_path: Path) -> None:
+    """A browser asks no leave for a plain POST to this machine, but says where the page is from."""
+    async with staged() as stage, proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one:
+        await until(lambda: ready(one), "ready", 30)
+        for header in ("Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"):
+            with socket.socket(socket.AF_UNIX) as page:
+                page.connect(str(tmp_path / "agent.sock"))
+                page.sendall(f"POST /drain_listeners HTTP/1.1\r\nHost: localhost:9902\r\n{header}\r\n\r\n".encode())
+                assert page.recv(100).startswith(b"HTTP/1.1 403 ")
+        assert await ready(one)
+        assert (await one.ask("/drain_listeners", "POST"))[0] == 200
+
+
+async def test_an_envoy_that_crashed_while_it_drained_is_drained_again(tmp_path: Path) -> None:
+    """Its successor serves and says so; it is not taken for drained when the proxy is asked to stop."""
+    async with (
+        staged() as stage,
+        proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED, "--drain-seconds", "600") as one,
+    ):
+        await until(lambda: ready(one), "ready", 30)
+        assert (await one.ask("/drain_listeners", "POST"))[0] == 200
+        first = one.envoy
+        os.kill(first, signal.SIGKILL)
+
+        async def again() -> bool:
+            return await ready(one) and one.envoy not in {0, first}
+
+        await until(again, "serving again", 30)
+        one.process.terminate()
+
+        async def drained() -> bool:
+            return await asyncio.to_thread(one.admin.state) == "DRAINING"
+
+        await until(drained, "Envoy itself is drained", 30)
 
 
 async def test_a_proxy_that_lost_its_control_plane_serves_on_and_finds_it_again(tmp_path: Path) -> None:

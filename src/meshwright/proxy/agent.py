@@ -106,6 +106,9 @@ class _Answering(http.server.BaseHTTPRequestHandler):
         self.close_connection = True  # a body is nothing that we read
         if urlsplit(self.path).path != "/drain_listeners":
             self._refuse()
+        elif self.headers.get("origin") or self.headers.get("sec-fetch-site", "none") != "none":
+            # No orchestrator sends these, and every browser does: a page that is looked at here must not end service.
+            self._answer(403, b"Not for web pages.\n", "text/plain")
         elif self.server.proxied.drain():
             self._answer(200, b"OK\n", "text/plain")
         else:

@@ -132,6 +132,7 @@ class _Supervised:
                     pause = min(FIRST_BACK_OFF * 2**self._restarts, LONGEST_BACK_OFF)
                     await asyncio.wait_for(self._stop.wait(), pause)
                 self._restarts += 1
+                self._draining = False  # the next one serves and registers anew, and has to be drained itself
                 if self._stop.is_set():
                     return 0
         finally:
