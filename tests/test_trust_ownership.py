@@ -127,6 +127,23 @@ def test_what_a_role_may_change() -> None:
     assert not CART.may_alter(Key.of_mesh("shop"), "platform").allowed, "to extend a mesh is not to change it"
 
 
+def test_what_a_role_may_extend_it_does_not_have_whole() -> None:
+    """Who may create routes in a gateway, or nodes in a mesh, limits or breaks nobody else's requests there."""
+    edge, route = Key("shop", Kind.VIRTUAL_GATEWAY, "edge"), Key("shop", Kind.GATEWAY_ROUTE, "cart", "edge")
+    mine = holding("role/a", Role(stack="a", owns=("virtualNode/a",), may_extend=("**",)), "shop")
+    for whole in (edge, Key.of_mesh("shop")):
+        for one in (CART, mine):
+            refused = one.may_reach([[(whole, "platform")]])
+            assert not refused.allowed
+            assert f"of what it is about, {whole}" in refused.reason
+    assert mine.may_reach([[(route, "platform")]]).allowed
+    assert not mine.may_reach([[(node("pay"), "pay"), (edge, "platform")]]).allowed
+    changing = holding(
+        "role/b", Role(stack="b", owns=("virtualNode/b",), may_change=("virtualGateway/edge",)), "shop"
+    )
+    assert changing.may_reach([[(edge, "platform")]]).allowed
+
+
 def test_who_owns_nothing_changes_nothing() -> None:
     """A stack alone gives nothing, and neither does `*`."""
     for one in (Holding(whose="role/x"), Holding(whose="role/x", stack="*"), Holding(whose="role/x", stack="cart")):

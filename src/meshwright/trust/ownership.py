@@ -7,7 +7,7 @@ name, or the file grants what is another's; a mesh's own members follow the same
 |---|---|
 | create | a match in `owns`, and that the mesh, router or gateway around it is own or in `may_extend` |
 | change, delete, tag | that the object is own, or a match in `may_change` |
-| put an extension | besides, that what it is about is own or in `may_change` or, but for the mesh, `may_extend` |
+| put an extension | besides, that its target is own or in `may_change` or, but for mesh and gateway, `may_extend` |
 | claim (a release takes an object that no stack has) | a match in `owns` |
 
 A fault that is for the requests of certain callers only (`from`) may also be put by whoever has these instead.
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from meshwright.model.identity import Kind
 from meshwright.trust.patterns import Pattern, pattern
 from meshwright.trust.settings import ANY_STACK, path_of
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
     from meshwright.trust.settings import Grantee
+
+_SHARED = frozenset({Kind.MESH, Kind.VIRTUAL_GATEWAY})
+"""Extended by creating in them what concerns nobody else; what concerns all of one changes it."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,12 +126,11 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     def _all_reached(self, way: Sequence[tuple[Key, str]]) -> Verdict:
         for key, stack in way:
             own = self.own(key, stack)
-            # A mesh is extended by creating in it what concerns nobody else; what concerns all of it changes it.
-            granted = self.may_change if key.owner is None else (*self.may_change, *self.may_extend)
+            granted = self.may_change if key.kind in _SHARED else (*self.may_change, *self.may_extend)
             if not own.allowed and _match(granted, key) is None:
                 told = (
                     f"of what it is about, {key}: {own.reason}, and nothing in the may_change "
-                    f"{'' if key.owner is None else 'or may_extend '}of {self.whose} matches it"
+                    f"{'' if key.kind in _SHARED else 'or may_extend '}of {self.whose} matches it"
                 )
                 return Verdict(allowed=False, reason=told, place=self.place)
         told = f"{self.whose} may extend {', '.join(str(key) for key, _ in way)}"
