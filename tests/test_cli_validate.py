@@ -276,12 +276,14 @@ def test_rules_lists_and_explains() -> None:
     assert "Did you mean 'MW203'?" in run("rules", "MW2O3").stderr
 
 
-def test_validating_imports_no_network_and_no_web_framework(tmp_path: Path) -> None:
-    """What keeps the start-up short, without a clock."""
+@pytest.mark.parametrize("command", ["validate", "graph"])
+def test_reading_files_imports_no_network_and_nothing_that_writes(tmp_path: Path, command: str) -> None:
+    """What keeps the start-up short, without a clock: neither servers and clients nor what plans and performs."""
     heavy = {"grpc", "google.protobuf", "starlette", "uvicorn", "rich", "boto3", "sqlite3", "http.client", "dns"}
+    heavy |= {"meshwright.operations", "meshwright.plan", "meshwright.release", "meshwright.snapshot"}
     code = (
         "import sys; from meshwright.cli import cli\n"
-        f"cli.main(['validate', {str(written(tmp_path, NODE))!r}], standalone_mode=False)\n"
+        f"cli.main([{command!r}, {str(written(tmp_path, NODE))!r}], standalone_mode=False)\n"
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

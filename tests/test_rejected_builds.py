@@ -13,8 +13,9 @@ import boto3
 import pytest
 
 from envoys import envoy, until
+from meshwright.diagnostics import Written
 from meshwright.model.identity import Key, Kind
-from meshwright.release import Written, places
+from meshwright.release import places
 from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import Loopback
 from meshwright.trust.credentials import parse

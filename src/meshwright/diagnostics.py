@@ -38,6 +38,20 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, order=True):
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
+class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an object is written in the files that it was read from."""
+
+    file: str
+    line: int = 0
+    """Where it begins, from 1; 0 where only the file is known."""
+    fields: dict[str, int] = {}
+    """The line of each field, by wire path such as `spec.listeners[0].portMapping.port`."""
+
+    def at(self, path: str) -> Source:
+        """Where the field at `path` stands, or the object."""
+        return Source(file=self.file, line=self.fields.get(path, self.line))
+
+
 class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
     """One finding about one place of one object."""
 

@@ -15,13 +15,13 @@ import msgspec
 from meshwright import constraints, operations, release, rules
 from meshwright.api.answers import answer
 from meshwright.api.repeating import Asked, again, earlier, kept
-from meshwright.diagnostics import Severity
+from meshwright.diagnostics import Severity, Written
 from meshwright.errors import RefusedError, StalePlanError
 from meshwright.graph import Relation, resolve
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import decoded, diff, stale
-from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status, Written
+from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
 from meshwright.store.contract import Answered, Draft
 from meshwright.trust.principals import Principal
 from meshwright.views.wire import to_wire

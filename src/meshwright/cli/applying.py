@@ -13,9 +13,10 @@ import msgspec
 
 from meshwright.ci.build import claimed
 from meshwright.cli.wanted import planned
+from meshwright.diagnostics import Written
 from meshwright.errors import UnreadableError, UsageError
 from meshwright.plan import Plan, contents
-from meshwright.release import ApplyRequest, Item, Written, places
+from meshwright.release import ApplyRequest, Item, places
 from meshwright.views.wire import from_wire
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.diagnostics import Diagnostic, Source
+from meshwright.diagnostics import Diagnostic, Source, Written
 from meshwright.documents.positions import Items, Table, reach
-from meshwright.release import Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -7,7 +7,7 @@ from meshwright.release.content import checked, content_of, digest_of, last_good
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Step, Tally, evidence_of
 from meshwright.release.performing import perform
-from meshwright.release.records import NEXT, Build, Change, Item, Release, Status, Written
+from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
 from meshwright.release.refusal import CODES, InvalidReleaseError
 from meshwright.release.requests import ApplyRequest, RollbackRequest
 
@@ -30,7 +30,6 @@ __all__ = [
     "Status",
     "Step",
     "Tally",
-    "Written",
     "checked",
     "content_of",
     "digest_of",

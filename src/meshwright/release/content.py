@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshwright.diagnostics import Diagnostic, Severity
+from meshwright.diagnostics import Diagnostic, Severity, Written
 from meshwright.model.decoding import DecodeError
 from meshwright.model.state import Resource, State, digest
 from meshwright.plan import contents, decoded
-from meshwright.release.records import Item, Release, Status, Written
+from meshwright.release.records import Item, Release, Status
 from meshwright.release.refusal import InvalidReleaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from meshwright.model.identity import Key
+
 _MOST_PLACES = 5_000
 """Objects of which a release keeps where they are written."""
 _MOST_FIELDS = 20_000

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from meshwright.diagnostics import Source
+from meshwright.diagnostics import Written
 from meshwright.model.identity import Key
 
 if TYPE_CHECKING:
@@ -57,20 +57,6 @@ NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
     }
 )
 """The moves that a status may make."""
-
-
-class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where an object is written in the files of the build that released it."""
-
-    file: str
-    line: int = 0
-    """Where it begins, from 1; 0 where only the file is known."""
-    fields: dict[str, int] = {}
-    """The line of each field, by wire path such as `spec.listeners[0].portMapping.port`."""
-
-    def at(self, path: str) -> Source:
-        """Where the field at `path` stands, or the object."""
-        return Source(file=self.file, line=self.fields.get(path, self.line))
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):

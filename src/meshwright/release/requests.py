@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from meshwright.diagnostics import Written
 from meshwright.plan import Plan
-from meshwright.release.records import Build, Item, Written
+from meshwright.release.records import Build, Item
 
 
 class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

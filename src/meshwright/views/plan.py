@@ -16,8 +16,8 @@ from meshwright.views.wire import to_wire
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from meshwright.diagnostics import Written
     from meshwright.plan import Change, Field, Plan
-    from meshwright.release import Written
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _COLOURS = {"create": "32", "update": "33", "delete": "31"}
