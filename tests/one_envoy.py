@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
-import os
 import subprocess
 import urllib.request
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,7 +22,7 @@ from meshwright.proxy.trial import sds_cluster
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Endpoint, Loopback
 from meshwright.snapshot.static import static_resources
-from processes import free_port, until
+from processes import free_port, reserved_net, until
 from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
@@ -33,11 +33,19 @@ if TYPE_CHECKING:
     from meshwright.lab.exchange import Answer
 
 _numbers = itertools.count(1)
+_held = contextlib.ExitStack()
 
 
 def fresh_address() -> str:
-    """An address of this machine that no other test process uses."""
-    return f"127.{192 + os.getpid() % 60}.{os.getpid() // 60 % 256}.{next(_numbers)}"
+    """An address of this machine that nothing else in the tests uses."""
+    number = next(_numbers)
+    return f"{_net()}.{number // 250}.{number % 250 + 1}"
+
+
+@functools.cache
+def _net() -> str:
+    """One for all tests of this process, held until it ends."""
+    return _held.enter_context(reserved_net())
 
 
 class Mesh:

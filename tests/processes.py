@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+_HELD = 40_127
 DEADLINE = 30.0
 """Seconds; a generous end for what should take a moment."""
 
@@ -53,6 +56,23 @@ def is_envoy(pid: int) -> bool:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/envoy")
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@contextlib.contextmanager
+def reserved_net() -> Iterator[str]:
+    """The first two bytes of addresses of this machine that no other test has until the block ends.
+
+    Whichever process it runs in: whoever has a net holds a port of its last address.
+    """
+    for number in random.sample(range(64, 254), 190):
+        with socket.socket() as held:
+            try:
+                held.bind((f"127.{number}.255.254", _HELD))
+            except OSError:
+                continue
+            yield f"127.{number}"
+            return
+    raise AssertionError("every net is taken")
 
 
 def free_port() -> int:

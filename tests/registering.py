@@ -18,6 +18,7 @@ from meshwright.remote import Client, find_credentials
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, Loopback
 from meshwright.trust.credentials import parse
+from processes import reserved_net
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -99,7 +100,7 @@ class Place:
     """Where the instances of one test are: a net of their own."""
 
     def __init__(self, net: str, folder: Path) -> None:
-        """`net` is the first two bytes of addresses, such as `127.77`."""
+        """`net` is the first two bytes of addresses, such as `127.77`; see `somewhere`."""
         self._net = net
         self.port = PORT
         self.folder = folder
@@ -133,6 +134,13 @@ class Place:
             self.folder, PAY, server.xds, instance=name, placement=at, credentials=key, endpoint=endpoint, **more
         ) as running:
             yield running
+
+
+@contextlib.contextmanager
+def somewhere(folder: Path) -> Iterator[Place]:
+    """A place that no other test has until the block ends, in whichever process it runs."""
+    with reserved_net() as net:
+        yield Place(net, folder)
 
 
 @contextlib.contextmanager

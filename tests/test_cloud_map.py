@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import signal
 import threading
@@ -37,6 +36,7 @@ from registering import (
     rows,
     serving,
     shop,
+    somewhere,
     states,
     taken,
 )
@@ -200,10 +200,9 @@ async def test_a_cloud_map_that_knows_no_revisions_is_asked_for_instances(
 @pytest.mark.envoy
 async def test_real_envoys_follow_cloud_map(tmp_path: Path, aws: Moto) -> None:
     """Requests go to whoever is registered, on the port that is registered."""
-    place = Place(f"127.{50 + os.getpid() % 50}", tmp_path)
     pay, one, two = aws.service("pay"), Application("one"), Application("two")
-    pay.register("one", place.of(1).application, AWS_INSTANCE_PORT=str(PORT + 1))
-    with serving(tmp_path / "data", *FAST) as server:
+    with somewhere(tmp_path) as place, serving(tmp_path / "data", *FAST) as server:
+        pay.register("one", place.of(1).application, AWS_INSTANCE_PORT=str(PORT + 1))
         async with (
             one.running(place.of(1).application, PORT + 1),
             two.running(place.of(2).application, PORT),

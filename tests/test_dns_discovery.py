@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from envoys import until
-from registering import CLUSTER_NAME, Application, Place, client, resolving, serving, shop
+from registering import CLUSTER_NAME, Application, Place, client, resolving, serving, shop, somewhere
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.envoy]
@@ -22,9 +22,10 @@ NAME = "pay.shop.local"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Iterator[Place]:
     """Addresses that no other test has."""
-    return Place(f"127.{201 + os.getpid() % 50}", tmp_path)
+    with somewhere(tmp_path) as found:
+        yield found
 
 
 async def _answers(place: Place, *words: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import signal
 import socket
@@ -35,24 +34,24 @@ from registering import (
     rows,
     serving,
     shop,
+    somewhere,
     states,
     taken,
 )
 from settings import PROVE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from ads_client import AdsClient
 
-_NETS = itertools.count(1)
-
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Iterator[Place]:
     """Addresses that no other test has."""
-    return Place(f"127.{100 + os.getpid() % 100 + next(_NETS) % 50}", tmp_path)
+    with somewhere(tmp_path) as found:
+        yield found
 
 
 def answered(place: Place, word: str, status: int = 200) -> Callable[[], Awaitable[bool]]:
