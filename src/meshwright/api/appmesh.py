@@ -115,15 +115,10 @@ class AppMesh:
             answers[:] = [_answer(response)]
             if response.key is None:
                 return None
-            put = after.get(response.key)
-            return Draft(
-                puts=() if put is None else (put,),
-                deletes=(response.key,) if put is None else (),
-                principal=principal.arn,
-                cause=request.operation.name,
-                at=stamp.at,
-                after=after,
-                answered=repeating.kept(asked, answers[0], stamp.at),
+            answered = repeating.kept(asked, answers[0], stamp.at)
+            cause = request.operation.name
+            return Draft.of_one(
+                response.key, after, principal=principal.arn, cause=cause, at=stamp.at, answered=answered
             )
 
         await services.writer.write(decide)

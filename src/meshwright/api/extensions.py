@@ -102,16 +102,9 @@ async def _written(services: Services, request: Request, key: Key, wanted: Resou
         claimed = msgspec.structs.replace(asked, stack=permit.stack or None)
         after, response = perform(head.state, claimed, stamp, services.most())
         answers[:] = [_said(response.resource, request, 200 if there is not None else 201)]
-        put = after.get(key)
-        return Draft(
-            puts=() if put is None else (put,),
-            deletes=(key,) if put is None else (),
-            principal=principal.arn,
-            cause=asked.operation.name,
-            at=stamp.at,
-            after=after,
-            answered=repeating.kept(repeated, answers[0], stamp.at),
-        )
+        answered = repeating.kept(repeated, answers[0], stamp.at)
+        cause = asked.operation.name
+        return Draft.of_one(key, after, principal=principal.arn, cause=cause, at=stamp.at, answered=answered)
 
     await services.writer.write(decide)
     return answers[0]

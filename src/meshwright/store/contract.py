@@ -6,7 +6,7 @@ One writer at a time; a commit is whole or not at all, its audit leaf in the sam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, Self
 
 import msgspec
 
@@ -129,6 +129,22 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """The state that it leads to, where whoever made it knows it: the head's with `puts` and without `deletes`."""
     answered: Answered | None = None
     """What a repetition of the request is to be answered with; stored in the same transaction."""
+
+    @classmethod
+    def of_one(
+        cls, key: Key, after: State, *, principal: str, cause: str, at: int, answered: Answered | None
+    ) -> Self:
+        """The revision that leaves the object `key` as it is in `after`, and all others alone."""
+        put = after.get(key)
+        return cls(
+            puts=() if put is None else (put,),
+            deletes=(key,) if put is None else (),
+            principal=principal,
+            cause=cause,
+            at=at,
+            after=after,
+            answered=answered,
+        )
 
 
 def refuse_contradiction(draft: Draft, number: int) -> None:
