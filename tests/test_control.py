@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extending import extended
 from handmade import NODE, plain, snapshot
 from meshwright.control import Control, Delivery, Paced, Propagation, Proxy
 from meshwright.errors import MeshwrightError, UnknownProxyError
@@ -31,7 +32,7 @@ from meshwright.snapshot.resources import (
 )
 from meshwright.store.contract import Head
 from settings import examples
-from strategies import proxies, states
+from strategies import proxies, resource, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = Loopback(application="127.0.1.1", ingress="127.0.1.2", egress="127.0.1.3")
 OTHER = Key("shop", Kind.VIRTUAL_NODE, "other")
+WEB = {"listeners": [{"portMapping": {"port": 80, "protocol": "http"}}]}
 
 
 class Board:
@@ -437,9 +439,9 @@ async def test_waiting_without_proxies_says_so_at_once() -> None:
 @settings(max_examples=examples(25))
 @given(data=st.data())
 def test_every_proxy_always_has_the_snapshot_of_the_newest_state(data: st.DataObject) -> None:
-    """Skipping the builds that a change does not concern is never seen."""
-    before = data.draw(states())
-    other = data.draw(states())
+    """Skipping the builds that a change does not concern is never seen, extensions included."""
+    before = data.draw(extended(states()))
+    other = data.draw(extended(states()))
     picked = data.draw(st.lists(st.sampled_from(list(other)), unique_by=lambda one: one.key)) if len(other) else []
     dropped = data.draw(st.lists(st.sampled_from(list(before)))) if len(before) else []
     after = before.drop(*(one.key for one in dropped)).put(*picked)
@@ -447,17 +449,36 @@ def test_every_proxy_always_has_the_snapshot_of_the_newest_state(data: st.DataOb
     def made(graph: Graph, node: Key, placement: Placement, traits: Traits, now: int) -> Snapshot:
         return build(graph, node, {}, placement, traits, now)
 
+    traits = Traits(version=(1, 40, 0), zone="eu-1a", runtime=True)
     control = Control(made, lambda: 0)
     control.publish(Head(1, before))
     pushed: list[Snapshot | None] = []
     deliveries = [
-        control.connect(Proxy(id=node.path, node=node, placement=Redirect()), pushed.append)
+        control.connect(Proxy(id=node.path, node=node, placement=Redirect(), traits=traits), pushed.append)
         for node in proxies(before)
     ]
     control.publish(Head(2, after))
     for delivery in deliveries:
         if delivery.proxy.node in after:
-            assert delivery.snapshot == build(resolve(after), delivery.proxy.node, {}, Redirect())
+            assert delivery.snapshot == build(resolve(after), delivery.proxy.node, {}, Redirect(), traits)
+
+
+@pytest.mark.parametrize("target", [None, {"virtualNodeName": "elsewhere"}], ids=["deleted", "said of another"])
+def test_what_was_said_of_the_whole_mesh_ends_for_every_proxy(target: dict[str, str] | None) -> None:
+    """No proxy leads to it by anything that it calls."""
+    web, elsewhere = (resource(Kind.VIRTUAL_NODE, name, WEB) for name in ("web", "elsewhere"))
+    log = {"openTelemetry": {"endpoint": "10.0.0.1:4317"}}
+    said = resource(Kind.TELEMETRY, "all", {"accessLog": log})
+    moved = [resource(Kind.TELEMETRY, "all", {"accessLog": log, "target": target})] if target else []
+    control = Control(lambda graph, node, *more: build(graph, node, {}, *more), lambda: 0)
+    control.publish(Head(1, State([web, elsewhere])))
+    proxy = Proxy(id="one", node=web.key, placement=Redirect(), traits=Traits(version=(1, 40, 0)))
+    delivery = control.connect(proxy, lambda _: None)
+    silent = delivery.snapshot
+    control.publish(Head(2, State([web, elsewhere, said])))
+    assert delivery.snapshot != silent
+    control.publish(Head(3, State([web, elsewhere, *moved])))
+    assert delivery.snapshot == silent
 
 
 def test_revisions_that_are_taken_in_together_are_each_acked_with_the_last() -> None:

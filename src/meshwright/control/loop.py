@@ -128,7 +128,7 @@ class Control:
         named = self._named
         self._next, self._named = None, set()
         differing = frozenset(head.state.differing(self._state) if named is None else named)
-        changed = felt(differing, head.state)
+        changed = felt(differing, self._state, head.state)
         self._changes.append((head.revision, differing))
         self._newest = range(min(self.revision + 1, head.revision), head.revision + 1)
         self.revision, self._state = head.revision, head.state

@@ -40,13 +40,15 @@ def _neighbours(graph: Graph, key: Key) -> Iterator[Key]:
     yield from (child.key for child in graph.children(key) if key.kind is not Kind.MESH)
 
 
-def felt(differing: Iterable[Key], state: State) -> frozenset[Key]:
-    """The objects that differ, and those by which a proxy feels one that it did not know yet.
+def felt(differing: Iterable[Key], before: State, after: State) -> frozenset[Key]:
+    """The objects that differ, and those by which a proxy feels one that it does not lead to, or not yet.
 
-    These are the routers and gateways that they lie in, and what extensions are about.
+    These are the routers and gateways that they lie in, and what extensions are about, or were.
     """
     found = frozenset(differing)
-    owners = {key.owner for key in found if key.kind.parent is not None}
-    specs = [(key.mesh, one.spec) for key in found if not key.kind.portable and (one := state.get(key))]
-    targets = {extended(mesh, spec)[0] for mesh, spec in specs if isinstance(spec, Extension)}
+    extensions = [
+        one for key in found if not key.kind.portable for state in (before, after) if (one := state.get(key))
+    ]
+    targets = {extended(one.key.mesh, one.spec)[0] for one in extensions if isinstance(one.spec, Extension)}
+    owners = {key.owner for key in found | targets if key.kind.parent is not None}
     return found.union(targets, (owner for owner in owners if owner is not None))
