@@ -70,8 +70,8 @@ class Keeping:
         """What is known of the releases of a stack numbered over `after`, in a few numbers each."""
         found = dict(self._store.tallies(mesh, stack, after))
         followed = self._followed.get((mesh, stack))
-        if followed is not None and followed[0].number > after and followed[1].accounts:
-            found[followed[0].number] = evidence_of(followed[1].accounts).tally
+        if followed is not None and followed[0].number > after and (accounts := followed[1].accounts):
+            found[followed[0].number] = evidence_of(accounts).tally
         return found
 
     async def save(self, one: Release) -> None:

@@ -126,9 +126,8 @@ class Client:
 
     def calls(self, mesh: str, minutes: int) -> observed.Observed:
         """Who calls whom in a mesh, over the last `minutes`, beside who is declared to."""
-        found = self._asked(
-            "GET", f"/meshes/{quote(mesh, safe='')}/observed?minutes={minutes}", shape=observed.Observed
-        )
+        path = f"/meshes/{_in_path(mesh)}/observed"
+        found = self._asked("GET", path, {"minutes": str(minutes)}, shape=observed.Observed)
         return from_wire(observed.Observed, found)
 
     def apply(self, mesh: str, stack: str, request: ApplyRequest) -> dict[str, Any]:

@@ -158,7 +158,9 @@ class SqliteStore(Identities):
         """As `Store.note_evidence`."""
         written = rows.evidence_columns(evidence)
         with self._database.write() as connection:
-            if reading.release(connection, mesh, stack, number) is None:
+            # Not the release itself: it may be large, and while it is written down who took it, nobody else writes.
+            known = "SELECT 1 FROM releases WHERE mesh = ? AND stack = ? AND number = ?"
+            if connection.execute(known, (mesh, stack, number)).fetchone() is None:
                 raise RefusedError(f"There is no release {rows.release_name(mesh, stack, number)}.")
             connection.execute(
                 "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?, ?)", (mesh, stack, number, *written)
