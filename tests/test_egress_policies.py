@@ -157,6 +157,31 @@ async def test_a_policy_that_changes_leaves_what_it_still_allows_alone(tmp_path:
                 assert (await fetch(web, PORT, "/", f"api.partner.test:{PORT}"))[0] == expected
 
 
+async def test_a_host_that_is_a_backend_too_leads_to_the_backend_however_it_is_written(tmp_path: Path) -> None:
+    """Envoy takes `Api.Local` and `api.local` for one; either way to write it reaches the backend."""
+    allow: list[Wire] = [{"host": "api.local", "ports": [PORT], "protocol": "http"}, *ALLOWED]
+    async with data_plane(tmp_path) as plane:
+        outside, service = plane.place("outside").application, "Api.Local"
+        plane.names.publish({name: [outside] for name in (*OUTSIDE, "api.local")})
+        mesh, web, api, provided, *_ = shop(plane, policy(allow=allow))
+        calling = plane.node("web", service)
+        named = resource(Kind.VIRTUAL_SERVICE, service, {"provider": {"virtualNode": {"virtualNodeName": "api"}}})
+        await plane.publish(mesh, calling, api, provided, named, policy(allow=allow))
+        await plane.proxy(web.key)
+        await plane.proxy(api.key)
+        address = plane.place("web").egress
+        async with (
+            upstream("outside", outside, PORT),
+            upstream("api", plane.place("api").application, PORT),
+        ):
+            for host, expected in (
+                (service, "api"),
+                (f"api.local:{PORT}", "api"),
+                (f"eu.files.test:{PORT}", "outside"),
+            ):
+                assert await fetch(address, PORT, "/", host) == (200, expected)
+
+
 def test_what_a_policy_allows_in_vain_is_reported() -> None:
     """On one port either every connection is the TCP backend's or is taken for HTTP, and the backend was first."""
     discovery = {"dns": {"hostname": "db.local"}}

@@ -151,6 +151,16 @@ def test_every_kind_is_put_read_replaced_and_deleted(server: Serving) -> None:
             "Credentials cannot be allowed to every",
         ),
         ("cors", {"allowOrigins": EVERYBODY[3:], "allowCredentials": True}, "Credentials cannot be allowed to every"),
+        (
+            "egressPolicy",
+            {"allow": [{"host": "10.1.2.3", "ports": [443], "protocol": "tls"}]},
+            "spec.allow[0].host: '10.1.2.3' is an address",
+        ),
+        (
+            "egressPolicy",
+            {"allow": [{"host": "*.1.2.3", "ports": [80], "protocol": "http"}]},
+            "spec.allow[0].host: '*.1.2.3' is an address",
+        ),
         ("mirror", {"target": {"virtualNodeName": "a"}}, "unknown field 'virtualNodeName'"),
         ("mirror", {"percentag": 5}, "unknown field 'percentag', did you mean 'percentage'?"),
     ],

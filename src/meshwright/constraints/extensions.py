@@ -133,9 +133,8 @@ def _meaningless(spec: Extension) -> Iterator[Fault]:
             yield from retry_faults(spec.grpc_retry_policy, "spec.grpcRetryPolicy")
         case TelemetrySpec():
             yield from _of_telemetry(spec)
-        case EgressPolicySpec(type="ALLOW_ALL", allow=(_, *_)):
-            text = "allow says what passes where all else is dropped, and type is ALLOW_ALL"
-            yield Fault(rule="MW005", path="spec.allow", text=text, detail="Leave one of them out.")
+        case EgressPolicySpec():
+            yield from _of_egress(spec)
         case _:
             return
 
@@ -231,6 +230,20 @@ def _of_rate_limit(spec: RateLimitSpec) -> Iterator[Fault]:
             text=f"Envoy has no status {spec.status_code} to refuse with",
             detail="Use one that is registered for errors, such as 429 or 503.",
         )
+
+
+def _of_egress(spec: EgressPolicySpec) -> Iterator[Fault]:
+    if spec.type == "ALLOW_ALL" and spec.allow:
+        text = "allow says what passes where all else is dropped, and type is ALLOW_ALL"
+        yield Fault(rule="MW005", path="spec.allow", text=text, detail="Leave one of them out.")
+    for index, one in enumerate(spec.allow or ()):
+        if one.host.removesuffix(".").rpartition(".")[2].isdigit() and (one.protocol == "tls" or "*" in one.host):
+            yield Fault(
+                rule="MW005",
+                path=f"spec.allow[{index}].host",
+                text=f"{one.host!r} is an address: nothing would pass by it",
+                detail="A TLS greeting names no address, and none lies below another. Name the host by its DNS name.",
+            )
 
 
 def _of_telemetry(spec: TelemetrySpec) -> Iterator[Fault]:

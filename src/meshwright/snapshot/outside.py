@@ -78,8 +78,11 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
         return [listeners.for_names((lookup, passing), wanted)]
 
     def http_hosts(self, port: int, taken: Iterable[str], added: Additions) -> list[Wire]:
-        """The virtual host for the hosts named on `port`, without the domains that backends have `taken`."""
-        used = set(taken)
+        """The virtual host for the hosts named on `port`, without the domains that backends have `taken`.
+
+        Envoy refuses two virtual hosts whose domains differ in case alone.
+        """
+        used = {one.lower() for one in taken}
         domains = [one for host in self.http.get(port, ()) for one in _domains(host, port) if one not in used]
         name = f"egress_policy/{self.origin.name}"
         return [routes.to_outside(name, domains, self.named, added)] if domains else []
