@@ -168,6 +168,25 @@ async def test_a_stream_that_is_lost_keeps_its_endpoint_for_the_grace_period(tmp
             assert rows(server) == []
 
 
+async def test_when_all_are_cut_off_at_once_the_first_one_back_is_told_of_all_the_others(tmp_path: Path) -> None:
+    """It was the control plane that was away: the grace period begins when somebody is back, and then it ends."""
+    with serving(tmp_path / "data", "--registration-grace", "1") as server:
+        async with calling(server) as caller, instance(server, "a") as first:
+            await first.say(CLUSTER)
+            assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}
+            caller.call.cancel()
+            await until(lambda: asyncio.to_thread(connected, server, 1))
+        await until(lambda: asyncio.to_thread(connected, server, 0))
+        await asyncio.sleep(1.5)  # nothing is to happen meanwhile
+        async with calling(server, "10.0.0.1") as caller:
+            assert addresses(await heard(caller, ENDPOINT)) == set()
+
+
+def connected(server: Live, count: int) -> bool:
+    """Whether so many proxies are connected."""
+    return len(client(server).status()["proxies"]) == count
+
+
 async def test_a_restarted_control_plane_knows_what_was_registered(tmp_path: Path) -> None:
     """Nobody has come back yet when the first caller asks, and it is told of every endpoint all the same."""
     with serving(tmp_path / "data") as server:

@@ -229,6 +229,8 @@ class AdsServer:
             registering = self._registering(call, proxy)
             self._refuse_crowd(proxy)
             async with self._arriving:
+                if self._registrations is not None and not self._control.connected:
+                    self._registrations.meet()
                 delivery = self._control.connect(proxy, session.push)
         except (UsageError, UnknownProxyError) as error:
             self.gate.refusals.note("invalid_argument", call.peer(), str(error))

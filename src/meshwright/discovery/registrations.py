@@ -95,10 +95,12 @@ class Registrations:
         now: Callable[[], int],
         changed: Callable[[Iterable[Key]], None],
         memory: Memory,
+        connected: Callable[[], int],
     ) -> None:
         """`grace` in seconds; at most `most` endpoints of a node are kept for proxies that are away.
 
-        `changed` is told of the nodes whose endpoints are others than before.
+        `changed` is told of the nodes whose endpoints are others than before. `connected` says how many proxies are
+        connected, also those that register nothing.
 
         Raises:
             StorageError: what was kept cannot be read.
@@ -108,6 +110,7 @@ class Registrations:
         self._now = now
         self._changed = changed
         self._memory = memory
+        self._connected = connected
         self._nodes: dict[Key, dict[str, _Entry]] = {}
         self._holders: dict[str, Held] = {}
         self._woken = asyncio.Event()
@@ -186,8 +189,22 @@ class Registrations:
             self._settle(node, before)
         self._woken.set()
 
+    def meet(self) -> None:
+        """Somebody connects after nobody was connected: whoever else is away has the whole grace period from now."""
+        for entries in self._nodes.values():
+            for entry in entries.values():
+                if entry.lost_at is not None:
+                    entry.lost_at = self._now()
+        self._woken.set()
+
     def expire(self) -> float | None:
-        """Let go of what was away for too long; seconds until that happens next, None where nobody is away."""
+        """Let go of what was away for too long; seconds until that happens next, None where nobody is away.
+
+        Nor is anybody where nobody is connected at all: then it is the control plane that is away, and who comes back
+        first must not be told that all the others are gone.
+        """
+        if not self._connected():
+            return None
         now, ends = self._now(), []
         for node, entries in list(self._nodes.items()):
             before = self.of(node)

@@ -32,6 +32,7 @@ def registrations(settings: Settings, store: Store, control: Control) -> Registr
         now=now,
         changed=control.refresh,
         memory=Memory(store, REGISTRATIONS),
+        connected=lambda: control.connected,
     )
 
 
