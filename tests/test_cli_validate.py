@@ -231,6 +231,14 @@ def test_the_project_file_says_what_to_read(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["objects"] == ["mesh/other/virtualNode/cart"]
 
 
+EXTENSION = """
+kind: meshwright/ZonePolicy
+meshName: m
+name: near
+spec: {preferSameZone: true}
+"""
+
+
 @pytest.mark.envoy
 def test_the_real_envoy_has_the_last_word(tmp_path: Path) -> None:
     """It knows what no rule of ours does; it is not asked about what has errors already."""
@@ -247,6 +255,9 @@ def test_the_real_envoy_has_the_last_word(tmp_path: Path) -> None:
     assert "virtualNode/cart spec.logging.accessLog.file.format.text" in done.stdout
     done = run("validate", written(tmp_path, MESH + NODE + LOST), "--envoy")
     assert (done.returncode, done.stderr) == (1, "Envoy was not asked: correct the errors first.\n")
+    done = run("validate", written(tmp_path, EXTENSION), "--envoy")
+    told = "Envoy had nothing to judge: these files hold no virtual node and no virtual gateway.\n"
+    assert (done.returncode, done.stderr) == (0, told)
 
 
 def test_without_an_envoy_validate_says_so(tmp_path: Path) -> None:

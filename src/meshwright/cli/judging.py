@@ -15,12 +15,16 @@ from meshwright import constraints, rules
 from meshwright.cli.terminal import shows_colour
 from meshwright.diagnostics import Severity, worst
 from meshwright.graph import resolve
+from meshwright.model.identity import Kind
 from meshwright.views.diagnostics import as_json
 
 if TYPE_CHECKING:
     from meshwright.diagnostics import Diagnostic
     from meshwright.documents.load import Loaded
     from meshwright.views.diagnostics import Report
+
+_PROXIES = frozenset({Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE})
+"""What an Envoy runs for."""
 
 
 def judged(read: Loaded, whole: bool | None = None) -> tuple[Diagnostic, ...]:
@@ -37,6 +41,8 @@ def by_envoy(read: Loaded, found: tuple[Diagnostic, ...]) -> tuple[Diagnostic, .
     if worst(found) is Severity.ERROR:
         click.echo("Envoy was not asked: correct the errors first.", err=True)
         return ()
+    if not any(one.key.kind in _PROXIES for one in read.state):
+        click.echo("Envoy had nothing to judge: these files hold no virtual node and no virtual gateway.", err=True)
     from meshwright.proxy import check  # protobuf would triple the start-up time
 
     return read.sources.attach(check.check(resolve(read.state)))
