@@ -235,14 +235,14 @@ def _running(folder: Path, admin: int, *more: str) -> subprocess.Popen[str]:
 
 
 class Sessions:
-    """Credentials that are others every time."""
+    """Credentials that are others each of the first four times."""
 
     def __init__(self) -> None:
         self.made = 0
 
     def credentials(self) -> Credentials:
-        """The next; the third cannot be had."""
-        self.made += 1
+        """The next; the third cannot be had, and the fourth stays."""
+        self.made = min(self.made + 1, 4)
         if self.made == 3:
             raise UsageError("STS is away")
         return Credentials(key_id=f"ASIA{self.made}", secret=f"secret {self.made}", session_token="token")
