@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -358,7 +359,11 @@ async def test_of_many_that_connect_at_once_each_has_its_turn() -> None:
                 turn += 1
                 await asyncio.sleep(0)
 
-        stage.built = lambda: turns.append(turn)
+        def build() -> None:
+            time.sleep(0.005)  # meanwhile all others arrive
+            turns.append(turn)
+
+        stage.built = build
         counting = asyncio.create_task(count())
         async with contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(stage.client(delta=True, node=node)) for node in nodes]
