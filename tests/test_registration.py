@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -14,10 +15,12 @@ import pytest
 
 from envoys import Envoy, until
 from live import Disk, Live, live
+from meshwright.discovery import Memory, Registrations, Registree
 from meshwright.model.identity import Key, Kind
 from meshwright.proxy.farewell import say_farewell
 from meshwright.release import ApplyRequest, Item
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from meshwright.store import sqlite
 from registering import (
     CHECK,
     CLUSTER_NAME,
@@ -185,6 +188,31 @@ async def test_when_all_are_cut_off_at_once_the_first_one_back_is_told_of_all_th
 def connected(server: Live, count: int) -> bool:
     """Whether so many proxies are connected."""
     return len(client(server).status()["proxies"]) == count
+
+
+async def test_hundreds_that_are_lost_at_once_are_looked_at_together(tmp_path: Path) -> None:
+    """What one loss costs does not grow with how many others are away."""
+    store = sqlite.connect(tmp_path / "meshwright.db")
+    looks = itertools.count()
+    known = Registrations(
+        grace=60,
+        most=1000,
+        now=lambda: 1_000,
+        changed=lambda _: None,
+        memory=Memory(store, "registration"),
+        connected=lambda: next(looks) + 1,
+    )
+    running = asyncio.create_task(known.run())
+    held = [known.join(Registree(id=f"p{one}", node=PAY, address=f"10.0.0.{one}")) for one in range(200)]
+    for one in held:
+        one.lose()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert next(looks) <= 3
+    assert {row.state for row in known.rows()} == {"lost"}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    store.close()
 
 
 async def test_a_restarted_control_plane_knows_what_was_registered(tmp_path: Path) -> None:

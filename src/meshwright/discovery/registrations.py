@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from meshwright.discovery.memory import Memory
 
 SOURCE = "registration"
+_TOGETHER = 0.1
+"""Seconds between two looks for whose grace period is over: thousands that were lost at once go together."""
 
 
 class Registree(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +116,8 @@ class Registrations:
         self._nodes: dict[Key, dict[str, _Entry]] = {}
         self._holders: dict[str, Held] = {}
         self._woken = asyncio.Event()
+        self._resting = False
+        """Whether nobody is waited for whose grace period ends."""
         for name, body in memory.recall().items():
             entry = msgspec.json.decode(body, type=_Entry)
             entry.lost_at = now()
@@ -187,7 +191,8 @@ class Registrations:
             before = self.of(node)
             self._forget(entries, lost[0][1])
             self._settle(node, before)
-        self._woken.set()
+        if self._resting:  # else its time ends after that of those who are away already
+            self._woken.set()
 
     def meet(self) -> None:
         """Somebody connects after nobody was connected: whoever else is away has the whole grace period from now."""
@@ -207,16 +212,15 @@ class Registrations:
             return None
         now, ends = self._now(), []
         for node, entries in list(self._nodes.items()):
-            before = self.of(node)
-            for name, entry in list(entries.items()):
-                if entry.lost_at is None:
-                    continue
-                if now - entry.lost_at >= self._grace:
+            away = {name: one.lost_at + self._grace for name, one in entries.items() if one.lost_at is not None}
+            over = [name for name, end in away.items() if end <= now]
+            ends += [end for end in away.values() if end > now]
+            if over:
+                before = self.of(node)
+                for name in over:
                     self._forget(entries, name)
-                else:
-                    ends.append(entry.lost_at + self._grace)
-            self._settle(node, before)
-        return max(min(ends) - now, 1) / 1000 if ends else None
+                self._settle(node, before)
+        return max((min(ends) - now) / 1000, _TOGETHER) if ends else None
 
     async def run(self) -> None:
         """Let go of what was away for too long, and keep what is there over a restart; until cancelled."""
@@ -228,6 +232,7 @@ class Registrations:
         while True:
             self._woken.clear()
             seconds = self.expire()
+            self._resting = seconds is None
             try:
                 async with asyncio.timeout(seconds):
                     await self._woken.wait()

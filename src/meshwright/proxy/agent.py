@@ -130,6 +130,7 @@ class _Answering(http.server.BaseHTTPRequestHandler):
 
 
 class _Quiet(socketserver.ThreadingMixIn):
+    request_queue_size = 128  # of five, health checks wait for a second when many come at once
     daemon_threads = True
     block_on_close = False
 
