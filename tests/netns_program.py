@@ -1,7 +1,7 @@
 """What runs inside a namespace of `netns`: a name server, applications, plain clients that know of no proxy.
 
-One argument, JSON: `{"names": {NAME: [ADDRESS]}, "host": …}`, `{"application": NAME, "ports": {PORT: PROTOCOL}}` or
-`{"ask": [{PROTOCOL: TARGET, …}]}`. The first two print `ready` and stay; the last prints its answers.
+One argument, JSON: `{"names": {NAME: [ADDRESS]}, "host": …}`, `{"application": NAME, "ports": {PORT: PROTOCOL}, "host": …}`
+or `{"ask": [{PROTOCOL: TARGET, …}]}`. The first two print `ready` and stay; the last prints its answers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ async def answer_names(host: str, names: dict[str, list[str]]) -> None:
     await _stay()
 
 
-async def be_application(name: str, ports: dict[str, str]) -> None:
-    """An application that says who it is on every port; `greeting` speaks first, `tls` is HTTPS."""
+async def be_application(name: str, host: str, ports: dict[str, str]) -> None:
+    """An application at `host` that says who it is on every port; `greeting` speaks first, `tls` is HTTPS."""
     from meshwright.lab.exchange import Reply, Request  # noqa: PLC0415 - as above
     from meshwright.lab.workload import SERVERS  # noqa: PLC0415
 
@@ -48,10 +48,10 @@ async def be_application(name: str, ports: dict[str, str]) -> None:
     for port, protocol in ports.items():
         if protocol in SERVERS:
             kept.append(SERVERS[protocol](answer))
-            await kept[-1].start("0.0.0.0", int(port))  # noqa: S104 - in a namespace of its own
+            await kept[-1].start(f"[{host}]" if protocol == "grpc" and ":" in host else host, int(port))
         else:
             context = _server_context() if protocol == "tls" else None
-            kept.append(await asyncio.start_server(greet, "0.0.0.0", int(port), ssl=context))  # noqa: S104 - as above
+            kept.append(await asyncio.start_server(greet, host, int(port), ssl=context))
     await _stay()
 
 
@@ -129,7 +129,7 @@ def _main(what: dict[str, Any]) -> None:
     if "names" in what:
         asyncio.run(answer_names(what["host"], what["names"]))
     elif "application" in what:
-        asyncio.run(be_application(what["application"], what["ports"]))
+        asyncio.run(be_application(what["application"], what["host"], what["ports"]))
     else:
         sys.stdout.write(json.dumps([asked(task) for task in what["ask"] for _ in range(task.get("times", 1))]))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from envoys import until
-from registering import CLUSTER_NAME, Application, Place, client, resolving, serving, shop, somewhere
+from registering import CHECK, CLUSTER_NAME, Application, Place, client, resolving, serving, shop, somewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +34,14 @@ async def _answers(place: Place, *words: str) -> bool:
 
 
 async def test_instances_that_come_and_go_in_the_answer_are_followed(tmp_path: Path, place: Place) -> None:
-    """With ENDPOINTS all of an answer are used at once; with LOADBALANCER one address after the other."""
+    """With ENDPOINTS all of an answer are used at once, what left it not even while it passes its checks.
+
+    With LOADBALANCER one address is used after the other.
+    """
     one, two, three = (Application(name) for name in ("one", "two", "three"))
     hosts = {app.name: place.of(number).application for number, app in enumerate((one, two, three), 1)}
     every = {"dns": {"hostname": NAME, "responseType": "ENDPOINTS"}}
-    with serving(tmp_path / "data", discovery=every) as server:
+    with serving(tmp_path / "data", discovery=every, healthCheck=CHECK) as server:
         async with contextlib.AsyncExitStack() as stack:
             for app in (one, two, three):
                 await stack.enter_async_context(app.running(hosts[app.name]))

@@ -36,7 +36,7 @@ NAMES = {
 }
 MESH = """
 meshName: shop
-spec: {egressFilter: {type: %(egress)s}}
+spec: {egressFilter: {type: %(egress)s}, serviceDiscovery: {ipPreference: IPv6_PREFERRED}}
 ---
 virtualNodeName: web
 spec:
@@ -145,7 +145,9 @@ class Shop:
         self.control.start(*command, log=folder / "serve.log")
         self.outside = self._machine("outside", OUTSIDE)
         self.outside.serve(
-            application="outside", ports={"8080": "http", "9999": "greeting", "443": "tls", "7000": "grpc"}
+            application="outside",
+            ports={"8080": "http", "9999": "greeting", "443": "tls", "7000": "grpc"},
+            host=OUTSIDE,
         )
         self.web = self._machine("web", WEB, {8080: "http"})
         servers = [
@@ -193,7 +195,8 @@ class Shop:
         machine = self._network.machine(name, address, folder)
         if ports:
             machine.redirect(*ports)
-            machine.serve(application=name, ports=ports)
+            # By the mesh's preference, applications are at `::1`; `v2` has one of its own.
+            machine.serve(application=name, ports=ports, host="127.0.0.1" if name == "v2" else "::1")
         return machine
 
     def _proxy(self, machine: Machine, kind: str) -> None:
