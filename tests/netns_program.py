@@ -1,7 +1,7 @@
 """What runs inside a namespace of `netns`: a name server, applications, plain clients that know of no proxy.
 
-One argument, JSON: `{"names": {NAME: [ADDRESS]}, "host": …}`, `{"application": NAME, "ports": {PORT: PROTOCOL}, "host": …}`
-or `{"ask": [{PROTOCOL: TARGET, …}]}`. The first two print `ready` and stay; the last prints its answers.
+One argument, JSON: `{"names": {NAME: [ADDRESS]}, "host": …}`, `{"application": NAME, "ports": {PORT: PROTOCOL},
+"host": …}` or `{"ask": [{PROTOCOL: TARGET, …}]}`. The first two print `ready` and stay; the last prints its answers.
 """
 
 from __future__ import annotations
