@@ -84,14 +84,14 @@ def told(assembly: Assembly, logs: Sequence[Wire]) -> Told:
         return Told(http=tuple(logs), connections=tuple(logs), tracing={}, origins=())
     origin, spec = found
     name = (spec.tracing.service_name if spec.tracing else None) or assembly.proxy.name
-    export = spec.access_log
+    export, once = spec.access_log, assembly.graph.memo.once  # for all of the proxy's listeners and ports
     http, connections = (
-        () if export is None else (_log(assembly.proxy, name, export, http=http),) for http in (True, False)
+        () if export is None else (once(_log, assembly.proxy, name, export, http=http),) for http in (True, False)
     )
     return Told(
         http=(*logs, *http),
         connections=(*logs, *connections),
-        tracing={} if spec.tracing is None else _tracing(assembly.proxy, name, spec.tracing),
+        tracing={} if spec.tracing is None else once(_tracing, assembly.proxy, name, spec.tracing),
         origins=(origin,),
     )
 
