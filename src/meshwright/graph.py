@@ -1,74 +1,75 @@
-"""Names become edges: who refers to whom, in which field, and whether the name leads anywhere.
+"""The graph of a mesh: its edges indexed both ways, and what is found out about them, once.
 
-The graph is total: a name that leads nowhere is an edge with `found=False`, never an exception.
+The one rule: a graph is never changed. The graph of the next state is made from it, and keeps what it does not touch.
 """
 
 from __future__ import annotations
 
-import enum
 from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
-import msgspec
-
-from meshwright.model.extensions import FaultSpec, MirrorSpec
-from meshwright.model.gateway_routes import GatewayRouteSpec, GatewayRouteTarget
-from meshwright.model.identity import EXTENSION_KINDS, Key, Kind, parse_key, split_mesh
-from meshwright.model.memo import Memo
-from meshwright.model.routes import RouteAction, RouteSpec
-from meshwright.model.specs import (
-    MeshSpec,
-    VirtualGatewaySpec,
-    VirtualNodeSpec,
-    VirtualRouterSpec,
-    VirtualServiceProvider,
-    VirtualServiceSpec,
+from meshwright.edges import (
+    Edge,
+    Relation,
+    callers,
+    contradict,
+    edges,
+    extended,
+    felt,
+    gateway_route_target,
+    route_action,
+    scope_of,
+    service_key,
 )
+from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
+from meshwright.model.memo import Memo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from meshwright.model.state import Extension, Resource, Spec, State
+    from meshwright.model.state import Resource, State
+
+__all__ = [
+    "Edge",
+    "Graph",
+    "Relation",
+    "callers",
+    "contradict",
+    "edges",
+    "extended",
+    "felt",
+    "gateway_route_target",
+    "resolve",
+    "route_action",
+    "scope_of",
+    "service_key",
+]
 
 _Index: TypeAlias = "Mapping[Key, tuple[Edge, ...]]"
 P = ParamSpec("P")
 T = TypeVar("T")
 
-
-class Relation(enum.StrEnum):
-    """What an edge means; it points from the object that holds the name to the object named."""
-
-    BACKEND = "backend"
-    """A virtual node may call a virtual service."""
-    PROVIDER = "provider"
-    """A virtual service is answered by a virtual router or a virtual node."""
-    TARGET = "target"
-    """A route leads to a virtual node, a gateway route to a virtual service."""
-    EXTENDS = "extends"
-    """An extension is about what it targets: a service, a route, a node, a gateway, or the mesh."""
-    CALLER = "caller"
-    """An extension is about the requests of a node or gateway only."""
-    COPIES = "copies"
-    """A mirror sends copies to a virtual node."""
-    OWNER = "owner"
-    """A route lies in its virtual router, a gateway route in its gateway, everything in its mesh."""
+_LEADING = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
+"""Where requests go on."""
 
 
-class Edge(msgspec.Struct, frozen=True, order=True):
-    """One reference: `source` names `target` in its field `path`."""
+class Region:
+    """All that an object leads to, and what was found out by looking at nothing else."""
 
-    source: Key
-    target: Key
-    relation: Relation
-    path: str
-    found: bool
+    __slots__ = ("keys", "known")
+
+    def __init__(self, keys: frozenset[Key]) -> None:
+        self.keys = keys
+        self.known: dict[tuple[object, ...], object] = {}
 
 
 class Graph:
     """A state and its edges, indexed both ways."""
 
-    def __init__(self, state: State, outgoing: _Index, incoming: _Index, memo: Memo) -> None:
+    def __init__(
+        self, state: State, outgoing: _Index, incoming: _Index, memo: Memo, regions: Mapping[Key, Region]
+    ) -> None:
         """Made by `resolve` and `renewed`: the edges by their sources and by their targets."""
         self.state = state
         self.memo = memo
@@ -76,6 +77,7 @@ class Graph:
         self._outgoing = outgoing
         self._incoming = incoming
         self._recalled: dict[tuple[object, ...], object] = {}
+        self._regions = dict(regions)
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -118,7 +120,9 @@ class Graph:
             some += arriving[target]
             if some:
                 incoming[target] = tuple(sorted(some, key=lambda edge: edge.source))
-        return Graph(state, outgoing, incoming, self.memo)
+        moving = felt(changed, self.state, state)
+        regions = {start: one for start, one in self._regions.items() if one.keys.isdisjoint(moving)}
+        return Graph(state, outgoing, incoming, self.memo, regions)
 
     def recall(self, function: Callable[Concatenate[Graph, P], T], *arguments: P.args, **named: P.kwargs) -> T:
         """What `function` answers about this graph: worked out once, for every proxy that leads there.
@@ -129,6 +133,46 @@ class Graph:
         if key not in self._recalled:
             self._recalled[key] = function(self, *arguments, **named)
         return cast("T", self._recalled[key])
+
+    def recall_about(
+        self, start: Key, function: Callable[Concatenate[Graph, P], T], *arguments: P.args, **named: P.kwargs
+    ) -> T:
+        """What `function` answers about the region of `start`: worked out once, for as long as that stays as it is.
+
+        The answer depends on no other object of this graph.
+        """
+        known = self._region(start).known
+        key = (function, arguments, tuple(named.items()))
+        if key not in known:
+            known[key] = function(self, *arguments, **named)
+        return cast("T", known[key])
+
+    def region(self, start: Key) -> frozenset[Key]:
+        """`start` and all that it leads to, its mesh, and the extensions about any of it; missing objects included.
+
+        A called node's own backends are none of its callers' business: nodes are where the way ends.
+        """
+        return self._region(start).keys
+
+    def _region(self, start: Key) -> Region:
+        known = self._regions.get(start)
+        if known is None:
+            todo = [start, Key.of_mesh(start.mesh)]
+            found = set(todo)
+            while todo:
+                for key in self._next(todo.pop()):
+                    if key not in found:
+                        found.add(key)
+                        todo.append(key)
+            known = self._regions[start] = Region(frozenset(found))
+        return known
+
+    def _next(self, key: Key) -> Iterator[Key]:
+        yield from (edge.target for edge in self.outgoing(key, *_LEADING))
+        if self.has_extensions:
+            yield from (one.key for kind in EXTENSION_KINDS for one in self.extensions(kind, key))
+        if key.kind is not Kind.MESH:
+            yield from (edge.source for edge in self.incoming(key, Relation.OWNER))
 
     def outgoing(self, key: Key, *relations: Relation) -> tuple[Edge, ...]:
         """The references that `key` makes, all or of some relations, in document order."""
@@ -193,149 +237,4 @@ def resolve(state: State) -> Graph:
     for made in outgoing.values():
         for edge in made:
             incoming[edge.target].append(edge)
-    return Graph(state, outgoing, {target: tuple(some) for target, some in incoming.items()}, Memo())
-
-
-def service_key(mesh: str, name: str) -> Key:
-    """The virtual service that an object in `mesh` names, by its name or, across accounts, by its ARN.
-
-    An ARN names a service of the same mesh, whose owner it writes NAME@OWNER or, where the service is the owner's
-    too, as its account. A bare `mesh` does not say whose it is; an ARN of a mesh of that name is taken for it.
-    """
-    if name.startswith("arn:"):
-        try:
-            key = parse_key(name)
-        except ValueError:
-            return Key(mesh, Kind.VIRTUAL_SERVICE, name)
-        (bare, named), ours = split_mesh(key.mesh), split_mesh(mesh)[1]
-        return key.within(f"{bare}@{named or name.split(':', 5)[4]}" if ours else bare)
-    return Key(mesh, Kind.VIRTUAL_SERVICE, name)
-
-
-def route_action(spec: RouteSpec) -> tuple[str, RouteAction]:
-    """The wire name of a route's protocol member (`httpRoute`) and its action."""
-    for name, route in (
-        ("grpcRoute", spec.grpc_route),
-        ("http2Route", spec.http2_route),
-        ("httpRoute", spec.http_route),
-        ("tcpRoute", spec.tcp_route),
-    ):
-        if route is not None:
-            return name, route.action
-    raise AssertionError("the model lets no route without a protocol through")
-
-
-def gateway_route_target(spec: GatewayRouteSpec) -> tuple[str, GatewayRouteTarget]:
-    """The wire name of a gateway route's protocol member (`httpRoute`) and its target."""
-    for name, route in (
-        ("grpcRoute", spec.grpc_route),
-        ("http2Route", spec.http2_route),
-        ("httpRoute", spec.http_route),
-    ):
-        if route is not None:
-            return name, route.action.target
-    raise AssertionError("the model lets no gateway route without a protocol through")
-
-
-def extended(mesh: str, spec: Extension) -> tuple[Key, str]:
-    """What an extension in `mesh` is about, and the field that names it; the mesh itself where none does."""
-    target = spec.target
-    if target is None:
-        return Key.of_mesh(mesh), "spec.target"
-
-    def name(member: str) -> str:
-        return getattr(target, member, None) or ""
-
-    for member, kind, parent in _TARGETS:
-        if name(member):
-            wire = f"spec.target.{kind.name_field}"
-            if kind is Kind.VIRTUAL_SERVICE:
-                return service_key(mesh, name(member)), wire
-            return Key(mesh, kind, name(member), name(parent)), wire
-    raise AssertionError("the model lets no empty target through")
-
-
-_TARGETS = (
-    ("virtual_service_name", Kind.VIRTUAL_SERVICE, ""),
-    ("route_name", Kind.ROUTE, "virtual_router_name"),
-    ("gateway_route_name", Kind.GATEWAY_ROUTE, "virtual_gateway_name"),
-    ("virtual_node_name", Kind.VIRTUAL_NODE, ""),
-    ("virtual_gateway_name", Kind.VIRTUAL_GATEWAY, ""),
-)
-"""The member that names a target, its kind, and the member that names what it lies in."""
-
-
-def scope_of(extension: Resource) -> tuple[Key, int | None, frozenset[str]]:
-    """What an extension is about, at which port (None for all), and for whose requests (none for everyone's)."""
-    spec = cast("Extension", extension.spec)
-    about, _ = extended(extension.key.mesh, spec)
-    whose = spec.callers if isinstance(spec, FaultSpec) else None
-    return about, getattr(spec.target, "port", None), frozenset(whose or ())
-
-
-def contradict(one: Resource, other: Resource) -> bool:
-    """Whether two extensions are of one kind and for the same, so that nobody could say which of them holds."""
-    if one.key.kind is not other.key.kind or one.key == other.key:
-        return False
-    (about, port, whose), (there, at, theirs) = scope_of(one), scope_of(other)
-    return (about, port) == (there, at) and (whose == theirs or not whose.isdisjoint(theirs))
-
-
-def callers(mesh: str, name: str, state: State) -> tuple[Key, ...]:
-    """The node and the gateway of that name; the node where there is neither."""
-    node, gateway = Key(mesh, Kind.VIRTUAL_NODE, name), Key(mesh, Kind.VIRTUAL_GATEWAY, name)
-    return tuple(key for key in (node, gateway) if key in state) or (node,)
-
-
-def edges(resource: Resource, state: State) -> Iterator[Edge]:
-    """The references that `resource` makes, in the order of its fields, found where `state` has what they name."""
-    key = resource.key
-    owner = key.owner
-    if owner is not None:
-        yield Edge(key, owner, Relation.OWNER, "", owner in state)
-    for target, relation, path in _named(key, resource.spec):
-        yield Edge(key, target, relation, path, target in state)
-    if isinstance(resource.spec, FaultSpec):
-        for index, name in enumerate(resource.spec.callers or ()):
-            for caller in callers(key.mesh, name, state):
-                yield Edge(key, caller, Relation.CALLER, f"spec.from[{index}]", caller in state)
-
-
-def _named(key: Key, spec: Spec) -> Iterator[tuple[Key, Relation, str]]:
-    match spec:
-        case VirtualNodeSpec():
-            for index, backend in enumerate(spec.backends or ()):
-                if backend.virtual_service is not None:
-                    path = f"spec.backends[{index}].virtualService.virtualServiceName"
-                    yield service_key(key.mesh, backend.virtual_service.virtual_service_name), Relation.BACKEND, path
-        case VirtualServiceSpec(provider=provider) if provider is not None:
-            yield _provider(key.mesh, provider)
-        case RouteSpec():
-            member, action = route_action(spec)
-            for index, weighted in enumerate(action.weighted_targets):
-                path = f"spec.{member}.action.weightedTargets[{index}].virtualNode"
-                yield Key(key.mesh, Kind.VIRTUAL_NODE, weighted.virtual_node), Relation.TARGET, path
-        case GatewayRouteSpec():
-            member, target = gateway_route_target(spec)
-            path = f"spec.{member}.action.target.virtualService.virtualServiceName"
-            yield service_key(key.mesh, target.virtual_service.virtual_service_name), Relation.TARGET, path
-        case MeshSpec() | VirtualServiceSpec() | VirtualRouterSpec() | VirtualGatewaySpec():
-            return
-        case _:
-            about, path = extended(key.mesh, spec)
-            yield about, Relation.EXTENDS, path
-            if isinstance(spec, MirrorSpec):
-                yield Key(key.mesh, Kind.VIRTUAL_NODE, spec.to.virtual_node_name), Relation.COPIES, _COPIES
-
-
-_COPIES = "spec.to.virtualNodeName"
-
-
-def _provider(mesh: str, provider: VirtualServiceProvider) -> tuple[Key, Relation, str]:
-    if provider.virtual_router is not None:
-        key = Key(mesh, Kind.VIRTUAL_ROUTER, provider.virtual_router.virtual_router_name)
-        return key, Relation.PROVIDER, "spec.provider.virtualRouter.virtualRouterName"
-    if provider.virtual_node is not None:
-        key = Key(mesh, Kind.VIRTUAL_NODE, provider.virtual_node.virtual_node_name)
-        return key, Relation.PROVIDER, "spec.provider.virtualNode.virtualNodeName"
-    raise AssertionError("the model lets no empty provider through")
+    return Graph(state, outgoing, {target: tuple(some) for target, some in incoming.items()}, Memo(), {})

@@ -17,7 +17,7 @@ from meshwright.control import Proxy
 from meshwright.discovery import Registree
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind, parse_key
-from meshwright.snapshot.messages import TYPE_URL_PREFIX, as_dict, message, serialized
+from meshwright.snapshot.messages import TYPE_URL_PREFIX, as_dict, field, message, serialized
 from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect, Traits
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def node_in(body: bytes, *fields: int) -> Any:
         UsageError: the bytes are no message, or hold no `Node` there.
     """
     try:
-        for field in fields:
-            body = b"".join(_fields_of(body, field))
+        for number in fields:
+            body = b"".join(_fields_of(body, number))
         return message("envoy.config.core.v3.Node").FromString(body)
     except (DecodeError, IndexError) as error:
         raise UsageError(f"{len(body)} bytes that are no request with a node: {error}; {_NODES}") from None
@@ -264,7 +264,7 @@ class Encoder:
 
     def __call__(self, response: Response) -> bytes:
         """The `DeltaDiscoveryResponse` or `DiscoveryResponse`."""
-        return self._shared(response) + _field(5, response.nonce.encode())
+        return self._shared(response) + field(5, response.nonce.encode())
 
     def _shared(self, response: Response) -> bytes:
         if any(one.expires_at for one in response.resources):
@@ -282,12 +282,12 @@ class Encoder:
 
     def _fields(self, response: Response) -> Iterable[bytes]:
         if response.version:
-            yield _field(1, response.version.encode())
+            yield field(1, response.version.encode())
         for one in response.resources:
-            yield _field(2, self._resource(one))
-        yield _field(4, response.type_url.encode())
+            yield field(2, self._resource(one))
+        yield field(4, response.type_url.encode())
         for name in response.removed:
-            yield _field(6, name.encode())
+            yield field(6, name.encode())
 
     def _resource(self, resource: EnvoyResource) -> bytes:
         """In state of the world only what expires is wrapped, as the protocol allows and no client need expect."""
@@ -295,13 +295,13 @@ class Encoder:
             return _any(resource)
         wrapped = b"".join(
             (
-                _field(1, resource.version.encode()),
-                _field(2, _any(resource)),
-                _field(3, resource.name.encode()),
-                _field(6, _lifetime(resource.expires_at - self._now())) if resource.expires_at else b"",
+                field(1, resource.version.encode()),
+                field(2, _any(resource)),
+                field(3, resource.name.encode()),
+                field(6, _lifetime(resource.expires_at - self._now())) if resource.expires_at else b"",
             )
         )
-        return wrapped if self._delta else _field(1, _WRAPPER.encode()) + _field(2, wrapped)
+        return wrapped if self._delta else field(1, _WRAPPER.encode()) + field(2, wrapped)
 
 
 def _lifetime(milliseconds: int) -> bytes:
@@ -311,21 +311,7 @@ def _lifetime(milliseconds: int) -> bytes:
 
 
 def _any(resource: EnvoyResource) -> bytes:
-    return _field(1, resource.type_url.encode()) + _field(2, resource.body)
-
-
-def _field(number: int, body: bytes) -> bytes:
-    """A length-delimited field, as in https://protobuf.dev/programming-guides/encoding/ ."""
-    return bytes((number << 3 | 2,)) + _varint(len(body)) + body
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return field(1, resource.type_url.encode()) + field(2, resource.body)
 
 
 def _fields_of(body: bytes, wanted: int) -> Iterator[bytes]:

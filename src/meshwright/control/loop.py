@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from meshwright.control.delivery import Delivery, Group
 from meshwright.control.ledger import Tracker
 from meshwright.control.pacing import at_once
-from meshwright.control.reaching import felt, reach
+from meshwright.control.reaching import reach
 from meshwright.control.standing import Propagation, Standing
 from meshwright.errors import MeshwrightError, UnknownProxyError
-from meshwright.graph import Graph, resolve
+from meshwright.graph import Graph, felt, resolve
 from meshwright.model.state import State
 
 if TYPE_CHECKING:

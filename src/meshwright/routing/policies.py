@@ -67,6 +67,8 @@ def zones(graph: Graph, node: Key, services: Iterable[Key]) -> Zones | None:
     What is said of the node holds, else of a service, else of the mesh. A node is one cluster in its callers: a
     policy for one of the services by which a caller reaches it holds for all of them.
     """
+    if not graph.has_extensions:
+        return None  # as in most meshes, for every node that each proxy calls
     for one in _about(graph, Kind.ZONE_POLICY, (node, *sorted(services), Key.of_mesh(node.mesh))):
         if isinstance(one.spec, ZonePolicySpec):
             healthy = one.spec.min_healthy_percentage

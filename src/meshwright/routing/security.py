@@ -42,7 +42,7 @@ def client_tls(graph: Graph, client: Key, service: Key, node: Key, listener: Lis
 
     An enforced policy for the listener's port decides; without one the server's mode does.
     """
-    policy = _policy(graph, client, service)
+    policy = _policy(graph, client, service) if graph.recall_about(client, _polices, client) else None
     covered = policy is not None and (not policy.ports or listener.port_mapping.port in policy.ports)
     if policy is not None and covered and policy.enforce is not False:
         if policy.validation.trust.acm is not None:
@@ -90,6 +90,17 @@ def _by_policy(policy: ClientPolicyTls, graph: Graph, node: Key) -> ClientTls:
         trust=policy.validation.trust,
         names=(names.match.exact if names else ()) or ((own,) if own else ()),
     )
+
+
+def _polices(graph: Graph, client: Key) -> bool:
+    """Whether a client says anywhere how it is to encrypt; most do not."""
+    resource = graph.state.get(client)
+    spec = resource.spec if resource else None
+    if not isinstance(spec, VirtualNodeSpec | VirtualGatewaySpec):
+        return False
+    backends = (spec.backends or ()) if isinstance(spec, VirtualNodeSpec) else ()
+    named = any(one.virtual_service and one.virtual_service.client_policy for one in backends)
+    return named or bool(spec.backend_defaults and spec.backend_defaults.client_policy)
 
 
 def _policy(graph: Graph, client: Key, service: Key) -> ClientPolicyTls | None:

@@ -13,13 +13,14 @@ import msgspec
 from meshwright.model.identity import Key
 from meshwright.model.specs import MeshSpec
 from meshwright.snapshot.messages import serialized, type_url
-from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Traits, Unserved
+from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Traits, Unserved, version_of
 from meshwright.snapshot.values import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshwright.graph import Graph
+    from meshwright.model.memo import Memo
     from meshwright.model.specs import EgressFilter, ServiceDiscovery
     from meshwright.snapshot.resources import Endpoints, Placement
 
@@ -32,6 +33,7 @@ class Body(msgspec.Struct, frozen=True):
     type_url: str
     name: str
     body: bytes
+    version: str
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -55,8 +57,7 @@ class Assembly:
         self.placement = placement
         self.traits = traits
         self.now = now
-        mesh = graph.state.get(Key.of_mesh(proxy.mesh))
-        self._mesh = mesh.spec if mesh and isinstance(mesh.spec, MeshSpec) else MeshSpec()
+        self._mesh = mesh_of(graph, proxy)
         self._resources: defaultdict[str, dict[str, EnvoyResource]] = defaultdict(dict)
         self._unserved: set[Unserved] = set()
         self._changes_at: int | None = None
@@ -75,18 +76,29 @@ class Assembly:
 
         `leads_to` is whom a cluster calls: a virtual node, or the mesh for what lies outside.
         """
-        made = value if isinstance(value, Body) else _body(value)
-        # Other proxies may hold the very same, though it was made for each of them: routes, their listeners.
-        body = self.graph.memo.once(bytes, made.body)
-        shaped, told = tuple(dict.fromkeys(origins)), tuple(dict.fromkeys(clues))
-        self._resources[made.type_url][made.name] = EnvoyResource.of(
-            made.type_url, made.name, body, shaped, told, expires_at, leads_to
+        made = value if isinstance(value, Body) else self._finished(value)
+        self._resources[made.type_url][made.name] = EnvoyResource(
+            type_url=made.type_url,
+            name=made.name,
+            version=version_of(made.body, expires_at) if expires_at else made.version,
+            body=made.body,
+            origins=tuple(dict.fromkeys(origins)),
+            clues=tuple(dict.fromkeys(clues)),
+            expires_at=expires_at,
+            leads_to=leads_to,
         )
         return made.name
 
-    def made(self, function: Callable[P, Any], *arguments: P.args, **named: P.kwargs) -> Body:
-        """The message that `function` answers, ready to be added; made and serialised once for all who share it."""
-        return self.graph.memo.once(_made, function, arguments, tuple(named.items()))
+    def _finished(self, value: Any) -> Body:
+        """A message that was made for this proxy; others may hold the very same: routes, their listeners."""
+        name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
+        return self.graph.memo.once(ready, type_url(value), name, serialized(value))
+
+    def include(self, part: Assembly) -> None:
+        """Add all that was added to `part` and refused there."""
+        for url, named in part._resources.items():
+            self._resources[url].update(named)
+        self._unserved.update(part._unserved)
 
     def refuse(self, subject: Key, path: str, reason: str) -> None:
         """Record what is not served, and why."""
@@ -122,16 +134,34 @@ class Assembly:
 
     def preference(self, discovery: ServiceDiscovery | None = None) -> str | None:
         """The IP preference of a node, or else of the mesh; None without either."""
-        own = (discovery.dns or discovery.aws_cloud_map) if discovery else None
-        if own is not None and own.ip_preference is not None:
-            return own.ip_preference
-        return self._mesh.service_discovery.ip_preference if self._mesh.service_discovery else None
+        return preference(self._mesh, discovery)
+
+
+def mesh_of(graph: Graph, key: Key) -> MeshSpec:
+    """The spec of the mesh that an object lies in; an empty one where there is no such mesh."""
+    mesh = graph.state.get(Key.of_mesh(key.mesh))
+    return mesh.spec if mesh and isinstance(mesh.spec, MeshSpec) else MeshSpec()
+
+
+def preference(mesh: MeshSpec, discovery: ServiceDiscovery | None) -> str | None:
+    """The IP preference of a node that is found so, or else of the mesh; None without either."""
+    own = (discovery.dns or discovery.aws_cloud_map) if discovery else None
+    if own is not None and own.ip_preference is not None:
+        return own.ip_preference
+    return mesh.service_discovery.ip_preference if mesh.service_discovery else None
+
+
+def made(memo: Memo, function: Callable[P, Any], *arguments: P.args, **named: P.kwargs) -> Body:
+    """The message that `function` answers, ready to be added; made and serialised once for all who share it."""
+    return memo.once(_made, function, arguments, tuple(named.items()))
+
+
+def ready(type_url: str, name: str, body: bytes) -> Body:
+    """A message that is serialised already."""
+    return Body(type_url, name, body, version_of(body))
 
 
 def _made(function: Callable[..., Any], arguments: tuple[object, ...], named: tuple[tuple[str, object], ...]) -> Body:
-    return _body(function(*arguments, **dict(named)))
-
-
-def _body(value: Any) -> Body:
+    value = function(*arguments, **dict(named))
     name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
-    return Body(type_url(value), name, serialized(value))
+    return ready(type_url(value), name, serialized(value))

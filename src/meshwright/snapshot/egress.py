@@ -6,14 +6,17 @@ other, never silently mixed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshwright import routing
+from meshwright.model.identity import Key
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, client_tls, rules
 from meshwright.snapshot import clusters, endpoints, names, routes, tls
+from meshwright.snapshot.assembly import Body, made, mesh_of, preference
 from meshwright.snapshot.extensions import Additions, additions, servable
 from meshwright.snapshot.extensions.additions import NOTHING
 from meshwright.snapshot.resources import Clue
@@ -21,12 +24,13 @@ from meshwright.snapshot.resources import Clue
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from meshwright.model.identity import Key
-    from meshwright.model.specs import ServiceDiscovery
+    from meshwright.graph import Graph
     from meshwright.snapshot.assembly import Assembly
+    from meshwright.snapshot.routes import Host
+    from meshwright.snapshot.values import Wire
 
 
-class Backend(msgspec.Struct, frozen=True):
+class Backend(msgspec.Struct, frozen=True, dict=True):
     """One port of a virtual service and what happens to requests on it."""
 
     port: ServicePort
@@ -39,20 +43,46 @@ class Backend(msgspec.Struct, frozen=True):
         """The virtual service."""
         return self.port.service
 
-    @property
+    @cached_property
     def origins(self) -> tuple[Key, ...]:
         """What shaped it, most specific first."""
         return (*self.steps, self.port.provider, self.service)
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Key, ...]:
         """What shaped its rules, each rule followed by the extensions that add to it."""
         return tuple(key for rule, added in self.routes for key in (*_shaping(rule), *added.origins))
 
-    @property
-    def routes(self) -> list[tuple[Rule, Additions]]:
+    @cached_property
+    def clues(self) -> tuple[Clue, ...]:
+        """The texts in its rules, and in what is added to them, that Envoy judges."""
+        return tuple(
+            clue for rule, added in self.routes for clue in (*routes.clues(rule.origin, rule.match), *added.clues)
+        )
+
+    @cached_property
+    def routes(self) -> tuple[tuple[Rule, Additions], ...]:
         """Its rules, each with what is added to it."""
-        return list(zip(self.rules, self.additions, strict=True))
+        return tuple(zip(self.rules, self.additions, strict=True))
+
+    @cached_property
+    def calls(self) -> tuple[tuple[str, Target], ...]:
+        """The listeners that it sends requests or copies to, whatever their shares, and their clusters' names."""
+        found = (target for rule, added in self.routes for target in (*rule.targets, *added.targets))
+        return tuple(
+            (names.backend(one.node, one.protocol, one.port), msgspec.structs.replace(one, weight=0)) for one in found
+        )
+
+    @cached_property
+    def unserved(self) -> tuple[tuple[Key, str, str], ...]:
+        """What of its rules leads nowhere: the object, its field, and why."""
+        found = []
+        for rule in self.rules:
+            found += [(rule.origin, lost.path, lost.reason) for lost in rule.lost]
+            if not sum(target.weight for target in rule.targets):
+                answer = "connections are closed" if rule.protocol == "tcp" else "requests get 503"
+                found.append((rule.origin, "", f"no target with a weight is left: {answer}"))
+        return tuple(found)
 
     @property
     def own_server(self) -> bool:
@@ -64,12 +94,8 @@ def resolved(assembly: Assembly, ports: Iterable[ServicePort]) -> tuple[Backend,
     """The backends behind `ports`; targets that lead nowhere are reported."""
     found = tuple(_backend(assembly, port) for port in ports)
     for backend in found:
-        for rule in backend.rules:
-            for lost in rule.lost:
-                assembly.refuse(rule.origin, lost.path, lost.reason)
-            if not sum(target.weight for target in rule.targets):
-                answer = "connections are closed" if rule.protocol == "tcp" else "requests get 503"
-                assembly.refuse(rule.origin, "", f"no target with a weight is left: {answer}")
+        for lost in backend.unserved:
+            assembly.refuse(*lost)
     return found
 
 
@@ -78,9 +104,17 @@ def _shaping(rule: Rule) -> tuple[Key, ...]:
 
 
 def _backend(assembly: Assembly, port: ServicePort) -> Backend:
-    found = tuple(servable(assembly, rule) for rule in assembly.graph.recall(rules, port))
+    if not assembly.graph.has_extensions:
+        return assembly.graph.recall_about(port.service, _plain, port)
+    found = tuple(servable(assembly, rule) for rule in assembly.graph.recall_about(port.service, rules, port))
     places = (at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in found)
     return Backend(port, found, tuple(additions(assembly, place) for place in places))
+
+
+def _plain(graph: Graph, port: ServicePort) -> Backend:
+    """The backend of all callers alike."""
+    found = graph.recall_about(port.service, rules, port)
+    return Backend(port, found, (NOTHING,) * len(found))
 
 
 def add_clusters(assembly: Assembly, backends: Iterable[Backend]) -> None:
@@ -90,10 +124,8 @@ def add_clusters(assembly: Assembly, backends: Iterable[Backend]) -> None:
     """
     calls: dict[str, list[tuple[Target, Key]]] = {}
     for backend in backends:
-        for rule, added in backend.routes:
-            for target in (*rule.targets, *added.targets):
-                name = names.backend(target.node, target.protocol, target.port)
-                calls.setdefault(name, []).append((target, backend.service))
+        for name, target in backend.calls:
+            calls.setdefault(name, []).append((target, backend.service))
     for uses in calls.values():
         target = uses[0][0]
         _add_cluster(assembly, target, tuple(dict.fromkeys(service for _, service in uses)))
@@ -101,7 +133,7 @@ def add_clusters(assembly: Assembly, backends: Iterable[Backend]) -> None:
 
 def http_hosts(
     assembly: Assembly, backends: Iterable[Backend], named: Iterable[tuple[str, Sequence[str]]]
-) -> list[Any]:
+) -> list[Host]:
     """A virtual host for each backend, under the name and domains given beside it, sorted by name."""
     taken: set[str] = set()
     found = []
@@ -112,21 +144,25 @@ def http_hosts(
             found.append(_host(assembly, backend, name, free))
         else:
             assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
-    return sorted(found, key=lambda host: str(host.name))
+    return sorted(found, key=lambda host: host.name)
 
 
-def _host(assembly: Assembly, backend: Backend, name: str, domains: Sequence[str]) -> Any:
+def _host(assembly: Assembly, backend: Backend, name: str, domains: Sequence[str]) -> Host:
     """The virtual host of `backend`, made once for all callers of a service to which nothing is added."""
-    if any(one != NOTHING for one in backend.additions):
+    if any(one is not NOTHING and one != NOTHING for one in backend.additions):
         return routes.service_host(name, domains, backend.routes, backend.service)
-    return assembly.graph.memo.once(routes.plain_host, name, tuple(domains), backend.rules, backend.service)
+    return assembly.graph.recall_about(backend.service, _plain_host, name, tuple(domains), backend.port)
+
+
+def _plain_host(graph: Graph, name: str, domains: tuple[str, ...], port: ServicePort) -> Host:
+    found = graph.recall_about(port.service, rules, port)
+    return graph.memo.once(routes.plain_host, name, domains, found, port.service)
 
 
 def add_route_configuration(
-    assembly: Assembly, name: str, hosts: Sequence[Any], backends: Sequence[Backend], *more: Key
+    assembly: Assembly, name: str, hosts: Sequence[Host | Wire], backends: Sequence[Backend], *more: Key
 ) -> str:
     """Add the route configuration of `backends`, which `more` objects shaped too; its name."""
-    steps = [step for backend in backends for step in backend.routes]
     origins = [
         *(key for backend in backends for key in backend.steps),
         *(backend.port.provider for backend in backends),
@@ -134,7 +170,7 @@ def add_route_configuration(
         assembly.proxy,
         *more,
     ]
-    clues = [clue for rule, added in steps for clue in (*routes.clues(rule.origin, rule.match), *added.clues)]
+    clues = [clue for backend in backends for clue in backend.clues]
     return assembly.add(routes.configuration(name, hosts), origins, clues)
 
 
@@ -143,40 +179,75 @@ def tcp_targets(rule: Rule) -> list[tuple[str, int]]:
     return [(names.backend(one.node, one.protocol, one.port), one.weight) for one in rule.targets if one.weight]
 
 
-def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> None:
-    discovery = _discovery(assembly, target.node)
-    encryption = _encryption(assembly, target, services)
-    origins = (target.node, assembly.proxy, assembly.mesh)
+class _Way(msgspec.Struct, frozen=True):
+    """How a node's listener is reached by all who encrypt alike."""
+
+    cluster: Body
+    refused: str
+    """Why it is not, if it is not."""
+    preference: str | None
+    by_dns: bool
+    only_listener: bool
+    shaping: tuple[Key, ...] = ()
+    clues: tuple[Clue, ...] = ()
+
+
+def _way(graph: Graph, target: Target, encryption: ClientTls | None) -> _Way:
+    spec = graph.state[target.node].spec
+    discovery = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
+    only = isinstance(spec, VirtualNodeSpec) and len(spec.listeners or ()) == 1
     refused = encryption.refused if encryption else ""
-    if discovery is None:
-        refused = "it has no service discovery"
     if refused or discovery is None:
-        assembly.refuse(
-            assembly.proxy,
-            "",
-            f"no connection is made to virtual node {target.node.name!r} on {target.port}: {refused}",
-        )
-        assembly.add(clusters.refusing(target), origins, leads_to=target.node)
-        return
-    preference = assembly.preference(discovery)
-    clues = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else []
-    hostname = [Clue(discovery.dns.hostname, target.node)] if discovery.dns else []
-    registered = routing.registration(assembly.graph, target.node)
+        reason = refused if discovery else "it has no service discovery"
+        return _Way(made(graph.memo, clusters.refusing, target), reason, None, by_dns=False, only_listener=only)
+    preferred = preference(mesh_of(graph, target.node), discovery)
+    registered = routing.registration(graph, target.node)
     by_dns = discovery.dns is not None and registered is None
-    cluster = assembly.made(clusters.backend, target, discovery, preference, encryption, resolved=by_dns)
-    shaping = (registered,) if registered else ()
-    assembly.add(cluster, (*origins, *shaping), [*clues, *hostname], leads_to=target.node)
+    return _Way(
+        cluster=made(graph.memo, clusters.backend, target, discovery, preferred, encryption, resolved=by_dns),
+        refused="",
+        preference=preferred,
+        by_dns=by_dns,
+        only_listener=only,
+        shaping=(registered,) if registered else (),
+        clues=(Clue(discovery.dns.hostname, target.node),) if discovery.dns else (),
+    )
+
+
+def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> None:
+    encryption = _encryption(assembly, target, services)
+    way = assembly.graph.recall_about(services[0], _way, target, encryption)
+    origins = (target.node, assembly.proxy, assembly.mesh)
+    if way.refused:
+        reason = f"no connection is made to virtual node {target.node.name!r} on {target.port}: {way.refused}"
+        assembly.refuse(assembly.proxy, "", reason)
+        assembly.add(way.cluster, origins, leads_to=target.node)
+        return
+    files = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else ()
+    assembly.add(way.cluster, (*origins, *way.shaping), (*files, *way.clues), leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)
-    if not by_dns:
-        found = assembly.endpoints.get(target.node, ())
-        if found is not None:
-            only = _listener_count(assembly, target.node) == 1
-            near = _near(assembly, zones)
-            assigned = endpoints.assignment(target, found, preference, only_listener=only, near=near)
-            assembly.add(assigned, (target.node, *shaping, *((zones.origin,) if zones else ())))
+    if not way.by_dns:
+        _add_endpoints(assembly, target, way, zones)
     elif zones is not None:
         reason = f"virtual node {target.node.name!r} is found by DNS, where instances have no zone"
         assembly.refuse(zones.origin, "spec.target", reason)
+
+
+def _add_endpoints(assembly: Assembly, target: Target, way: _Way, zones: Zones | None) -> None:
+    found = assembly.endpoints.get(target.node, ())
+    if found is None:
+        return
+    near = _near(assembly, zones)
+    assigned = made(
+        assembly.graph.memo,
+        endpoints.assignment,
+        target,
+        found,
+        way.preference,
+        only_listener=way.only_listener,
+        near=near,
+    )
+    assembly.add(assigned, (target.node, *way.shaping, *((zones.origin,) if zones else ())))
 
 
 def _near(assembly: Assembly, zones: Zones | None) -> endpoints.Near | None:
@@ -194,6 +265,8 @@ def _encryption(assembly: Assembly, target: Target, services: tuple[Key, ...]) -
     found = [
         client_tls(assembly.graph, assembly.proxy, service, target.node, target.listener) for service in services
     ]
+    if len(found) == 1:
+        return found[0]
     strictest = max(found, key=_strictness)
     if any(one != strictest for one in found):
         called = ", ".join(repr(service.name) for service in services)
@@ -208,13 +281,3 @@ def _strictness(encryption: ClientTls | None) -> int:
     if encryption is None:
         return 0
     return 3 if encryption.refused else 2 if encryption.trust else 1
-
-
-def _discovery(assembly: Assembly, node: Key) -> ServiceDiscovery | None:
-    spec = assembly.graph.state[node].spec
-    return spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
-
-
-def _listener_count(assembly: Assembly, node: Key) -> int:
-    spec = assembly.graph.state[node].spec
-    return len(spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else 0

@@ -135,7 +135,7 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
                 for one, authority in zip(several, authorities, strict=True)
                 for route in routes.service_routes(one.routes, one.service, authority)
             ]
-            hosts = [routes.marked_host(marked)]
+            hosts: Sequence[routes.Host | Wire] = [routes.marked_host(marked)]
         else:
             named = [(name, _domains(name, one)) for one, name in zip(several, authorities, strict=True)]
             hosts = egress.http_hosts(assembly, several, named)

@@ -47,6 +47,20 @@ def serialized(value: Any) -> bytes:
     return cast("bytes", value.SerializeToString(deterministic=True))
 
 
+def field(number: int, body: bytes) -> bytes:
+    """A length-delimited field, as in https://protobuf.dev/programming-guides/encoding/ ."""
+    return bytes((number << 3 | 2,)) + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
 def type_url(value: Any) -> str:
     """The type URL of a message or a message class."""
     return f"{TYPE_URL_PREFIX}{value.DESCRIPTOR.full_name}"

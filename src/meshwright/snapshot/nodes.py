@@ -9,27 +9,42 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import at_ingress, listener_timeouts, service_ports, unservable
 from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
+from meshwright.snapshot.assembly import Assembly
 from meshwright.snapshot.extensions import additions, told, traced
 from meshwright.snapshot.listeners import Bind
-from meshwright.snapshot.resources import Clue, Loopback
+from meshwright.snapshot.resources import Clue, Loopback, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
     from meshwright.model.listeners import Listener
-    from meshwright.model.specs import VirtualNodeSpec
-    from meshwright.snapshot.assembly import Assembly
     from meshwright.snapshot.egress import Backend
     from meshwright.snapshot.outside import Outside
+    from meshwright.snapshot.resources import Placement
     from meshwright.snapshot.values import Wire
 
 
 def add_node(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     """Add everything that the Envoy of the virtual node `assembly.proxy` holds."""
-    _add_ingress(assembly, spec)
+    if assembly.graph.has_extensions:
+        _add_ingress(assembly, spec)
+    else:
+        # Then no time and no trait of the proxy shapes it, and no change of what the node calls.
+        assembly.include(assembly.graph.recall_about(assembly.proxy, _ingress, assembly.proxy, assembly.placement))
     _add_egress(assembly, spec)
+
+
+def _ingress(graph: Graph, proxy: Key, placement: Placement) -> Assembly:
+    part = Assembly(graph, proxy, {}, placement, Traits(), 0)
+    spec = graph.state[proxy].spec
+    if isinstance(spec, VirtualNodeSpec):
+        _add_ingress(part, spec)
+    return part
 
 
 def _add_ingress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
@@ -82,7 +97,8 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
 def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     services = assembly.graph.entry_services(assembly.proxy)
     backends = egress.resolved(
-        assembly, [port for service in services for port in assembly.graph.recall(service_ports, service)]
+        assembly,
+        [port for service in services for port in assembly.graph.recall_about(service, service_ports, service)],
     )
     egress.add_clusters(assembly, backends)
     by_port: defaultdict[int, list[Backend]] = defaultdict(list)
@@ -167,9 +183,12 @@ def _named(
 
 def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyond: Outside) -> str:
     named = [(one.service.name, (one.service.name, f"{one.service.name}:{port}")) for one in backends]
-    hosts = egress.http_hosts(assembly, backends, named)
+    found = egress.http_hosts(assembly, backends, named)
     added = traced(assembly)
-    hosts += beyond.http_hosts(port, [domain for host in hosts for domain in host.domains], added)
+    hosts: list[routes.Host | Wire] = [
+        *found,
+        *beyond.http_hosts(port, (domain for host in found for domain in host.domains), added),
+    ]
     if beyond.anything:
         hosts.append(routes.to_anywhere(beyond.anything, added))
     name = names.route_configuration("egress", backends[0].port.protocol if backends else "http", port)

@@ -70,18 +70,22 @@ class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
         leads_to: Key | None = None,
     ) -> EnvoyResource:
         """The resource, with its version computed from `body` and `expires_at`."""
-        ending = f" until {expires_at}".encode() if expires_at else b""
-        version = hashlib.sha256(body + ending).hexdigest()[:16]
         return cls(
             type_url=type_url,
             name=name,
-            version=version,
+            version=version_of(body, expires_at),
             body=body,
             origins=origins,
             clues=clues,
             expires_at=expires_at,
             leads_to=leads_to,
         )
+
+
+def version_of(body: bytes, expires_at: int = 0) -> str:
+    """The version of a resource with that body, which Envoy forgets at `expires_at` if not 0."""
+    ending = f" until {expires_at}".encode() if expires_at else b""
+    return hashlib.sha256(body + ending).hexdigest()[:16]
 
 
 class Unserved(msgspec.Struct, frozen=True, kw_only=True, order=True):

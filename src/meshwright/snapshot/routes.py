@@ -6,14 +6,17 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import Timeouts, longest
 from meshwright.snapshot import matching, names
+from meshwright.snapshot.assembly import ready
 from meshwright.snapshot.extensions.additions import NOTHING, shared
-from meshwright.snapshot.messages import message
-from meshwright.snapshot.resources import Clue
+from meshwright.snapshot.messages import field, message, serialized
+from meshwright.snapshot.resources import ROUTE, Clue
 from meshwright.snapshot.values import Wire, count, duration, extension, tags
 
 if TYPE_CHECKING:
@@ -22,16 +25,30 @@ if TYPE_CHECKING:
     from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteRewrite, HttpGatewayRouteRewrite
     from meshwright.model.identity import Key
     from meshwright.routing import Retry, Rule
+    from meshwright.snapshot.assembly import Body
     from meshwright.snapshot.extensions.additions import Additions
 
 _OTHER_HOSTS = 5
 """How often a retry looks for an instance that was not tried yet."""
 _WEIGHTS = "weighted_clusters"
+_HOST = "envoy.config.route.v3.VirtualHost"
 
 
-def configuration(name: str, hosts: Sequence[Any]) -> Any:
-    """A `RouteConfiguration`; its virtual hosts as messages or what they are made of."""
-    return message("envoy.config.route.v3.RouteConfiguration")(name=name, virtual_hosts=list(hosts))
+class Host(msgspec.Struct, frozen=True):
+    """A finished `VirtualHost`."""
+
+    name: str
+    domains: tuple[str, ...]
+    body: bytes
+
+
+def configuration(name: str, hosts: Sequence[Host | Wire]) -> Body:
+    """A `RouteConfiguration`; its virtual hosts finished or what they are made of.
+
+    It is joined from their bytes, as protobuf would write them: most are those of other proxies, too.
+    """
+    bodies = [one.body if isinstance(one, Host) else serialized(message(_HOST)(**one)) for one in hosts]
+    return ready(ROUTE, name, field(1, name.encode()) + b"".join([field(2, body) for body in bodies]))
 
 
 def to_application(node: Key, cluster: str, timeouts: Timeouts, added: Additions) -> Wire:
@@ -63,15 +80,15 @@ def service_routes(rules: Iterable[tuple[Rule, Additions]], service: Key, select
     return found
 
 
-def plain_host(name: str, domains: Sequence[str], rules: Iterable[Rule], service: Key) -> Any:
-    """The `VirtualHost` of one virtual service to which nothing is added."""
+def plain_host(name: str, domains: Sequence[str], rules: Iterable[Rule], service: Key) -> Host:
+    """The virtual host of one virtual service to which nothing is added."""
     return service_host(name, domains, [(rule, NOTHING) for rule in rules], service)
 
 
-def service_host(name: str, domains: Sequence[str], rules: Sequence[tuple[Rule, Additions]], service: Key) -> Any:
-    """The `VirtualHost` of one virtual service, with what is added to its routes."""
+def service_host(name: str, domains: Sequence[str], rules: Sequence[tuple[Rule, Additions]], service: Key) -> Host:
+    """The virtual host of one virtual service, with what is added to its routes."""
     host = virtual_host(name, domains, service_routes(rules, service), shared(added for _, added in rules))
-    return message("envoy.config.route.v3.VirtualHost")(**host)
+    return Host(name, tuple(domains), serialized(message(_HOST)(**host)))
 
 
 def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Wire], filters: Wire | None = None) -> Wire:
