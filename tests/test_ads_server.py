@@ -346,7 +346,10 @@ async def test_what_was_refused_is_offered_again_after_a_while_and_not_before() 
 
 
 async def test_of_many_that_connect_at_once_each_has_its_turn() -> None:
-    """What is built for one keeps the event loop for milliseconds; whoever else is served has a turn in between."""
+    """What is built for one keeps the event loop for milliseconds; whoever else is served has a turn in between.
+
+    However many the machine lets arrive in one turn, no two are built for in the same.
+    """
     nodes = tuple(Key("shop", Kind.VIRTUAL_NODE, f"n{number}") for number in range(40))
     turns: list[int] = []
 

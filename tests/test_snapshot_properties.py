@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from envoy_check import ABLE, refusal
 from extending import extended
-from meshwright.graph import resolve
+from meshwright.graph import Graph, resolve
 from meshwright.model import Key, Kind, State
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import (
@@ -160,3 +160,22 @@ def test_what_was_made_before_is_what_would_be_made_now(steps: list[State], plac
         graph = graph.renewed(state, state.differing(graph.state))
         for key, fresh in built(state, placement).items():
             assert build(graph, key, discovered(state), placement, ABLE) == fresh
+
+
+@settings(max_examples=examples(20))
+@given(extended(states()), extended(states()), placements, st.data())
+def test_one_change_at_a_time_leaves_nothing_outdated(
+    state: State, other: State, placement: Placement, data: st.DataObject
+) -> None:
+    """What a change does not touch is kept from graph to graph; objects come, change and go one by one."""
+    graph = resolve(state)
+    built_with(graph, placement)
+    for key in data.draw(st.permutations(sorted({one.key for one in (*state, *other)})))[:12]:
+        state = state.put(other[key]) if key in other else state.drop(key)
+        graph = graph.renewed(state, [key])
+        assert built_with(graph, placement) == built(state, placement)
+
+
+def built_with(graph: Graph, placement: Placement) -> dict[Key, Snapshot]:
+    """The snapshot of every proxy, with what the graph remembers."""
+    return {key: build(graph, key, discovered(graph.state), placement, ABLE) for key in built(graph.state, placement)}

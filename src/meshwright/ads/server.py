@@ -229,7 +229,7 @@ class AdsServer:
             proxy = identify(call.node, call.peer(), self._home)
             registering = self._registering(call, proxy)
             async with self._arriving:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # else all who were read in one turn would be served in it
                 self._refuse_crowd(proxy)
                 if self._registrations is not None and not self._control.connected:
                     self._registrations.meet()
