@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 GATEWAY = Key("shop", Kind.VIRTUAL_GATEWAY, "edge")
 
 
-def brought(endpoint: Any, node: Key = PAY) -> Any:
-    """What a proxy of `node` with this `metadata.meshwright.endpoint` registers."""
-    ours = {"instance": "i", "endpoint": endpoint}
+def brought(endpoint: Any, node: Key = PAY, **more: Any) -> Any:
+    """What a proxy of `node` with this `metadata.meshwright.endpoint`, and `more` beside it, registers."""
+    ours = {"instance": "i", "endpoint": endpoint, **more}
     said = parsed("envoy.config.core.v3.Node", {"id": node.path, "metadata": {"meshwright": ours}})
     return registree(said, identify(said, "peer"))
 
@@ -39,6 +39,14 @@ def test_a_proxy_registers_an_address_with_or_without_a_port() -> None:
     found = brought({"address": "FD00:0:0::1", "port": 8080, "checked": True})
     assert (found.address, found.port, found.checked, found.id) == ("fd00::1", 8080, True, f"{PAY.path}@i")
     assert brought({"address": "10.0.0.1"}).port == 0
+    assert brought({"address": "::ffff:10.0.0.1"}).address == "10.0.0.1"
+
+
+def test_a_loopback_address_is_only_for_those_who_listen_there() -> None:
+    """Whoever else is told of it calls itself."""
+    placement = {"application": "127.0.1.1", "ingress": "127.0.1.2", "egress": "127.0.1.3"}
+    assert brought({"address": "127.0.1.2"}, placement=placement).address == "127.0.1.2"
+    assert registered("127.0.1.2", PAY, own=True) == Registered(address="127.0.1.2")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,11 @@ def test_a_proxy_registers_an_address_with_or_without_a_port() -> None:
         {"address": "0.0.0.0"},  # noqa: S104 - what is refused
         {"address": "224.0.0.1"},
         {"address": "fe80::1%eth0"},
+        {"address": "fe80::1"},
+        {"address": "169.254.169.254"},
+        {"address": "127.0.1.1"},
+        {"address": "::1"},
+        {"address": "::ffff:127.0.0.1"},
         {"address": "10.0.0.1", "port": 70_000},
         {"address": "10.0.0.1", "port": 80.5},
         {"address": "10.0.0.1", "port": True},
@@ -88,7 +101,11 @@ def test_an_endpoint_address_is_a_host_and_maybe_a_port(text: str, address: str,
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":8080", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:x", "[fd00::1]8080", "[fd00::1", "::", "0.0.0.0:80"]
+    "text",
+    [
+        *("", ":8080", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:x", "[fd00::1]8080", "[fd00::1", "::", "0.0.0.0:80"),
+        *("localhost", "127.0.1.1:8080", "169.254.169.254", "fe80::1", "::ffff:127.0.0.1"),
+    ],
 )
 def test_what_is_no_endpoint_address_is_refused(text: str) -> None:
     """With what to write instead."""

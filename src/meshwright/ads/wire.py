@@ -172,11 +172,11 @@ def registree(node: Any, proxy: Proxy) -> Registree | None:
         raise UsageError(f"node.metadata.meshwright.endpoint is of virtual nodes; nobody looks for {proxy.node.path}")
     members = given if isinstance(given, dict) and set(given) <= {"address", "port", "checked"} else {}
     text, port, checked = members.get("address"), members.get("port", 0.0), members.get("checked", False)
-    where = _endpoint_address(text)
+    where = _endpoint_address(text, own=isinstance(proxy.placement, Loopback))
     if where is None or not _is_port(port) or not isinstance(checked, bool):
         raise UsageError(
-            f"node.metadata.meshwright.endpoint is {given!r}; it takes an IP address as 'address', and may have "
-            "'port' (0 for each listener's own) and 'checked'"
+            f"node.metadata.meshwright.endpoint is {given!r}; it takes an IP address at which others reach it as "
+            "'address', and may have 'port' (0 for each listener's own) and 'checked'"
         )
     return Registree(
         id=proxy.id,
@@ -193,13 +193,21 @@ def _is_port(given: object) -> bool:
     return isinstance(given, float) and given.is_integer() and 0 <= given < 65_536
 
 
-def _endpoint_address(text: object) -> str | None:
-    """The address as it is written usually; None for what nothing can be connected to."""
+def _endpoint_address(text: object, *, own: bool) -> str | None:
+    """The address as it is written usually; None for what means somebody else, or nobody, to those who call it.
+
+    Whoever is told of a loopback address calls itself, and at a link-local one it may find its machine's metadata
+    service: a loopback address is only for those whose listeners are said to be there, its `own`.
+    """
     try:
         found = ipaddress.ip_address(text) if isinstance(text, str) and "%" not in text else None
     except ValueError:
         return None
-    return None if found is None or found.is_multicast or found.is_unspecified else str(found)
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or found
+    if found is None or found.is_multicast or found.is_unspecified or found.is_link_local:
+        return None
+    return str(found) if own or not found.is_loopback else None
 
 
 def _ours(node: Any) -> dict[str, Any]:

@@ -63,11 +63,13 @@ def found(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def registered(text: str | None, proxy: Key) -> Registered | None:
+def registered(text: str | None, proxy: Key, *, own: bool = False) -> Registered | None:
     """What `--endpoint-address HOST[:PORT]` registers for `proxy`; a name is looked up once, here.
 
+    `own` is whether its listeners are at loopback addresses.
+
     Raises:
-        UsageError: it is no address, nobody knows the name, or nobody would look for it.
+        UsageError: it is no address that others reach, nobody knows the name, or nobody would look for it.
     """
     import ipaddress
     import socket
@@ -89,9 +91,13 @@ def registered(text: str | None, proxy: Key) -> Registered | None:
             raise UsageError(
                 f"--endpoint-address {text!r}: {host!r} is no host that is known here: {error}"
             ) from None
-    if where.is_unspecified or where.is_multicast:
+    if isinstance(where, ipaddress.IPv6Address):
+        where = where.ipv4_mapped or where
+    lonely = where.is_link_local or (where.is_loopback and not own)  # as many machines' own names are: 127.0.1.1
+    if lonely or where.is_unspecified or where.is_multicast:
         raise UsageError(
-            f"--endpoint-address {text!r} is nothing to connect to; give the address at which others reach this proxy"
+            f"--endpoint-address {text!r} is {where}, where nobody else reaches this proxy; give the address at "
+            "which others do"
         )
     return Registered(address=str(where), port=port)
 

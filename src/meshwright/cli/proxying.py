@@ -40,17 +40,18 @@ def settings(given: Mapping[str, Any], told: Image) -> Settings:
         raise UsageError("Which node? Name it: meshwright proxy mesh/NAME/virtualNode/NAME, or APPMESH_RESOURCE_ARN.")
     proxy = proxy_key(arn)
     admin = Address("127.0.0.1", given["admin_port"]) if given["admin_port"] else told.admin
+    placement = _placement(given["application"], given["ingress"], given["egress"])
     return Settings(
         proxy=proxy,
         instance=given["instance"] or f"{socket.gethostname()}-{os.getpid()}",
         xds=address(given["xds"] or told.xds or DEFAULT_XDS),
         admin=admin or Address("127.0.0.1", 9901),
-        placement=_placement(given["application"], given["ingress"], given["egress"]),
+        placement=placement,
         resolver=address(given["resolver"]) if given["resolver"] else None,
         region=region(None, os.environ),
         zone=given["zone"] or ecs_zone(os.environ),
         tls=secured(given["xds_tls_ca"], given["xds_client_certificate"], given["xds_client_key"]),
-        endpoint=registered(given["endpoint_address"], proxy),
+        endpoint=registered(given["endpoint_address"], proxy, own=isinstance(placement, Loopback)),
         cluster=told.cluster,
         reports=given["reports"],
         extras=extras(os.environ, proxy),
