@@ -18,9 +18,11 @@ from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
 from handmade import NODE, cluster, endpoints, listener, plain, route
 from meshwright.ads.server import AdsServer
+from meshwright.ads.wire import identify, node_in
 from meshwright.control import Delivery
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
+from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, EnvoyResource, Loopback, Redirect
 from settings import examples
 from stage import Everybody, Stage, staged
@@ -419,3 +421,22 @@ async def test_a_port_in_use_is_one_clear_message() -> None:
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{stage.port} for xDS"):
             await other.start("127.0.0.1", stage.port)
         await other.stop()
+
+
+async def test_what_a_proxy_says_of_itself_is_bounded() -> None:
+    """One that says megabytes is refused with a reason; of Envoy's 500 extensions nothing is kept."""
+    async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=True) as client:
+        request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")(type_url=CLUSTER)
+        request.node.id, request.node.cluster = NODE.path, "c" * 2_000_000
+        await client.call.write(request)
+        assert await client.call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "a node of 2000" in await client.call.details()
+    said = message("envoy.config.core.v3.Node")(id=NODE.path, user_agent_version="1" * 1000)
+    said.metadata.update({"meshwright": {"instance": "one"}})
+    short = node_in(message("envoy.service.discovery.v3.DeltaDiscoveryRequest")(node=said).SerializeToString(), 1)
+    for number in range(500):
+        said.extensions.add(name=f"envoy.filters.http.{number}", category="envoy.filters.http")
+    found = node_in(message("envoy.service.discovery.v3.DeltaDiscoveryRequest")(node=said).SerializeToString(), 1)
+    assert found == short
+    assert identify(found, "peer") == identify(short, "peer")
+    assert identify(found, "peer").envoy_version == "1" * 255

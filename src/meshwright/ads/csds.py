@@ -49,11 +49,11 @@ class ClientStatus:
 
     async def fetch(self, _requests: None, call: Call) -> None:
         """One question, one answer."""
-        await self._answer(call, call.first)
+        await self._answer(call, call.take_first())
 
     async def stream(self, _requests: None, call: Call) -> None:
         """An answer to each question, until the client ends the stream."""
-        asked = call.first
+        asked = call.take_first()
         while asked is not _EOF:
             await self._answer(call, asked)
             asked = await call.read()

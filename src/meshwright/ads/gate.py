@@ -67,13 +67,18 @@ class Call:
     """One admitted call, in place of gRPC's context: its first message was read, and says which node it is of."""
 
     def __init__(self, context: Any, first: bytes, node: Any, key: Key | None, identity: Identity) -> None:
-        self.first = first
+        self._first = first
         self.node = node
         """The `Node` of the first message, of which the id is authorised and the rest a claim."""
         self.key = key
         """The node that the caller may be; None for one who may see all of them."""
         self.identity = identity
         self._context = context
+
+    def take_first(self) -> bytes:
+        """The first message, handed over once: of an Envoy it has 60 kB, and a stream is open for weeks."""
+        first, self._first = self._first, b""
+        return first
 
     def peer(self) -> str:
         """Where it comes from."""
@@ -165,7 +170,9 @@ class Gate:
         if served is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here.")
             return
-        await self._serve(served, Call(context, first, node, key, identity), _Admitted(identity, key, current()))
+        call = Call(context, first, node, key, identity)
+        del first  # the call's to keep or to let go
+        await self._serve(served, call, _Admitted(identity, key, current()))
 
     def _permitted(self, identity: Identity, node: Any, *, watching: bool) -> Key | None:
         """The node that the caller may be; None for one who watches, and may watch all of them.

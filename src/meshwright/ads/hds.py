@@ -124,6 +124,7 @@ class HealthServer:
         task.cancel()
 
     async def _follow(self, call: Call, proxy: Proxy, stream: _Open) -> None:
+        call.take_first()  # it says who this is, and no more
         said = await self._say(call, proxy, None)
         telling = asyncio.create_task(self._tell(call, proxy, stream, said))
         try:

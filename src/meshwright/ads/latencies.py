@@ -46,7 +46,7 @@ class Latencies:
     async def serve(self, _requests: None, call: Call) -> None:
         """One export: a message, and an empty answer."""
         try:
-            found = report(_KIND, call.first)
+            found = report(_KIND, call.take_first())
         except UsageError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
         caller = call.key

@@ -82,7 +82,7 @@ class LoadReports:
         reporting = _Reporting(self._control, self._traffic, proxy)
         try:
             # A proxy that was connected before begins with what it counted meanwhile.
-            reporting.take(call.first)
+            reporting.take(call.take_first())
             await call.write(self._asked)
             while (body := await call.read()) is not _EOF:
                 # Only now is it certain that it counts.

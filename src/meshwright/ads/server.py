@@ -225,7 +225,7 @@ class AdsServer:
     async def _serve(self, call: Call, *, delta: bool) -> None:
         session = Session(call, self._encoders[delta], self._counts, delta=delta, retry=self._retry)
         try:
-            request, _ = decode(call.first, delta=delta)
+            request = decode(call.take_first(), delta=delta)
             proxy = identify(call.node, call.peer(), self._home)
             registering = self._registering(call, proxy)
             async with self._arriving:

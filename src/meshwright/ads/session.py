@@ -122,7 +122,7 @@ class Session:
     async def _read(self, stream: Stream, delivery: Delivery) -> None:
         try:
             while (body := await self._context.read()) is not _EOF:
-                request, _node = decode(body, delta=self._delta)
+                request = decode(body, delta=self._delta)
                 self._take(stream, delivery, request)
                 busy = bool(self._ready)
                 self._advance(stream)
