@@ -81,7 +81,13 @@ def test_an_address_is_read_and_written_the_same(text: str, expected: Address) -
     assert str(expected) == text
 
 
-@pytest.mark.parametrize("text", ["", "127.0.0.1", "127.0.0.1:", ":80", "x:0", "x:65536", "x:http", "unix://x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "127.0.0.1", "127.0.0.1:", ":80", "x:0", "x:65536", "x:http", "unix://x"),
+        *("https://mesh.example:443", "user@x:80", "x y:80", "[x]:80", "x:٨٠"),
+    ],
+)
 def test_what_is_no_address_is_refused_with_the_forms_that_are(text: str) -> None:
     """The message quotes it and shows both forms."""
     with pytest.raises(UsageError, match="HOST:PORT") as caught:

@@ -5,6 +5,8 @@ The one rule: they name the files in which secrets lie, and hold none.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -120,9 +122,19 @@ def address(text: str) -> Address:
     if text.startswith("unix:///"):
         return Address(text.removeprefix("unix://"))
     host, separator, port = text.rpartition(":")
-    if separator and host and port.isdecimal() and 0 < int(port) < 65_536:
+    if separator and _is_host(host) and port.isascii() and port.isdecimal() and 0 < int(port) < 65_536:
         return Address(host.removeprefix("[").removesuffix("]"), int(port))
     raise UsageError(f"{text!r} is no address; write HOST:PORT, such as 127.0.0.1:18000, or unix:///PATH")
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name or an address, and nothing beside it: no scheme, no user."""
+    if ":" not in text:
+        return re.fullmatch(r"[A-Za-z0-9._-]+", text) is not None
+    try:
+        return bool(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return False
 
 
 def proxy_key(text: str) -> Key:
