@@ -103,6 +103,30 @@ def test_what_does_not_fit_is_told_with_its_place(change: dict[str, Any], proble
     assert problem[2] in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec", "told"),
+    [
+        (
+            Kind.FAULT,
+            {**FAULT, "expiresAt": "2026-12-01T08:30:00+00:00"},
+            "write the time in UTC, with a Z behind it",
+        ),
+        (Kind.TELEMETRY, {"tracing": {"openTelemetry": {"endpoint": "http://otel:4317"}}}, "without a scheme"),
+        (
+            Kind.EGRESS_POLICY,
+            {"target": {"virtualNodeName": "a"}, "allow": [{"host": "a.b:80", "ports": [80], "protocol": "http"}]},
+            "write a DNS name without scheme, port or path",
+        ),
+    ],
+)
+def test_what_has_another_form_is_told_which_to_write(kind: Kind, spec: dict[str, Any], told: str) -> None:
+    """A pattern alone tells nobody who does not read patterns."""
+    with pytest.raises(DecodeError) as caught:
+        decode(SPECS[kind], spec, at="spec")
+    (problem,) = caught.value.problems
+    assert told in problem.hint
+
+
 def test_a_fault_without_an_expiry_is_refused() -> None:
     """Nobody forgets it on purpose."""
     spec = {name: value for name, value in FAULT.items() if name != "expiresAt"}

@@ -81,9 +81,17 @@ def _stripped(info: inspect.Type) -> inspect.Type:
     return info
 
 
+def _described(info: inspect.Type) -> str:
+    """What the type of a scalar says that it takes; "" where it says nothing."""
+    if isinstance(info, inspect.Metadata):
+        return str((info.extra_json_schema or {}).get("description", ""))
+    return next(filter(None, map(_described, info.types)), "") if isinstance(info, inspect.UnionType) else ""
+
+
 def _walk(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[Problem]:
     if isinstance(info, inspect.UnionType) and value is None:
         return
+    takes = _described(info)
     info = _stripped(info)
     if isinstance(info, inspect.StructType):
         yield from _walk_struct(info, value, path, lax)
@@ -92,7 +100,8 @@ def _walk(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[P
     elif isinstance(info, inspect.DictType):
         yield from _walk_dict(info, value, path, lax)
     else:
-        yield from _walk_scalar(info, value, path, lax)
+        for one in _walk_scalar(info, value, path, lax):
+            yield msgspec.structs.replace(one, hint=one.hint or f"write {takes}") if takes else one
 
 
 def _walk_struct(info: inspect.StructType, value: object, path: str, lax: bool) -> Iterator[Problem]:
