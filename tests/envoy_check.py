@@ -6,7 +6,8 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from meshwright.proxy.check import refusals
-from meshwright.proxy.trial import replace_files, sds_cluster
+from meshwright.proxy.extras import sds_cluster
+from meshwright.proxy.trial import replace_files
 from meshwright.snapshot.resources import Traits
 from meshwright.snapshot.static import static_resources
 from pki import self_signed

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from meshwright.graph import resolve
 from meshwright.lab.workload import SERVERS
 from meshwright.model import Key, Kind, Resource, State
+from meshwright.proxy.extras import sds_cluster
 from meshwright.proxy.run import envoy_path
-from meshwright.proxy.trial import sds_cluster
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Endpoint, Loopback
 from meshwright.snapshot.static import static_resources

@@ -128,10 +128,15 @@ def _statsd(environ: Mapping[str, str]) -> Iterator[Document]:
     yield {"name": "envoy.stat_sinks.dog_statsd", "typed_config": config}
 
 
+def sds_cluster(socket: str) -> Document:
+    """The cluster of a local SDS server that listens on the Unix socket `socket`."""
+    return _cluster(SDS_CLUSTER, Address(socket), http2=True)
+
+
 def _sds(environ: Mapping[str, str]) -> Iterator[Document]:
     path = environ.get("APPMESH_SDS_SOCKET_PATH")
     if path:
-        yield _cluster(SDS_CLUSTER, Address(path), http2=True)
+        yield sds_cluster(path)
 
 
 def _tracing(environ: Mapping[str, str], proxy: Key) -> tuple[Document, list[Document]]:

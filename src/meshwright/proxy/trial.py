@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from meshwright.proxy.extras import sds_cluster
 from meshwright.routing.expressions import PROGRAM_SIZE
-from meshwright.snapshot.names import SDS_CLUSTER
 from meshwright.snapshot.static import static_resources
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def document(snapshots: Sequence[Snapshot], folder: Path) -> dict[str, Any]:
     whole = {
         "node": {"id": snapshots[0].proxy.path, "cluster": snapshots[0].proxy.path},
         "static_resources": {
-            "clusters": [_sds(), *(cluster for one in held for cluster in one["clusters"])],
+            "clusters": [sds_cluster("/nowhere/sds.sock"), *(cluster for one in held for cluster in one["clusters"])],
             "listeners": [listener for one in held for listener in one["listeners"]],
         },
         "layered_runtime": {"layers": [runtime]},
@@ -66,27 +66,6 @@ def replace_files(value: Any, folder: Path) -> None:
                 replace_files(one, folder)
         if str(value.get("@type", "")).endswith(".FileAccessLog"):
             value["path"] = "/dev/null"
-
-
-def sds_cluster(socket: str) -> dict[str, Any]:
-    """The bootstrap's cluster for a local SDS server that listens on the Unix socket `socket`."""
-    endpoint = {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": socket}}}}]}
-    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    http2 = {
-        "@type": f"type.googleapis.com/{options}",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    return {
-        "name": SDS_CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "typed_extension_protocol_options": {options: http2},
-        "load_assignment": {"cluster_name": SDS_CLUSTER, "endpoints": [endpoint]},
-    }
-
-
-def _sds() -> dict[str, Any]:
-    return sds_cluster("/nowhere/sds.sock")
 
 
 def _distinguish(held: dict[str, Any], prefix: str, addresses: Iterator[int]) -> None:
