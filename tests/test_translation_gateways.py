@@ -56,9 +56,11 @@ class Door:
         self.ports[name] = free_port()
         self._listeners.append({"portMapping": {"port": self.ports[name], "protocol": protocol}, **rest})
 
-    def lead(self, listener: str, service: str = "hit.local", protocol: str = "http", prefix: str = "/") -> None:
-        """Add a route from a listener to a service."""
-        match = {"serviceName": "s"} if protocol == "grpc" else {"prefix": prefix}
+    def lead(
+        self, listener: str, service: str = "hit.local", protocol: str = "http", prefix: str = "/", **more: Any
+    ) -> None:
+        """Add a route from a listener to a service; `more` are further members of its match."""
+        match = {"serviceName": "s", **more} if protocol == "grpc" else {"prefix": prefix}
         target = {"virtualService": {"virtualServiceName": service}}
         route = {"match": {"port": self.ports[listener], **match}, "action": {"target": target}}
         name = f"{listener}-{service}".replace(".", "-")
@@ -102,6 +104,9 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     for name, names in (("mutual", None), ("named", ["friend.local"])):
         found.listen(name, **found.authority.tls("STRICT", names, mutual=True))
         found.lead(name)
+    found.listen("metadata", "grpc")
+    metadata = [{"name": "kind", "match": {"prefix": "gold"}}]
+    found.lead("metadata", "pool-grpc.local", "grpc", metadata=metadata)
     found.add()
     with found.mesh.envoy(DOOR, folder):
         yield found
@@ -151,6 +156,23 @@ async def test_a_gateway_lets_clients_in_by_their_certificates(door: Door) -> No
     async with door.application():
         assert [await door.get_encrypted("mutual", one) for one in shown] == [200, 200, 0, 0]
         assert [await door.get_encrypted("named", one) for one in shown] == [200, 0, 0, 0]
+
+
+async def test_grpc_calls_are_matched_by_service_and_metadata_at_a_gateway(door: Door) -> None:
+    """What no route takes gets UNIMPLEMENTED from the gateway itself."""
+
+    async def answer(request: Request, _: str) -> Reply:
+        return Reply(node="reached", path=request.path)
+
+    async def call(path: str, **headers: str) -> str:
+        request = Request(authority="x", path=path, method="POST", headers=headers)
+        reply = await CALLS["grpc"](door.mesh.place.ingress, door.ports["metadata"], request)
+        return reply.node or reply.fault
+
+    async with speaking("grpc", door.mesh.hosts["pool-grpc"], door.mesh.port, answer):
+        assert await call("/s/M", kind="gold-1") == "reached"
+        for refused in (call("/s/M"), call("/s/M", kind="silver"), call("/other/M", kind="gold-1")):
+            assert (await refused).startswith("gRPC UNIMPLEMENTED")
 
 
 async def test_access_logs_without_a_format_are_envoys_own(door: Door) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h2.config
 import h2.connection
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.certificates import TlsFiles
+    from pki import Issued
 
 pytestmark = pytest.mark.envoy
 
 SERVER = Key(MESH, Kind.VIRTUAL_NODE, "server")
 CALLER = Key(MESH, Kind.VIRTUAL_NODE, "caller")
 DOOR = Key(MESH, Kind.VIRTUAL_GATEWAY, "door")
+ELSEWHERE: Wire = {"mode": "STRICT", "certificate": {"file": {"certificateChain": "/x", "privateKey": "/x"}}}
+"""TLS of a server whose proxy is not here."""
 KINDS = ("pool", "tcp-pool", "limit", "strict", "permissive", "disabled", "mutual", "named", "unnamed")
 
 
@@ -138,30 +141,77 @@ async def test_callers_trust_by_their_policy_and_the_name_they_called(tmp_path: 
     """Another authority's certificate, and one for another name, are refused; without a policy TLS is enough."""
     mesh, issuer = Mesh(), Issuer()
     policy = {"tls": {"validation": {"trust": {"file": {"certificateChain": str(issuer.file(tmp_path))}}}}}
-    tls = {"mode": "STRICT", "certificate": {"file": {"certificateChain": "/elsewhere", "privateKey": "/elsewhere"}}}
     backends: list[Wire] = []
     for name in ("right", "wrong", "foreign", "any"):
-        mesh.node(name, tls=tls)
+        mesh.node(name, tls=ELSEWHERE)
         mesh.service(f"{name}.local", http_route((name, 1)))
         client = {} if name == "any" else {"clientPolicy": policy}
         backends.append({"virtualService": {"virtualServiceName": f"{name}.local", **client}})
     mesh.add(Kind.VIRTUAL_NODE, "caller", {"backends": backends})
-    issued = {
+    issued: dict[str, Issued | None] = {
         "right": issuer.issue(mesh.hosts["right"]),
         "wrong": issuer.issue("elsewhere.local"),
         "foreign": Issuer("another authority").issue(mesh.hosts["foreign"]),
         "any": Issuer("another authority").issue("elsewhere.local"),
     }
+    found = await _answers(mesh, tmp_path, issued)
+    assert [name for name, status in found.items() if status == 200] == ["right", "any"], found
+
+
+async def _answers(mesh: Mesh, folder: Path, issued: dict[str, Issued | None]) -> dict[str, int]:
+    """What the caller gets of each node's service `NAME.local`; a node without a certificate speaks plaintext."""
     async with contextlib.AsyncExitStack() as stack:
         for name, one in issued.items():
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            files = one.write(tmp_path, name)
-            context.load_cert_chain(files.certificate, files.key)
+            context = None
+            if one is not None:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                files = one.write(folder, name)
+                context.load_cert_chain(files.certificate, files.key)
             await stack.enter_async_context(answering(mesh.hosts[name], mesh.port, name, context=context))
         with contextlib.ExitStack() as running:
-            await asyncio.to_thread(running.enter_context, mesh.envoy(CALLER, tmp_path))
-            found = {name: await fetch(mesh.place.egress, mesh.port, "/", f"{name}.local") for name in issued}
-    assert [name for name, (status, _) in found.items() if status == 200] == ["right", "any"], found
+            await asyncio.to_thread(running.enter_context, mesh.envoy(CALLER, folder))
+            at = (mesh.place.egress, mesh.port, "/")
+            found = await asyncio.gather(*(fetch(*at, f"{name}.local") for name in issued))
+    return {name: status for name, (status, _) in zip(issued, found, strict=True)}
+
+
+AWS: Wire = {"acm": {"certificateAuthorityArns": ["arn:aws:acm-pca:us-east-1:111122223333:certificate-authority/a"]}}
+POLICIES: dict[str, tuple[Wire | None, str, int]] = {
+    # What its own policy says beside the trust of the default one, whom the server's certificate names, the answer.
+    "default": (None, "itself", 200),
+    "default-plain": (None, "", 503),
+    "own-plain": ({}, "", 503),
+    "lax-plain": ({"enforce": False}, "", 200),
+    "lax": ({"enforce": False}, "itself", 200),
+    "lax-misnamed": ({"enforce": False}, "elsewhere.local", 503),
+    "other-port-plain": ({"ports": [1]}, "", 200),
+    "named": ({"names": ["a.local", "elsewhere.local"]}, "elsewhere.local", 200),
+    "misnamed": ({"names": ["a.local"]}, "itself", 503),
+    "aws": ({"trust": AWS}, "itself", 503),
+}
+
+
+async def test_a_policy_holds_where_it_is_enforced_and_for_the_ports_and_names_it_says(tmp_path: Path) -> None:
+    """A backend's own replaces the default one whole; where one holds, nothing is sent in plaintext."""
+    mesh, issuer = Mesh(), Issuer()
+    ours: Wire = {"file": {"certificateChain": str(issuer.file(tmp_path))}}
+    backends: list[Wire] = []
+    issued: dict[str, Issued | None] = {}
+    for name, (own, shown, _) in POLICIES.items():
+        encrypted: dict[str, Any] = {"tls": ELSEWHERE} if shown else {}
+        mesh.node(name, **encrypted)
+        mesh.service(f"{name}.local", http_route((name, 1)))
+        issued[name] = issuer.issue(mesh.hosts[name] if shown == "itself" else shown) if shown else None
+        client = {} if own is None else {"clientPolicy": {"tls": _policy(ours, **own)}}
+        backends.append({"virtualService": {"virtualServiceName": f"{name}.local", **client}})
+    defaults = {"clientPolicy": {"tls": _policy(ours)}}
+    mesh.add(Kind.VIRTUAL_NODE, "caller", {"backends": backends, "backendDefaults": defaults})
+    assert await _answers(mesh, tmp_path, issued) == {name: status for name, (_, _, status) in POLICIES.items()}
+
+
+def _policy(ours: Wire, trust: Wire | None = None, names: list[str] | None = None, **rest: Any) -> Wire:
+    named = {} if names is None else {"subjectAlternativeNames": {"match": {"exact": names}}}
+    return {"validation": {"trust": trust or ours, **named}, **rest}
 
 
 async def test_certificates_rotate_under_load_without_a_failed_handshake(tmp_path: Path) -> None:

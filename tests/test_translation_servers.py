@@ -24,6 +24,7 @@ from meshwright.lab.exchange import Reply, Request
 from meshwright.model import Key, Kind
 from meshwright.snapshot.resources import Endpoint
 from one_envoy import Mesh, answering, http_route, listening, speaking
+from processes import free_port
 from strategies import MESH, Wire
 
 if TYPE_CHECKING:
@@ -167,6 +168,31 @@ async def test_streams_that_are_reset_are_tried_again_when_the_policy_names_it(m
     async with listening(mesh.hosts["streams"], mesh.port, reset_first):
         status, _ = await fetch(mesh.place.egress, mesh.port, "/", f"{name}.local")
     assert (status, len(asked)) == (200 if times == 2 else 503, times)
+
+
+async def test_a_route_for_a_port_takes_what_is_called_there_and_one_for_none_takes_the_rest(tmp_path: Path) -> None:
+    """A router may listen on several ports; each node is reached on its own, whichever was called."""
+    mesh, other = Mesh(), free_port()
+    for name in ("here", "there", "any"):
+        mesh.node(name)
+    listeners = [{"portMapping": {"port": port, "protocol": "http"}} for port in (mesh.port, other)]
+    mesh.add(Kind.VIRTUAL_ROUTER, "both", {"listeners": listeners})
+    mesh.add(Kind.VIRTUAL_SERVICE, "both.local", {"provider": {"virtualRouter": {"virtualRouterName": "both"}}})
+    for name, port in (("here", mesh.port), ("there", other)):
+        mesh.add(Kind.ROUTE, name, http_route((name, 1), match={"prefix": "/own", "port": port}), "both")
+    mesh.add(Kind.ROUTE, "any", http_route(("any", 1)), "both")
+    async with contextlib.AsyncExitStack() as stack:
+        for name, host in mesh.hosts.items():
+            await stack.enter_async_context(answering(host, mesh.port, name))
+        with contextlib.ExitStack() as running:
+            await asyncio.to_thread(running.enter_context, calling(mesh).envoy(CALLER, tmp_path))
+            for port, path, word in (
+                (mesh.port, "/own", "here"),
+                (other, "/own", "there"),
+                (mesh.port, "/", "any"),
+                (other, "/", "any"),
+            ):
+                assert await fetch(mesh.place.egress, port, path, "both.local") == (200, word)
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
