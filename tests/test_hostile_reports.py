@@ -173,3 +173,26 @@ async def test_who_is_not_connected_is_not_watched() -> None:
             assert await asyncio.wait_for(stream.code(), 10) is grpc.StatusCode.OK
         assert reports.traffic.watched_since(NODE, now()) is not None
         assert reports.traffic.watched_since(other, now()) is None
+
+
+async def test_an_older_stream_that_ends_late_takes_nothing_from_the_newer() -> None:
+    """A half-dead connection is noticed after the proxy is back: what is under way is what it said last."""
+    async with reporting() as reports:
+        streams = [reports.loads() for _ in range(2)]
+        for active, stream in enumerate(streams, 1):
+            load = {
+                "cluster_name": "cart",
+                "upstream_locality_stats": [{"total_issued_requests": active, "total_requests_in_progress": active}],
+            }
+            await stream.write(message(LOADS)(node=said(NODE.path)).SerializeToString())
+            await stream.read()
+            await stream.write(message(LOADS)(cluster_stats=[load]).SerializeToString())
+            await until(
+                lambda wanted=active: [one.in_flight for one in reports.told().calls] == [wanted], "it is told"
+            )
+        await streams[0].done_writing()
+        assert await asyncio.wait_for(streams[0].code(), 10) is grpc.StatusCode.OK
+        assert [one.in_flight for one in reports.told().calls] == [2]
+        await streams[1].done_writing()
+        await streams[1].code()
+        assert [one.in_flight for one in reports.told().calls] == [0]

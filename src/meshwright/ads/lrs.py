@@ -54,6 +54,8 @@ class LoadReports:
         interval = {"seconds": whole, "nanos": int((traffic.every - whole) * 1e9)}
         self._asked: bytes = response(send_all_clusters=True, load_reporting_interval=interval).SerializeToString()
         self._open: set[asyncio.Task[Any]] = set()
+        self._newest: dict[str, _Reporting] = {}
+        """By proxy: one that lost its connection may be back before the end of the old stream is noticed."""
         self._ending = False
 
     async def serve(self, _requests: None, call: Call) -> None:
@@ -79,7 +81,8 @@ class LoadReports:
 
     async def _follow(self, call: Call) -> None:
         proxy = identify(call.node, call.peer(), self._home)
-        reporting = _Reporting(self._control, self._traffic, proxy)
+        reporting = self._newest[proxy.id] = _Reporting(self._control, self._traffic, proxy)
+        self._traffic.leave(proxy.id)
         try:
             # A proxy that was connected before begins with what it counted meanwhile.
             reporting.take(call.take_first())
@@ -89,7 +92,9 @@ class LoadReports:
                 if reporting.take(body):
                     self._traffic.watch(proxy.node, self._control.now())
         finally:
-            self._traffic.leave(proxy.id)
+            if self._newest.get(proxy.id) is reporting:
+                del self._newest[proxy.id]
+                self._traffic.leave(proxy.id)
 
 
 class _Reporting:
