@@ -1,4 +1,4 @@
-"""A small ADS client for tests: speaks either protocol over real gRPC and does nothing by itself."""
+"""A small xDS client for tests: speaks either protocol, of all types or one, and does nothing by itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import grpc.aio
 
 from meshwright.ads.identities import AUTHORITY
 from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 from meshwright.trust.sigv4 import Request, sign
 
 if TYPE_CHECKING:
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 
     from meshwright.trust.credentials import Credentials
 
-_SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+_SERVICES = {
+    "": "/envoy.service.discovery.v3.AggregatedDiscoveryService/{}AggregatedResources",
+    CLUSTER: "/envoy.service.cluster.v3.ClusterDiscoveryService/{}Clusters",
+    ENDPOINT: "/envoy.service.endpoint.v3.EndpointDiscoveryService/{}Endpoints",
+    LISTENER: "/envoy.service.listener.v3.ListenerDiscoveryService/{}Listeners",
+    ROUTE: "/envoy.service.route.v3.RouteDiscoveryService/{}Routes",
+    SECRET: "/envoy.service.secret.v3.SecretDiscoveryService/{}Secrets",
+    RUNTIME: "/envoy.service.runtime.v3.RuntimeDiscoveryService/{}Runtime",
+}
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 
 
@@ -41,10 +50,12 @@ class AdsClient:
         node: dict[str, Any] | None,
         *,
         delta: bool,
+        only: str = "",
         key: Credentials | None = None,
         tls: grpc.ChannelCredentials | None = None,
     ) -> None:
-        """`key` signs the stream."""
+        """`only` is the type whose own service is asked, without naming the type; "" for all. `key` signs."""
+        self._only = only
         self._key = key
         self._tls = tls
         self._target = target
@@ -59,13 +70,13 @@ class AdsClient:
             self._channel = grpc.aio.insecure_channel(self._target, options=options)
         else:
             self._channel = grpc.aio.secure_channel(self._target, self._tls, options=options)
-        method = "DeltaAggregatedResources" if self.delta else "StreamAggregatedResources"
+        method = _SERVICES[self._only].format("Delta" if self.delta else "Stream")
         open_stream: Any = self._channel.stream_stream(
-            _SERVICE + method,
+            method,
             request_serializer=lambda value: value.SerializeToString(),
             response_deserializer=message(f"envoy.service.discovery.v3.{self._kind}Response").FromString,
         )
-        self.call = open_stream(metadata=() if self._key is None else signed(self._key, _SERVICE + method))
+        self.call = open_stream(metadata=() if self._key is None else signed(self._key, method))
         return self
 
     async def __aexit__(
@@ -76,7 +87,9 @@ class AdsClient:
 
     async def say(self, type_url: str, **fields: Any) -> None:
         """Send a request; the first of the stream carries the node, as Envoy does it."""
-        request = message(f"envoy.service.discovery.v3.{self._kind}Request")(type_url=type_url, **fields)
+        request = message(f"envoy.service.discovery.v3.{self._kind}Request")(**fields)
+        if type_url != self._only:
+            request.type_url = type_url
         if self._node is not None:
             request.node.MergeFrom(message("envoy.config.core.v3.Node")(**self._node))
             self._node = None

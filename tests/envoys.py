@@ -7,7 +7,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from meshwright.proxy.bootstrap import Address, Settings, address, bootstrap
+from meshwright.proxy.bootstrap import XDS_CLUSTER, Address, Settings, address, bootstrap
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
 
@@ -55,8 +55,12 @@ async def envoy(
     resolver: Address | None = None,
     zone: str = "",
     endpoint: Registered | None = None,
+    separate: bool = False,
 ) -> AsyncIterator[Envoy]:
-    """One Envoy for `node`, stopped on leaving; `xds` is a port of this machine or an address."""
+    """One Envoy for `node`, stopped on leaving; `xds` is a port of this machine or an address.
+
+    One that is `separate` asks for each type at that type's own service, and has no ADS.
+    """
     settings = Settings(
         proxy=node,
         instance=instance,
@@ -73,6 +77,8 @@ async def envoy(
     document["admin"]["address"]["socket_address"]["port_value"] = 0
     if not delta:
         document["dynamic_resources"]["ads_config"]["api_type"] = "GRPC"
+    if separate:
+        _separate(document, delta=delta)
     (folder / f"{instance}.json").write_text(json.dumps(document))
     where, log = folder / f"{instance}.admin", folder / f"{instance}.log"
     with log.open("wb") as out:
@@ -87,6 +93,14 @@ async def envoy(
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def _separate(document: Any, *, delta: bool) -> None:
+    dynamic = document["dynamic_resources"]
+    source = {"api_config_source": dynamic.pop("ads_config"), "resource_api_version": "V3"}
+    dynamic["cds_config"] = dynamic["lds_config"] = source
+    document["layered_runtime"]["layers"][1]["rtds_layer"]["rtds_config"] = source
+    document["node"]["metadata"]["meshwright"]["separate"] = {"cluster": XDS_CLUSTER, "delta": delta}
 
 
 async def until(holds: Any, what: str = "", seconds: float = 15.0) -> None:

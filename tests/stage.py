@@ -42,11 +42,11 @@ class Everybody:
 class Stage:
     """Publish resources by hand; every publication is a revision that touches `NODE`."""
 
-    def __init__(self, *nodes: Key, retry: float = RETRY_SECONDS) -> None:
+    def __init__(self, *nodes: Key, retry: float = RETRY_SECONDS, most: int | None = None) -> None:
         self.nodes = nodes or (NODE,)
         self.offered: tuple[EnvoyResource, ...] = ()
         self.control = Control(self.build, lambda: time.time_ns() // 1_000_000)
-        self.server = AdsServer(self.control, Everybody(), retry=retry)
+        self.server = AdsServer(self.control, Everybody(), retry=retry, most=most)
         self.port = 0
         self.builds = 0
         self.built: Callable[[], object] = bool
@@ -67,10 +67,12 @@ class Stage:
         self.control.publish(Head(number, State(nodes)))
         return number
 
-    def client(self, *, delta: bool, node: Key = NODE, instance: str = "one") -> AdsClient:
-        """A client that says it is `instance` of `node`."""
-        said = {"id": node.path, "metadata": {"meshwright": {"instance": instance}}}
-        return AdsClient(f"127.0.0.1:{self.port}", said, delta=delta)
+    def client(
+        self, *, delta: bool, node: Key = NODE, instance: str = "one", only: str = "", **told: Any
+    ) -> AdsClient:
+        """A client that says it is `instance` of `node` and what is `told`; of the type `only` or "" for all."""
+        said = {"id": node.path, "metadata": {"meshwright": {"instance": instance, **told}}}
+        return AdsClient(f"127.0.0.1:{self.port}", said, delta=delta, only=only)
 
     async def restart(self) -> None:
         """Another server on the same port."""
@@ -81,10 +83,10 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def staged(
-    *resources: EnvoyResource, nodes: tuple[Key, ...] = (), retry: float = RETRY_SECONDS
+    *resources: EnvoyResource, nodes: tuple[Key, ...] = (), retry: float = RETRY_SECONDS, most: int | None = None
 ) -> AsyncIterator[Stage]:
     """A server that offers `resources` to `nodes`, by default to `NODE`; stopped on leaving."""
-    stage = Stage(*nodes, retry=retry)
+    stage = Stage(*nodes, retry=retry, most=most)
     stage.publish(*resources)
     stage.port = await stage.server.start("127.0.0.1", 0)
     try:
@@ -102,8 +104,8 @@ def told(response: Any) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def quiet(stage: Stage, *, delta: bool) -> AsyncIterator[AdsClient]:
+async def quiet(stage: Stage, *, delta: bool, only: str = "") -> AsyncIterator[AdsClient]:
     """A client of `stage`; at the end the server must have nothing more to say."""
-    async with stage.client(delta=delta) as client:
+    async with stage.client(delta=delta, only=only) as client:
         yield client
         assert await client.silence(), "the service responded more than necessary"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ads_client import AdsClient
 
 BOTH = pytest.mark.parametrize("delta", [True, False])
+OVER = pytest.mark.parametrize("only", ["", CLUSTER], ids=["aggregated", "own"])
+"""For what concerns clusters alone: over the aggregated service, and at theirs."""
 
 
 def names(delta: bool, *wanted: str) -> dict[str, list[str]]:
@@ -40,10 +42,14 @@ async def settle(client: AdsClient, *types: str) -> dict[str, Any]:
     return taken
 
 
+@OVER
 @BOTH
-async def test_a_refused_version_is_kept_back_and_the_next_one_is_sent(delta: bool) -> None:
+async def test_a_refused_version_is_kept_back_and_the_next_one_is_sent(delta: bool, only: str) -> None:
     """No resend at once; what changes meanwhile is not held up, and what is mended is sent."""
-    async with staged(plain(CLUSTER, "a"), plain(CLUSTER, "b")) as stage, quiet(stage, delta=delta) as client:
+    async with (
+        staged(plain(CLUSTER, "a"), plain(CLUSTER, "b")) as stage,
+        quiet(stage, delta=delta, only=only) as client,
+    ):
         first = (await settle(client, CLUSTER))[CLUSTER]
         stage.publish(plain(CLUSTER, "a", "2"), plain(CLUSTER, "b"))
         await client.nack(await client.hear(), "Error adding/updating cluster(s) a: no")
@@ -79,9 +85,13 @@ async def test_an_ack_of_an_older_response_means_nothing(delta: bool) -> None:
         assert (await stage.control.wait(revision, 5)).state == "propagated"
 
 
-async def test_reconnecting_says_what_one_has_and_gets_the_rest() -> None:
+@OVER
+async def test_reconnecting_says_what_one_has_and_gets_the_rest(only: str) -> None:
     """Delta: nothing again, what changed, and what is gone."""
-    async with staged(*(plain(CLUSTER, name) for name in "abc")) as stage, quiet(stage, delta=True) as client:
+    async with (
+        staged(*(plain(CLUSTER, name) for name in "abc")) as stage,
+        quiet(stage, delta=True, only=only) as client,
+    ):
         await client.say(CLUSTER, initial_resource_versions={"a": "1", "b": "0", "c": "1", "gone": "1"})
         changed = await client.hear()
         assert (told(changed), list(changed.removed_resources)) == ({"b": "1"}, [])
@@ -105,9 +115,13 @@ async def test_reconnecting_in_state_of_the_world_with_the_newest_version_gets_n
             await client.say(ROUTE, version_info=routes.version_info, resource_names=["r"])
 
 
-async def test_a_wildcard_and_names_go_together_and_apart() -> None:
+@OVER
+async def test_a_wildcard_and_names_go_together_and_apart(only: str) -> None:
     """Delta: leaving the wildcard keeps what is named, leaving a name under the wildcard says what becomes of it."""
-    async with staged(plain(CLUSTER, "a"), plain(CLUSTER, "b")) as stage, quiet(stage, delta=True) as client:
+    async with (
+        staged(plain(CLUSTER, "a"), plain(CLUSTER, "b")) as stage,
+        quiet(stage, delta=True, only=only) as client,
+    ):
         await client.say(CLUSTER, resource_names_subscribe=["*", "a"])
         first = await client.hear()
         assert told(first) == {"a": "1", "b": "1"}
@@ -130,10 +144,11 @@ async def test_a_wildcard_and_names_go_together_and_apart() -> None:
         await client.ack(fourth)
 
 
+@OVER
 @BOTH
-async def test_an_empty_set_of_clusters_is_answered_once(delta: bool) -> None:
+async def test_an_empty_set_of_clusters_is_answered_once(delta: bool, only: str) -> None:
     """Envoy waits for the first answer before it asks for listeners."""
-    async with staged() as stage, quiet(stage, delta=delta) as client:
+    async with staged() as stage, quiet(stage, delta=delta, only=only) as client:
         assert told((await settle(client, CLUSTER))[CLUSTER]) == {}
 
 
@@ -207,15 +222,16 @@ async def test_what_is_removed_while_referred_to_goes_when_the_referrer_has_let_
         await client.ack(gone)
 
 
+@OVER
 @BOTH
-async def test_two_control_planes_are_one_to_a_client(delta: bool) -> None:
+async def test_two_control_planes_are_one_to_a_client(delta: bool, only: str) -> None:
     """It may change over to another one in the middle, and gets what differs there and no more."""
     one = (plain(CLUSTER, "a"), plain(CLUSTER, "b"))
     other = (plain(CLUSTER, "a"), plain(CLUSTER, "b", "2"))
     async with staged(*one) as first, staged(*other) as second:
-        async with first.client(delta=delta) as client:
+        async with first.client(delta=delta, only=only) as client:
             taken = (await settle(client, CLUSTER))[CLUSTER]
-        async with quiet(second, delta=delta) as client:
+        async with quiet(second, delta=delta, only=only) as client:
             known = {"initial_resource_versions": told(taken)} if delta else {"version_info": taken.version_info}
             await client.say(CLUSTER, **known)
             changed = await client.hear()

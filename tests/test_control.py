@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from extending import extended
 from handmade import NODE, plain, snapshot
-from meshwright.control import Control, Delivery, Paced, Propagation, Proxy
+from meshwright.control import Control, Lane, Paced, Propagation, Proxy
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model.identity import Key, Kind
@@ -72,7 +72,7 @@ class Board:
 
     def connect(
         self, node: Key = NODE, instance: str = "1", *, runtime: bool = False
-    ) -> tuple[Delivery, list[Snapshot | None]]:
+    ) -> tuple[Lane, list[Snapshot | None]]:
         """A proxy of `node`, and what is pushed to it from now on."""
         pushed: list[Snapshot | None] = []
         traits = Traits(runtime=runtime)
@@ -93,12 +93,12 @@ class Board:
         return self.time
 
 
-def took(delivery: Delivery, *missing: tuple[str, str], **refused: str) -> None:
+def took(lane: Lane, *missing: tuple[str, str], **refused: str) -> None:
     """The proxy has everything but `missing`; it refused the routes in `refused` with these words."""
     outstanding: dict[str, frozenset[str]] = {}
     for url, name in [*missing, *((ROUTE, name) for name in refused)]:
         outstanding[url] = outstanding.get(url, frozenset()) | {name}
-    delivery.report(outstanding, {ROUTE: refused} if refused else {})
+    lane.report(outstanding, {ROUTE: refused} if refused else {})
 
 
 def a(version: str = "1") -> EnvoyResource:
@@ -116,8 +116,8 @@ def test_a_change_is_pushed_to_those_it_concerns_and_built_for_nobody_else() -> 
     board = Board()
     board.publish(web=(a(),), other=(a(),))
     (one, to_one), (two, to_two), (aside, to_aside) = board.connect(), board.connect(NODE, "2"), board.connect(OTHER)
-    for delivery in (one, two, aside):
-        took(delivery)
+    for lane in (one, two, aside):
+        took(lane)
     board.builds.clear()
     revision = board.publish(web=(a("2"),), other=(a(),))
     assert board.builds == [NODE]
@@ -145,19 +145,19 @@ def test_changed_endpoints_are_pushed_and_belong_to_no_revision() -> None:
     """Endpoints that come and go leave what a proxy has of a revision, and whom it concerned, as they were."""
     board = Board()
     board.publish(web=(plain(CLUSTER, "c"),), other=(plain(CLUSTER, "c"),))
-    delivery, pushed = board.connect(NODE)
+    lane, pushed = board.connect(NODE)
     _, unconcerned = board.connect(OTHER)
-    took(delivery)
+    took(lane)
     revision = board.publish(web=(plain(CLUSTER, "c"),), other=(plain(CLUSTER, "c", "2"),))
     board.offered[NODE] = (plain(CLUSTER, "c"), plain(ENDPOINT, "c", "2"))
     unconcerned.clear()
     board.control.refresh([NODE])
     assert [one and set(one.resources) for one in pushed] == [{CLUSTER, ENDPOINT}]
     assert not unconcerned
-    assert delivery.verdict(revision) == "unconcerned"
-    assert (delivery.status().state, delivery.status().acked_revision) == ("pending", revision)
-    took(delivery)
-    assert delivery.status().state == "synced"
+    assert lane.delivery.verdict(revision) == "unconcerned"
+    assert (lane.delivery.status().state, lane.delivery.status().acked_revision) == ("pending", revision)
+    took(lane)
+    assert lane.delivery.status().state == "synced"
 
 
 def test_an_older_head_is_ignored() -> None:
@@ -180,12 +180,12 @@ def test_a_newer_revision_stands_for_the_older_ones() -> None:
     """A proxy that goes straight to the newest has propagated what was in between."""
     board = Board()
     board.publish(web=(a(),))
-    delivery, _ = board.connect()
-    took(delivery)
+    lane, _ = board.connect()
+    took(lane)
     older = board.publish(web=(a("2"),))
     newer = board.publish(web=(a("3"),))
     assert board.control.propagation(older).state == "pending"
-    took(delivery)
+    took(lane)
     assert {board.control.propagation(one).state for one in (older, newer)} == {"propagated"}
 
 
@@ -193,12 +193,12 @@ def test_a_rejection_is_told_with_its_origin_and_blames_no_other_revision() -> N
     """What another release changed on the same proxy is judged by itself."""
     board = Board()
     board.publish(web=(a(), r()))
-    delivery, _ = board.connect()
-    took(delivery)
+    lane, _ = board.connect()
+    took(lane)
     bad = board.publish(web=(a(), r("2")))
-    took(delivery, r="no good")
+    took(lane, r="no good")
     good = board.publish(web=(a("2"), r("2")))
-    took(delivery, r="no good")
+    took(lane, r="no good")
     assert board.control.propagation(bad).state == "rejected"
     assert board.control.propagation(good).state == "propagated"
     (status,) = board.control.statuses()
@@ -206,7 +206,7 @@ def test_a_rejection_is_told_with_its_origin_and_blames_no_other_revision() -> N
     (rejection,) = status.rejections
     assert (rejection.resources, rejection.message, rejection.revision) == (("r",), "no good", bad)
     seen = rejection.at
-    took(delivery, r="no good")
+    took(lane, r="no good")
     assert board.control.statuses()[0].rejections[0].at == seen
 
 
@@ -214,10 +214,10 @@ def test_a_rejection_ends_with_the_version_that_was_rejected() -> None:
     """A mended release is pending, not rejected, until the proxy has spoken."""
     board = Board()
     board.publish(web=(r(),))
-    delivery, _ = board.connect()
-    took(delivery)
+    lane, _ = board.connect()
+    took(lane)
     board.publish(web=(r("2"),))
-    took(delivery, r="no good")
+    took(lane, r="no good")
     mended = board.publish(web=(r("3"),))
     assert board.control.propagation(mended).state == "pending"
 
@@ -227,9 +227,9 @@ def test_a_proxy_that_connects_later_counts_with_what_it_runs() -> None:
     board = Board()
     revision = board.publish(web=(a(),))
     assert board.control.propagation(revision).state == "no-proxies"
-    delivery, _ = board.connect()
+    lane, _ = board.connect()
     assert board.control.propagation(revision).state == "pending"
-    took(delivery)
+    took(lane)
     assert board.control.propagation(revision).state == "propagated"
 
 
@@ -270,12 +270,12 @@ def test_a_broken_snapshot_is_mended_by_whatever_its_definitions_lead_to() -> No
 
     control = Control(built, lambda: 0)
     control.publish(Head(1, State([Resource(key=NODE, spec=VirtualNodeSpec())])))
-    delivery = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), lambda _: None)
+    lane = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), lambda _: None)
     control.publish(Head(2, State([calling])))
-    assert delivery.status().state == "rejected"
+    assert lane.delivery.status().state == "rejected"
     control.publish(Head(3, State([calling, service])))
-    took(delivery)
-    assert delivery.status().state == "synced"
+    took(lane)
+    assert lane.delivery.status().state == "synced"
 
 
 def test_what_a_proxy_can_do_decides_what_it_is_sent() -> None:
@@ -315,7 +315,7 @@ def test_time_passes_by_what_is_gone_or_cannot_be_built() -> None:
     board.ending = {NODE: 1_000, OTHER: 1_000}
     board.publish(web=(a(),), other=(a(),))
     board.connect()
-    delivery, _ = board.connect(OTHER)
+    lane, _ = board.connect(OTHER)
     board.publish(other=(a(),))
     board.broken = {OTHER}
     board.builds.clear()
@@ -323,7 +323,7 @@ def test_time_passes_by_what_is_gone_or_cannot_be_built() -> None:
     assert board.control.pass_time() is None
     assert board.control.pass_time() is None
     assert board.builds == [OTHER]
-    assert delivery.status().state == "rejected"
+    assert lane.delivery.status().state == "rejected"
 
 
 async def test_the_clock_is_kept_from_the_first_snapshot_that_ends() -> None:
@@ -333,10 +333,10 @@ async def test_the_clock_is_kept_from_the_first_snapshot_that_ends() -> None:
     keeping = asyncio.create_task(control.keep_time())
     await asyncio.sleep(0)
     pushed = asyncio.Event()
-    delivery = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), lambda _: pushed.set())
-    first = delivery.snapshot.of(CLUSTER)["a"].version
+    lane = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), lambda _: pushed.set())
+    first = lane.snapshot.of(CLUSTER)["a"].version
     await asyncio.wait_for(pushed.wait(), 10)
-    assert delivery.snapshot.of(CLUSTER)["a"].version != first
+    assert lane.snapshot.of(CLUSTER)["a"].version != first
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
 
@@ -351,8 +351,8 @@ def test_a_proxy_whose_node_is_deleted_keeps_what_it_has() -> None:
     """Its status says so; when the node comes back it is served again."""
     board = Board()
     board.publish(web=(a(),))
-    delivery, pushed = board.connect()
-    took(delivery)
+    lane, pushed = board.connect()
+    took(lane)
     board.publish()
     (status,) = board.control.statuses()
     assert (status.gone, status.state, pushed) == (True, "synced", [])
@@ -424,9 +424,9 @@ async def test_waiting_in_vain_ends_in_time_and_says_for_whom() -> None:
     """The answer is a value, not an exception."""
     board = Board()
     board.publish(web=(a(),))
-    delivery, _ = board.connect()
+    lane, _ = board.connect()
     found = await board.control.wait(1, 0.02)
-    assert (found.state, found.pending) == ("pending", (delivery.proxy.id,))
+    assert (found.state, found.pending) == ("pending", (lane.proxy.id,))
 
 
 async def test_waiting_without_proxies_says_so_at_once() -> None:
@@ -458,9 +458,9 @@ def test_every_proxy_always_has_the_snapshot_of_the_newest_state(data: st.DataOb
         for node in proxies(before)
     ]
     control.publish(Head(2, after))
-    for delivery in deliveries:
-        if delivery.proxy.node in after:
-            assert delivery.snapshot == build(resolve(after), delivery.proxy.node, {}, Redirect(), traits)
+    for lane in deliveries:
+        if lane.proxy.node in after:
+            assert lane.snapshot == build(resolve(after), lane.proxy.node, {}, Redirect(), traits)
 
 
 @pytest.mark.parametrize("target", [None, {"virtualNodeName": "elsewhere"}], ids=["deleted", "said of another"])
@@ -473,12 +473,12 @@ def test_what_was_said_of_the_whole_mesh_ends_for_every_proxy(target: dict[str, 
     control = Control(lambda graph, node, *more: build(graph, node, {}, *more), lambda: 0)
     control.publish(Head(1, State([web, elsewhere])))
     proxy = Proxy(id="one", node=web.key, placement=Redirect(), traits=Traits(version=(1, 40, 0)))
-    delivery = control.connect(proxy, lambda _: None)
-    silent = delivery.snapshot
+    lane = control.connect(proxy, lambda _: None)
+    silent = lane.snapshot
     control.publish(Head(2, State([web, elsewhere, said])))
-    assert delivery.snapshot != silent
+    assert lane.snapshot != silent
     control.publish(Head(3, State([web, elsewhere, *moved])))
-    assert delivery.snapshot == silent
+    assert lane.snapshot == silent
 
 
 def test_revisions_that_are_taken_in_together_are_each_acked_with_the_last() -> None:
@@ -488,8 +488,8 @@ def test_revisions_that_are_taken_in_together_are_each_acked_with_the_last() -> 
     control = Control(lambda _, node, *__: snapshot(a(next(versions)), node=node), lambda: 0, turns.append)
     control.publish(Head(1, State([Resource(key=NODE, spec=VirtualNodeSpec())])))
     pushed: list[Snapshot | None] = []
-    delivery = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), pushed.append)
-    took(delivery)
+    lane = control.connect(Proxy(id="one", node=NODE, placement=Redirect()), pushed.append)
+    took(lane)
     for number in (2, 3, 4):
         control.publish(Head(number, State([Resource(key=NODE, spec=VirtualNodeSpec(), stack=str(number))])))
     assert pushed == []
@@ -497,7 +497,7 @@ def test_revisions_that_are_taken_in_together_are_each_acked_with_the_last() -> 
     assert len(pushed) == 1
     for revision in (2, 3, 4):
         assert control.propagation(revision).pending == ("one",)
-    took(delivery)
+    took(lane)
     for revision in (2, 3, 4):
         assert control.propagation(revision).acked == ("one",)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from meshwright.control import Delivery
+    from meshwright.control import Lane
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.snapshot.resources import Placement, Snapshot, Traits
@@ -229,19 +229,19 @@ class Bench:
         self.control.publish(Head(number, State([node])))
         return number
 
-    def connect(self, instance: str) -> Delivery:
+    def connect(self, instance: str) -> Lane:
         """A proxy that has nothing yet."""
         return self.control.connect(
             Proxy(id=f"{WEB.path}@{instance}", node=WEB, placement=Redirect()), lambda _: None
         )
 
-    def take(self, delivery: Delivery) -> None:
+    def take(self, lane: Lane) -> None:
         """Send the changed cluster, or all of them to a new proxy, and have it acked."""
-        behind = {CLUSTER: frozenset(one for one in delivery.snapshot.of(CLUSTER))}
-        delivery.sent(CLUSTER, delivery.snapshot.of(CLUSTER).values(), ())
-        delivery.report(behind, {})
-        delivery.settled(CLUSTER, accepted=True)
-        delivery.report({}, {})
+        behind = {CLUSTER: frozenset(one for one in lane.snapshot.of(CLUSTER))}
+        lane.sent(CLUSTER, lane.snapshot.of(CLUSTER).values(), ())
+        lane.report(behind, {})
+        lane.settled(CLUSTER, accepted=True)
+        lane.report({}, {})
 
     def _build(self, _graph: Graph, node: Key, _placement: Placement, _traits: Traits, _now: int) -> Snapshot:
         made = (plain(CLUSTER, f"c{number}", "1") for number in range(19))
@@ -272,9 +272,9 @@ def test_the_accounts_of_one_release_are_bounded() -> None:
     bench = Bench()
     tracker = bench.control.track(1, "shop", (), lambda: None)
     for number in range(5_010):
-        delivery = bench.connect(str(number))
-        bench.take(delivery)
-        delivery.close()
+        lane = bench.connect(str(number))
+        bench.take(lane)
+        lane.close()
     assert len(tracker.accounts) == 5_000
     late = bench.connect("late")
     assert bench.control.propagation(1).pending == (late.proxy.id,)

@@ -1,4 +1,4 @@
-"""The aggregated discovery service over gRPC: carries `ads.stream` for each Envoy that connects and is admitted.
+"""Discovery over gRPC, of all types (ADS) and of one: carries `ads.stream` for each Envoy that is admitted.
 
 The one rule: a slow or hostile client costs a bounded amount. At most one response of a type waits for its ack, a
 write waits for the reader, and everything of a stream ends with it. Who may connect is `ads.gate`'s to ask.
@@ -7,6 +7,7 @@ write waits for the reader, and everything of a stream ends with it. Who may con
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,7 @@ from meshwright.ads.sockets import place
 from meshwright.ads.wire import Encoder, decode, identify, registree
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 from meshwright.snapshot.health import specifier
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +38,19 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.observe import Traffic
 
-_SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+_SERVICES = {
+    "envoy.service.discovery.v3.AggregatedDiscoveryService": ("AggregatedResources", ""),
+    "envoy.service.cluster.v3.ClusterDiscoveryService": ("Clusters", CLUSTER),
+    "envoy.service.endpoint.v3.EndpointDiscoveryService": ("Endpoints", ENDPOINT),
+    "envoy.service.listener.v3.ListenerDiscoveryService": ("Listeners", LISTENER),
+    "envoy.service.route.v3.RouteDiscoveryService": ("Routes", ROUTE),
+    "envoy.service.secret.v3.SecretDiscoveryService": ("Secrets", SECRET),
+    "envoy.service.runtime.v3.RuntimeDiscoveryService": ("Runtime", RUNTIME),
+}
+"""What follows `Stream` and `Delta` in the names of each service's methods, and the type that it is of; "" for all.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#client-configuration
+"""
 _MAX_REQUEST_BYTES = 16 * 1024 * 1024
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its connections
@@ -64,7 +78,7 @@ _log = logging.getLogger(__name__)
 
 
 class AdsServer:
-    """Serves both protocols of ADS for the proxies of `control`, to whom `admission` lets in."""
+    """Serves both protocols of xDS for the proxies of `control`, to whom `admission` lets in."""
 
     def __init__(
         self,
@@ -145,10 +159,6 @@ class AdsServer:
 
     def _server(self, socket: str = "") -> Any:
         server = grpc.aio.server(options=_OPTIONS, interceptors=(self.gate.interceptor(socket),))
-        methods = {
-            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._state_of_the_world),
-            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
-        }
         # Every method is served as a stream, behind the gate; of the two of CSDS one is unary for its clients.
         watching = {
             name: grpc.stream_stream_rpc_method_handler(served)
@@ -156,7 +166,7 @@ class AdsServer:
         }
         server.add_generic_rpc_handlers(
             (
-                grpc.method_handlers_generic_handler(_SERVICE, methods),
+                *(self._discovery(service, *of) for service, of in _SERVICES.items()),
                 grpc.method_handlers_generic_handler(csds.SERVICE, watching),
             )
         )
@@ -176,8 +186,8 @@ class AdsServer:
 
     def _clients(self) -> list[tuple[Any, Delivery]]:
         """The connected proxies, by id: what each says of itself, and its delivery."""
-        known = [(one.node, one.delivery) for one in self._open() if one.delivery is not None]
-        return sorted(known, key=lambda one: one[1].proxy.id)
+        known = {one.lane.delivery: one.node for one in self._open() if one.lane is not None}
+        return sorted(((node, one) for one, node in known.items()), key=lambda one: one[1].proxy.id)
 
     def _open(self) -> list[Session]:
         return [one for some in self._sessions.values() for one in some]
@@ -216,24 +226,27 @@ class AdsServer:
         """How many streams are open."""
         return sum(map(len, self._sessions.values()))
 
-    async def _delta(self, _requests: None, call: Call) -> None:
-        await self._serve(call, delta=True)
+    def _discovery(self, service: str, name: str, only: str) -> grpc.GenericRpcHandler[Any, Any]:
+        """Both protocols of one discovery service, of the type `only` or "" for all."""
+        methods = {}
+        for prefix, delta in (("Stream", False), ("Delta", True)):
+            served = functools.partial(self._serve, delta=delta, only=only)
+            methods[prefix + name] = grpc.stream_stream_rpc_method_handler(served)
+        return grpc.method_handlers_generic_handler(service, methods)
 
-    async def _state_of_the_world(self, _requests: None, call: Call) -> None:
-        await self._serve(call, delta=False)
-
-    async def _serve(self, call: Call, *, delta: bool) -> None:
-        session = Session(call, self._encoders[delta], self._counts, delta=delta, retry=self._retry)
+    async def _serve(self, _requests: None, call: Call, *, delta: bool, only: str) -> None:
+        session = Session(call, self._encoders[delta], self._counts, delta=delta, only=only, retry=self._retry)
         try:
-            request = decode(call.take_first(), delta=delta)
+            request = decode(call.take_first(), delta=delta, only=only)
             proxy = identify(call.node, call.peer(), self._home)
-            registering = self._registering(call, proxy)
+            # It is there for others once it listens, which the stream of its listeners knows.
+            registering = self._registering(call, proxy) if only in {"", LISTENER} else None
             async with self._arriving:
                 await asyncio.sleep(0)  # else all who were read in one turn would be served in it
                 self._refuse_crowd(proxy)
                 if self._registrations is not None and not self._control.connected:
                     self._registrations.meet()
-                delivery = self._control.connect(proxy, session.push)
+                lane = self._control.connect(proxy, session.push, only)
         except (UsageError, UnknownProxyError) as error:
             self.gate.refusals.note("invalid_argument", call.peer(), str(error))
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
@@ -243,14 +256,15 @@ class AdsServer:
         except MeshwrightError as error:
             await call.abort(grpc.StatusCode.UNAVAILABLE, reason(error))
         held = self._registrations.join(registering) if self._registrations and registering else None
-        session.delivery, session.held = delivery, held
+        session.lane, session.held = lane, held
         self._sessions.setdefault(proxy.node, set()).add(session)
-        _log.info("%s connected as %s, %s", proxy.id, call.identity.name, "delta" if delta else "state of the world")
+        kind = f"{'delta' if delta else 'state of the world'} of {only.rpartition('.')[2] or 'all types'}"
+        _log.info("%s connected as %s, %s", proxy.id, call.identity.name, kind)
         try:
-            await session.run(delivery, request)
+            await session.run(lane, request)
         finally:
             self._leave(proxy.node, session)
-            delivery.close()
+            lane.close()
             if held is not None:
                 held.lose()
             _log.info("%s disconnected", proxy.id)
@@ -277,7 +291,7 @@ class AdsServer:
         if self._most is None:
             return
         some = self._sessions.get(proxy.node, ())
-        others = {one.delivery.proxy.id for one in some if one.delivery is not None}
+        others = {one.lane.proxy.id for one in some if one.lane is not None}
         if len(others - {proxy.id}) >= self._most:
             raise _CrowdError(
                 f"{proxy.node.path} has {self._most} Envoys connected, the most that it may have; "

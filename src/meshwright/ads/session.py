@@ -24,7 +24,7 @@ from meshwright.errors import UsageError
 if TYPE_CHECKING:
     from meshwright.ads.gate import Call, Counts
     from meshwright.ads.stream import Event, Request, Response
-    from meshwright.control import Delivery
+    from meshwright.control import Lane
     from meshwright.discovery import Held
     from meshwright.snapshot.resources import Snapshot
 
@@ -49,11 +49,21 @@ class Session:
     """
 
     def __init__(
-        self, context: Call, encode: Encoder, counts: Counts | None, *, delta: bool, retry: float = RETRY_SECONDS
+        self,
+        context: Call,
+        encode: Encoder,
+        counts: Counts | None,
+        *,
+        delta: bool,
+        only: str = "",
+        retry: float = RETRY_SECONDS,
     ) -> None:
-        """`retry` is how many seconds after a refusal what was refused is offered once more."""
+        """`only` is the type that the stream is of, "" for all.
+
+        `retry` is how many seconds after a refusal what was refused is offered once more.
+        """
         self._counts = counts
-        self.delivery: Delivery | None = None
+        self.lane: Lane | None = None
         self.node = context.node
         """What the proxy says of itself."""
         self.held: Held | None = None
@@ -61,6 +71,7 @@ class Session:
         self._context = context
         self._encode = encode
         self._delta = delta
+        self._only = only
         self._woken = asyncio.Event()
         self._ended = False
         self._failure: UsageError | None = None
@@ -81,20 +92,22 @@ class Session:
         self._ended = True
         self._woken.set()
 
-    async def run(self, delivery: Delivery, first: Request) -> None:
+    async def run(self, lane: Lane, first: Request) -> None:
         """Serve until either side ends the stream."""
-        stream = Stream(delivery.snapshot, delta=self._delta)
-        self._take(stream, delivery, first)
-        reader = asyncio.create_task(self._read(stream, delivery))
+        stream = Stream(lane.snapshot, delta=self._delta, only=self._only)
+        self._take(stream, lane, first)
+        if self._only:
+            lane.asks(stream.wants)
+        reader = asyncio.create_task(self._read(stream, lane))
         try:
             while not self._ended:
                 self._woken.clear()
                 self._advance(stream)
                 if not self._ready:
                     # Else the answer to what is sent will tell where the proxy stands.
-                    self._report(stream, delivery)
+                    self._report(stream, lane)
                 while self._ready:
-                    await self._write(self._ready[0], delivery)
+                    await self._write(self._ready[0], lane)
                     self._ready.popleft()
                 await self._woken.wait()
         finally:
@@ -105,9 +118,9 @@ class Session:
         if self._failure is not None:
             await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(self._failure))
 
-    async def _write(self, response: Response, delivery: Delivery) -> None:
+    async def _write(self, response: Response, lane: Lane) -> None:
         whole = not self._delta and response.type_url in WHOLE_TYPES
-        delivery.sent(response.type_url, response.resources, None if whole else response.removed)
+        lane.sent(response.type_url, response.resources, None if whole else response.removed)
         await self._context.write(self._encode(response))
 
     def _advance(self, stream: Stream) -> None:
@@ -119,14 +132,14 @@ class Session:
             self._snapshot = None
         self._ready.extend(stream.send())
 
-    async def _read(self, stream: Stream, delivery: Delivery) -> None:
+    async def _read(self, stream: Stream, lane: Lane) -> None:
         try:
             while (body := await self._context.read()) is not _EOF:
-                request = decode(body, delta=self._delta)
-                self._take(stream, delivery, request)
+                request = decode(body, delta=self._delta, only=self._only)
+                self._take(stream, lane, request)
                 busy = bool(self._ready)
                 self._advance(stream)
-                self._report(stream, delivery)
+                self._report(stream, lane)
                 self._plan_retry(stream)
                 # Most acks are answered with silence, for which the writer need not be woken.
                 if busy or self._ready:
@@ -152,30 +165,30 @@ class Session:
         stream.retry()
         self._woken.set()
 
-    def _take(self, stream: Stream, delivery: Delivery, request: Request) -> None:
+    def _take(self, stream: Stream, lane: Lane, request: Request) -> None:
         for event in stream.receive(request):
-            self._note(event, delivery)
+            self._note(event, lane)
         types, names = stream.size
         if types > MAX_TYPES or names > MAX_NAMES:
             self._failure = UsageError(f"more than {MAX_TYPES} resource types or {MAX_NAMES} names on one stream")
             self.end()
 
-    def _note(self, event: Event, delivery: Delivery) -> None:
+    def _note(self, event: Event, lane: Lane) -> None:
         if isinstance(event, Acked | Nacked):
             accepted = isinstance(event, Acked)
-            delivery.settled(event.type_url, accepted=accepted)
+            lane.settled(event.type_url, accepted=accepted)
             if self._counts is not None:
                 self._counts.acked(event.type_url, accepted=accepted)
         if isinstance(event, Nacked):
             _log.warning(
                 "%s refused %s of %s: %s",
-                delivery.proxy.id,
+                lane.proxy.id,
                 ", ".join(event.resources) or "something",
                 event.type_url.rpartition(".")[2],
                 event.message,
             )
 
-    def _report(self, stream: Stream, delivery: Delivery) -> None:
+    def _report(self, stream: Stream, lane: Lane) -> None:
         if self._snapshot is not None:
             # The state machine speaks of an older snapshot than the delivery's: neither what it has nor what it
             # refused of that is said of the new one. It is told once the new one is taken in.
@@ -183,6 +196,6 @@ class Session:
         refused = {
             url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
         }
-        delivery.report(stream.outstanding(), refused)
-        if self.held is not None and not self.held.listening and delivery.listening:
+        lane.report(stream.outstanding(), refused)
+        if self.held is not None and not self.held.listening and lane.delivery.listening:
             self.held.listen()

@@ -108,8 +108,10 @@ Event: TypeAlias = Subscribed | Acked | Nacked
 class Stream:
     """One client's stream. `receive` and `publish` tell it what happened, `send` says what to write now."""
 
-    def __init__(self, snapshot: Snapshot, *, delta: bool) -> None:
+    def __init__(self, snapshot: Snapshot, *, delta: bool, only: str = "") -> None:
+        """`only` is the one type that the stream is of; "" for all of them."""
         self._snapshot = snapshot
+        self._only = only
         self._delta = delta
         self._subscriptions: dict[str, Subscription] = {}
         self._orders: dict[tuple[str, ...], list[Subscription]] = {}
@@ -166,12 +168,24 @@ class Stream:
         return len(self._subscriptions), sum(one.size for one in self._subscriptions.values())
 
     def outstanding(self) -> Mapping[str, frozenset[str]]:
-        """By type, the names of which the client has not acked what it should hold; types in order are absent."""
+        """By type, the names of which the client has not acked what it should hold; types in order are absent.
+
+        A stream of one type speaks for what it asks for, and for nothing else.
+        """
+        if self._only:
+            own = self._subscriptions.get(self._only)
+            late = frozenset(filter(self.wants, own.outstanding)) if own is not None else frozenset()
+            return {self._only: late} if late else {}
         found = {url: one.outstanding for url, one in self._subscriptions.items() if one.outstanding}
         for url, offered in self._snapshot.resources.items():
             if offered and url not in self._subscriptions:
                 found[url] = frozenset(offered)
         return found
+
+    def wants(self, name: str) -> bool:
+        """Whether the client of a stream of one type asks for `name`."""
+        own = self._subscriptions.get(self._only)
+        return own is not None and own.wants(name)
 
     def refusals(self) -> Mapping[str, Mapping[str, Refusal]]:
         """By type and name, what the client refused and should still hold."""

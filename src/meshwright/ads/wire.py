@@ -18,7 +18,7 @@ from meshwright.discovery import Registree
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.snapshot.messages import TYPE_URL_PREFIX, as_dict, field, message, serialized
-from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect, Traits
+from meshwright.snapshot.resources import EnvoyResource, Loopback, Placement, Redirect, Separate, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +38,7 @@ _LONGEST_REFUSAL = 16_384
 _LONGEST_INSTANCE = 255
 _LONGEST_ZONE = 255
 _LONGEST_VERSION = 255
+_LONGEST_CLUSTER = 255
 _MOST_NODE_BYTES = 1024 * 1024
 """Of what a proxy says of itself; Envoy 1.40 says 60 kB."""
 _UNASKED = ("extensions", "client_features", "listening_addresses")
@@ -48,23 +49,30 @@ _MOST_FIELDS = 250_000
 """Fields of a first message, which are counted out before its sender may do anything; a name is one."""
 
 
-def decode(body: bytes, *, delta: bool) -> Request:
+def decode(body: bytes, *, delta: bool, only: str = "") -> Request:
     """A discovery request as a value, without the `Node` that the first of a stream carries.
 
+    At a service of one type, `only`, a request need not name the type.
+
     Raises:
-        UsageError: the bytes are no such message.
+        UsageError: the bytes are no such message, or it asks for a type that the service is not of.
     """
     name = "DeltaDiscoveryRequest" if delta else "DiscoveryRequest"
     try:
         found = message(_DISCOVERY + name).FromString(body)
     except DecodeError as error:
         raise UsageError(f"{len(body)} bytes that are not a {name}: {error}") from None
+    if only and found.type_url not in {"", only}:
+        raise UsageError(
+            f"a service of {only} was asked for {found.type_url!r}; ask at the service of that type, "
+            "or for all types at the aggregated one"
+        )
     refusal = None
     if found.HasField("error_detail"):
         refusal = found.error_detail.message[:_LONGEST_REFUSAL] or "refused without a message"
     if delta:
         return DeltaRequest(
-            type_url=found.type_url,
+            type_url=only or found.type_url,
             subscribe=tuple(found.resource_names_subscribe),
             unsubscribe=tuple(found.resource_names_unsubscribe),
             versions=dict(found.initial_resource_versions),
@@ -72,7 +80,7 @@ def decode(body: bytes, *, delta: bool) -> Request:
             error=refusal,
         )
     return StateRequest(
-        type_url=found.type_url,
+        type_url=only or found.type_url,
         names=tuple(found.resource_names),
         version=found.version_info,
         nonce=found.response_nonce,
@@ -145,7 +153,8 @@ def identify(node: Any, peer: str, home: str = "") -> Proxy:
 
     `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters,
     `placement` with the addresses `application`, `ingress` and `egress` of 127/8, and `runtime`, whether the
-    bootstrap has the runtime layer that ours have.
+    bootstrap has the runtime layer that ours have, and `separate`, with the `cluster` by which it asks for each type
+    at that type's own service, and whether in `delta`.
 
     Raises:
         UsageError: the id names no virtual node or gateway, or a member of the metadata cannot be used.
@@ -245,7 +254,25 @@ def _traits(node: Any, ours: dict[str, Any]) -> Traits:
         raise UsageError(f"node.locality.zone has {len(zone)} characters; it takes up to {_LONGEST_ZONE}")
     said = node.user_agent_build_version
     version = said.version.major_number, said.version.minor_number, said.version.patch
-    return Traits(version=version if said.HasField("version") else None, zone=zone, runtime=runtime)
+    return Traits(
+        version=version if said.HasField("version") else None,
+        zone=zone,
+        runtime=runtime,
+        separate=_separate(ours.get("separate")),
+    )
+
+
+def _separate(given: Any) -> Separate | None:
+    if given is None:
+        return None
+    members = given if isinstance(given, dict) and set(given) <= {"cluster", "delta"} else {}
+    cluster, delta = members.get("cluster"), members.get("delta", True)
+    if not isinstance(cluster, str) or not 0 < len(cluster) <= _LONGEST_CLUSTER or not isinstance(delta, bool):
+        raise UsageError(
+            f"node.metadata.meshwright.separate is {given!r}; it takes the name of the bootstrap's cluster for xDS "
+            f"as 'cluster', of up to {_LONGEST_CLUSTER} characters, and may have 'delta', true or false"
+        )
+    return Separate(cluster=cluster, delta=delta)
 
 
 def _placement(given: Any) -> Placement:

@@ -1,6 +1,7 @@
 """The newest revision becomes a snapshot for each connected proxy; what each proxy took is held here."""
 
 from meshwright.control.delivery import Delivery
+from meshwright.control.lane import Lane
 from meshwright.control.ledger import Tracker
 from meshwright.control.loop import Control
 from meshwright.control.pacing import Paced
@@ -11,6 +12,7 @@ __all__ = [
     "Control",
     "Delivery",
     "Held",
+    "Lane",
     "Paced",
     "Propagation",
     "Proxy",

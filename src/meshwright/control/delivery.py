@@ -6,51 +6,53 @@ events that must all be seen.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from meshwright.control.ledger import Sendings, Tracker, steps_of
+from meshwright.control.group import BUILD, names_of
+from meshwright.control.lane import Lane, Name
+from meshwright.control.ledger import steps_of
 from meshwright.control.standing import Held, Proxy, ProxyStatus
 from meshwright.release import Account, Cause, Rejection
 from meshwright.snapshot.blame import Culprit, reason, traced
-from meshwright.snapshot.resources import LISTENER, Loopback, Snapshot
+from meshwright.snapshot.resources import CLUSTER, LISTENER, Loopback, Snapshot
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
+    from meshwright.control.group import Group
+    from meshwright.control.lane import Push
+    from meshwright.control.ledger import Sending, Tracker
     from meshwright.control.loop import Control
     from meshwright.model.identity import Key
     from meshwright.release.evidence import State
     from meshwright.snapshot.resources import EnvoyResource
 
-    Push: TypeAlias = Callable[[Snapshot | None], None]
-
 Verdict: TypeAlias = Literal["unconcerned", "acked", "pending", "rejected"]
-_Name: TypeAlias = tuple[str, str]
 
-_HISTORY = 512
-"""Changes of a snapshot that are remembered by revision; an older one counts by what is outstanding now."""
-
-_BUILD: _Name = ("", "")
-"""Stands for the snapshot as a whole where it could not be built."""
+_ALONE = frozenset({"", CLUSTER, LISTENER})
+"""What a proxy has at most one stream of; "" stands for the one of all types."""
+_MOST_ALIKE = 1_000
+"""Streams of one other type that a proxy may have; a node of App Mesh has 50 backends."""
 
 
 class Delivery:
-    """One connected proxy: what it should hold, and what of that it has not acked. Made by `Control.connect`."""
+    """One connected proxy: what it should hold, and what of that it has not acked, by the word of all its streams."""
 
-    def __init__(self, control: Control, group: Group, proxy: Proxy, push: Push) -> None:
+    def __init__(self, control: Control, group: Group, proxy: Proxy) -> None:
         self.proxy = proxy
         self._control = control
         self._group = group
-        self._push = push
         self._since = control.revision
         self._connected_at = control.now()
-        self._behind: dict[_Name, int] = dict.fromkeys(_names(group.snapshot), self._since)
-        self._rejected: dict[_Name, Rejection] = {}
-        self._sendings = Sendings()
+        self._lanes: tuple[Lane, ...] = ()
+        """Its open streams, the newest last."""
+        self._all = False
+        """Whether it takes whatever it should hold from here: else what it asks for."""
+        self._behind: dict[Name, int] = {}
+        self._rejected: dict[Name, Rejection] = {}
         self.trackers: set[Tracker] = set()
         """Those that wait for this proxy."""
 
@@ -64,35 +66,73 @@ class Delivery:
         """Whether the proxy has taken every listener that it should hold."""
         return not any(url == LISTENER for url, _ in self._behind)
 
-    def report(self, outstanding: Mapping[str, frozenset[str]], refused: Mapping[str, Mapping[str, str]]) -> None:
-        """The proxy's standing: by type the names that it has not acked, and its words on those it refused."""
-        names = {(url, name) for url, some in outstanding.items() for name in some}
+    def offered(self) -> frozenset[Name]:
+        """The type and name of everything that the proxy should hold."""
+        return names_of(self._group.snapshot)
+
+    def clock(self) -> tuple[int, int]:
+        """The newest revision, and milliseconds since the epoch, UTC."""
+        return self._control.revision, self._control.now()
+
+    def join(self, push: Push, only: str) -> Lane:
+        """The proxy has one more stream: of the type `only`, or "" for all of them."""
+        lane = Lane(self, push, only)
+        self._keep((*self._lanes, lane))
+        for name in lane.behind:
+            self._behind[name] = self._since
+        return lane
+
+    def leave(self, lane: Lane) -> None:
+        """A stream is over; with the last one the proxy is gone."""
+        if self._lanes == (lane,):
+            self._control.disconnect(self)
+            self._lanes = ()
+        elif lane in self._lanes:
+            self._keep(tuple(one for one in self._lanes if one is not lane))
+            self.stand()
+
+    def makes_way(self, proxy: Proxy, only: str) -> bool:
+        """A newer stream comes, of the type `only`: end those whose place it takes; True where these are all.
+
+        Envoy has one stream for clusters and one for listeners. Of the other types it opens one for each cluster and
+        route configuration: which of them is half dead cannot be told, and the oldest goes only where they are many.
+        """
+        alike = tuple(one for one in self._lanes if one.only == only)
+        if proxy != self.proxy or (only in _ALONE and alike == self._lanes):
+            return True
+        gone = alike if only in _ALONE else alike[: max(0, len(alike) + 1 - _MOST_ALIKE)]
+        self._keep(tuple(one for one in self._lanes if one not in gone))
+        for lane in gone:
+            lane.end()
+        return False
+
+    def stand(self) -> None:
+        """One of the streams has a new standing, and with it the proxy."""
+        names, words = self._words()
+        if self.proxy.traits.separate is not None:
+            names = names.union(name for name in self.offered() if not self._asks(name))
         if self._group.failure:
-            names.add(_BUILD)
+            names = names | {BUILD}
         self._behind = {name: self._behind.get(name, self._control.revision) for name in names}
-        words = {(url, name): reason(message) for url, some in refused.items() for name, message in some.items()}
-        self._rejected = {name: self._rejection(name, message) for name, message in words.items()}
+        self._rejected = {name: self._rejection(name, reason(said)) for name, said in words.items()}
         self._control.moved(self)
 
-    def sent(self, type_url: str, resources: Iterable[EnvoyResource], removed: Iterable[str] | None) -> None:
-        """A response of a type goes out to the proxy; `removed` is None where what is not in it is removed."""
-        versions = {one.name: one.version for one in resources}
-        control = self._control
-        self._sendings.sent(type_url, versions, removed, revision=control.revision, at=control.now())
-
-    def settled(self, type_url: str, *, accepted: bool) -> None:
-        """The proxy took or refused the response of that type that is on its way."""
-        self._sendings.settled(type_url, self._control.now(), accepted=accepted)
-
-    def offer(self, names: frozenset[_Name], revision: int, *, built: bool) -> None:
+    def offer(self, names: frozenset[Name], revision: int, *, built: bool) -> None:
         """The snapshot changed in `names` at `revision`."""
-        self._sendings.forget_removed()
-        for name in names:
+        for name in self._taken(names):
             self._behind.setdefault(name, revision)
             self._rejected.pop(name, None)
         if built:
-            self._behind.pop(_BUILD, None)
-            self._push(self._group.snapshot)
+            self._behind.pop(BUILD, None)
+            for lane in self._lanes:
+                lane.offer(names)
+                lane.push(self._group.snapshot)
+
+    def end(self) -> None:
+        """A newer stream took the place of all there are."""
+        lanes, self._lanes = self._lanes, ()
+        for lane in lanes:
+            lane.end()
 
     def verdict(self, revision: int) -> Verdict:
         """Where the proxy stands on one revision; one older than its connection counts by what it runs."""
@@ -102,19 +142,22 @@ class Delivery:
             change = self._group.change(revision)
             if change is None:
                 return "unconcerned"
-            names, due = change.names.intersection(self._behind), change.revisions[-1]
+            concerning = self._taken(change.names)
+            if change.names and not concerning:
+                return "unconcerned"
+            names, due = concerning.intersection(self._behind), change.revisions[-1]
         late = {name for name in names if self._behind[name] <= due}
         if not late:
             return "acked"
-        failed = self._group.failure and _BUILD in late
+        failed = self._group.failure and BUILD in late
         return "rejected" if failed or late & set(self._rejected) else "pending"
 
     def account(self, revision: int, verdict: Verdict) -> Account:
         """What the proxy made of a revision that concerns it, on which it stands as `verdict`."""
         change = None if self._preceded(revision) else self._group.change(revision)
-        names = _names(self._group.snapshot) if change is None else change.names - {_BUILD}
+        names = self._taken(self.offered() if change is None else change.names - {BUILD})
         due = max(revision, self._since) if change is None else change.revisions[-1]
-        states: dict[_Name, State] = {
+        states: dict[Name, State] = {
             name: "acked"
             if self._behind.get(name, due + 1) > due
             else "rejected"
@@ -130,7 +173,7 @@ class Delivery:
             state="acked" if verdict == "unconcerned" else verdict,
             steps=steps_of(
                 states,
-                self._sendings,
+                self.sending,
                 self._group.snapshot,
                 since=0 if change is None else change.revisions[0],
                 at=self._control.now(),
@@ -141,9 +184,9 @@ class Delivery:
     def held(self) -> Iterator[Held]:
         """Every resource that the proxy should hold or is to drop, by type and name, and how far it is with each."""
         offered = self._group.snapshot
-        for url, name in sorted((_names(offered) | self._behind.keys()) - {_BUILD}):
+        for url, name in sorted((self._taken(self.offered()) | self._behind.keys()) - {BUILD}):
             resource, rejection = offered.of(url).get(name), self._rejected.get((url, name))
-            sending = self._sendings.of(url, name)
+            sending = self.sending(url, name)
             if sending is not None and sending.versions[name] != (resource.version if resource is not None else ""):
                 sending = None
             sent_at = sending.sent_at if sending is not None else self._connected_at
@@ -177,7 +220,7 @@ class Delivery:
     def count_behind(self, found: Counter[tuple[str, str]]) -> None:
         """Add to `found`, by type URL and state, the resources that the proxy should hold and does not."""
         for name in self._behind:
-            found[name[0], "rejected" if name in self._rejected or name == _BUILD else "pending"] += 1
+            found[name[0], "rejected" if name in self._rejected or name == BUILD else "pending"] += 1
 
     def status(self) -> ProxyStatus:
         """The proxy's standing as a value."""
@@ -196,24 +239,46 @@ class Delivery:
             unserved=self._group.snapshot.unserved,
         )
 
-    def end(self) -> None:
-        """Another stream of the same proxy took this one's place."""
-        self._push(None)
-
-    def close(self) -> None:
-        """The proxy is gone; may be called twice."""
-        self._control.disconnect(self)
+    def sending(self, type_url: str, name: str) -> Sending | None:
+        """The response that brought a resource last, over any of the streams."""
+        found = [one for lane in self._lanes if (one := lane.sending(type_url, name)) is not None]
+        return max(found, key=lambda one: one.sent_at) if found else None
 
     @property
     def group(self) -> Group:
         """The proxies that hold the same snapshot."""
         return self._group
 
+    def _keep(self, lanes: tuple[Lane, ...]) -> None:
+        self._lanes = lanes
+        self._all = self.proxy.traits.separate is not None or any(not lane.only for lane in lanes)
+
+    def _words(self) -> tuple[set[Name], Mapping[Name, str]]:
+        """What the streams have not acked, all together, and what is said of what they refused."""
+        if len(self._lanes) == 1:
+            return self._lanes[0].behind, self._lanes[0].refused
+        names: set[Name] = set()
+        words: dict[Name, str] = {}
+        own = {one.only for one in self._lanes} - {""}
+        for lane in self._lanes:
+            # Of a type that has streams of its own, these tell and not the stream of all types.
+            mute = set() if lane.only else own
+            names.update(name for name in lane.behind if name[0] not in mute)
+            words.update((name, said) for name, said in lane.refused.items() if name[0] not in mute)
+        return names, words
+
+    def _asks(self, name: Name) -> bool:
+        return any(lane.takes(name) for lane in self._lanes)
+
+    def _taken(self, names: frozenset[Name]) -> frozenset[Name]:
+        """Those of `names` that the proxy takes from here."""
+        return names if self._all else frozenset(name for name in names if name == BUILD or self._asks(name))
+
     def _preceded(self, revision: int) -> bool:
         """Whether a revision is older than the connection, or than what is remembered of changes."""
         return revision <= max(self._since, self._group.forgotten)
 
-    def _rejection(self, name: _Name, message: str) -> Rejection:
+    def _rejection(self, name: Name, message: str) -> Rejection:
         known = self._rejected.get(name)
         if known is not None and known.message == message:
             return known
@@ -239,7 +304,7 @@ class Delivery:
         suspects = [key for key in resource.origins if key in changed] or resource.origins
         return tuple(Culprit(key, "") for key in suspects)
 
-    def _rejections(self, names: frozenset[_Name] | None = None) -> tuple[Rejection, ...]:
+    def _rejections(self, names: frozenset[Name] | None = None) -> tuple[Rejection, ...]:
         """One for each message of each type, with all the resources that it speaks of; of `names` only, if given."""
         merged: dict[tuple[str, str], Rejection] = {}
         some = [one for name, one in self._rejected.items() if names is None or name in names]
@@ -257,86 +322,3 @@ class Delivery:
                 merged[one.type_url, one.message] = one
         failure = self._group.failure
         return (*merged.values(), failure) if failure else tuple(merged.values())
-
-
-class Change(NamedTuple):
-    """What revisions that were taken in together changed in a snapshot."""
-
-    revisions: range
-    names: frozenset[_Name]
-
-
-class Group:
-    """The proxies of one node that are alike in placement and traits: they share a snapshot."""
-
-    def __init__(self, proxy: Proxy, within: frozenset[Key]) -> None:
-        self.node = proxy.node
-        self.placement = proxy.placement
-        self.traits = proxy.traits
-        self.reach = within
-        self.snapshot = Snapshot(proxy=proxy.node, resources={})
-        self.members: set[Delivery] = set()
-        self.gone = False
-        self.failure: Rejection | None = None
-        self.forgotten = 0
-        self._changes: deque[Change] = deque()
-
-    @property
-    def changes_at(self) -> int | None:
-        """When it is to be built again because time alone changes it; None for never."""
-        return None if self.gone or self.failure else self.snapshot.changes_at
-
-    def renew(self, snapshot: Snapshot, within: frozenset[Key], revisions: range, *, recorded: bool = True) -> None:
-        """There is a new snapshot, of `revisions` taken in together: offer it to every member if it differs.
-
-        Not `recorded`, it is no part of them: endpoints come and go between two revisions, and what has an end
-        ends; whoever has not acked that yet is behind on the next one at most.
-        """
-        snapshot = snapshot.sharing(self.snapshot)
-        names = _difference(self.snapshot, snapshot)
-        mended = self.failure is not None
-        self.snapshot, self.reach = snapshot, within
-        self.gone, self.failure = False, None
-        if names or mended:
-            if recorded:
-                self._remember(revisions, names)
-            for member in self.members:
-                member.offer(names, revisions[-1] if recorded else revisions[-1] + 1, built=True)
-
-    def fail(self, message: str, within: frozenset[Key], revisions: range, at: int) -> None:
-        """The snapshot could not be built from what lies `within`: members keep what they have, and say so."""
-        self.reach = within
-        revision = revisions[-1]
-        self.failure = Rejection(
-            type_url="", resources=(), origins=(self.node,), message=message, revision=revision, at=at
-        )
-        self._remember(revisions, frozenset({_BUILD}))
-        for member in self.members:
-            member.offer(frozenset({_BUILD}), revision, built=False)
-
-    def change(self, revision: int) -> Change | None:
-        """What `revision` changed in the snapshot, with those taken in together with it; None for nothing."""
-        return next((one for one in reversed(self._changes) if revision in one.revisions), None)
-
-    def _remember(self, revisions: range, names: frozenset[_Name]) -> None:
-        self._changes.append(Change(revisions, names))
-        if len(self._changes) > _HISTORY:
-            self.forgotten = self._changes.popleft().revisions[-1]
-
-
-def _names(snapshot: Snapshot) -> frozenset[_Name]:
-    return frozenset((url, name) for url, some in snapshot.resources.items() for name in some)
-
-
-def _difference(before: Snapshot, after: Snapshot) -> frozenset[_Name]:
-    found: set[_Name] = set()
-    for url in {**before.resources, **after.resources}:
-        old, new = before.of(url), after.of(url)
-        if old is not new:
-            found.update((url, name) for name in {**old, **new} if _version(old, name) != _version(new, name))
-    return frozenset(found)
-
-
-def _version(named: Mapping[str, EnvoyResource], name: str) -> str | None:
-    resource = named.get(name)
-    return resource.version if resource else None

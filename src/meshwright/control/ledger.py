@@ -158,17 +158,23 @@ def _merged(known: tuple[Rejection, ...], newer: tuple[Rejection, ...]) -> tuple
 
 
 def steps_of(
-    names: Mapping[tuple[str, str], State], sendings: Sendings, offered: Snapshot, *, since: int, at: int
+    names: Mapping[tuple[str, str], State],
+    sent: Callable[[str, str], Sending | None],
+    offered: Snapshot,
+    *,
+    since: int,
+    at: int,
 ) -> tuple[Step, ...]:
     """`names`, a type and a name each, that changed at revision `since`, by the responses that brought them.
 
-    `at` is when what was not sent on this stream is known to be there.
+    `sent` answers with the response that brought a resource last. `at` is when what was not sent on an open stream
+    is known to be there.
     """
     found: dict[tuple[str, int, State], Step] = {}
     for (url, name), state in sorted(names.items()):
         resource = offered.of(url).get(name)
         version = resource.version if resource is not None else ""
-        sending = sendings.of(url, name)
+        sending = sent(url, name)
         if sending is not None and (sending.revision < since or (not version and sending.versions[name])):
             sending = None  # that was before: this change still is to be sent, or went without a word
         place = (url, id(sending), state)

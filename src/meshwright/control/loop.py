@@ -11,7 +11,8 @@ import logging
 from collections import Counter, deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from meshwright.control.delivery import Delivery, Group
+from meshwright.control.delivery import Delivery
+from meshwright.control.group import Group
 from meshwright.control.ledger import Tracker
 from meshwright.control.pacing import at_once
 from meshwright.control.reaching import reach
@@ -23,7 +24,7 @@ from meshwright.model.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from meshwright.control.delivery import Push
+    from meshwright.control.lane import Lane, Push
     from meshwright.control.pacing import Pace
     from meshwright.control.standing import Proxy, ProxyStatus
     from meshwright.model.identity import Key
@@ -152,10 +153,11 @@ class Control:
         self._refreshed.update(nodes)
         self._pace(self._catch_up)
 
-    def connect(self, proxy: Proxy, push: Push) -> Delivery:
-        """A proxy connected; `push` is called with each new snapshot.
+    def connect(self, proxy: Proxy, push: Push, only: str = "") -> Lane:
+        """A proxy opened a stream, of the type `only` or "" for all; `push` is called with each new snapshot.
 
-        The newest stream of an id takes its place: the older one is pushed None, which means that it is to end.
+        The newest stream of an id takes the place of the older one of its kind, and of all of them where the proxy
+        says other things of itself: the older one is pushed None, which means that it is to end.
 
         Raises:
             UnknownProxyError: its virtual node or gateway does not exist.
@@ -167,6 +169,29 @@ class Control:
                 f"there is no {proxy.node.kind.type_name} {proxy.node.path!r} here: create it first, or correct the "
                 "node id (an ARN, or a path such as mesh/NAME/virtualNode/NAME) in the Envoy's bootstrap"
             )
+        group = self._group_of(proxy)
+        delivery = self._deliveries.get(proxy.id)
+        if delivery is not None and delivery.makes_way(proxy, only):
+            self.disconnect(delivery)
+            delivery.end()
+            delivery = None
+        if delivery is None:
+            delivery = self._deliveries[proxy.id] = Delivery(self, group, proxy)
+            self._groups.setdefault((proxy.node, proxy.placement, proxy.traits), group)
+            group.members.add(delivery)
+        lane = delivery.join(push, only)
+        for tracker in self._trackers:
+            if tracker.mesh == proxy.node.mesh:
+                tracker.look(delivery)
+        self._waken()
+        return lane
+
+    def _group_of(self, proxy: Proxy) -> Group:
+        """Those that hold the same snapshot; it is built for the first of them.
+
+        Raises:
+            MeshwrightError: it cannot be built.
+        """
         alike = (proxy.node, proxy.placement, proxy.traits)
         group = self._groups.get(alike)
         if group is None:
@@ -177,19 +202,7 @@ class Control:
                     f"the configuration of {proxy.node.path!r} cannot be built now; the log says why"
                 )
             self._groups[alike] = group
-        delivery = Delivery(self, group, proxy, push)
-        older = self._deliveries.get(proxy.id)
-        if older is not None:
-            self.disconnect(older)
-            older.end()
-        self._deliveries[proxy.id] = delivery
-        self._groups.setdefault(alike, group)
-        group.members.add(delivery)
-        for tracker in self._trackers:
-            if tracker.mesh == proxy.node.mesh:
-                tracker.look(delivery)
-        self._waken()
-        return delivery
+        return group
 
     def disconnect(self, delivery: Delivery) -> None:
         """The proxy of `delivery` is gone."""

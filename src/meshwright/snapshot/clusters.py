@@ -14,7 +14,7 @@ from meshwright.model.listeners import VirtualNodeConnectionPool
 from meshwright.routing import discovery_name
 from meshwright.snapshot import names, tls
 from meshwright.snapshot.messages import message, packed
-from meshwright.snapshot.values import UNLIMITED, Wire, address, ads, count, duration, extension, is_address, tags
+from meshwright.snapshot.values import UNLIMITED, Wire, address, count, duration, extension, is_address, source, tags
 
 if TYPE_CHECKING:
     from meshwright.model.identity import Key
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from meshwright.model.specs import ServiceDiscovery
     from meshwright.routing import ClientTls, Target
+    from meshwright.snapshot.resources import Separate
 
     Pool: TypeAlias = VirtualNodeConnectionPool | VirtualGatewayConnectionPool | None
 
@@ -57,10 +58,14 @@ def backend(
     discovery: ServiceDiscovery,
     preference: str | None,
     encryption: ClientTls | None,
+    separate: Separate | None,
     *,
     resolved: bool,
 ) -> Any:
-    """The cluster of a node's listener, as a client sees it; `resolved` by Envoy or else told its endpoints."""
+    """The cluster of a node's listener, as a client sees it; `resolved` by Envoy or else told its endpoints.
+
+    One that is `separate` asks for these at their own service.
+    """
     listener, protocol = target.listener, target.protocol
     name = names.backend(target.node, protocol, target.port)
     members: Wire = {
@@ -69,7 +74,7 @@ def backend(
         "circuit_breakers": _breakers(None),
         "metadata": tags(TargetVirtualNode=target.node.name),
         **_protocol(protocol),
-        **_discovery(name, target.port, discovery if resolved else None, preference),
+        **_discovery(name, target.port, discovery if resolved else None, preference, separate),
     }
     if encryption is not None:
         members["transport_socket"] = tls.upstream(encryption, protocol, discovery_name(discovery))
@@ -195,11 +200,13 @@ def _breakers(pool: Pool) -> Wire:
     return {"thresholds": [{name: count(limit) for name, limit in limits.items()}]}
 
 
-def _discovery(name: str, port: int, discovery: ServiceDiscovery | None, preference: str | None) -> Wire:
+def _discovery(
+    name: str, port: int, discovery: ServiceDiscovery | None, preference: str | None, separate: Separate | None
+) -> Wire:
     if discovery is None or discovery.dns is None:
         return {
             "type": "EDS",
-            "eds_cluster_config": {"eds_config": ads()},
+            "eds_cluster_config": {"eds_config": source(separate)},
             # Without this an instance that Cloud Map has dropped is kept for as long as it passes health checks.
             "ignore_health_on_host_removal": True,
         }

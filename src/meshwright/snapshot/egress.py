@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from meshwright.graph import Graph
     from meshwright.snapshot.assembly import Assembly
+    from meshwright.snapshot.resources import Separate
     from meshwright.snapshot.routes import Host
     from meshwright.snapshot.values import Wire
 
@@ -192,7 +193,7 @@ class _Way(msgspec.Struct, frozen=True):
     clues: tuple[Clue, ...] = ()
 
 
-def _way(graph: Graph, target: Target, encryption: ClientTls | None) -> _Way:
+def _way(graph: Graph, target: Target, encryption: ClientTls | None, separate: Separate | None) -> _Way:
     spec = graph.state[target.node].spec
     discovery = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
     only = isinstance(spec, VirtualNodeSpec) and len(spec.listeners or ()) == 1
@@ -203,8 +204,9 @@ def _way(graph: Graph, target: Target, encryption: ClientTls | None) -> _Way:
     preferred = preference(mesh_of(graph, target.node), discovery)
     registered = routing.registration(graph, target.node)
     by_dns = discovery.dns is not None and registered is None
+    apart = None if by_dns else separate
     return _Way(
-        cluster=made(graph.memo, clusters.backend, target, discovery, preferred, encryption, resolved=by_dns),
+        cluster=made(graph.memo, clusters.backend, target, discovery, preferred, encryption, apart, resolved=by_dns),
         refused="",
         preference=preferred,
         by_dns=by_dns,
@@ -216,7 +218,7 @@ def _way(graph: Graph, target: Target, encryption: ClientTls | None) -> _Way:
 
 def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> None:
     encryption = _encryption(assembly, target, services)
-    way = assembly.graph.recall_about(services[0], _way, target, encryption)
+    way = assembly.graph.recall_about(services[0], _way, target, encryption, assembly.traits.separate)
     origins = (target.node, assembly.proxy, assembly.mesh)
     if way.refused:
         reason = f"no connection is made to virtual node {target.node.name!r} on {target.port}: {way.refused}"

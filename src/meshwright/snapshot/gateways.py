@@ -143,7 +143,7 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
         name = names.route_configuration("egress", protocol, port)
         egress.add_route_configuration(assembly, name, hosts, several)
         own = any(one.own_server for one in several)
-        inner = listeners.http_filter("egress", name, tells, own_server=own)
+        inner = listeners.http_filter("egress", name, tells, own_server=own, separate=assembly.traits.separate)
         chain = {"filters": [inner]}
         listener = listeners.direct("egress", port, _bind(assembly, "egress"), [chain])
         clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
@@ -169,7 +169,7 @@ def _add_ingress(
     prefix = f"ingress.{protocol}.{port}" if several else "ingress"
     own = any(step.added.own_server for step in plan.steps[port])
     tells = told(assembly, listeners.access_logs(spec.logging))
-    inner = listeners.http_filter(prefix, name, tells, own_server=own)
+    inner = listeners.http_filter(prefix, name, tells, own_server=own, separate=assembly.traits.separate)
     chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
     texts = [*listeners.log_texts(spec.logging), *(tls.files(listener.tls) if listener.tls else ())]
     assembly.add(

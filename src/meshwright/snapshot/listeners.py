@@ -15,7 +15,7 @@ import msgspec
 from meshwright.snapshot import names, tls
 from meshwright.snapshot.extensions import http_filters
 from meshwright.snapshot.messages import message
-from meshwright.snapshot.values import Wire, address, ads, count, duration, extension, tags
+from meshwright.snapshot.values import Wire, address, count, duration, extension, source, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from meshwright.model.specs import FileAccessLog, Logging
     from meshwright.model.tls import ListenerTls
     from meshwright.snapshot.extensions import Told
+    from meshwright.snapshot.resources import Separate
 
 _HTTP_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
@@ -47,8 +48,9 @@ def http_filter(
     before: Sequence[Wire] = (),
     *,
     own_server: bool = False,
+    separate: Separate | None = None,
 ) -> Wire:
-    """The filter that speaks HTTP, in any version, and asks for its routes on the same stream.
+    """The filter that speaks HTTP, in any version, and asks for its routes on the same stream, or else `separate`.
 
     Requests go through the filters `before` they are routed. With `own_server`, the `server` of a response is left as
     it is where Envoy would write its own.
@@ -58,7 +60,7 @@ def http_filter(
         "envoy.filters.network.http_connection_manager",
         _HTTP_MANAGER,
         stat_prefix=stat_prefix,
-        rds={"route_config_name": route_configuration, "config_source": ads()},
+        rds={"route_config_name": route_configuration, "config_source": source(separate)},
         http_filters=[*before, *http_filters()],
         upgrade_configs=[{"upgrade_type": "websocket"}],
         http2_protocol_options={"allow_connect": True},  # a WebSocket over HTTP/2 (RFC 8441)

@@ -34,13 +34,15 @@ def add_node(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     if assembly.graph.has_extensions:
         _add_ingress(assembly, spec)
     else:
-        # Then no time and no trait of the proxy shapes it, and no change of what the node calls.
-        assembly.include(assembly.graph.recall_about(assembly.proxy, _ingress, assembly.proxy, assembly.placement))
+        # Then no time and one trait of the proxy alone shapes it, and no change of what the node calls.
+        alike = Traits(separate=assembly.traits.separate)
+        found = assembly.graph.recall_about(assembly.proxy, _ingress, assembly.proxy, assembly.placement, alike)
+        assembly.include(found)
     _add_egress(assembly, spec)
 
 
-def _ingress(graph: Graph, proxy: Key, placement: Placement) -> Assembly:
-    part = Assembly(graph, proxy, {}, placement, Traits(), 0)
+def _ingress(graph: Graph, proxy: Key, placement: Placement, traits: Traits) -> Assembly:
+    part = Assembly(graph, proxy, {}, placement, traits, 0)
     spec = graph.state[proxy].spec
     if isinstance(spec, VirtualNodeSpec):
         _add_ingress(part, spec)
@@ -89,7 +91,9 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
         host = routes.to_application(assembly.proxy, cluster, limits, added)
         name = names.route_configuration("ingress", protocol, port)
         assembly.add(routes.configuration(name, [host]), (*added.origins, assembly.proxy), added.clues)
-        inner = listeners.http_filter(prefix, name, tells, own_server=added.own_server)
+        inner = listeners.http_filter(
+            prefix, name, tells, own_server=added.own_server, separate=assembly.traits.separate
+        )
     filters = [*added.connections, inner]
     return [listeners.plain(filters)] if refused else listeners.chains(filters, listener.tls, protocol)
 
@@ -151,7 +155,9 @@ def _outbound_chains(
     if http or (port in beyond.http and not tcp):
         routes_ = _add_routes(assembly, port, http, beyond)
         own = any(one.own_server for one in http)
-        inner = listeners.http_filter("egress", routes_, tells, beyond.http_filters(port), own_server=own)
+        inner = listeners.http_filter(
+            "egress", routes_, tells, beyond.http_filters(port), own_server=own, separate=assembly.traits.separate
+        )
         found.append({"filters": [inner]})
     elif port in beyond.http:
         reason = f"port {port} is that of the TCP backend {tcp[0].service.name!r}: no HTTP is let through on it"

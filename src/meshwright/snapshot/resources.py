@@ -144,6 +144,15 @@ class Loopback(msgspec.Struct, frozen=True, kw_only=True):
 Placement: TypeAlias = Redirect | Loopback
 
 
+class Separate(msgspec.Struct, frozen=True, kw_only=True):
+    """An Envoy that asks for each type at the service of that type, and not for all of them over one stream."""
+
+    cluster: str
+    """The cluster of its bootstrap by which it reaches them."""
+    delta: bool = True
+    """Whether it is to ask there for endpoints and routes in the delta protocol."""
+
+
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """What an Envoy can do and where it runs, by its own word, as far as that shapes its snapshot."""
 
@@ -153,6 +162,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """Its availability zone; "" where it does not say."""
     runtime: bool = False
     """Whether its bootstrap has the runtime layer `FAULTS`."""
+    separate: Separate | None = None
+    """Where it asks for endpoints and routes; None for the stream that clusters and listeners came by."""
 
     def since(self, major: int, minor: int) -> bool:
         """Whether it can do what Envoy does since `major.minor`; one that does not say its version cannot."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.snapshot.messages import message, packed
+
+if TYPE_CHECKING:
+    from meshwright.snapshot.resources import Separate
 
 Wire: TypeAlias = dict[str, Any]
 """A nested message as its members; the message that takes it in checks names and types."""
@@ -43,9 +46,17 @@ def address(host: str, port: int, *, dual: bool = False) -> Wire:
     return {"socket_address": socket}
 
 
-def ads() -> Wire:
-    """A config source: the stream that this came by."""
-    return {"ads": {}, "resource_api_version": "V3"}
+def source(separate: Separate | None) -> Wire:
+    """A config source: the stream of all types, or what a type's own service says."""
+    if separate is None:
+        return {"ads": {}, "resource_api_version": "V3"}
+    api: Wire = {
+        "api_type": "DELTA_GRPC" if separate.delta else "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": separate.cluster}}],
+        "set_node_on_first_message_only": True,
+    }
+    return {"api_config_source": api, "resource_api_version": "V3"}
 
 
 def tags(**named: str) -> Wire:
