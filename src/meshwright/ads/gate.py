@@ -74,6 +74,10 @@ class Call:
         """The node that the caller may be; None for one who may see all of them."""
         self.identity = identity
         self._context = context
+        self.read: Callable[[], Awaitable[Any]] = context.read
+        """The next message, or `grpc.aio.EOF`."""
+        self.write: Callable[[bytes], Awaitable[None]] = context.write
+        """Send one message."""
 
     def take_first(self) -> bytes:
         """The first message, handed over once: of an Envoy it has 60 kB, and a stream is open for weeks."""
@@ -87,14 +91,6 @@ class Call:
     def said(self, header: str) -> str:
         """What one header of the call says; "" without it."""
         return _said(_metadata(self._context), header)
-
-    async def read(self) -> Any:
-        """The next message, or `grpc.aio.EOF`."""
-        return await self._context.read()
-
-    async def write(self, message: bytes) -> None:
-        """Send one message."""
-        await self._context.write(message)
 
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         """End the call with `code`."""

@@ -16,9 +16,9 @@ import grpc
 import grpc.aio
 
 from meshwright.ads.gate import reason
-from meshwright.ads.stream import Acked, Nacked, Stream
+from meshwright.ads.stream import Acked, Nacked, Stream, asks
 from meshwright.ads.subscription import WHOLE_TYPES
-from meshwright.ads.wire import Encoder, decode
+from meshwright.ads.wire import Encoder, said
 from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Session:
         self._retrying: asyncio.TimerHandle | None = None
         self._ready: deque[Response] = deque()
         """What the state machine says is on its way, and is not yet written."""
+        self._reported = False
+        """Whether nothing happened to the stream since its standing was told."""
 
     def push(self, snapshot: Snapshot | None) -> None:
         """A new snapshot, or None: another stream of the same proxy took over."""
@@ -103,7 +105,7 @@ class Session:
             while not self._ended:
                 self._woken.clear()
                 self._advance(stream)
-                if not self._ready:
+                if not (self._ready or self._reported):
                     # Else the answer to what is sent will tell where the proxy stands.
                     self._report(stream, lane)
                 while self._ready:
@@ -130,13 +132,13 @@ class Session:
         if self._snapshot is not None:
             stream.publish(self._snapshot)
             self._snapshot = None
+            self._reported = False
         self._ready.extend(stream.send())
 
     async def _read(self, stream: Stream, lane: Lane) -> None:
         try:
             while (body := await self._context.read()) is not _EOF:
-                request = decode(body, delta=self._delta, only=self._only)
-                self._take(stream, lane, request)
+                self._take(stream, lane, said(body, delta=self._delta, only=self._only))
                 busy = bool(self._ready)
                 self._advance(stream)
                 self._report(stream, lane)
@@ -163,11 +165,15 @@ class Session:
     def _try_again(self, stream: Stream) -> None:
         self._retrying = None
         stream.retry()
+        self._reported = False
         self._woken.set()
 
     def _take(self, stream: Stream, lane: Lane, request: Request) -> None:
+        self._reported = False
         for event in stream.receive(request):
             self._note(event, lane)
+        if not asks(request):
+            return
         types, names = stream.size
         if types > MAX_TYPES or names > MAX_NAMES:
             self._failure = UsageError(f"more than {MAX_TYPES} resource types or {MAX_NAMES} names on one stream")
@@ -197,5 +203,6 @@ class Session:
             url: {name: refusal.message for name, refusal in some.items()} for url, some in stream.refusals().items()
         }
         lane.report(stream.outstanding(), refused)
+        self._reported = True
         if self.held is not None and not self.held.listening and lane.delivery.listening:
             self.held.listen()

@@ -65,6 +65,11 @@ class StateRequest(msgspec.Struct, frozen=True, kw_only=True):
 Request: TypeAlias = DeltaRequest | StateRequest
 
 
+def asks(request: Request) -> bool:
+    """Whether a request may add to what its stream is about; an ack in the delta protocol does not."""
+    return not isinstance(request, DeltaRequest) or not request.nonce or bool(request.subscribe or request.versions)
+
+
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """What to send: in delta the changed `resources` and the `removed` names, else a set of resources."""
 
@@ -116,9 +121,12 @@ class Stream:
         self._subscriptions: dict[str, Subscription] = {}
         self._orders: dict[tuple[str, ...], list[Subscription]] = {}
         self._sent = 0
+        self._silent = False
+        """Whether there was nothing to say, and nothing has happened since."""
 
     def receive(self, request: Request) -> tuple[Event, ...]:
         """Take a request in: a subscription, an ack or a nack, or all at once."""
+        self._silent = False
         subscription = self._subscriptions.get(request.type_url)
         events: list[Event] = []
         first = subscription is None
@@ -143,17 +151,24 @@ class Stream:
 
     def publish(self, snapshot: Snapshot) -> None:
         """From now on the client should hold `snapshot`. A type whose mapping is the same object costs nothing."""
+        self._silent = False
         self._snapshot = snapshot
         for subscription in self._subscriptions.values():
             subscription.renew(snapshot.of(subscription.type_url))
 
     def send(self) -> tuple[Response, ...]:
         """The responses to write now, in order; each counts as on its way."""
+        if self._silent:
+            return ()
+        # One by one: what is sent of one type may ask for more of the next.
         ready = [response for one in self._ordered(PUSH_ORDER) if one.speaks for response in self._next_updates(one)]
-        return tuple(ready) or self._next_removals()
+        found = tuple(ready) or self._next_removals()
+        self._silent = not found
+        return found
 
     def retry(self) -> None:
         """Offer once more what the client refused, each resource alone."""
+        self._silent = False
         for subscription in self._subscriptions.values():
             subscription.retry()
 
@@ -176,7 +191,7 @@ class Stream:
             own = self._subscriptions.get(self._only)
             late = frozenset(filter(self.wants, own.outstanding)) if own is not None else frozenset()
             return {self._only: late} if late else {}
-        found = {url: one.outstanding for url, one in self._subscriptions.items() if one.outstanding}
+        found = {url: names for url, one in self._subscriptions.items() if (names := one.outstanding)}
         for url, offered in self._snapshot.resources.items():
             if offered and url not in self._subscriptions:
                 found[url] = frozenset(offered)

@@ -52,6 +52,9 @@ class _Lack(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there are updates or absences."""
 
 
+_NOTHING = _Lack(updates=(), removals=(), absences=(), outstanding=frozenset(), speaks=False)
+
+
 class Subscription:
     """One type on one stream. `whole` says that each response must be the whole set."""
 
@@ -95,8 +98,8 @@ class Subscription:
 
     def add(self, names: Iterable[str]) -> None:
         """Subscribe to more; a name that the client had already is answered again, as the protocol asks."""
-        self._known = None
         for name in names:
+            self._known = None
             if name != "*":
                 if name in self._names or name in self._has:
                     self._asked.add(name)
@@ -107,8 +110,8 @@ class Subscription:
 
     def drop(self, names: Iterable[str]) -> None:
         """Unsubscribe. Under a wildcard the client is told again what becomes of the resource."""
-        self._known = None
         for name in names:
+            self._known = None
             if name == "*":
                 self.wildcard = self._due = False
                 for other in set(self._has) - self._names:
@@ -256,12 +259,15 @@ class Subscription:
         Raises:
             ValueError: there is none.
         """
+        before = self._known
         flight = self._land()
         for one in flight.resources:
             self._accept(one)
         for name in flight.removed:
             self._forget(name)
         self._forget_unsayable()
+        if before is not None and self._settles(before):
+            self._known = _NOTHING
         return flight
 
     def nack(self, message: str) -> tuple[EnvoyResource, ...]:
@@ -296,6 +302,13 @@ class Subscription:
         if self._known is None:
             self._known = self._compared()
         return self._known
+
+    def _settles(self, before: _Lack) -> bool:
+        """Whether all that was lacking `before` an ack has come with it: known without comparing all once more."""
+        if before.removals or before.absences or self._asked:
+            return False
+        has, offered = self._has, self.offered
+        return all(has.get(name) == offered[name].version for name in before.outstanding)
 
     def _compared(self) -> _Lack:
         """What is offered beside what the client has."""

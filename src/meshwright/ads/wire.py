@@ -6,6 +6,7 @@ many subscribers is joined once.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ Source: https://github.com/envoyproxy/envoy/blob/main/source/common/event/timer_
 """
 _LONGEST_REFUSAL = 16_384
 """Characters of a refusal that are kept; Envoy writes a sentence a resource."""
+_SHORT = 256
+"""Bytes of a message that is remembered with what it says: acks, which name a type and a nonce."""
 _LONGEST_INSTANCE = 255
 _LONGEST_ZONE = 255
 _LONGEST_VERSION = 255
@@ -101,6 +104,20 @@ def report(kind: str, body: bytes) -> Any:
         return message(kind).FromString(body)
     except DecodeError as error:
         raise UsageError(f"{len(body)} bytes that are not a {name}: {error}") from None
+
+
+def said(body: bytes, *, delta: bool, only: str = "") -> Request:
+    """What a message on an open stream says; in one of a thousand acks of a push, what the others said.
+
+    Raises:
+        UsageError: as `decode`.
+    """
+    return _short(body, delta=delta, only=only) if len(body) <= _SHORT else decode(body, delta=delta, only=only)
+
+
+@functools.lru_cache(maxsize=1024)
+def _short(body: bytes, *, delta: bool, only: str = "") -> Request:
+    return decode(body, delta=delta, only=only)
 
 
 def node_in(body: bytes, *fields: int) -> Any:
