@@ -9,9 +9,10 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
+import grpc.aio
 import pytest
 
 from ads_client import AdsClient
@@ -378,6 +379,89 @@ async def test_of_many_that_connect_at_once_each_has_its_turn() -> None:
         await asyncio.gather(counting, return_exceptions=True)
     assert all(len(response.resources) == 1 for response in heard)
     assert len(set(turns)) == len(nodes)
+
+
+async def test_more_streams_at_once_than_grpc_lets_wait_are_all_served() -> None:
+    """By its own default gRPC cancels calls when a thousand wait to be taken on; the rest would never get in."""
+    request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")
+    async with (
+        staged(plain(CLUSTER, "a")) as stage,
+        grpc.aio.insecure_channel(f"127.0.0.1:{stage.port}") as channel,
+    ):
+        opened: Any = cast("Any", channel).stream_stream(
+            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+        )
+
+        async def served(number: int) -> tuple[Any, object]:
+            node = {"id": NODE.path, "metadata": {"meshwright": {"instance": str(number)}}}
+            call = opened()
+            await call.write(request(type_url=CLUSTER, node=node).SerializeToString())
+            return call, await call.read()
+
+        async with asyncio.timeout(120):
+            heard = await asyncio.gather(*(served(number) for number in range(1_500)))
+        assert all(isinstance(said, bytes) for _, said in heard)
+        assert len(stage.control.statuses()) == len(heard)
+
+
+class _Answers:
+    """Counts what proxies answered; `next` waits for another answer."""
+
+    def __init__(self) -> None:
+        self._answered = asyncio.Event()
+
+    def stream_refused(self, reason: str) -> None:
+        """No call is."""
+        raise AssertionError(reason)
+
+    def acked(self, type_url: str, *, accepted: bool) -> None:  # noqa: ARG002 - what counts is that there is one
+        """An answer was taken in."""
+        self._answered.set()
+
+    async def next(self) -> None:
+        """Wait for an answer."""
+        async with asyncio.timeout(30):
+            await self._answered.wait()
+        self._answered.clear()
+
+
+@pytest.mark.parametrize("delta", [True, False])
+@pytest.mark.parametrize("refusal", ["", "a: no such thing"])
+async def test_what_a_slow_reader_says_of_an_older_snapshot_does_not_count_for_the_newest(
+    refusal: str, *, delta: bool
+) -> None:
+    """While the server cannot write to it, the newest snapshot waits; an answer to what came before is none to it."""
+    answers = _Answers()
+    async with staged(plain(CLUSTER, "a")) as stage:
+        server = AdsServer(stage.control, Everybody(), counts=answers)
+        stage.port = await server.start("127.0.0.1", 0)
+        async with stage.client(delta=delta) as client:
+            await client.say(CLUSTER)
+            await client.ack(await client.hear())
+            await answers.next()
+            large = EnvoyResource(type_url=CLUSTER, name="a", version="2", body=b"x" * 16_000_000, origins=())
+            stage.publish(large)
+            await until(lambda: _sent(stage, "2"))
+            newest = stage.publish(plain(CLUSTER, "a", "3"))
+            error = {"error_detail": {"message": refusal}} if refusal else {}
+            await client.say(CLUSTER, response_nonce="2", **error)
+            await answers.next()
+            assert stage.control.propagation(newest).state == "pending"
+            assert [one.state for one in stage.control.statuses()] == ["pending"]
+            await client.hear(30)
+            last = await client.hear(30)
+            assert last.nonce == "3"
+            await client.ack(last)
+            assert (await stage.control.wait(newest, 30)).state == "propagated"
+        await server.stop()
+
+
+def _sent(stage: Stage, version: str) -> bool:
+    """Whether the newest version is on its way to the one proxy."""
+    delivery = stage.control.delivery(f"{NODE.path}@one")
+    assert delivery is not None
+    (held,) = delivery.held()
+    return held.state == "stale" and held.resource is not None and held.resource.version == version
 
 
 async def test_a_newer_stream_of_the_same_instance_takes_the_place_of_the_older() -> None:

@@ -266,7 +266,7 @@ class Subscription:
         for name in flight.removed:
             self._forget(name)
         self._forget_unsayable()
-        if before is not None and self._settles(before):
+        if before is not None and self._settles(before, flight):
             self._known = _NOTHING
         return flight
 
@@ -303,12 +303,17 @@ class Subscription:
             self._known = self._compared()
         return self._known
 
-    def _settles(self, before: _Lack) -> bool:
-        """Whether all that was lacking `before` an ack has come with it: known without comparing all once more."""
-        if before.removals or before.absences or self._asked:
+    def _settles(self, before: _Lack, flight: Flight) -> bool:
+        """Whether all that was lacking `before` an ack came in `flight`: known without comparing all once more.
+
+        Not where it brought something else than what is offered by now.
+        """
+        if before.removals or before.absences or self._asked or flight.removed:
             return False
         has, offered = self._has, self.offered
-        return all(has.get(name) == offered[name].version for name in before.outstanding)
+        return all(offered.get(one.name) is one for one in flight.resources) and all(
+            has.get(name) == offered[name].version for name in before.outstanding
+        )
 
     def _compared(self) -> _Lack:
         """What is offered beside what the client has."""
