@@ -474,3 +474,16 @@ def test_endpoints_that_arrive_after_their_cluster_went_are_not_kept() -> None:
         ENDPOINT: {"ca"},
     }
     assert client.stream.outstanding() == {}
+
+
+def test_one_that_connects_again_keeps_what_is_gone_until_its_routes_are_there() -> None:
+    """It names its clusters before its routes, which may lead to a cluster that is gone until they are renewed."""
+    stream = delta(plain(CLUSTER, "new"), plain(LISTENER, "l"), plain(ROUTE, "r", "2"))
+    (made,) = say(stream, DeltaRequest(type_url=CLUSTER, versions={"old": "1"}))
+    assert names(made) == ["new"]
+    assert ack(stream, made) == ()
+    assert say(stream, DeltaRequest(type_url=LISTENER, versions={"l": "1"})) == ()
+    (route,) = say(stream, DeltaRequest(type_url=ROUTE, subscribe=("r",), versions={"r": "1"}))
+    assert names(route) == ["r"]
+    (removal,) = ack(stream, route)
+    assert (removal.type_url, removal.removed) == (CLUSTER, ("old",))

@@ -296,13 +296,20 @@ class Stream:
             return ()
         for subscription in self._ordered(REMOVAL_ORDER):
             names = tuple(subscription.removals)
-            if subscription.flight is not None:
+            if subscription.flight is not None or (names and self._unheard(subscription.type_url)):
                 return ()
             if names and subscription.whole:
                 return (self._fly(subscription, self._whole(subscription, set(), keep=False), (), names),)
             if names:
                 return (self._fly(subscription, (), names, names),)
         return ()
+
+    def _unheard(self, type_url: str) -> bool:
+        """Whether a type that may refer to this one is still to be asked for: one that connects again has it, too."""
+        if self._only or type_url not in REMOVAL_ORDER:
+            return False
+        referring = REMOVAL_ORDER[: REMOVAL_ORDER.index(type_url)]
+        return any(self._snapshot.of(one) and one not in self._subscriptions for one in referring)
 
     def _unfinished(self, subscription: Subscription) -> bool:
         flying = subscription.flight is not None and bool(subscription.flight.resources)
