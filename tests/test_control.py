@@ -522,3 +522,29 @@ async def test_a_lone_change_leaves_at_once_and_a_burst_is_taken_in_together() -
         await asyncio.sleep(0)
     await asyncio.wait_for(last.wait(), 10)
     assert len(seen) < 20
+
+
+def test_whoever_asks_sees_the_newest_though_it_is_not_taken_in_yet() -> None:
+    """What is said of proxies, in numbers or of one, is said of what was published last."""
+    offered = [a("1")]
+
+    def build_one(_graph: Graph, node: Key, _placement: Placement, _traits: Traits, _now: int) -> Snapshot:
+        return snapshot(*offered, node=node)
+
+    def published(number: int) -> None:
+        control.publish(Head(number, State([Resource(key=NODE, spec=VirtualNodeSpec(), stack=str(number))])))
+
+    control = Control(build_one, lambda: 0, pace=lambda _turn: None)
+    published(1)
+    proxy = Proxy(id="p", node=NODE, placement=Redirect())
+    connected = control.connect(proxy, lambda _: None)
+    took(connected)
+    offered[:] = [a("2")]
+    published(2)
+    assert control.standing().proxies == {"pending": 1}
+    took(connected)
+    offered[:] = [a("3")]
+    published(3)
+    found = control.delivery("p")
+    assert found is not None
+    assert found.state == "pending"

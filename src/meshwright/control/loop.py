@@ -289,6 +289,7 @@ class Control:
 
     def standing(self) -> Standing:
         """How all connected proxies stand, in numbers."""
+        self._catch_up()
         behind: Counter[tuple[str, str]] = Counter()
         for one in self._deliveries.values():
             one.count_behind(behind)
@@ -296,6 +297,7 @@ class Control:
 
     def delivery(self, proxy_id: str) -> Delivery | None:
         """One connected proxy."""
+        self._catch_up()
         return self._deliveries.get(proxy_id)
 
     def propagation(self, revision: int, mesh: str = "") -> Propagation:
