@@ -152,6 +152,10 @@ def _host(assembly: Assembly, backend: Backend, name: str, domains: Sequence[str
     """The virtual host of `backend`, made once for all callers of a service to which nothing is added."""
     if any(one is not NOTHING and one != NOTHING for one in backend.additions):
         return routes.service_host(name, domains, backend.routes, backend.service)
+    given = assembly.graph.recall_about(backend.service, rules, backend.port)
+    if any(one is not other for one, other in zip(backend.rules, given, strict=True)):
+        # What this Envoy cannot do was taken out of them.
+        return assembly.graph.memo.once(routes.plain_host, name, tuple(domains), backend.rules, backend.service)
     return assembly.graph.recall_about(backend.service, _plain_host, name, tuple(domains), backend.port)
 
 
