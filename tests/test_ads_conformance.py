@@ -1,8 +1,8 @@
 """The scenarios of the xDS conformance harness, and more, against the server over real gRPC.
 
 The tables are those of ii/xds-test-harness (Apache-2.0, https://github.com/ii/xds-test-harness: subscribing.feature,
-unsubcribing.feature, delta.feature); the code is ours. Each row is asked over the aggregated service and at the
-service of its one type, but for several types on one stream, which only the aggregated one has. Each ends with
+unsubcribing.feature, delta.feature); the code is ours. Each of the 46 rows of one type is asked over the aggregated
+service and at the service of its type; several types on one stream has only the aggregated one. Each ends with
 silence: no more is said than is necessary.
 
 | scenario of the harness | test here |
@@ -13,7 +13,7 @@ silence: no more is said than is necessary.
 | subscribing 4: named resources only | `test_a_named_subscription_gets_only_what_it_names` |
 | subscribing 5, 6: update of a subscribed one | `test_an_update_is_the_set_for_clusters_and_listeners_...` |
 | subscribing 7, 8: not there, then created | `test_what_does_not_exist_is_sent_when_it_does` |
-| subscribing 9, delta 6: several types on one stream | `test_several_types_share_one_stream` |
+| subscribing 9, unsubscribing 4, delta 6: several types | `test_several_types_share_one_stream` |
 | unsubscribing 1, 2: from some | `test_unsubscribing_from_some_gets_only_the_rest` |
 | unsubscribing 3: from all | `test_unsubscribing_from_all_is_no_wildcard` |
 | delta 1: one after the other | `test_delta_subscribing_one_after_the_other` |
