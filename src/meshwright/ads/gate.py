@@ -126,23 +126,31 @@ class Gate:
         """End streams whose identity ended or is no longer permitted; until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            # Judged once for each identity and node: a thousand streams are often a hundred nodes of one role.
+            judged: dict[tuple[Identity, Key | None], RefusedError | None] = {}
             for number, one in enumerate(list(self._open)):
                 if number % 100 == 99:
                     await asyncio.sleep(0)  # proxies are served meanwhile
-                self._look(one)
+                asked = (one.identity, one.node)
+                if asked not in judged:
+                    judged[asked] = self._refusal(*asked)
+                refusal = judged[asked]
+                if refusal is not None and one in self._open and one.verdict is None:
+                    one.verdict = refusal
+                    one.task.cancel()
 
-    def _look(self, one: _Admitted) -> None:
+    def _refusal(self, identity: Identity, node: Key | None) -> RefusedError | None:
+        """Why `identity` may no longer be `node`, or oversee all of them without one; None where it may."""
         try:
-            if one.node is None:
-                self._admission.oversee(one.identity)
+            if node is None:
+                self._admission.oversee(identity)
             else:
-                self._admission.authorize(one.identity, one.node)
+                self._admission.authorize(identity, node)
         except RefusedError as error:
-            if one in self._open and one.verdict is None:
-                one.verdict = error
-                one.task.cancel()
+            return error
         except MeshwrightError as error:
-            _log.warning("whether %s may still be %s cannot be told now: %s", one.identity.name, one.node, error)
+            _log.warning("whether %s may still be %s cannot be told now: %s", identity.name, node, error)
+        return None
 
     async def admit(self, peer: Peer, served: Served | None, context: Any) -> None:
         """One call of `peer`, for which `served` is the service or None."""
