@@ -151,7 +151,7 @@ async def test_another_process_s_write_does_not_stop_the_server(plane: Plane, tm
     async with plane.proxy():
         with contextlib.closing(sqlite3.connect(tmp_path / "data" / "meshwright.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            asking = asyncio.create_task(plane.ask("propagation", 1))
+            asking = asyncio.create_task(plane.ask("propagation", 1, 5.0))
             _, waiting = await asyncio.wait({asking}, timeout=1)
             assert waiting == {asking}
             assert (await plane.ask("release", 1))["status"] == "applied"
