@@ -10,6 +10,7 @@ import importlib.metadata
 import re
 import subprocess
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -83,25 +84,29 @@ def refusals(snapshots: Sequence[Snapshot]) -> list[Refusal]:
     # Both processors work from the start, however few there are.
     size = max(1, min(TOGETHER, -(-len(snapshots) // _AT_ONCE)))
     batches = [snapshots[begin : begin + size] for begin in range(0, len(snapshots), size)]
+    writing = threading.Lock()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [one for found in pool.map(_refused, batches) for one in found]
+        return [one for found in pool.map(lambda batch: _refused(batch, writing), batches) for one in found]
 
 
-def _refused(batch: Sequence[Snapshot]) -> list[Refusal]:
+def _refused(batch: Sequence[Snapshot], writing: threading.Lock) -> list[Refusal]:
     """The refused ones of `batch`: one Envoy for all of it, and where that refuses, one for each half."""
-    output = _judged(batch)
+    output = _judged(batch, writing)
     if not output:
         return []
     if len(batch) == 1:
         return [Refusal(batch[0], output)]
     middle = len(batch) // 2
-    return [*_refused(batch[:middle]), *_refused(batch[middle:])]
+    return [*_refused(batch[:middle], writing), *_refused(batch[middle:], writing)]
 
 
-def _judged(batch: Sequence[Snapshot]) -> str:
+def _judged(batch: Sequence[Snapshot], writing: threading.Lock) -> str:
     """Envoy's words about `batch`; "" when it takes all of it."""
     with tempfile.TemporaryDirectory(prefix="meshwright-check-") as folder:
-        config = write(document(batch, Path(folder)), Path(folder))
+        # Two threads that turn messages into JSON at once were seen to take one message for another, twice in
+        # thousands of batches; only Envoys run side by side.
+        with writing:
+            config = write(document(batch, Path(folder)), Path(folder))
         arguments = [str(envoy_path()), "--mode", "validate", "--log-level", "critical", "-c", str(config)]
         try:
             done = subprocess.run(  # noqa: S603 - our own arguments
