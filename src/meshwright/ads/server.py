@@ -16,13 +16,14 @@ import grpc.aio
 import msgspec
 
 from meshwright.ads import csds, hds, latencies, lrs
+from meshwright.ads.encoding import Encoder
 from meshwright.ads.gate import Gate, reason
 from meshwright.ads.hds import HealthServer
 from meshwright.ads.latencies import Latencies
 from meshwright.ads.lrs import LoadReports
 from meshwright.ads.session import RETRY_SECONDS, Session
 from meshwright.ads.sockets import place
-from meshwright.ads.wire import Encoder, decode, identify, registree
+from meshwright.ads.wire import decode, identify, registree
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 from meshwright.snapshot.health import specifier
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET

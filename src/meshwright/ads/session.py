@@ -18,10 +18,11 @@ import grpc.aio
 from meshwright.ads.gate import reason
 from meshwright.ads.stream import Acked, Nacked, Stream, asks
 from meshwright.ads.subscription import WHOLE_TYPES
-from meshwright.ads.wire import Encoder, said
+from meshwright.ads.wire import said
 from meshwright.errors import UsageError
 
 if TYPE_CHECKING:
+    from meshwright.ads.encoding import Encoder
     from meshwright.ads.gate import Call, Counts
     from meshwright.ads.stream import Event, Request, Response
     from meshwright.control import Lane
