@@ -199,7 +199,7 @@ async def test_fifty_changes_of_weights_routes_backends_and_nodes_fail_no_reques
                 for state in changes(base, number % 40):
                     await lab.propagated(await lab.apply(state))
                     made += 1
-        assert await counted(lab, r"cluster\.cds_egress_shop_payment-v[12].*upstream_rq_retry") == 0
+        assert await counted(lab, r"cluster\..*upstream_rq_retry") == 0, "nor does a default retry hide one"
     assert made == ROUNDS * 10 >= 50
     assert load_.failed == []
     assert load_.sent > made
