@@ -39,7 +39,9 @@ def _folded(value: object, plain: Any) -> Any:
     if isinstance(value, Key):
         return value.path
     if isinstance(value, msgspec.Struct):
-        members = {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
+        # Not `structs.fields`: it reads every annotation anew, which was most of a status of thousands of proxies.
+        named = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        members = {written: getattr(value, name) for written, name in named}
         return {_renamed(name, members[name]): _folded(members[name], one) for name, one in plain.items()}
     if isinstance(value, Mapping):
         return {name: _folded(inside, one) for inside, (name, one) in zip(value.values(), plain.items(), strict=True)}
