@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ads_client import AdsClient
+from envoys import until
 from handmade import NODE, faults, snapshot
 from meshwright.ads.identities import Identity
 from meshwright.ads.server import AdsServer
@@ -109,3 +110,28 @@ async def quiet(stage: Stage, *, delta: bool, only: str = "") -> AsyncIterator[A
     async with stage.client(delta=delta, only=only) as client:
         yield client
         assert await client.silence(), "the service responded more than necessary"
+
+
+def names(delta: bool, *wanted: str) -> dict[str, list[str]]:
+    """A subscription of either protocol."""
+    return {"resource_names_subscribe" if delta else "resource_names": list(wanted)}
+
+
+def again(delta: bool, *wanted: str) -> dict[str, list[str]]:
+    """What an ack or a refusal repeats: in state of the world the names, in delta nothing."""
+    return {} if delta else {"resource_names": list(wanted)}
+
+
+async def read(stage: Stage, client: AdsClient, only: str, other: str, kept: str) -> None:
+    """The server has read that a state-of-the-world client wants those named by the letters `kept` alone.
+
+    Requests are read in order: over the aggregated service, the answer about an `other` type tells, of which there
+    is a resource X; at the service of one type, `only`, what the control plane says that the client holds.
+    """
+    if only:
+        found = stage.control.delivery(f"{NODE.path}@one")
+        assert found is not None
+        await until(lambda: {(one.type_url, one.name) for one in found.held()} == {(only, name) for name in kept})
+    else:
+        await client.say(other, resource_names=["X"])
+        await client.ack(await client.hear(), resource_names=["X"])

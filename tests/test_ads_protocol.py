@@ -12,7 +12,7 @@ import pytest
 
 from handmade import plain
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource
-from stage import quiet, staged, told
+from stage import again, names, quiet, read, staged, told
 
 if TYPE_CHECKING:
     from ads_client import AdsClient
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 BOTH = pytest.mark.parametrize("delta", [True, False])
 OVER = pytest.mark.parametrize("only", ["", CLUSTER], ids=["aggregated", "own"])
 """For what concerns clusters alone: over the aggregated service, and at theirs."""
-
-
-def names(delta: bool, *wanted: str) -> dict[str, list[str]]:
-    """A subscription of either protocol."""
-    return {"resource_names_subscribe" if delta else "resource_names": list(wanted)}
-
-
-def again(delta: bool, *wanted: str) -> dict[str, list[str]]:
-    """What an ack or a refusal repeats: in state of the world the names, in delta nothing."""
-    return {} if delta else {"resource_names": list(wanted)}
 
 
 async def settle(client: AdsClient, *types: str) -> dict[str, Any]:
@@ -142,6 +132,33 @@ async def test_a_wildcard_and_names_go_together_and_apart(only: str) -> None:
         fourth = await client.hear()
         assert told(fourth) == {"a": "2"}
         await client.ack(fourth)
+
+
+@OVER
+async def test_in_state_of_the_world_a_wildcard_and_names_go_together_and_apart(only: str) -> None:
+    """What is named stays when the wildcard is left, and an empty list is no wildcard once there were names."""
+    others = (plain(ROUTE, "X"), plain(ENDPOINT, "X"))
+    async with (
+        staged(plain(CLUSTER, "a"), plain(CLUSTER, "b"), *others) as stage,
+        quiet(stage, delta=False, only=only) as client,
+    ):
+        await client.say(CLUSTER, resource_names=["*", "a"])
+        first = await client.hear()
+        assert told(first) == {"a": "1", "b": "1"}
+        await client.ack(first, resource_names=["*", "a"])
+        await client.ack(first, resource_names=["a"])
+        await read(stage, client, only, ROUTE, "a")
+        stage.publish(plain(CLUSTER, "a", "2"), plain(CLUSTER, "b", "2"), *others)
+        second = await client.hear()
+        assert told(second) == {"a": "2"}
+        await client.ack(second, resource_names=["a"])
+        await client.ack(second, resource_names=["*"])
+        third = await client.hear()
+        assert told(third) == {"a": "2", "b": "2"}
+        await client.ack(third, resource_names=["*"])
+        await client.ack(third, resource_names=[])
+        await read(stage, client, only, ENDPOINT, "")
+        stage.publish(plain(CLUSTER, "a", "3"), plain(CLUSTER, "b", "3"), *others)
 
 
 @OVER

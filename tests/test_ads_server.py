@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import socket
 import time
@@ -26,7 +27,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, EnvoyResource, Loopback, Redirect
 from settings import examples
-from stage import Everybody, Stage, staged
+from stage import Everybody, Stage, staged, told
 
 PORT = 8080
 
@@ -284,42 +285,58 @@ async def test_it_listens_on_an_address_of_ipv6() -> None:
     await stage.server.stop()
 
 
-async def test_a_slow_reader_holds_one_response_and_then_gets_the_newest() -> None:
+EACH = pytest.mark.parametrize(
+    ("delta", "only"),
+    list(itertools.product([True, False], ["", CLUSTER])),
+    ids=["incremental-aggregated", "incremental-own", "state-aggregated", "state-own"],
+)
+"""Both protocols, over the aggregated service and at that of clusters."""
+
+
+@EACH
+async def test_a_slow_reader_holds_one_response_and_then_gets_the_newest(*, delta: bool, only: str) -> None:
     """However often the mesh changes meanwhile."""
-    async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=True) as client:
+    async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=delta, only=only) as client:
         await client.say(CLUSTER)
         first = await client.hear()
         for number in range(2, 102):
             stage.publish(plain(CLUSTER, "a", str(number)))
         await client.ack(first)
         newest = await client.hear()
-        assert [one.version for one in newest.resources] == ["101"]
+        assert (told(newest), newest.nonce) == ({"a": "101"}, "2")
         await client.ack(newest)
         assert (await stage.control.wait(101, 5)).state == "propagated"
 
 
+@EACH
 @pytest.mark.parametrize("acks", [False, True])
-async def test_a_client_that_never_reads_costs_one_response_and_slows_nobody(acks: bool) -> None:
+async def test_a_client_that_never_reads_costs_one_response_and_slows_nobody(
+    acks: bool, *, delta: bool, only: str
+) -> None:
     """A thousand changes later it holds no more memory than after the first, even if it acks what it never saw."""
 
     def large(number: int) -> EnvoyResource:
-        return EnvoyResource(type_url=CLUSTER, name="a", version=str(number), body=b"x" * 300_000, origins=())
+        body = f"{number} ".encode() + b"x" * 300_000
+        return EnvoyResource(type_url=CLUSTER, name="a", version=str(number), body=body, origins=())
+
+    def number_of(found: Any) -> int:
+        return int((found.resource if delta else found).value.split()[0])
 
     async with (
         staged(large(1)) as stage,
-        stage.client(delta=True, instance="stuck") as stuck,
-        stage.client(delta=True) as quick,
+        stage.client(delta=delta, only=only, instance="stuck") as stuck,
+        stage.client(delta=delta, only=only) as quick,
     ):
         await stuck.say(CLUSTER)
         await quick.say(CLUSTER)
         await quick.ack(await quick.hear())
         before = 0
-        for number in range(2, 1 + examples(300)):
+        for number in range(2, 1 + examples(200)):
             if number == 50:
                 before = _resident()
             stage.publish(large(number))
             newest = await quick.hear()
-            assert [one.version for one in newest.resources] == [str(number)]
+            assert [number_of(one) for one in newest.resources] == [number]
             await quick.ack(newest)
             if acks:
                 await stuck.say(CLUSTER, response_nonce=str(number - 1))
@@ -332,16 +349,20 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_what_was_refused_is_offered_again_after_a_while_and_not_before() -> None:
+@EACH
+async def test_what_was_refused_is_offered_again_after_a_while_and_not_before(*, delta: bool, only: str) -> None:
     """No resend storm, and no end either: what Envoy could not do then it may do now. Until it does, it says no."""
-    async with staged(plain(CLUSTER, "a"), retry=0.3) as stage, stage.client(delta=True) as client:
+    async with (
+        staged(plain(CLUSTER, "a"), retry=0.3) as stage,
+        stage.client(delta=delta, only=only) as client,
+    ):
         await client.say(CLUSTER)
         first = await client.hear()
         refused_at = asyncio.get_running_loop().time()
         await client.nack(first, "a: address in use")
         again = await client.hear()
         assert asyncio.get_running_loop().time() - refused_at >= 0.3
-        assert ([one.version for one in again.resources], again.nonce != first.nonce) == (["1"], True)
+        assert (told(again), again.nonce != first.nonce) == ({"a": "1"}, True)
         (status,) = stage.control.statuses()
         assert status.state == "rejected"
         await client.ack(again)

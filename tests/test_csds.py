@@ -16,7 +16,7 @@ from handmade import NODE, cluster, endpoints, listener, route
 from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, SECRET, EnvoyResource
-from stage import Stage, staged
+from stage import Stage, again, names, staged
 from test_xds_identity import ADMINISTRATOR, ARN, NOBODY, OTHER_ARN, WEB, guarded
 
 if TYPE_CHECKING:
@@ -71,16 +71,17 @@ async def test_a_real_envoy_is_told_before_and_after_a_rejection(tmp_path: Path,
         assert found.error_state.last_update_attempt.ToMilliseconds() >= first.last_updated.ToMilliseconds()
 
 
-async def test_what_is_unsent_unanswered_and_taken_is_told_apart() -> None:
+@pytest.mark.parametrize("delta", [True, False])
+async def test_what_is_unsent_unanswered_and_taken_is_told_apart(delta: bool) -> None:
     """A client that asks for clusters alone and does not answer."""
-    async with staged(*shop(route("r", "a"))) as stage, stage.client(delta=True) as stream:
+    async with staged(*shop(route("r", "a"))) as stage, stage.client(delta=delta) as stream:
         where = f"127.0.0.1:{stage.port}"
-        await stream.say(CLUSTER, resource_names_subscribe=["*"])
+        await stream.say(CLUSTER, **names(delta, "*"))
         offered = await stream.hear()
         listed = ("Cluster a", "ClusterLoadAssignment a", "Listener web", "RouteConfiguration r")
         assert states(await fetched(where)) == dict(zip(listed, ("STALE", *["NOT_SENT"] * 3), strict=True))
-        await stream.ack(offered)
-        await stream.say(LISTENER, resource_names_subscribe=["*"])
+        await stream.ack(offered, **again(delta, "*"))
+        await stream.say(LISTENER, **names(delta, "*"))
         await stream.hear()
         expected = ("SYNCED", "NOT_SENT", "STALE", "NOT_SENT")
         assert states(await fetched(where)) == dict(zip(listed, expected, strict=True))

@@ -29,7 +29,7 @@ from settings import examples
 from strategies import node_specs, proxies, resource, states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 LOOPBACK = Loopback(application="127.1.0.1", ingress="127.1.0.2", egress="127.1.0.3")
 placements = st.sampled_from((Redirect(), LOOPBACK))
@@ -179,3 +179,54 @@ def test_one_change_at_a_time_leaves_nothing_outdated(
 def built_with(graph: Graph, placement: Placement) -> dict[Key, Snapshot]:
     """The snapshot of every proxy, with what the graph remembers."""
     return {key: build(graph, key, discovered(graph.state), placement, ABLE) for key in built(graph.state, placement)}
+
+
+@settings(max_examples=examples(20))
+@given(extended(states()), extended(states()), placements, st.data())
+def test_equal_resources_are_the_same_bytes_in_every_snapshot(
+    state: State, other: State, placement: Placement, data: st.DataObject
+) -> None:
+    """Kept once, for all proxies that hold it and through every change that leaves it alone.
+
+    Not so of route configurations: each is joined for its proxy, from virtual hosts that are serialised once.
+    """
+    graph, bodies = resolve(state), dict[tuple[str, str, str], bytes]()
+    shared(built_with(graph, placement).values(), bodies)
+    for key in data.draw(st.permutations(sorted({one.key for one in (*state, *other)})))[:6]:
+        state = state.put(other[key]) if key in other else state.drop(key)
+        graph = graph.renewed(state, [key])
+        shared(built_with(graph, placement).values(), bodies)
+
+
+def test_what_leads_to_a_service_is_held_once_however_many_call_it() -> None:
+    """Ten callers: a cluster, its endpoints and what listens are the same ten times, also after a change."""
+    backend = {"virtualService": {"virtualServiceName": "api.local"}}
+    listeners = [{"portMapping": {"port": 8080, "protocol": "http"}}]
+    discovery = {"awsCloudMap": {"namespaceName": "local", "serviceName": "api"}}
+    node = {"listeners": listeners, "serviceDiscovery": discovery}
+    state = State(
+        (
+            resource(Kind.MESH, "m", {}),
+            resource(Kind.VIRTUAL_NODE, "api", node),
+            resource(Kind.VIRTUAL_SERVICE, "api.local", {"provider": {"virtualNode": {"virtualNodeName": "api"}}}),
+            *(resource(Kind.VIRTUAL_NODE, f"c{number}", {"backends": [backend]}) for number in range(10)),
+        )
+    )
+    graph, bodies = resolve(state), dict[tuple[str, str, str], bytes]()
+    assert shared(built_with(graph, LOOPBACK).values(), bodies) >= 9 * 3
+    changed = resource(Kind.VIRTUAL_NODE, "c9", {"backends": [backend], "logging": {}})
+    graph = graph.renewed(state.put(changed), [changed.key])
+    assert shared(built_with(graph, LOOPBACK).values(), bodies) >= 10 * 3
+
+
+def shared(snapshots: Iterable[Snapshot], bodies: dict[tuple[str, str, str], bytes]) -> int:
+    """How many resources are the very bytes of an equal one in `bodies`, which grows; none is a copy."""
+    found = 0
+    for snapshot in snapshots:
+        for url in snapshot.resources.keys() - {ROUTE}:
+            for one in snapshot.of(url).values():
+                known = bodies.get((url, one.name, one.version))
+                assert known is None or known is one.body, f"{one.name} of {snapshot.proxy.path} is a copy"
+                bodies[url, one.name, one.version] = one.body
+                found += known is not None
+    return found
