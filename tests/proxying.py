@@ -59,18 +59,25 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def proxy(
-    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None, agent: Address | None = None
+    folder: Path,
+    *arguments: str,
+    variables: Mapping[str, str] | None = None,
+    agent: Address | None = None,
+    admin: Address | None = None,
 ) -> AsyncIterator[Running]:
-    """The command with `arguments`, killed on leaving; its agent listens on a Unix socket in `folder`, or as told."""
-    admin = Address("127.0.0.1", free_port())
+    """The command with `arguments`, killed on leaving; its agent listens on a Unix socket in `folder`, or as told.
+
+    With `admin` it is the `variables` that say where both listen, which is there and at `agent`.
+    """
     where = agent or Address(str(folder / "agent.sock"))
+    own = admin or Address("127.0.0.1", free_port())
+    options = () if admin else ("--agent", str(where), "--admin-port", str(own.port))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "meshwright.cli", "proxy", *arguments, "--agent", str(where),
-        "--admin-port", str(admin.port),
+        sys.executable, "-m", "meshwright.cli", "proxy", *arguments, *options,
         env={**os.environ, **(variables or {})}, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        yield Running(process, where, admin)
+        yield Running(process, where, own)
     finally:
         if process.returncode is None:
             process.kill()
