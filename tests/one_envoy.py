@@ -15,6 +15,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.graph import resolve
+from meshwright.lab.exchange import Reply, Request
 from meshwright.lab.workload import SERVERS
 from meshwright.model import Key, Kind, Resource, State
 from meshwright.proxy.extras import sds_cluster
@@ -148,6 +149,16 @@ async def speaking(protocol: str, host: str, port: int, answer: Answer) -> Async
         yield
     finally:
         await server.stop()
+
+
+def named(word: str, delay: float = 0.0) -> Answer:
+    """An application that says its name, and takes its time."""
+
+    async def answer(request: Request, protocol: str) -> Reply:
+        await asyncio.sleep(delay)
+        return Reply(node=word, path=request.path, protocol=protocol)
+
+    return answer
 
 
 Conversation: TypeAlias = "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"

@@ -20,18 +20,16 @@ import pytest
 
 from envoys import fetch, until
 from meshwright.lab import grpcs, tcp
-from meshwright.lab.exchange import Reply, Request
+from meshwright.lab.exchange import Request
 from meshwright.model import Key, Kind
 from meshwright.snapshot.resources import Endpoint
-from one_envoy import Mesh, answering, http_route, listening, speaking
+from one_envoy import Mesh, answering, http_route, listening, named, speaking
 from processes import free_port
 from strategies import MESH, Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
-
-    from meshwright.lab.exchange import Answer
 
 pytestmark = pytest.mark.envoy
 
@@ -233,15 +231,6 @@ async def test_an_instance_that_takes_no_connection_gets_none(tmp_path: Path) ->
         request = Request(authority="checked.local")
         replies = [await tcp.call(mesh.place.egress, mesh.port, request) for _ in range(20)]
     assert {reply.node for reply in replies} == {"good"}
-
-
-def named(word: str) -> Answer:
-    """An application that says its name."""
-
-    async def answer(_request: Request, _protocol: str) -> Reply:
-        return Reply(node=word)
-
-    return answer
 
 
 def checked(protocol: str) -> Mesh:

@@ -249,7 +249,8 @@ def health_checks(check: HealthCheckPolicy, protocol: str, authority: str, port:
         case spoken:
             codec = {"codec_client_type": "HTTP2"} if spoken == "http2" else {}
             path = {"host": authority, "path": check.path or "/"}
-            members["http_health_check"] = codec | path
+            # Without this Envoy gives an instance up at the first answer other than 200, whatever the threshold.
+            members["http_health_check"] = codec | path | {"retriable_statuses": [{"start": 100, "end": 600}]}
     return [members]
 
 
@@ -258,6 +259,8 @@ def _outlier(detection: OutlierDetection) -> Wire:
         "interval": duration(max(detection.interval.milliseconds, 1)),
         "base_ejection_time": duration(max(detection.base_ejection_duration.milliseconds, 1)),
         "max_ejection_percent": count(detection.max_ejection_percent),
+        # App Mesh promises one whatever the share, as Envoy once did by itself; older ones ignore the word.
+        "always_eject_one_host": {"value": True},
         "consecutive_5xx": count(min(detection.max_server_errors, UNLIMITED)),
         # App Mesh ejects on consecutive errors only; Envoy would also compare success rates.
         "enforcing_success_rate": count(0),
