@@ -435,6 +435,9 @@ class _Answers:
         """No call is."""
         raise AssertionError(reason)
 
+    def sent(self, type_url: str, resources: int) -> None:
+        """What goes out is no answer."""
+
     def acked(self, type_url: str, *, accepted: bool) -> None:  # noqa: ARG002 - what counts is that there is one
         """An answer was taken in."""
         self._answered.set()

@@ -55,6 +55,7 @@ def everything() -> str:
     metrics.turned_away("requests")
     metrics.committed(3, 0.1)
     metrics.store_failed()
+    metrics.sent(CLUSTER, 2)
     metrics.acked(CLUSTER, accepted=True)
     metrics.propagated(0.1)
     metrics.stream_refused("PERMISSION_DENIED")
@@ -157,6 +158,7 @@ async def test_proxies_and_what_they_say_are_counted(tmp_path: Path) -> None:
             assert found['meshwright_xds_resources{state="rejected",type="cluster"}'] == 1
             assert found['meshwright_xds_resources{state="pending",type="listener"}'] > 0
             assert found["meshwright_revision{}"] == 3
+            assert found['meshwright_xds_resources_sent_total{type="cluster"}'] >= 2, "both versions of what changed"
         await asyncio.to_thread(_until, running.api, "meshwright_proxies_connected{}", 0)
 
 

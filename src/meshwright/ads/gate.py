@@ -58,6 +58,10 @@ class Counts(Protocol):
         """A call was refused or ended; `reason` is one of a handful, such as `unauthenticated`."""
         ...
 
+    def sent(self, type_url: str, resources: int) -> None:
+        """A response of a type with so many resources was written to an Envoy."""
+        ...
+
     def acked(self, type_url: str, *, accepted: bool) -> None:
         """An Envoy took or rejected a response of a type."""
         ...

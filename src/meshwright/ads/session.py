@@ -124,6 +124,8 @@ class Session:
     async def _write(self, response: Response, lane: Lane) -> None:
         whole = not self._delta and response.type_url in WHOLE_TYPES
         lane.sent(response.type_url, response.resources, None if whole else response.removed)
+        if self._counts is not None:
+            self._counts.sent(response.type_url, len(response.resources))
         await self._context.write(self._encode(response))
 
     def _advance(self, stream: Stream) -> None:

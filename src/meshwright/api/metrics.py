@@ -74,6 +74,7 @@ _METRICS = (
     _Row(Histogram, "commit_seconds", "One transaction until it is durable.", buckets=_SECONDS),
     _Row(Counter, "store_failures", "Requests that the database could not serve."),
     _Row(Counter, "xds_responses", "Responses that Envoys answered, by type and result.", ("type", "result")),
+    _Row(Counter, "xds_resources_sent", "Resources written to Envoys, by type; removals not counted.", ("type",)),
     _Row(
         Counter,
         "xds_streams_refused",
@@ -145,6 +146,7 @@ class Metrics(Collector):
             for name in (*_TYPES.values(), _OTHER)
             for accepted in (True, False)
         }
+        self._sent = {name: self._counters["xds_resources_sent"].labels(name) for name in (*_TYPES.values(), _OTHER)}
         self._standing: Callable[[], Standing] = Standing
 
     def _counter(self, row: _Row) -> Counter:
@@ -203,6 +205,10 @@ class Metrics(Collector):
     def acked(self, type_url: str, *, accepted: bool) -> None:
         """An Envoy took or rejected a response of a type."""
         self._answers[_TYPES.get(type_url, _OTHER), accepted].inc()
+
+    def sent(self, type_url: str, resources: int) -> None:
+        """A response of a type with so many resources was written to an Envoy."""
+        self._sent[_TYPES.get(type_url, _OTHER)].inc(resources)
 
     def propagated(self, seconds: float) -> None:
         """Every proxy has a release, so long after its commit."""
