@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ads_client import AdsClient
 from data_plane import DataPlane, data_plane
 from envoys import fetch, until, upstream
 from meshwright.graph import resolve
 from meshwright.model import Kind, Resource, State
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import LISTENER, ROUTE, Redirect, Snapshot, Traits
+from meshwright.snapshot.messages import as_dict, unpacked
+from meshwright.snapshot.resources import CLUSTER, FAULTS, LISTENER, ROUTE, RUNTIME, Redirect, Snapshot, Traits
 from otlp import Collector, Span, collector
 from settings import PROVE
 from strategies import Wire, resource
@@ -204,3 +207,42 @@ def test_what_a_node_reports_is_its_own_matter_and_sampling_one_of_routes() -> N
         "this Envoy may not know OpenTelemetry, which takes 1.25 or newer"
     ]
     assert old.resources == built(version=(1, 22, 2)).resources
+
+
+OLD = "this Envoy may not know OpenTelemetry, which takes 1.25 or newer"
+VERSIONS = {"old": (1, 24, 12), "silent": (0, 0, 0), "first": (1, 25, 0), "new": (1, 40, 0)}
+
+
+async def test_an_older_envoy_is_sent_nothing_of_telemetry_and_says_so(tmp_path: Path) -> None:
+    """Nor is one that does not say how old it is; beside newer ones of the same node, which are sent all of it."""
+    told = Collector()
+    told.port = 4317
+    heard: dict[str, str] = {}
+    async with data_plane(tmp_path) as plane, contextlib.AsyncExitStack() as streams:
+        await plane.publish(*shop(plane, telemetry(told)))
+        for name, version in VERSIONS.items():
+            numbers = dict(zip(("major_number", "minor_number", "patch"), version, strict=True))
+            build_version = {"user_agent_build_version": {"version": numbers}} if any(version) else {}
+            node = {"id": WEB.path, "metadata": {"meshwright": {"instance": name, "runtime": True}}, **build_version}
+            client = await streams.enter_async_context(AdsClient(f"127.0.0.1:{plane.xds}", node, delta=True))
+            await client.say(RUNTIME, resource_names_subscribe=[FAULTS])
+            await client.ack(await client.hear())
+            for url, names in ((CLUSTER, ()), (LISTENER, ()), (ROUTE, ("rds_egress_http_8080",))):
+                await client.say(url, resource_names_subscribe=names)
+                response = await client.hear()
+                await client.ack(response)
+                heard[name] = heard.get(name, "") + "".join(
+                    str(as_dict(unpacked(one.resource))) for one in response.resources
+                )
+        statuses = {one.id.partition("@")[2]: one for one in plane.control.statuses()}
+    for name, version in VERSIONS.items():
+        able = version >= (1, 25, 0)
+        for part in (
+            "OpenTelemetryConfig",
+            "OpenTelemetryAccessLogConfig",
+            "'port_value': 4317",
+            "custom_tags",
+        ):
+            assert (part in heard[name]) is able, (name, part)
+        unserved = [(one.subject.name, one.path, one.reason) for one in statuses[name].unserved]
+        assert unserved == ([] if able else [("all", "", OLD)])
