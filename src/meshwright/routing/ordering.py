@@ -8,23 +8,20 @@ Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/routes.html
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
+from meshwright.routing.matching import grpc_path, http_path
 
 if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
-    from meshwright.model.matching import HttpPathMatch
-    from meshwright.model.routes import TcpRouteMatch
     from meshwright.model.state import Resource
-
-    Match: TypeAlias = HttpRouteMatch | GrpcRouteMatch | TcpRouteMatch | None
-    GatewayMatch: TypeAlias = HttpGatewayRouteMatch | GrpcGatewayRouteMatch
+    from meshwright.routing.matching import GatewayMatch, Match, PathKind
 
 _NO_PRIORITY = 1001
-_EXACT, _PREFIX, _REGEX = range(3)
+_KINDS: tuple[PathKind, ...] = ("exact", "prefix", "regex")
 
 
 def ordered_routes(graph: Graph, router: Key, port: int | None = None) -> tuple[Resource, ...]:
@@ -98,25 +95,13 @@ def _specificity(match: Match | GatewayMatch) -> tuple[int, int, int]:
             count = len(match.headers or ()) + len(match.query_parameters or ()) + int(match.method is not None)
             if isinstance(match, HttpRouteMatch):
                 count += int(match.scheme is not None)
-            return (*_path_specificity(match.path, match.prefix), count)
+            return (*_path_specificity(http_path(match)), count)
         case GrpcRouteMatch() | GrpcGatewayRouteMatch():
-            kind, path = grpc_path(match)
-            return (_EXACT if kind == "path" else _PREFIX, len(path), len(match.metadata or ()))
+            return (*_path_specificity(grpc_path(match)), len(match.metadata or ()))
         case _:
-            return (_PREFIX, 0, 0)
+            return (*_path_specificity(("prefix", "")), 0)
 
 
-def _path_specificity(path: HttpPathMatch | None, prefix: str | None) -> tuple[int, int]:
-    if path is not None and path.exact is not None:
-        return (_EXACT, len(path.exact))
-    if path is not None and path.regex is not None:
-        return (_REGEX, len(path.regex))
-    return (_PREFIX, len("/" if prefix is None else prefix))
-
-
-def grpc_path(match: GrpcRouteMatch | GrpcGatewayRouteMatch) -> tuple[str, str]:
-    """The `path` or `prefix` that calls of a gRPC match have: `/SERVICE/METHOD`, `/SERVICE/` or `/`."""
-    if match.service_name is None:
-        return "prefix", "/"
-    method = match.method_name if isinstance(match, GrpcRouteMatch) else None
-    return ("path", f"/{match.service_name}/{method}") if method else ("prefix", f"/{match.service_name}/")
+def _path_specificity(path: tuple[PathKind, str]) -> tuple[int, int]:
+    kind, text = path
+    return (_KINDS.index(kind), len(text))

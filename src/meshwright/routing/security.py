@@ -15,6 +15,8 @@ from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.model.tls import ClientTlsCertificate, TlsValidationContextTrust
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.model.listeners import Listener
@@ -61,6 +63,28 @@ def client_tls(graph: Graph, client: Key, service: Key, node: Key, listener: Lis
             else _by_policy(policy, graph, node)
         )
     return ClientTls()
+
+
+class Encryption(msgspec.Struct, frozen=True, kw_only=True):
+    """How one client reaches a listener, whichever of its backends it calls."""
+
+    tls: ClientTls | None
+    """None for plaintext."""
+    contested: bool = False
+    """Whether the policies for the backends differ; then the strictest holds."""
+
+
+def encryption(graph: Graph, client: Key, services: Sequence[Key], node: Key, listener: Listener) -> Encryption:
+    """How `client` connects to a listener of `node`, which it reaches by `services`: its cluster is one for all."""
+    found = [client_tls(graph, client, service, node, listener) for service in services]
+    strictest = max(found, key=_strictness)
+    return Encryption(tls=strictest, contested=any(one != strictest for one in found))
+
+
+def _strictness(tls: ClientTls | None) -> int:
+    if tls is None:
+        return 0
+    return 3 if tls.refused else 2 if tls.trust else 1
 
 
 def unservable(tls: ListenerTls) -> str:

@@ -14,10 +14,10 @@ import re2
 from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.matching import HttpQueryParameter, HttpRouteHeader
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
-from meshwright.routing.ordering import gateway_route_match, grpc_path, route_match
+from meshwright.routing import gateway_route_match, grpc_path, http_path, route_match
 
 if TYPE_CHECKING:
-    from meshwright.model.matching import GatewayRouteHostnameMatch, HeaderMatchMethod, HttpPathMatch
+    from meshwright.model.matching import GatewayRouteHostnameMatch, HeaderMatchMethod
 
 _LITERAL = re.compile(r"(?:[A-Za-z0-9/_~%@!,;:='\" -]|\\[.+*?()\[\]{}|^$/-])*")
 """The part of an expression that stands for itself, escapes included."""
@@ -88,7 +88,7 @@ def condition(spec: RouteSpec | GatewayRouteSpec) -> Condition:
     match match:
         case HttpRouteMatch() | HttpGatewayRouteMatch():
             return Condition(
-                paths=_http_paths(match.path, match.prefix),
+                paths=_paths(match),
                 method=match.method,
                 scheme=match.scheme if isinstance(match, HttpRouteMatch) else None,
                 hostname=_hostname(match.hostname) if isinstance(match, HttpGatewayRouteMatch) else None,
@@ -96,10 +96,9 @@ def condition(spec: RouteSpec | GatewayRouteSpec) -> Condition:
                 query=match.query_parameters or (),
             )
         case GrpcRouteMatch() | GrpcGatewayRouteMatch():
-            kind, path = grpc_path(match)
             return Condition(
                 grpc=True,
-                paths=Paths("exact" if kind == "path" else "prefix", path),
+                paths=Paths(*grpc_path(match)),
                 hostname=_hostname(match.hostname) if isinstance(match, GrpcGatewayRouteMatch) else None,
                 headers=match.metadata or (),
             )
@@ -107,12 +106,9 @@ def condition(spec: RouteSpec | GatewayRouteSpec) -> Condition:
             return Condition(tcp=True)
 
 
-def _http_paths(path: HttpPathMatch | None, prefix: str | None) -> Paths:
-    if path is not None and path.exact is not None:
-        return Paths("exact", path.exact)
-    if path is not None and path.regex is not None:
-        return _simplest(path.regex)
-    return Paths("prefix", prefix or "/")
+def _paths(match: HttpRouteMatch | HttpGatewayRouteMatch) -> Paths:
+    kind, text = http_path(match)
+    return _simplest(text) if kind == "regex" else Paths(kind, text)
 
 
 def _simplest(expression: str) -> Paths:

@@ -14,7 +14,7 @@ import msgspec
 from meshwright import routing
 from meshwright.model.identity import Key
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, client_tls, rules
+from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, encryption, rules
 from meshwright.snapshot import clusters, endpoints, names, routes, tls
 from meshwright.snapshot.assembly import Body, made, mesh_of, preference
 from meshwright.snapshot.extensions import Additions, additions, servable
@@ -136,13 +136,12 @@ def http_hosts(
     assembly: Assembly, backends: Iterable[Backend], named: Iterable[tuple[str, Sequence[str]]]
 ) -> list[Host]:
     """A virtual host for each backend, under the name and domains given beside it, sorted by name."""
-    taken: set[str] = set()
+    several = tuple(named)
+    free = routing.untaken(domains for _, domains in several)
     found = []
-    for backend, (name, domains) in zip(backends, named, strict=True):
-        free = [one for one in domains if "*" not in one and one.lower() not in taken]
-        if free:
-            taken.update(one.lower() for one in free)
-            found.append(_host(assembly, backend, name, free))
+    for backend, (name, _), domains in zip(backends, several, free, strict=True):
+        if domains:
+            found.append(_host(assembly, backend, name, domains))
         else:
             assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
     return sorted(found, key=lambda host: host.name)
@@ -197,11 +196,11 @@ class _Way(msgspec.Struct, frozen=True):
     clues: tuple[Clue, ...] = ()
 
 
-def _way(graph: Graph, target: Target, encryption: ClientTls | None, separate: Separate | None) -> _Way:
+def _way(graph: Graph, target: Target, encrypting: ClientTls | None, separate: Separate | None) -> _Way:
     spec = graph.state[target.node].spec
     discovery = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
     only = isinstance(spec, VirtualNodeSpec) and len(spec.listeners or ()) == 1
-    refused = encryption.refused if encryption else ""
+    refused = encrypting.refused if encrypting else ""
     if refused or discovery is None:
         reason = refused if discovery else "it has no service discovery"
         return _Way(made(graph.memo, clusters.refusing, target), reason, None, by_dns=False, only_listener=only)
@@ -210,7 +209,7 @@ def _way(graph: Graph, target: Target, encryption: ClientTls | None, separate: S
     by_dns = discovery.dns is not None and registered is None
     apart = None if by_dns else separate
     return _Way(
-        cluster=made(graph.memo, clusters.backend, target, discovery, preferred, encryption, apart, resolved=by_dns),
+        cluster=made(graph.memo, clusters.backend, target, discovery, preferred, encrypting, apart, resolved=by_dns),
         refused="",
         preference=preferred,
         by_dns=by_dns,
@@ -221,15 +220,15 @@ def _way(graph: Graph, target: Target, encryption: ClientTls | None, separate: S
 
 
 def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> None:
-    encryption = _encryption(assembly, target, services)
-    way = assembly.graph.recall_about(services[0], _way, target, encryption, assembly.traits.separate)
+    tls_ = _encryption(assembly, target, services)
+    way = assembly.graph.recall_about(services[0], _way, target, tls_, assembly.traits.separate)
     origins = (target.node, assembly.proxy, assembly.mesh)
     if way.refused:
         reason = f"no connection is made to virtual node {target.node.name!r} on {target.port}: {way.refused}"
         assembly.refuse(assembly.proxy, "", reason)
         assembly.add(way.cluster, origins, leads_to=target.node)
         return
-    files = [Clue(path, assembly.proxy) for path in tls.files(encryption)] if encryption else ()
+    files = [Clue(path, assembly.proxy) for path in tls.files(tls_)] if tls_ else ()
     assembly.add(way.cluster, (*origins, *way.shaping), (*files, *way.clues), leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)
     if not way.by_dns:
@@ -267,23 +266,12 @@ def _near(assembly: Assembly, zones: Zones | None) -> endpoints.Near | None:
 
 
 def _encryption(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> ClientTls | None:
-    """How to connect to `target`: its cluster is one, so the strictest of the backends' policies holds for all."""
-    found = [
-        client_tls(assembly.graph, assembly.proxy, service, target.node, target.listener) for service in services
-    ]
-    if len(found) == 1:
-        return found[0]
-    strictest = max(found, key=_strictness)
-    if any(one != strictest for one in found):
+    """How to connect to `target`, for all of the backends `services` alike."""
+    found = encryption(assembly.graph, assembly.proxy, services, target.node, target.listener)
+    if found.contested:
         called = ", ".join(repr(service.name) for service in services)
         reason = (
             f"the backends {called} reach {target.node.name!r} by different client policies; the strictest is used"
         )
         assembly.refuse(assembly.proxy, "spec.backends", reason)
-    return strictest
-
-
-def _strictness(encryption: ClientTls | None) -> int:
-    if encryption is None:
-        return 0
-    return 3 if encryption.refused else 2 if encryption.trust else 1
+    return found.tls

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.graph import gateway_route_target, service_key
+from meshwright.graph import gateway_route_target
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key
 from meshwright.routing import (
     ServicePort,
     at_gateway_route,
+    domains,
     gateway_route_match,
+    gateway_target,
+    keeps_host,
     ordered_gateway_routes,
-    service_ports,
+    roomiest,
     unservable,
 )
 from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
@@ -77,7 +80,7 @@ def _plan(assembly: Assembly, spec: VirtualGatewaySpec) -> _Plan:
             for route in ordered_gateway_routes(assembly.graph, assembly.proxy, port)
             if isinstance(route.spec, GatewayRouteSpec)
         )
-    marked = any(routes.keeps_host(step.spec) for several in steps.values() for step in several)
+    marked = any(keeps_host(step.spec) for several in steps.values() for step in several)
     return _Plan(steps, _authorities(assembly, known), marked)
 
 
@@ -96,19 +99,14 @@ def _step(
 def _backend(
     assembly: Assembly, key: Key, spec: GatewayRouteSpec, known: dict[ServicePort, Backend]
 ) -> Backend | None:
-    member, target = gateway_route_target(spec)
-    service = service_key(key.mesh, target.virtual_service.virtual_service_name)
-    ports = [one for one in service_ports(assembly.graph, service) if one.protocol != "tcp"]
-    if target.port is not None:
-        if ports and target.port not in {one.port for one in ports}:
-            reason = f"virtual service {service.name!r} has no HTTP port {target.port}; requests get 404"
-            assembly.refuse(key, f"spec.{member}.action.target.port", reason)
-        ports = [one for one in ports if one.port == target.port]
-    if not ports:
+    target = gateway_target(assembly.graph, key, spec)
+    if target.lost:
+        assembly.refuse(key, f"spec.{gateway_route_target(spec)[0]}.action.target.port", target.lost)
+    if target.port is None:
         return None
-    if ports[0] not in known:
-        known[ports[0]] = egress.resolved(assembly, ports[:1])[0]
-    return known[ports[0]]
+    if target.port not in known:
+        known[target.port] = egress.resolved(assembly, (target.port,))[0]
+    return known[target.port]
 
 
 def _authorities(assembly: Assembly, known: dict[ServicePort, Backend]) -> dict[ServicePort, str]:
@@ -150,9 +148,8 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
         assembly.add(listener, (assembly.proxy, *tells.origins, assembly.mesh), clues)
 
 
-def _domains(name: str, backend: Backend) -> list[str]:
-    plain = name == backend.service.name
-    return [name, f"{name}:{backend.port.port}"] if plain else [name]
+def _domains(name: str, backend: Backend) -> tuple[str, ...]:
+    return domains(backend.port) if name == backend.service.name else (name,)
 
 
 def _add_ingress(
@@ -192,7 +189,7 @@ def _add_gateway_routes(assembly: Assembly, listener: VirtualGatewayListener, pl
         host = assembly.placement.egress if isinstance(assembly.placement, Loopback) else "127.0.0.1"
         redirect = clusters.self_redirect(cluster, protocol, listener.connection_pool, host, target)
         assembly.add(redirect, (assembly.proxy,))
-        authority, limits = plan.authority[step.backend.port], routes.roomiest(step.backend.rules)
+        authority, limits = plan.authority[step.backend.port], roomiest(step.backend.rules)
         written += routes.gateway_routes(
             step.key.name, step.spec, cluster, authority, limits, step.added, marked=plan.marked
         )

@@ -6,30 +6,32 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route
 
 from __future__ import annotations
 
-import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, TcpRouteMatch
-from meshwright.routing import gateway_route_match, grpc_path
-from meshwright.snapshot import names
+from meshwright.routing import (
+    asked_about,
+    gateway_route_match,
+    grpc_path,
+    hostname_expression,
+    http_path,
+    path_rewrite,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from meshwright.model.gateway_routes import GatewayRouteSpec
-    from meshwright.model.matching import (
-        GatewayRouteHostnameMatch,
-        HttpPathMatch,
-        HttpQueryParameter,
-        HttpRouteHeader,
-    )
+    from meshwright.model.matching import GatewayRouteHostnameMatch, HttpQueryParameter, HttpRouteHeader
     from meshwright.snapshot.values import Wire
 
 AnyMatch: TypeAlias = (
     HttpRouteMatch | GrpcRouteMatch | TcpRouteMatch | HttpGatewayRouteMatch | GrpcGatewayRouteMatch | None
 )
 
+_PATHS: Mapping[str, str] = MappingProxyType({"exact": "path", "prefix": "prefix"})
 _INT64 = (-(2**63), 2**63 - 1)
 
 
@@ -38,7 +40,7 @@ def http(match: HttpRouteMatch | HttpGatewayRouteMatch) -> Wire:
     scheme = match.scheme if isinstance(match, HttpRouteMatch) else None
     pseudo = [header_is(name, value) for name, value in ((":method", match.method), (":scheme", scheme)) if value]
     return {
-        **_path(match.path, match.prefix),
+        **_path(match),
         "headers": [*pseudo, *(header(one) for one in match.headers or ())],
         "query_parameters": [_query_parameter(one) for one in match.query_parameters or ()],
     }
@@ -47,7 +49,7 @@ def http(match: HttpRouteMatch | HttpGatewayRouteMatch) -> Wire:
 def grpc(match: GrpcRouteMatch | GrpcGatewayRouteMatch) -> Wire:
     """The match of a gRPC call."""
     kind, path = grpc_path(match)
-    return {kind: path, "grpc": {}, "headers": [header(one) for one in match.metadata or ()]}
+    return {_PATHS[kind]: path, "grpc": {}, "headers": [header(one) for one in match.metadata or ()]}
 
 
 def gateway(spec: GatewayRouteSpec) -> Wire:
@@ -60,23 +62,15 @@ def gateway(spec: GatewayRouteSpec) -> Wire:
 
 
 def rewrite(spec: GatewayRouteSpec) -> Wire:
-    """What a gateway route does to the path: by default, a matched prefix becomes `/`."""
-    route = spec.http2_route or spec.http_route
-    if route is None:
+    """What a gateway route does to the path."""
+    wanted = path_rewrite(spec)
+    if wanted is None:
         return {}
-    wanted = route.action.rewrite
-    if wanted is not None and wanted.path is not None and wanted.path.exact is not None:
-        # In a substitution a backslash starts a reference to a group.
-        whole = wanted.path.exact.replace("\\", "\\\\")
-        return {"regex_rewrite": {"pattern": {"regex": "^/.*$"}, "substitution": whole}}
-    if route.match.path is not None:
-        return {}
-    prefix = wanted.prefix if wanted else None
-    if prefix is not None and prefix.value is not None:
-        return {"prefix_rewrite": prefix.value}
-    if prefix is not None and prefix.default_prefix == "DISABLED":
-        return {}
-    return {"prefix_rewrite": "/"}
+    if wanted.of == "prefix":
+        return {"prefix_rewrite": wanted.text}
+    # In a substitution a backslash starts a reference to a group.
+    whole = wanted.text.replace("\\", "\\\\")
+    return {"regex_rewrite": {"pattern": {"regex": "^/.*$"}, "substitution": whole}}
 
 
 def header_is(name: str, value: str) -> Wire:
@@ -84,20 +78,17 @@ def header_is(name: str, value: str) -> Wire:
     return {"name": name, "string_match": {"exact": value}}
 
 
-def preflight(match: Wire) -> Wire | None:
-    """The match of the question that a browser asks before a request of `match`; None where `match` takes it too.
+def preflight(match: AnyMatch, written: Wire) -> Wire | None:
+    """The match of the question that a browser asks before a request of `match`, which is `written`.
 
-    The question has the method OPTIONS, and none of the headers that the request will have: where `match` asks for
-    some, nothing tells for which route the question is.
+    None where `match` takes the question too, or nothing tells that the question is about it.
     """
-    headers = match.get("headers", ())
-    methods = [one["string_match"]["exact"] for one in headers if one["name"] == ":method"]
-    told = {":method", ":scheme", ":authority", names.VIRTUAL_SERVICE_HEADER}
-    if not methods or any(one["name"] not in told for one in headers):
+    method = asked_about(match)
+    if method is None:
         return None
-    rest = [one for one in headers if one["name"] != ":method"]
-    asked = [header_is(":method", "OPTIONS"), header_is("access-control-request-method", methods[0])]
-    return match | {"headers": [*asked, {"name": "origin", "present_match": True}, *rest]}
+    rest = [one for one in written["headers"] if one["name"] != ":method"]
+    asked = [header_is(":method", "OPTIONS"), header_is("access-control-request-method", method)]
+    return written | {"headers": [*asked, {"name": "origin", "present_match": True}, *rest]}
 
 
 def regexes(match: AnyMatch) -> list[str]:
@@ -114,12 +105,9 @@ def regexes(match: AnyMatch) -> list[str]:
     return [one for one in found if one is not None]
 
 
-def _path(path: HttpPathMatch | None, prefix: str | None) -> Wire:
-    if path is not None and path.exact is not None:
-        return {"path": path.exact}
-    if path is not None and path.regex is not None:
-        return {"safe_regex": {"regex": path.regex}}
-    return {"prefix": "/" if prefix is None else prefix}
+def _path(match: HttpRouteMatch | HttpGatewayRouteMatch) -> Wire:
+    kind, text = http_path(match)
+    return {"safe_regex": {"regex": text}} if kind == "regex" else {_PATHS[kind]: text}
 
 
 def header(condition: HttpRouteHeader) -> Wire:
@@ -150,7 +138,5 @@ def _query_parameter(parameter: HttpQueryParameter) -> Wire:
 
 
 def _hostname(hostname: GatewayRouteHostnameMatch) -> Wire:
-    """A Host with or without a port, in any case."""
-    wanted = re.escape(hostname.exact if hostname.exact is not None else hostname.suffix or "")
-    anything = "" if hostname.exact is not None else ".*"
-    return {"name": ":authority", "string_match": {"safe_regex": {"regex": f"(?i){anything}{wanted}(:[0-9]+)?"}}}
+    expression = hostname_expression(hostname)
+    return {"name": ":authority", "string_match": {"safe_regex": {"regex": expression}}}

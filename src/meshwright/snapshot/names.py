@@ -19,8 +19,6 @@ INGRESS_PORT = 15000
 EGRESS_PORT = 15001
 SDS_CLUSTER = "static_cluster_sds_unix_socket"
 """The bootstrap's cluster for the local SDS server."""
-VIRTUAL_SERVICE_HEADER = "x-app-mesh-virtual-service"
-"""Names the virtual service of a request whose Host a gateway leaves alone."""
 
 
 def listener(direction: str, address: str, port: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing import at_ingress, listener_timeouts, service_ports, unservable
+from meshwright.routing import AWS_PORT, at_ingress, domains, listener_timeouts, service_ports, tunnels, unservable
 from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
 from meshwright.snapshot.assembly import Assembly
 from meshwright.snapshot.extensions import additions, told, traced
@@ -121,7 +121,7 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
         for port, chains in outbound.items():
             assembly.add(listeners.direct("egress", port, bind, chains), origins, clues)
         return
-    outbound[outside.AWS_PORT] = [outside.aws_chain(assembly), *outbound.get(outside.AWS_PORT, ())]
+    outbound[AWS_PORT] = [outside.aws_chain(assembly), *outbound.get(AWS_PORT, ())]
     inspected = [port for port, chains in outbound.items() if any("filter_chain_match" in one for one in chains)]
     otherwise = None
     if beyond.anything:
@@ -135,11 +135,7 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
 def _outbound_chains(
     assembly: Assembly, spec: VirtualNodeSpec, port: int, backends: Sequence[Backend], beyond: Outside
 ) -> list[Wire]:
-    """The chains for connections to `port`: HTTP backends share one by Host, TCP backends have one each.
-
-    Of TCP backends, those are told apart that the client names in its TLS greeting (SNI). All other connections are
-    HTTP where there is an HTTP backend, else for the first TCP backend.
-    """
+    """The chains for connections to `port`: HTTP backends share one by Host, TCP backends have one each."""
     http = [one for one in backends if one.port.protocol != "tcp"]
     tcp = [one for one in backends if one.port.protocol == "tcp"]
     tells = told(assembly, listeners.access_logs(spec.logging))
@@ -169,26 +165,24 @@ def _named(
     assembly: Assembly, port: int, http: Sequence[Backend], tcp: Sequence[Backend]
 ) -> list[tuple[Backend, tuple[str, ...]]]:
     """The TCP backends of a port with the server names that choose them; the one without gets all that is left."""
-    taken: set[str] = set()
     found: list[tuple[Backend, tuple[str, ...]]] = []
-    for one in tcp:
-        name = one.service.name.lower()
-        if not http and one is tcp[0]:
-            found.append((one, ()))
+    told_apart = tunnels([one.port for one in http], [one.port for one in tcp])
+    for one, tunnel in zip(tcp, told_apart, strict=True):
+        if tunnel.served:
+            found.append((one, (tunnel.name,) if tunnel.name else ()))
+        if tunnel.beside is None:
             continue
-        other = (http or tcp)[0].service.name
-        if "*" in name or name in taken:
-            reason = f"on port {port} its connections cannot be told from those to {other!r}, which is served"
-        else:
-            taken.add(name)
-            found.append((one, (name,)))
+        other = tunnel.beside.service.name
+        if tunnel.served:
             reason = f"on port {port} only TLS connections that name it (SNI) are told from those to {other!r}"
+        else:
+            reason = f"on port {port} its connections cannot be told from those to {other!r}, which is served"
         assembly.refuse(one.service, "", reason)
     return found
 
 
 def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyond: Outside) -> str:
-    named = [(one.service.name, (one.service.name, f"{one.service.name}:{port}")) for one in backends]
+    named = [(one.service.name, domains(one.port)) for one in backends]
     found = egress.http_hosts(assembly, backends, named)
     added = traced(assembly)
     hosts: list[routes.Host | Wire] = [

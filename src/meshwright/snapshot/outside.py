@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from meshwright.snapshot.extensions import Additions
     from meshwright.snapshot.values import Wire
 
-_AWS = "*.amazonaws.com"
-AWS_PORT = 443
-_HTTP_PORT = 80
 _TLS_FILTER = "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig"
 _HTTP_FILTER = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
 
@@ -83,7 +80,9 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
         Envoy refuses two virtual hosts whose domains differ in case alone.
         """
         used = {one.lower() for one in taken}
-        domains = [one for host in self.http.get(port, ()) for one in _domains(host, port) if one not in used]
+        domains = [
+            one for host in self.http.get(port, ()) for one in routing.outside_domains(host, port) if one not in used
+        ]
         name = f"egress_policy/{self.origin.name}"
         return [routes.to_outside(name, domains, self.named, added)] if domains else []
 
@@ -102,7 +101,7 @@ def add_outside(assembly: Assembly, preference: str | None) -> Outside:
     if found.anything and not isinstance(assembly.placement, Loopback):
         unmodelled = clusters.original_destination(names.allow_all(assembly.proxy), http=True)
         anything = assembly.add(unmodelled, (found.origin, assembly.mesh), leads_to=assembly.mesh)
-    tls, http = ({} if found.anything else _by_port(found, protocol) for protocol in ("tls", "http"))
+    tls, http = (routing.named_hosts(found, protocol) for protocol in ("tls", "http"))
     named = ""
     if tls or http:
         hosts = clusters.by_name(names.named_hosts(assembly.proxy), preference)
@@ -117,23 +116,4 @@ def aws_chain(assembly: Assembly) -> Wire:
     """
     aws = clusters.original_destination(names.amazonaws(assembly.proxy))
     amazonaws = assembly.add(aws, (assembly.mesh,), leads_to=assembly.mesh)
-    return listeners.for_names((listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()),), (_AWS,))
-
-
-def _by_port(found: routing.Egress, protocol: str) -> dict[int, tuple[str, ...]]:
-    """The hosts of a protocol by port, each once; in lower case, as Envoy compares them."""
-    by_port: dict[int, dict[str, None]] = {}
-    for one in found.allowed:
-        for port in one.ports if one.protocol == protocol else ():
-            host = one.host.lower().removesuffix(".")
-            if (protocol, host, port) != ("tls", _AWS, AWS_PORT):
-                by_port.setdefault(port, {})[host] = None
-    return {port: tuple(sorted(hosts)) for port, hosts in sorted(by_port.items())}
-
-
-def _domains(host: str, port: int) -> list[str]:
-    """How a client writes `host` in a request to `port`: with the port unless it is the protocol's own.
-
-    Otherwise a request could name another port than the one that it was let through on, and get there.
-    """
-    return [host, f"{host}:{port}"] if port == _HTTP_PORT else [f"{host}:{port}"]
+    return listeners.for_names((listeners.tcp_filter("egress", [(amazonaws, 1)], 0, ()),), (routing.AWS_HOSTS,))

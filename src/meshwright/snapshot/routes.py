@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
-from meshwright.routing import Timeouts, longest
+from meshwright.routing import MARK, Timeouts, gateway_route_match, keeps_host
 from meshwright.snapshot import matching, names
 from meshwright.snapshot.assembly import ready
 from meshwright.snapshot.extensions.additions import NOTHING, shared
@@ -22,7 +22,7 @@ from meshwright.snapshot.values import Wire, count, duration, extension, tags
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteRewrite, HttpGatewayRouteRewrite
+    from meshwright.model.gateway_routes import GatewayRouteSpec
     from meshwright.model.identity import Key
     from meshwright.routing import Retry, Rule
     from meshwright.snapshot.assembly import Body
@@ -71,12 +71,14 @@ def service_routes(rules: Iterable[tuple[Rule, Additions]], service: Key, select
 
     `selector` narrows them to requests marked for that service by a gateway.
     """
-    mark = [matching.header_is(names.VIRTUAL_SERVICE_HEADER, selector)] if selector else []
+    mark = [matching.header_is(MARK, selector)] if selector else []
     found = []
     for rule, several in rules:
         added = several.alone if selector else several
         route: Wire = {"match": _match(rule, mark), "name": rule.origin.name, **_action(rule)}
-        found += _asked_first(added, added.route(route | {"metadata": tags(TargetVirtualService=service.name)}))
+        found += _asked_first(
+            added, rule.match, added.route(route | {"metadata": tags(TargetVirtualService=service.name)})
+        )
     return found
 
 
@@ -102,7 +104,7 @@ def marked_host(routes: Sequence[Wire]) -> Wire:
 
     It is the only one then: beside virtual hosts by name, a Host from outside could choose another backend.
     """
-    header = [names.VIRTUAL_SERVICE_HEADER]
+    header = [MARK]
     return {
         "name": "default_backend",
         "domains": ["*"],
@@ -134,28 +136,15 @@ def gateway_routes(
     if not keeps_host(spec):
         action["host_rewrite_literal"] = host
     if marked:
-        mark = {"header": {"key": names.VIRTUAL_SERVICE_HEADER, "value": host}}
+        mark = {"header": {"key": MARK, "value": host}}
         route["request_headers_to_add"] = [mark | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
-    return _asked_first(added, added.route({**route, "route": action}))
+    return _asked_first(added, gateway_route_match(spec), added.route({**route, "route": action}))
 
 
 def lost_gateway_routes(name: str, spec: GatewayRouteSpec, added: Additions) -> list[Wire]:
     """A gateway route to a service that answers no HTTP: 404, as from a service without routes."""
     lost: Wire = {"name": name, "match": matching.gateway(spec), "direct_response": {"status": 404}}
-    return _asked_first(added, added.route(lost))
-
-
-def keeps_host(spec: GatewayRouteSpec) -> bool:
-    """Whether a gateway route leaves the Host alone."""
-    rewrite = _rewrite_of(spec)
-    return bool(rewrite and rewrite.hostname and rewrite.hostname.default_target_hostname == "DISABLED")
-
-
-def roomiest(rules: Sequence[Rule]) -> Timeouts | None:
-    """The limits that none of `rules` exceeds; None without rules."""
-    if not rules:
-        return None
-    return Timeouts(longest(one.timeouts.request for one in rules), longest(one.timeouts.idle for one in rules))
+    return _asked_first(added, gateway_route_match(spec), added.route(lost))
 
 
 def clues(key: Key, match: matching.AnyMatch) -> list[Clue]:
@@ -163,18 +152,13 @@ def clues(key: Key, match: matching.AnyMatch) -> list[Clue]:
     return [Clue(text=text, origin=key, regex=True) for text in matching.regexes(match)]
 
 
-def _rewrite_of(spec: GatewayRouteSpec) -> HttpGatewayRouteRewrite | GrpcGatewayRouteRewrite | None:
-    route = spec.grpc_route or spec.http2_route or spec.http_route
-    return route.action.rewrite if route else None
-
-
 def _everything(cluster: str, timeouts: Timeouts) -> Wire:
     return {"match": {"prefix": "/"}, "route": {"cluster": cluster, **_limits(timeouts)}}
 
 
-def _asked_first(added: Additions, route: Wire) -> list[Wire]:
+def _asked_first(added: Additions, match: matching.AnyMatch, route: Wire) -> list[Wire]:
     """`route`, behind another one for the questions that browsers ask about it where its method would miss them."""
-    asked = matching.preflight(route["match"]) if added.preflight else None
+    asked = matching.preflight(match, route["match"]) if added.preflight else None
     return [route] if asked is None else [route | {"match": asked}, route]
 
 

@@ -18,13 +18,7 @@ from meshwright.model.extensions import MirrorSpec
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
-from meshwright.routing.ordering import (
-    gateway_route_match,
-    grpc_path,
-    ordered_gateway_routes,
-    ordered_routes,
-    route_match,
-)
+from meshwright.routing import gateway_route_match, grpc_path, ordered_gateway_routes, ordered_routes, route_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +164,7 @@ def _short(match: object) -> str:
     path = getattr(match, "path", None)
     if hasattr(match, "service_name"):
         kind, text = grpc_path(match)  # type: ignore[arg-type]
-        text += "" if kind == "path" else "*"
+        text += "" if kind == "exact" else "*"
     elif path is not None:
         text = path.exact or f"~{path.regex}"
     else:

@@ -1,0 +1,181 @@
+"""The step of a gateway: its listener, its routes, and what the one that matches makes of the request.
+
+The one rule: a request goes through two steps, as in the gateway's proxy: its own route, then the service's rules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.graph import gateway_route_target
+from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRouteMatch
+from meshwright.model.identity import Key
+from meshwright.routing import (
+    Place,
+    ServicePort,
+    at_gateway_route,
+    domains,
+    gateway_route_match,
+    gateway_target,
+    http_path,
+    keeps_host,
+    ordered_gateway_routes,
+    path_rewrite,
+    roomiest,
+    rules,
+    unservable,
+    untaken,
+)
+from meshwright.simulate import paths
+from meshwright.simulate.extending import answered, edited, effects
+from meshwright.simulate.matching import asks_for, misses
+from meshwright.simulate.services import Caller, ending, served
+from meshwright.simulate.verdicts import Candidate, Ending, Hop, Miss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.graph import Graph
+    from meshwright.model.listeners import VirtualGatewayListener
+    from meshwright.model.specs import VirtualGatewaySpec
+    from meshwright.simulate.calls import Call
+
+
+class _Route(msgspec.Struct, frozen=True):
+    """A gateway route at the listener by which the call comes in."""
+
+    key: Key
+    spec: GatewayRouteSpec
+    place: Place
+
+
+def through_gateway(
+    graph: Graph, gateway: Key, spec: VirtualGatewaySpec, call: Call, now: int
+) -> tuple[tuple[Hop, ...], Ending]:
+    """What becomes of `call` that comes from outside to one of the gateway's ports."""
+    listener = next((one for one in spec.listeners if one.port_mapping.port == call.port), None)
+    if listener is None:
+        ports = ", ".join(str(one.port_mapping.port) for one in spec.listeners)
+        reason = f"virtual gateway {gateway.name!r} does not listen on port {call.port}; it listens on {ports}"
+        return (), Ending(outcome="refused", reason=reason)
+    if reason := _refusal(gateway, listener, call):
+        return (), Ending(outcome="refused", reason=reason)
+    if fault := paths.fault(call.path):
+        return (), paths_refused(call, fault)
+    seen = msgspec.structs.replace(call, path=paths.normalised(call.path))
+    several = tuple(_routes(graph, gateway, listener))
+    considered = tuple(Candidate(origin=one.key, misses=_misses(graph, one, seen, listener, now)) for one in several)
+    chosen = next((one for one, told in zip(several, considered, strict=True) if told.matched), None)
+    hop = Hop(
+        at=gateway,
+        decided_by=gateway,
+        virtual_host="self_redirect",
+        call=seen,
+        candidates=considered,
+        chosen=None if chosen is None else chosen.key,
+        call_after=seen,
+    )
+    if chosen is None:
+        why = "no gateway route matches" if considered else f"virtual gateway {gateway.name!r} has no routes"
+        return (hop,), ending(seen, "no-route", 404, why)
+    return _followed(Caller(graph=graph, key=gateway, ports=_called(graph, gateway, spec), now=now), chosen, hop)
+
+
+def paths_refused(call: Call, fault: str) -> Ending:
+    """The end of a call whose path no proxy takes."""
+    return Ending(outcome="refused", reason=f"path {call.path!r}: {fault}", status=400)
+
+
+def _followed(caller: Caller, route: _Route, hop: Hop) -> tuple[tuple[Hop, ...], Ending]:
+    graph = caller.graph
+    told = effects(graph, route.place, hop.call, caller.now)
+    hop = msgspec.structs.replace(hop, effects=told, call_after=edited(graph, route.place, hop.call, caller.now))
+    if own := answered(told):
+        return (hop,), own
+    target = gateway_target(graph, route.key, route.spec)
+    if target.port is None:
+        _, named = gateway_route_target(route.spec)
+        why = target.lost or f"nothing answers HTTP at {named.virtual_service.virtual_service_name!r}"
+        return (hop,), ending(hop.call, "no-target", 404, why)
+    after = _rewritten(route.spec, hop.call_after, target.port)
+    limits = roomiest(graph.recall_about(target.port.service, rules, target.port))
+    hop = msgspec.structs.replace(hop, call_after=after, timeouts=limits)
+    if fault := paths.fault(after.path):
+        return (hop,), paths_refused(after, fault)
+    if not _told_apart(caller, target.port):
+        why = f"the host name {target.port.service.name!r} cannot be told from another backend's"
+        return (hop,), ending(hop.call, "no-host", 404, why)
+    again = msgspec.structs.replace(after, path=paths.normalised(after.path), port=target.port.port)
+    second, end = served(caller, target.port, again, target.port.service.name)
+    return (hop, second), end
+
+
+def _refusal(gateway: Key, listener: VirtualGatewayListener, call: Call) -> str:
+    """Why a listener does not take the connection; "" when it does."""
+    where = f"port {call.port} of virtual gateway {gateway.name!r}"
+    if call.protocol == "tcp":
+        return f"{where} speaks HTTP only"
+    mode = "DISABLED" if listener.tls is None else listener.tls.mode
+    lacking = unservable(listener.tls) if listener.tls else ""
+    if lacking and (mode == "STRICT" or call.encrypted):
+        return f"{where} is not served with TLS: {lacking}"
+    if mode == "DISABLED" and call.encrypted:
+        return f"{where} speaks no TLS"
+    if mode == "STRICT" and not call.encrypted:
+        return f"{where} takes TLS only"
+    return ""
+
+
+def _routes(graph: Graph, gateway: Key, listener: VirtualGatewayListener) -> Iterator[_Route]:
+    """The gateway's routes in match order, those for other ports among them."""
+    mapping = listener.port_mapping
+    for one in ordered_gateway_routes(graph, gateway):
+        if isinstance(one.spec, GatewayRouteSpec):
+            yield _Route(one.key, one.spec, at_gateway_route(one.key, gateway, mapping.protocol, mapping.port))
+
+
+def _misses(graph: Graph, route: _Route, call: Call, listener: VirtualGatewayListener, now: int) -> tuple[Miss, ...]:
+    match = gateway_route_match(route.spec)
+    where = f"spec.{gateway_route_target(route.spec)[0]}.match"
+    port = listener.port_mapping.port
+    if match.port not in {None, port}:
+        return (Miss(f"{where}.port", str(match.port), str(port)),)
+    missing = misses(match, call, where)
+    if missing and asks_for(match, call, where) and answered(effects(graph, route.place, call, now)):
+        return ()
+    return missing
+
+
+def _rewritten(spec: GatewayRouteSpec, call: Call, port: ServicePort) -> Call:
+    """The call as the gateway's own egress gets it."""
+    wanted = path_rewrite(spec)
+    if wanted is not None:
+        path, query = paths.split(call.path)
+        match = gateway_route_match(spec)
+        matched = http_path(match)[1] if isinstance(match, HttpGatewayRouteMatch) else ""
+        rest = path.removeprefix(matched) if wanted.of == "prefix" else ""
+        told = call.with_headers(set_=[("x-envoy-original-path", call.path)])
+        call = msgspec.structs.replace(told, path=wanted.text + rest + query)
+    return call if keeps_host(spec) else call.to(port.service.name)
+
+
+def _called(graph: Graph, gateway: Key, spec: VirtualGatewaySpec) -> tuple[ServicePort, ...]:
+    """What the gateway's routes lead to, in the order of its listeners and then of the routes."""
+    found = (
+        gateway_target(graph, route.key, route.spec).port
+        for listener in spec.listeners
+        for route in ordered_gateway_routes(graph, gateway, listener.port_mapping.port)
+        if isinstance(route.spec, GatewayRouteSpec)
+    )
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def _told_apart(caller: Caller, port: ServicePort) -> bool:
+    """Whether the gateway's egress knows the service by its Host; where a route keeps the Host, a mark decides."""
+    kept = any(
+        isinstance(one.spec, GatewayRouteSpec) and keeps_host(one.spec) for one in caller.graph.children(caller.key)
+    )
+    free = dict(zip(caller.ports, untaken(domains(one) for one in caller.ports), strict=True))
+    return kept or bool(free[port])
