@@ -19,7 +19,7 @@ from envoys import fetch, until
 from meshwright.lab.exchange import Reply, Request
 from meshwright.lab.workload import CALLS
 from meshwright.model import Key, Kind
-from one_envoy import Mesh, answering, listening, speaking
+from one_envoy import Mesh, answering, listening, named, speaking
 from processes import free_port
 from settings import PROVE
 from strategies import MESH, Wire
@@ -44,7 +44,11 @@ LIMITS: dict[str, dict[str, int | None]] = {
     "small": {"brief": 300, "long": 10_000},
     "default": {"nothing": None, "raised": 30_000},
 }
-CASES = [("small", 1.0), *([("default", 16.0)] if PROVE else [])]
+CASES = [
+    (protocol, limits, delay)
+    for protocol in ("http", "http2", "grpc")
+    for limits, delay in (("small", 1.0), *([("default", 16.0)] if PROVE else []))
+]
 TEXT = "%PROTOCOL% %RESPONSE_CODE% is the answer to %REQ(x-h)%\n"
 
 
@@ -72,19 +76,22 @@ class Chain:
             self._listen(f"idle-{protocol}", protocol, timeout={protocol: idle(protocol)})
             self.mesh.node(f"silent-{protocol}", protocol)
             self._serve(f"silent-{protocol}", protocol, {"virtualNode": f"silent-{protocol}"}, idle(protocol))
+            for limits in LIMITS.values() if protocol != "tcp" else ():
+                self._limit(protocol, limits)
         for protocol in ("http2", "grpc"):
             self._listen(f"pool-{protocol}", protocol, connectionPool={protocol: {"maxRequests": 1}})
-        for limits in LIMITS.values():
-            for node, at_node in limits.items():
-                port = self._listen(node, "http", timeout={"http": limited(at_node)})
-                for route, at_route in limits.items():
-                    target = {"virtualNode": "server", "port": port}
-                    self._serve(f"{route}-{node}", "http", target, limited(at_route))
         discovery = {"dns": {"hostname": self.mesh.place.ingress}}
         logging = {"accessLog": {"file": {"path": str(self.log), "format": {"text": TEXT}}}}
         server = {"listeners": self._listeners, "serviceDiscovery": discovery, "logging": logging}
         self.mesh.add(Kind.VIRTUAL_NODE, "server", server)
         self.mesh.add(Kind.VIRTUAL_NODE, "caller", {"backends": self._backends})
+
+    def _limit(self, protocol: str, limits: dict[str, int | None]) -> None:
+        for node, at_node in limits.items():
+            port = self._listen(f"{node}-{protocol}", protocol, timeout={protocol: limited(at_node)})
+            for route, at_route in limits.items():
+                target = {"virtualNode": "server", "port": port}
+                self._serve(f"{route}-{node}-{protocol}", protocol, target, limited(at_route))
 
     def _listen(self, name: str, protocol: str, **rest: Any) -> int:
         self.ports[name] = free_port()
@@ -190,20 +197,22 @@ async def test_a_route_cuts_off_who_is_silent_too_long_and_lets_who_is_slow(chai
             tries.create_task(hold(protocol, chain.mesh.place.egress, chain.ports[f"to-{name}"], f"{name}.local"))
 
 
-@pytest.mark.parametrize(("limits", "delay"), CASES, ids=[name for name, _ in CASES])
+@pytest.mark.parametrize(("protocol", "limits", "delay"), CASES)
 async def test_to_lower_a_limit_one_place_suffices_and_to_raise_it_takes_both(
-    chain: Chain, limits: str, delay: float
+    chain: Chain, protocol: str, limits: str, delay: float
 ) -> None:
     """Of a route's limit and the server's own the shorter bites; where nothing is said, 15 s are."""
     async with contextlib.AsyncExitStack() as stack:
         for node in LIMITS[limits]:
-            at = (chain.mesh.place.application, chain.ports[node])
-            await stack.enter_async_context(answering(*at, "done", delay=delay))
-        names = [f"{route}-{node}" for route in LIMITS[limits] for node in LIMITS[limits]]
+            at = (chain.mesh.place.application, chain.ports[f"{node}-{protocol}"])
+            await stack.enter_async_context(speaking(protocol, *at, named("done", delay)))
+        names = [f"{route}-{node}-{protocol}.local" for route in LIMITS[limits] for node in LIMITS[limits]]
+        requests = [Request(authority=name, path="/s/M", method="POST") for name in names]
         at = (chain.mesh.place.egress, chain.mesh.port)
-        found = await asyncio.gather(*(fetch(*at, "/", f"{name}.local") for name in names))
-    *cut, whole = (status for status, _ in found)
-    assert (cut, whole) == ([504, 504, 504], 200), dict(zip(names, found, strict=True))
+        found = await asyncio.gather(*(CALLS[protocol](*at, one) for one in requests))
+    *cut, whole = (one.status for one in found)
+    late = 503 if protocol == "grpc" else 504
+    assert (cut, whole) == ([late, late, late], 200), dict(zip(names, found, strict=True))
 
 
 @pytest.mark.parametrize("protocol", ["http2", "grpc"])
@@ -230,8 +239,8 @@ async def test_a_pool_of_streams_turns_away_what_is_too_much(chain: Chain, proto
 
 async def test_texts_in_access_logs_are_as_written(chain: Chain) -> None:
     """Line by line; what a request does not have is a dash."""
-    async with answering(chain.mesh.place.application, chain.ports["long"]):
-        await fetch(chain.mesh.place.ingress, chain.ports["long"], "/", "server\r\nx-h: a question")
-        await fetch(chain.mesh.place.ingress, chain.ports["long"], "/", "server")
+    async with answering(chain.mesh.place.application, chain.ports["long-http"]):
+        await fetch(chain.mesh.place.ingress, chain.ports["long-http"], "/", "server\r\nx-h: a question")
+        await fetch(chain.mesh.place.ingress, chain.ports["long-http"], "/", "server")
     lines = [f"HTTP/1.1 200 is the answer to {asked}" for asked in ("a question", "-")]
     await until(lambda: set(lines) <= set(chain.log.read_text(encoding="utf-8").splitlines()))

@@ -106,14 +106,20 @@ async def call(host: str, port: int, request: Request) -> Reply:
     except OSError as error:
         return Reply(status=0, fault=f"no connection to {host}:{port}: {error.strerror or error}")
     try:
-        return await _exchange(reader, writer, request)
+        return await exchange(reader, writer, request)
     except (ConnectionError, h2.exceptions.ProtocolError) as error:
         return Reply(status=0, fault=f"{host}:{port} broke off: {error}")
     finally:
         writer.close()
 
 
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> Reply:
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> Reply:
+    """Send `request` on a fresh connection; the reply, of status 0 where the connection ends before the answer.
+
+    Raises:
+        ConnectionError: the connection broke.
+        h2.exceptions.ProtocolError: what came is not HTTP/2.
+    """
     peer = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     peer.initiate_connection()
     pseudo = {":method": request.method, ":scheme": "http", ":authority": request.authority, ":path": request.path}
