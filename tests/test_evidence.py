@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from meshwright.store.contract import Head
 from processes import until
 from stage import staged
 from stored import commit_one, release
+from test_metrics import read
 from test_releases import SHIFTED, SHOP, item
 from test_releases_propagation import CALLER, CONTENT, PROXY, Plane
 from test_releases_propagation import WEB as SERVICE
@@ -179,6 +181,34 @@ async def test_a_failed_release_is_noted_although_nobody_asks(tmp_path: Path) ->
             with contextlib.closing(store):
                 await asyncio.to_thread(until, lambda: str(store.releases("m", "shop")[0].status) == "failed")
                 assert store.tallies("m", "shop")[2].rejected == 1
+
+
+async def test_evidence_that_cannot_be_written_is_counted_and_not_said_each_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried twice a second; the log has a line when it begins, and one when it is over. Nothing is lost."""
+
+    def said(words: str) -> list[str]:
+        return [one.getMessage() for one in caplog.records if words in one.getMessage()]
+
+    async with serving(tmp_path) as plane:
+        api = plane.running.api
+        await plane.apply(*CONTENT)
+        async with plane.proxy() as stream:
+            assert (await plane.ask("propagation", 1, 10))["status"] == "propagated"
+            with contextlib.closing(
+                sqlite3.connect(tmp_path / "data" / "meshwright.db", isolation_level=None)
+            ) as other:
+                other.execute("CREATE TRIGGER f BEFORE INSERT ON evidence BEGIN SELECT RAISE(ABORT, 'full'); END")
+                await plane.apply(*BETTER)
+                await stream.ack(await stream.hear())
+                await asyncio.to_thread(until, lambda: read(api)["meshwright_evidence_failures_total{}"] >= 8)
+                other.execute("DROP TRIGGER f")
+            assert (await plane.ask("propagation", 2, 10))["status"] == "propagated"
+            assert (await detail(plane, 2))["tally"]["acked"] == 1
+        assert 1 <= len(said("the evidence of m/shop/2 cannot be kept, trying again: ")) <= 2
+        assert 1 <= len(said("what became of shop#2 cannot be noted, trying again: ")) <= 2
+        assert len(said("the evidence of releases is kept again, after ")) == 1
 
 
 async def test_what_another_release_broke_fails_nobody_else(tmp_path: Path) -> None:

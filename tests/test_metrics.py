@@ -55,6 +55,7 @@ def everything() -> str:
     metrics.turned_away("requests")
     metrics.committed(3, 0.1)
     metrics.store_failed()
+    metrics.evidence_failed()
     metrics.sent(CLUSTER, 2)
     metrics.acked(CLUSTER, accepted=True)
     metrics.propagated(0.1)

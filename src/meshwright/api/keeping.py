@@ -12,10 +12,12 @@ import logging
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.api.tracing import Tracing
+from meshwright.complaining import Complaint
 from meshwright.errors import MeshwrightError
 from meshwright.release import evidence_of
 
 if TYPE_CHECKING:
+    from meshwright.api.metrics import Metrics
     from meshwright.control import Control, Tracker
     from meshwright.release import Account, Evidence, Release, Tally
     from meshwright.store.contract import Store
@@ -31,9 +33,11 @@ _log = logging.getLogger(__name__)
 class Keeping:
     """Follows releases and keeps what is seen of them; for one event loop."""
 
-    def __init__(self, store: Store, control: Control) -> None:
+    def __init__(self, store: Store, control: Control, metrics: Metrics) -> None:
         self._store = store
         self._control = control
+        self._metrics = metrics
+        self._complaint = Complaint(_log)
         self._followed: dict[tuple[str, str], tuple[Release, Tracker]] = {}
         self._left: dict[Place, tuple[Account, ...]] = {}
         """What was seen last of releases that are followed no longer, until it is written."""
@@ -108,7 +112,7 @@ class Keeping:
             try:
                 await self._save(place)
             except MeshwrightError as error:
-                _log.error("the evidence of %s cannot be kept, trying again: %s", "/".join(map(str, place)), error)
+                self._complaint.made(f"the evidence of {'/'.join(map(str, place))} cannot be kept", error)
                 return
 
     async def _save(self, place: Place) -> None:
@@ -120,8 +124,10 @@ class Keeping:
             try:
                 if accounts:
                     await asyncio.to_thread(self._write, place, accounts)
+                    self._complaint.over("the evidence of releases is kept")
             except MeshwrightError:
                 self._unsaved.add(place)
+                self._metrics.evidence_failed()
                 raise
             if place not in self._unsaved:
                 self._left.pop(place, None)

@@ -73,6 +73,7 @@ _METRICS = (
     _Row(Histogram, "commit_batch_revisions", "Revisions of one transaction.", buckets=_SIZES),
     _Row(Histogram, "commit_seconds", "One transaction until it is durable.", buckets=_SECONDS),
     _Row(Counter, "store_failures", "Requests that the database could not serve."),
+    _Row(Counter, "evidence_failures", "Writes of what proxies made of a release that the database refused."),
     _Row(Counter, "xds_responses", "Responses that Envoys answered, by type and result.", ("type", "result")),
     _Row(Counter, "xds_resources_sent", "Resources written to Envoys, by type; removals not counted.", ("type",)),
     _Row(
@@ -201,6 +202,10 @@ class Metrics(Collector):
     def store_failed(self) -> None:
         """The database could not serve a request."""
         self._counters["store_failures"].inc()
+
+    def evidence_failed(self) -> None:
+        """The database could not keep what proxies made of a release; that is tried again."""
+        self._counters["evidence_failures"].inc()
 
     def acked(self, type_url: str, *, accepted: bool) -> None:
         """An Envoy took or rejected a response of a type."""

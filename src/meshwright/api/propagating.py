@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.api.tracing import Tracing
+from meshwright.complaining import Complaint
 from meshwright.errors import RefusedError, StorageError
 from meshwright.release import Evidence, Release, Status
 from meshwright.views.wire import to_wire
@@ -37,6 +38,7 @@ class Propagating:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._complaint = Complaint(_log)
         self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def resume(self) -> None:
@@ -74,10 +76,13 @@ class Propagating:
         while True:
             found = await self._services.control.wait(one.revision, _PATIENCE, one.mesh)
             try:
-                if (await observed(self._services, one, found)).status is not Status.APPLIED:
-                    return
+                status = (await observed(self._services, one, found)).status
             except StorageError as error:
-                _log.error("what became of %s cannot be noted, trying again: %s", one.title, error)
+                self._complaint.made(f"what became of {one.title} cannot be noted", error)
+            else:
+                if status is not Status.APPLIED:
+                    self._complaint.over("what becomes of releases is noted")
+                    return
             await asyncio.sleep(0 if found.state == "pending" else _AGAIN)
 
 

@@ -71,7 +71,7 @@ class Services:
     @functools.cached_property
     def evidence(self) -> Keeping:
         """What proxies make of releases."""
-        return Keeping(self.store, self.control)
+        return Keeping(self.store, self.control, self.metrics)
 
     def user(self, name: str) -> Principal:
         """Who the user of an access key is; `key_id` is not filled in."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from meshwright.complaining import Complaint
 from meshwright.errors import StorageError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Memory:
         self._source = source
         self._due: dict[str, str | None] = {}
         self._woken = asyncio.Event()
+        self._complaint = Complaint(_log)
 
     def recall(self) -> Mapping[str, str]:
         """What was kept last.
@@ -63,7 +65,8 @@ class Memory:
         try:
             await asyncio.to_thread(self._store.remember, self._source, due)
         except StorageError as error:
-            _log.error("endpoints of source %s cannot be kept, trying again: %s", self._source, error)
+            self._complaint.made(f"endpoints of source {self._source} cannot be kept", error)
             self._due = due | self._due
             return False
+        self._complaint.over(f"endpoints of source {self._source} are kept")
         return True

@@ -17,6 +17,7 @@ import msgspec
 from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched, followed
+from meshwright.complaining import Complaint
 from meshwright.control import Control, Paced
 from meshwright.discovery import Found
 from meshwright.errors import MeshwrightError, StorageError, UsageError
@@ -167,12 +168,15 @@ async def _following(parts: Parts) -> AsyncIterator[tuple[asyncio.Task[None], ..
 
 async def _follow(store: Store, control: Control) -> None:
     """Publish what other processes commit, and whatever was committed when a request was cut off."""
+    complaint = Complaint(_log)
     while True:
         await asyncio.sleep(_POLL)
         try:
             control.publish(await asyncio.to_thread(store.head))
         except StorageError as error:
-            _log.error("the database cannot be read, trying again: %s", error)
+            complaint.made("the database cannot be read", error)
+        else:
+            complaint.over("the database is read")
 
 
 def _refuse_other_account(store: Store, account: str) -> None:
