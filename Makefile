@@ -55,7 +55,7 @@ goldens: $(VENV)/dev.stamp  ## rewrite the expected files under tests/cases
 docs: $(VENV)/dev.stamp  ## write the pages of docs/ that are made from the program
 	@$(BIN)/python -m pytest -q --update-goldens tests/test_docs.py tests/test_rules.py
 
-bench: $(VENV)/dev.stamp  ## the benchmarks, as ratios within one run
+bench: $(VENV)/dev.stamp  ## the benchmarks, as ratios within one run; that of the push shortened
 	@$(BIN)/python -m benchmarks
 
 lock:  ## write the lock files again (needs uv)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.report import machine
 
-NAMES = ("startup", "validate", "push", "api")
+NAMES = ("startup", "validate", "xds", "api")
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks.peers import moto
-from benchmarks.process import Process
+from benchmarks.process import Process, processor_seconds
 from benchmarks.report import Table, seconds
 from meshwright.store import sqlite
 from meshwright.store.keys import create_key, database_path, prepare_directory
@@ -185,10 +184,10 @@ def _measure(load: Process, target: Target, asks: Sequence[Ask]) -> dict[str, An
     count = len(asks) if asks[0].method == "PUT" and target.share > 1 else len(asks) // target.share
     signed = [_signed(target, one) for one in asks[:count]]
     commits = _commits(target)
-    before = _cpu(target.pid)
+    before = processor_seconds(target.pid)
     load.tell(json.dumps({"host": "127.0.0.1", "port": target.port, "connections": CONNECTIONS, "requests": signed}))
     found = load.answer()
-    found["cpu"] = (_cpu(target.pid) - before) / count
+    found["cpu"] = (processor_seconds(target.pid) - before) / count
     revisions, batches = (after - was for after, was in zip(_commits(target), commits, strict=True))
     found["batch"] = revisions / batches if batches else 0
     if found["statuses"] != {"200": count}:
@@ -204,12 +203,6 @@ def _commits(target: Target) -> tuple[float, float]:
         said = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[:1] != "#")
     name = "meshwright_commit_batch_revisions"
     return float(said[f"{name}_sum"]), float(said[f"{name}_count"])
-
-
-def _cpu(pid: int) -> float:
-    """Seconds that a process has spent on a processor so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _signed(target: Target, ask: Ask) -> str:

@@ -26,6 +26,6 @@ def _installed(peer: str, command: str) -> Path:
     binary = where / "bin" / command
     if not binary.exists():
         venv.create(where, with_pip=True, clear=True)
-        install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", _HERE / f"{peer}.txt"]
+        install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(_HERE / f"{peer}.txt")]
         subprocess.run([where / "bin" / "python", *install], check=True, stdout=sys.stderr)
     return binary

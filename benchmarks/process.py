@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -33,12 +34,14 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._child.stdin is not None
+        assert self._child.stdout is not None
         self._child.stdin.close()
         try:
             self._child.wait(5)
         except subprocess.TimeoutExpired:
             self._child.terminate()
             self._child.wait(10)
+        self._child.stdout.close()
 
     @property
     def pid(self) -> int:
@@ -46,9 +49,8 @@ class Process:
         return self._child.pid
 
     def seconds(self) -> float:
-        """Processor time that all its threads have used."""
-        used = [int((one / "schedstat").read_text().split()[0]) for one in Path(f"/proc/{self.pid}/task").iterdir()]
-        return sum(used) / 1e9
+        """Processor time that it has used."""
+        return processor_seconds(self.pid)
 
     def resident(self) -> int:
         """Resident memory in bytes."""
@@ -73,3 +75,17 @@ class Process:
             raise RuntimeError(f"a benchmark process ended early with {self._child.wait(10)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of another process with all its threads, also those that have ended.
+
+    Source: clock_getcpuclockid(3), whose way of making a clock's number from a process's is Linux's own.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def say(answer: dict[str, Any]) -> None:
+    """Answer the driver with one JSON line."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()

@@ -2,8 +2,8 @@
 
 Driven by lines on standard input; answers with JSON lines. Times are CLOCK_MONOTONIC, which all processes share.
 
-    expect N    reset the counters, then report once N streams have received a push: {"first", "last", "bytes", ...}
-    counts      report what arrived since the last reset without waiting: {"streams", "bytes"}
+    expect N    report once N streams have received a push from now on, and the sums since the start
+    counts      report the same without waiting: {"first", "last", "responses", "acked", "received"}
     reconnect   end all streams and open them at once with what they have: {"seconds", "resent"} when all are answered
 """
 
@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
+from benchmarks.process import say
 from meshwright.ads.identities import AUTHORITY
 from meshwright.remote import find_credentials
 from meshwright.snapshot.messages import message
@@ -29,44 +29,47 @@ from meshwright.trust.sigv4 import SIGNING_NAME, Request, sign
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
 
 class Counters:
-    """What has arrived since the last reset."""
+    """What has arrived: since the last reset, and of each stream since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: int) -> None:
         self.streams: set[int] = set()
-        self.bytes = 0
-        self.responses = 0
-        self.resent = 0
         self.first = 0.0
         self.last = 0.0
+        self.resent = 0
+        self.responses = 0
+        self.acked = 0
+        """Bytes of acks."""
+        self.received = [0] * streams
+        """Bytes of responses, by stream."""
         self.arrived = asyncio.Event()
 
     def reset(self) -> None:
-        """Forget everything."""
-        self.streams, self.bytes, self.first, self.last = set(), 0, 0.0, 0.0
-        self.responses = self.resent = 0
+        """Forget which streams have received a push; the sums go on."""
+        self.streams, self.first, self.last, self.resent = set(), 0.0, 0.0, 0
 
-    def push(self, stream: int, size: int) -> None:
-        """Count one response whose ack has just been written."""
-        now = time.monotonic()
-        self.first = self.first or now
-        self.last = now
+    def push(self, stream: int, size: int, ack: int) -> None:
+        """Count one response whose ack has just been written, with the bytes of both."""
+        self.last = time.monotonic()
+        self.first = self.first or self.last
         self.streams.add(stream)
-        self.bytes += size
         self.responses += 1
+        self.received[stream] += size
+        self.acked += ack
         self.arrived.set()
 
     def report(self) -> dict[str, Any]:
         """The counters as JSON."""
         return {
-            "streams": len(self.streams),
-            "bytes": self.bytes,
-            "responses": self.responses,
             "first": self.first,
             "last": self.last,
+            "responses": self.responses,
+            "acked": self.acked,
+            "received": self.received,
         }
 
 
@@ -92,8 +95,8 @@ async def resume(
     """The same proxy on a new stream: it says what it has, and asks for what is not there to be sure of an answer."""
     request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")
     response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
-    async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        call = channel.stream_stream(METHOD)(metadata=_signed(target))
+    async with _channel(target) as channel:
+        call = channel.stream_stream(METHOD)(metadata=signed(target))
         for number, (url, versions) in enumerate(known.versions.items()):
             said = request(type_url=url, initial_resource_versions=versions)
             if number == 0:
@@ -101,11 +104,12 @@ async def resume(
             if url == ROUTE:
                 said.resource_names_subscribe.extend([*known.routes, "absent"])
             await call.write(said.SerializeToString())
-        while (raw := await call.read()) is not grpc.aio.EOF:
+        while (raw := await call.read()) is not _EOF:
             pushed = response.FromString(raw)
-            await call.write(request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString())
+            ack = request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString()
+            await call.write(ack)
             counters.resent += len(pushed.resources)
-            counters.push(index, len(raw))
+            counters.push(index, len(raw), len(ack))
             if "absent" in pushed.removed_resources:
                 ready.release()
 
@@ -126,16 +130,16 @@ async def simulate(
     """One proxy: subscribe to clusters and listeners, then to the route configurations; ack what comes."""
     request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")
     response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
-        call = channel.stream_stream(METHOD)(metadata=_signed(target))
+    async with _channel(target) as channel:
+        call = channel.stream_stream(METHOD)(metadata=signed(target))
         await call.write(request(type_url=CLUSTER, node=_node(node, index)).SerializeToString())
         await call.write(request(type_url=LISTENER).SerializeToString())
         routes = known.routes
-        while (raw := await call.read()) is not grpc.aio.EOF:
+        while (raw := await call.read()) is not _EOF:
             pushed = response.FromString(raw)
-            await call.write(request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString())
-            counters.push(index, len(raw))
+            ack = request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString()
+            await call.write(ack)
+            counters.push(index, len(raw), len(ack))
             known.take(pushed)
             if pushed.type_url == LISTENER:
                 wanted = {name for one in pushed.resources for name in route_names(one.resource.value)}
@@ -158,12 +162,17 @@ def route_names(listener: bytes) -> set[str]:
     return {one.rds.route_config_name for one in managers if one.HasField("rds")}
 
 
-def _signed(target: str) -> tuple[tuple[str, str], ...]:
-    """What a proxy signs its stream with: the key that the environment names, if it names one."""
+def _channel(target: str) -> Any:
+    """A TCP connection of its own."""
+    return grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+
+
+def signed(target: str, method: str = METHOD) -> tuple[tuple[str, str], ...]:
+    """What a call is signed with: the key that the environment names, if it names one."""
     if "AWS_SHARED_CREDENTIALS_FILE" not in os.environ:
         return ()
     key = find_credentials(os.environ, f"http://{target}")
-    request = Request.of("POST", METHOD, [("host", AUTHORITY)])
+    request = Request.of("POST", method, [("host", AUTHORITY)])
     made = sign(request, key.key_id, key.secret, "us-east-1", SIGNING_NAME, time.time_ns() // 1_000_000)
     return tuple((name.lower(), value) for name, value in made.items())
 
@@ -179,16 +188,13 @@ async def main() -> None:
     arguments.add_argument("--node", action="append", required=True, help="node ids, dealt out in turn")
     arguments.add_argument("--count", type=int, required=True)
     chosen = arguments.parse_args()
-    counters, ready = Counters(), asyncio.Semaphore(0)
+    counters, ready = Counters(chosen.count), asyncio.Semaphore(0)
     nodes = [chosen.node[index % len(chosen.node)] for index in range(chosen.count)]
     known = [Known() for _ in nodes]
     began = time.monotonic()
-    tasks = [
-        asyncio.create_task(lasting(partial(simulate, index, chosen.target, node, counters, ready, known[index])))
-        for index, node in enumerate(nodes)
-    ]
+    tasks = opened(simulate, nodes, chosen.target, counters, ready, known)
     for _ in nodes:
-        await asyncio.wait_for(ready.acquire(), 120)
+        await asyncio.wait_for(ready.acquire(), 180)
     say({"connected": chosen.count, "seconds": time.monotonic() - began})
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -201,20 +207,30 @@ async def main() -> None:
                 await ended(tasks)
                 counters.reset()
                 answered, began = asyncio.Semaphore(0), time.monotonic()
-                tasks = [
-                    asyncio.create_task(
-                        lasting(partial(resume, index, chosen.target, node, counters, answered, known[index]))
-                    )
-                    for index, node in enumerate(nodes)
-                ]
+                tasks = opened(resume, nodes, chosen.target, counters, answered, known)
                 for _ in nodes:
-                    await asyncio.wait_for(answered.acquire(), 120)
+                    await asyncio.wait_for(answered.acquire(), 180)
                 say({"seconds": time.monotonic() - began, "resent": counters.resent})
                 continue
             case ["counts"]:
                 pass
         say(counters.report())
     await ended(tasks)
+
+
+def opened(
+    how: Callable[..., Awaitable[None]],
+    nodes: list[str],
+    target: str,
+    counters: Counters,
+    ready: asyncio.Semaphore,
+    known: list[Known],
+) -> list[asyncio.Task[None]]:
+    """Every proxy on a stream of its own, for as long as its task runs."""
+    return [
+        asyncio.create_task(lasting(partial(how, index, target, node, counters, ready, known[index])))
+        for index, node in enumerate(nodes)
+    ]
 
 
 async def ended(tasks: list[asyncio.Task[None]]) -> None:
@@ -229,12 +245,6 @@ async def arrival(counters: Counters, number: int) -> None:
     while len(counters.streams) < number:
         counters.arrived.clear()
         await counters.arrived.wait()
-
-
-def say(answer: dict[str, Any]) -> None:
-    """One JSON line to the driver."""
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
