@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from benchmarks.process import end_when_asked
 from benchmarks.report import machine
 
 NAMES = ("startup", "validate", "xds", "api")
@@ -29,4 +30,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_when_asked()
     main()

@@ -21,6 +21,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from benchmarks.process import end_when_asked
 from benchmarks.report import machine
 from benchmarks.xds.figures import combined, document, missed, table
 from benchmarks.xds.masses import loads, memory, reconnect, steady
@@ -106,4 +107,5 @@ def main(words: Sequence[str] | None = None, cases: Mapping[str, Case] = CASES) 
 
 
 if __name__ == "__main__":
+    end_when_asked()
     sys.exit(main())

@@ -14,6 +14,7 @@ from benchmarks.xds import captured
 from benchmarks.xds.envoys import envoys
 from benchmarks.xds.figures import Figure, slope
 from benchmarks.xds.floor import floor
+from benchmarks.xds.plane import MESH
 from benchmarks.xds.room import BACKENDS, SERVICES, around, counts, names, node_ids, room, simulated_proxies
 
 if TYPE_CHECKING:
@@ -100,11 +101,10 @@ def reconnect(_: int) -> Iterator[Figure]:
     with room() as (plane, folder):
         with simulated_proxies(plane.xds, MANY, nodes) as proxies:
             held = captured.held(plane.xds, names(range(SERVICES)))
-            asked = plane.client()
-            ours = _Returned.all(proxies, plane.process, asked.status)
-            connected = len(asked.status()["proxies"])
+            ours = _Returned.all(proxies, plane.process, lambda: plane.mesh.describe_mesh(meshName=MESH))
+            connected = plane.gauge("meshwright_proxies_connected")
             if connected != MANY:
-                raise RuntimeError(f"{connected} of {MANY} proxies are connected")
+                raise RuntimeError(f"{connected:.0f} of {MANY} proxies are connected")
         with floor(folder, held, held) as bare, simulated_proxies(bare.target, MANY, nodes) as proxies:
             least = _Returned.all(proxies, bare.process, lambda: None)
     what = f"{MANY:,} streams reconnect, all answered"
@@ -135,7 +135,7 @@ class _Returned(NamedTuple):
                 began = time.monotonic()
                 ask()
                 slowest = max(slowest, time.monotonic() - began)
-                time.sleep(0.02)
+                time.sleep(0.05)
         said = answer.result()
         used = server.seconds() - used
         heard = sum(counts(proxies)["received"]) - heard
