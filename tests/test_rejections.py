@@ -126,6 +126,21 @@ REJECTED: dict[str, tuple[Object, Key, str]] = {
         WEB,
         "spec.logging.accessLog.file.format.text",
     ),
+    "expression in a log that Envoy alone can read": (
+        changed("web", **logging(format={"text": "%START_TIME% %CEL(1 +)%"})),
+        WEB,
+        "spec.logging.accessLog.file.format.text",
+    ),
+    "alternatives in a log that Envoy alone can read": (
+        changed("web", **logging(format={"json": [{"key": "a", "value": "%COALESCE(x)%"}]})),
+        WEB,
+        "spec.logging.accessLog.file.format.json[0].value",
+    ),
+    "text of a command that it does not take": (
+        changed("web", **logging(format={"text": "%START_TIME% %GRPC_STATUS(x)%"})),
+        WEB,
+        "spec.logging.accessLog.file.format.text",
+    ),
     "log format in JSON": (
         changed("web", **logging(format={"json": [{"key": "a", "value": "ok"}, {"key": "b", "value": "%NOPE%"}]})),
         WEB,

@@ -9,14 +9,14 @@ their files are on the proxy's disk; access logs are not opened. One process jud
 ## Why it matters
 
 A proxy that rejects a part keeps its old configuration: the definition has been accepted, is shown as active, and is
-not what requests meet. Envoy checks more than App Mesh does, such as the format of access logs.
+not what requests meet. Envoy checks more than App Mesh does, such as the expressions in access logs.
 
 ## Example
 
 ```yaml
 logging:
   accessLog:
-    file: {path: /dev/stdout, format: {text: "%REQUEST(:path)%\n"}}   # no such command
+    file: {path: /dev/stdout, format: {text: "%CEL(request.path +)%\n"}}   # unfinished
 ```
 
 ## Use instead
@@ -24,7 +24,7 @@ logging:
 ```yaml
 logging:
   accessLog:
-    file: {path: /dev/stdout, format: {text: "%REQ(:path)%\n"}}
+    file: {path: /dev/stdout, format: {text: "%CEL(request.path)%\n"}}
 ```
 """
 

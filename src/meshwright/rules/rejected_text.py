@@ -6,8 +6,9 @@ r"""A text that Envoy would reject, though App Mesh takes it.
   character but the tabulator in the path of a health check and in the name that health checks are sent to.
 - Query parameters without a name, or with one of more than 1,024 bytes.
 - An empty host name, and SDS secrets without a name.
-- Access log formats with a `%` that begins no command. A percent sign itself is written `%%`. Whether Envoy knows
-  a command by its name is not judged here; `validate --envoy` asks Envoy.
+- Access log formats with a `%` that begins no command (a percent sign itself is written `%%`), with a command that
+  Envoy does not know, or with one that is given what it does not take. It is a remark where Envoys before 1.40 do not
+  know a command, and where only Envoy can judge its text (`%CEL(…)%`, `%COALESCE(…)%`): `validate --envoy` asks it.
 
 ## Why it matters
 
@@ -39,6 +40,7 @@ from meshwright.model.decoding import encode
 from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRoute
 from meshwright.model.routes import RouteSpec
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
+from meshwright.routing import log_formats
 from meshwright.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from meshwright.constraints import World
     from meshwright.graph import Graph
+    from meshwright.model.identity import Key
     from meshwright.model.matching import HttpQueryParameter, HttpRouteHeader
     from meshwright.model.specs import Logging
     from meshwright.model.state import Spec
@@ -54,12 +57,8 @@ if TYPE_CHECKING:
     """A wire path, and what is wrong there."""
 
 _LONGEST_PARAMETER = 1_024
-_SHOWN = 20
-"""Characters of a format that a finding quotes."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """What Envoy refuses in the path and the host of a health check."""
-_COMMAND = re.compile(r"%%|%[A-Z0-9_]+(\(.*?\))?(:[0-9]+)?%")
-"""Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage"""
 
 
 def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
@@ -67,14 +66,23 @@ def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
     del world
     for resource in graph.state:
         for path, fault in _faults(resource.spec):
-            yield Diagnostic(
-                rule=RULE.code,
-                severity=Severity.ERROR,
-                summary=fault,
-                detail="Every Envoy that gets it would reject the whole resource and keep its old one.",
-                subject=resource.key.path,
-                path=path,
-            )
+            yield _finding(resource.key, path, Severity.ERROR, fault)
+        if isinstance(resource.spec, VirtualNodeSpec | VirtualGatewaySpec):
+            for path, text in _formats(resource.spec.logging):
+                for severity, said in log_formats.judged(text):
+                    yield _finding(resource.key, path, severity, said)
+
+
+def _finding(key: Key, path: str, severity: Severity, summary: str) -> Diagnostic:
+    harm = "Every Envoy that gets it would reject the whole resource and keep its old one."
+    return Diagnostic(
+        rule=RULE.code,
+        severity=severity,
+        summary=summary,
+        detail=harm if severity is Severity.ERROR else "",
+        subject=key.path,
+        path=path,
+    )
 
 
 def _faults(spec: Spec) -> Iterator[Fault]:
@@ -90,10 +98,8 @@ def _faults(spec: Spec) -> Iterator[Fault]:
                 yield from _names(spec.grpc_route.match.metadata, "spec.grpcRoute.match.metadata")
         case VirtualNodeSpec():
             yield from _node(spec)
-            yield from _formats(spec.logging)
             yield from _secrets(encode(spec), "spec")
         case VirtualGatewaySpec():
-            yield from _formats(spec.logging)
             yield from _secrets(encode(spec), "spec")
 
 
@@ -153,27 +159,16 @@ def _secrets(value: object, at: str) -> Iterator[Fault]:
             yield from _secrets(one, f"{at}[{index}]")
 
 
-def _formats(logging: Logging | None) -> Iterator[Fault]:
+def _formats(logging: Logging | None) -> Iterator[tuple[str, str]]:
+    """The texts of an access log's format, each with its wire path."""
     file = logging.access_log.file if logging and logging.access_log else None
     if file is None or file.format is None:
         return
     at = "spec.logging.accessLog.file.format"
-    texts = [(f"{at}.json[{index}].value", one.value) for index, one in enumerate(file.format.json or ())]
-    texts += [(f"{at}.text", file.format.text)] if file.format.text is not None else []
-    for path, text in texts:
-        if stray := _stray(text):
-            yield path, f"The access log's format has a % that begins no command, at {stray!r}; write %NAME%, or %%"
-
-
-def _stray(text: str) -> str:
-    """What follows the first `%` that begins no command, as Envoy reads: from left to right; "" when all do."""
-    at = text.find("%")
-    while at >= 0:
-        command = _COMMAND.match(text, at)
-        if command is None:
-            return text[at : at + _SHOWN]
-        at = text.find("%", command.end())
-    return ""
+    for index, one in enumerate(file.format.json or ()):
+        yield f"{at}.json[{index}].value", one.value
+    if file.format.text is not None:
+        yield f"{at}.text", file.format.text
 
 
 def _broken(text: str, at: str) -> Iterator[Fault]:

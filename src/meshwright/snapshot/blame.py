@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from meshwright.model.identity import Kind
+from meshwright.routing import log_formats
 from meshwright.routing.expressions import refused
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import ROUTE
@@ -31,6 +32,8 @@ _STEP = re.compile(r"\w+ValidationError\.(\w+)(?:\[(\d+)\])?")
 """One step of the way to a value that breaks a constraint, as Envoy counts it."""
 _COMMAND = re.compile(r"Not supported field in StreamInfo: (\w+)")
 """What Envoy says of a command of an access log that it does not know."""
+_COMMANDS = (("parse expression", "CEL"), ("create an expression", "CEL"), ("COALESCE: ", "COALESCE"))
+"""Words of Envoy's about a command that only Envoy can judge, which do not quote the format that holds it."""
 _PRINTED = re.compile(r"goo\.gle/debug\w+\s*\n.*?(?:\n: (?=Proto constraint validation failed)|\Z)", re.DOTALL)
 _CUT = "Proto constraint validation failed, for a reason that Envoy cut off"
 """Envoy sends 4,096 characters of a rejection, and prints before it writes why."""
@@ -52,8 +55,8 @@ def reason(said: str) -> str:
 def traced(resource: EnvoyResource, said: str, spec_of: Callable[[Key], object]) -> tuple[Culprit, ...]:
     """What shows itself to have made Envoy reject `resource` with the words `said`; none where nothing does.
 
-    Those whose regular expression Envoy refuses, else those of which a text occurs in the words, else those that hold
-    the value that breaks a constraint, else the route at the place that they count.
+    Those whose regular expression or log format Envoy refuses, else those of which a text occurs in the words, else
+    those that hold the value that breaks a constraint, else the route at the place that they count.
     `spec_of` gives the spec of an object, None for one that is gone; its fields are searched for the text at fault.
     """
     said = reason(said)
@@ -74,8 +77,12 @@ def _once(found: Iterable[Culprit]) -> tuple[Culprit, ...]:
 
 
 def _broken(resource: EnvoyResource) -> list[tuple[Key, str]]:
-    """The expressions that Envoy refuses, whatever it says."""
-    return [(clue.origin, clue.text) for clue in resource.clues if clue.regex and refused(clue.text)]
+    """The expressions and log formats that Envoy refuses, whatever it says."""
+    return [
+        (clue.origin, clue.text)
+        for clue in resource.clues
+        if (clue.regex and refused(clue.text)) or (clue.log and log_formats.refused(clue.text))
+    ]
 
 
 def _quoted(resource: EnvoyResource, said: str) -> list[tuple[Key, str]]:
@@ -83,9 +90,10 @@ def _quoted(resource: EnvoyResource, said: str) -> list[tuple[Key, str]]:
 
 
 def _unknown(resource: EnvoyResource, said: str) -> list[tuple[Key, str]]:
-    """The log formats with the command that Envoy does not know."""
-    commands = [f"%{name}" for name in _COMMAND.findall(said)]
-    return [(clue.origin, clue.text) for clue in resource.clues if any(one in clue.text for one in commands)]
+    """The log formats with the command that Envoy does not know, or whose text it cannot read."""
+    names = [*_COMMAND.findall(said), *(name for words, name in _COMMANDS if words in said)]
+    wanted = [clue for clue in resource.clues if clue.log and any(f"%{name}" in clue.text for name in names)]
+    return [(clue.origin, clue.text) for clue in wanted]
 
 
 def _value(resource: EnvoyResource, said: str) -> Any:

@@ -144,7 +144,7 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
         inner = listeners.http_filter("egress", name, tells, own_server=own, separate=assembly.traits.separate)
         chain = {"filters": [inner]}
         listener = listeners.direct("egress", port, _bind(assembly, "egress"), [chain])
-        clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
+        clues = listeners.log_clues(spec.logging, assembly.proxy)
         assembly.add(listener, (assembly.proxy, *tells.origins, assembly.mesh), clues)
 
 
@@ -168,11 +168,11 @@ def _add_ingress(
     tells = told(assembly, listeners.access_logs(spec.logging))
     inner = listeners.http_filter(prefix, name, tells, own_server=own, separate=assembly.traits.separate)
     chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
-    texts = [*listeners.log_texts(spec.logging), *(tls.files(listener.tls) if listener.tls else ())]
+    files = tls.files(listener.tls) if listener.tls else ()
     assembly.add(
         listeners.direct("ingress", port, _bind(assembly, "ingress"), chains),
         (assembly.proxy, *tells.origins, assembly.mesh),
-        [Clue(text, assembly.proxy) for text in texts],
+        [*listeners.log_clues(spec.logging, assembly.proxy), *(Clue(path, assembly.proxy) for path in files)],
     )
 
 

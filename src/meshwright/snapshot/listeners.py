@@ -15,11 +15,13 @@ import msgspec
 from meshwright.snapshot import names, tls
 from meshwright.snapshot.extensions import http_filters
 from meshwright.snapshot.messages import message
+from meshwright.snapshot.resources import Clue
 from meshwright.snapshot.values import Wire, address, count, duration, extension, source, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from meshwright.model.identity import Key
     from meshwright.model.specs import FileAccessLog, Logging
     from meshwright.model.tls import ListenerTls
     from meshwright.snapshot.extensions import Told
@@ -159,14 +161,15 @@ def access_logs(logging: Logging | None) -> list[Wire]:
     return [] if log is None else [_file_log(log)]
 
 
-def log_texts(logging: Logging | None) -> list[str]:
-    """The texts of an access log that Envoy judges, for tracing a rejection."""
+def log_clues(logging: Logging | None, origin: Key) -> list[Clue]:
+    """The texts of an access log of `origin` that Envoy judges, for tracing a rejection."""
     log = logging.access_log.file if logging and logging.access_log else None
     if log is None:
         return []
     written = log.format
     values = [one.value for one in written.json or ()] if written else []
-    return [log.path, *values, *([written.text] if written and written.text else [])]
+    formats = [*values, *([written.text] if written and written.text else [])]
+    return [Clue(log.path, origin), *(Clue(text, origin, log=True) for text in formats)]
 
 
 def _file_log(log: FileAccessLog) -> Wire:

@@ -51,7 +51,7 @@ def _ingress(graph: Graph, proxy: Key, placement: Placement, traits: Traits) -> 
 
 def _add_ingress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     inbound: dict[int, list[Wire]] = {}
-    clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
+    clues = listeners.log_clues(spec.logging, assembly.proxy)
     encrypted = []
     for index, listener in enumerate(spec.listeners or ()):
         port = listener.port_mapping.port
@@ -113,7 +113,7 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     for port in sorted({*by_port, *beyond.ports}):
         if chains := _outbound_chains(assembly, spec, port, by_port.get(port, ()), beyond):
             outbound[port] = chains
-    clues = [Clue(text, assembly.proxy) for text in listeners.log_texts(spec.logging)]
+    clues = listeners.log_clues(spec.logging, assembly.proxy)
     tcp = (key for one in backends if one.port.protocol == "tcp" for key in one.origins)
     origins = (assembly.proxy, *tcp, *beyond.origins, *told(assembly, ()).origins)
     if isinstance(assembly.placement, Loopback):

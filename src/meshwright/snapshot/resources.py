@@ -34,6 +34,8 @@ class Clue(msgspec.Struct, frozen=True):
     text: str
     origin: Key
     regex: bool = False
+    log: bool = False
+    """Whether it is a format of an access log."""
 
 
 class EnvoyResource(msgspec.Struct, frozen=True, kw_only=True):
