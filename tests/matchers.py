@@ -74,6 +74,18 @@ def request(authority: str, text: str) -> Request:
     return Request(authority=authority, path=path, method=method, headers={"x-h": value[0]} if value else {})
 
 
+PRIORITIES: dict[str, tuple[tuple[Wire, int | None], ...]] = {
+    # The first of each is written last and wins for `GET /a/b` with `x-h: 1`.
+    "by-priority": (({"prefix": "/"}, 0), ({"path": {"exact": "/a/b"}}, 1)),
+    "priority-before-none": (({"prefix": "/"}, 1000), ({"path": {"exact": "/a/b"}}, None)),
+    "exact-before-prefix": (({"path": {"exact": "/a/b"}}, None), ({"prefix": "/a/b"}, None)),
+    "longer-prefix": (({"prefix": "/a/"}, None), ({"prefix": "/"}, None)),
+    "prefix-before-regex": (({"prefix": "/a"}, None), ({"path": {"regex": "/a/.*"}}, None)),
+    "more-conditions": ((header(exact="1"), None), ({"prefix": "/"}, None)),
+    "ties-at-a-priority": (({"prefix": "/a/"}, 5), ({"prefix": "/a"}, 5)),
+}
+
+
 def retrying(*http: str, most: int = 2, **rest: Any) -> Wire:
     """A retry policy."""
     events = {"httpRetryEvents": list(http)} if http else {}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from envoys import fetch
-from matchers import HTTP, RETRIES, header, retrying
+from matchers import HTTP, PRIORITIES, RETRIES, retrying
 from meshwright.lab import grpcs
 from meshwright.lab.exchange import Reply, Request
 from meshwright.model import Key, Kind
@@ -49,16 +49,6 @@ GRPC: dict[str, tuple[Wire, tuple[str, ...], tuple[str, ...]]] = {
         ("/s/M ab",),
         ("/s/M b", "/s/M"),
     ),
-}
-PRIORITIES: dict[str, tuple[tuple[Wire, int | None], ...]] = {
-    # The first of each is written last and wins for `GET /a/b` with `x-h: 1`.
-    "by-priority": (({"prefix": "/"}, 0), ({"path": {"exact": "/a/b"}}, 1)),
-    "priority-before-none": (({"prefix": "/"}, 1000), ({"path": {"exact": "/a/b"}}, None)),
-    "exact-before-prefix": (({"path": {"exact": "/a/b"}}, None), ({"prefix": "/a/b"}, None)),
-    "longer-prefix": (({"prefix": "/a/"}, None), ({"prefix": "/"}, None)),
-    "prefix-before-regex": (({"prefix": "/a"}, None), ({"path": {"regex": "/a/.*"}}, None)),
-    "more-conditions": ((header(exact="1"), None), ({"prefix": "/"}, None)),
-    "ties-at-a-priority": (({"prefix": "/a/"}, 5), ({"prefix": "/a"}, 5)),
 }
 
 
