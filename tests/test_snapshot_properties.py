@@ -23,6 +23,7 @@ from meshwright.snapshot.resources import (
     Placement,
     Redirect,
     Snapshot,
+    Traits,
 )
 from meshwright.snapshot.static import as_dict
 from settings import examples
@@ -174,6 +175,20 @@ def test_one_change_at_a_time_leaves_nothing_outdated(
         state = state.put(other[key]) if key in other else state.drop(key)
         graph = graph.renewed(state, [key])
         assert built_with(graph, placement) == built(state, placement)
+
+
+@settings(max_examples=examples(15))
+@given(extended(states()), placements)
+def test_instances_that_moved_are_sent_as_they_are_now(state: State, placement: Placement) -> None:
+    """What a graph remembers of a proxy is not where instances were when it was made; nor is it another Envoy's."""
+    graph, old = resolve(state), Traits(version=(1, 29, 12))
+    built_with(graph, placement)
+    moved = {
+        key: (Endpoint(address="10.0.0.2", zone="eu-1a"), Endpoint(address="10.0.0.3")) for key in proxies(state)
+    }
+    for key in proxies(state):
+        for traits in (ABLE, old):
+            assert build(graph, key, moved, placement, traits) == build(resolve(state), key, moved, placement, traits)
 
 
 def built_with(graph: Graph, placement: Placement) -> dict[Key, Snapshot]:

@@ -23,7 +23,7 @@ from meshwright.edges import (
     service_key,
 )
 from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
-from meshwright.model.memo import Memo
+from meshwright.model.memo import Memo, Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,10 +57,12 @@ _LEADING = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
 class Region:
     """All that an object leads to, and what was found out by looking at nothing else."""
 
-    __slots__ = ("keys", "known")
+    __slots__ = ("extended", "keys", "known")
 
     def __init__(self, keys: frozenset[Key]) -> None:
         self.keys = keys
+        self.extended = any(not key.kind.portable for key in keys)
+        """Whether an extension is about any of it."""
         self.known: dict[tuple[object, ...], object] = {}
 
 
@@ -147,6 +149,14 @@ class Graph:
             known[key] = function(self, *arguments, **named)
         return cast("T", known[key])
 
+    def recent(self, start: Key, *purpose: object) -> Recent:
+        """The parts of what was made last of `start` for a purpose; none when the region of `start` changed since."""
+        return self.recall_about(start, _nothing_yet, *purpose)
+
+    def is_extended(self, start: Key) -> bool:
+        """Whether an extension is about `start` or anything that it leads to."""
+        return self._region(start).extended
+
     def region(self, start: Key) -> frozenset[Key]:
         """`start` and all that it leads to, its mesh, and the extensions about any of it; missing objects included.
 
@@ -228,6 +238,10 @@ class Graph:
     def called_nodes(self, key: Key) -> tuple[Key, ...]:
         """The existing virtual nodes that a node or gateway may send requests to, each once, by key."""
         return tuple(sorted({node for service in self.entry_services(key) for node in self.service_nodes(service)}))
+
+
+def _nothing_yet(_graph: Graph, *_purpose: object) -> Recent:
+    return Recent()
 
 
 def resolve(state: State) -> Graph:

@@ -98,7 +98,7 @@ def qualified(name: str, owner: str, home: str) -> str:
     return name if owner in {"", home} else f"{name}@{owner}"
 
 
-class Key(msgspec.Struct, frozen=True, order=True):
+class Key(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """What an object is, everywhere: its mesh, kind, name, and the router or gateway it belongs to."""
 
     mesh: str

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,3 +44,13 @@ class Memo:
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return made
+
+
+class Recent:
+    """The parts of a whole that is made again and again, by name, as they were made last and what they were made of.
+
+    That is told apart by identity first, so that a whole of which little changed costs little.
+    """
+
+    def __init__(self) -> None:
+        self.parts: dict[Hashable, tuple[tuple[object, ...], object]] = {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
 
 
-class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """A port on which clients call a virtual service."""
 
     service: Key

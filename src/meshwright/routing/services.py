@@ -47,7 +47,7 @@ _PROTOCOLS: Mapping[str, PortProtocol] = MappingProxyType(
 )
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class Target(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """One of the places where a rule sends traffic: a listener of a virtual node."""
 
     node: Key

@@ -6,7 +6,8 @@ The one rule: a resource is added once, finished; nobody edits it afterwards.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, ParamSpec
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -17,14 +18,15 @@ from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Traits,
 from meshwright.snapshot.values import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from meshwright.graph import Graph
-    from meshwright.model.memo import Memo
+    from meshwright.model.memo import Memo, Recent
     from meshwright.model.specs import EgressFilter, ServiceDiscovery
     from meshwright.snapshot.resources import Endpoints, Placement
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -45,6 +47,13 @@ class Held(msgspec.Struct, frozen=True):
     """When it is to be forgotten, in milliseconds since the epoch, UTC."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """What was added to a snapshot in one go."""
+
+    resources: tuple[EnvoyResource, ...]
+    unserved: frozenset[Unserved]
+
+
 class Assembly:
     """What one snapshot is built from, and what is there so far."""
 
@@ -61,6 +70,7 @@ class Assembly:
         self._resources: defaultdict[str, dict[str, EnvoyResource]] = defaultdict(dict)
         self._unserved: set[Unserved] = set()
         self._changes_at: int | None = None
+        self._parts: dict[Hashable, tuple[tuple[object, ...], object]] = {}
         self.held: dict[str, Held] = {}
         """The numbers of the runtime layer."""
 
@@ -94,11 +104,47 @@ class Assembly:
         name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
         return self.graph.memo.once(ready, type_url(value), name, serialized(value))
 
-    def include(self, part: Assembly) -> None:
-        """Add all that was added to `part` and refused there."""
-        for url, named in part._resources.items():
-            self._resources[url].update(named)
-        self._unserved.update(part._unserved)
+    def again(
+        self,
+        name: Hashable,
+        of: tuple[object, ...],
+        add: Callable[Concatenate[Assembly, P], T],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """Let `add` add the part `name`, or what it added for the last snapshot of this proxy if it is `of` the same.
+
+        It depends on nothing but these and what the proxy leads to without its backends; and adds nothing that time
+        changes. Where extensions are about the proxy itself it is added anew.
+        """
+        if self.extended:
+            return add(self, *arguments, **named)
+        known = self._last.parts.get(name)
+        if known is None or known[0] != of:
+            apart = Assembly(self.graph, self.proxy, self.endpoints, self.placement, self.traits, self.now)
+            answer = add(apart, *arguments, **named)
+            known = of, (apart.part, answer)
+        self._parts[name] = known
+        part, answer = cast("tuple[Part, T]", known[1])
+        for one in part.resources:
+            self._resources[one.type_url][one.name] = one
+        self._unserved.update(part.unserved)
+        return answer
+
+    @property
+    def part(self) -> Part:
+        """All that was added so far."""
+        resources = (one for named in self._resources.values() for one in named.values())
+        return Part(tuple(resources), frozenset(self._unserved))
+
+    @cached_property
+    def extended(self) -> bool:
+        """Whether an extension is about the proxy itself."""
+        return self.graph.is_extended(self.proxy)
+
+    @cached_property
+    def _last(self) -> Recent:
+        return self.graph.recent(self.proxy, self.placement, self.traits)
 
     def refuse(self, subject: Key, path: str, reason: str) -> None:
         """Record what is not served, and why."""
@@ -114,6 +160,8 @@ class Assembly:
 
     def snapshot(self) -> Snapshot:
         """The finished snapshot, in order of names."""
+        if self._parts:
+            self._last.parts = self._parts
         resources = {url: dict(sorted(named.items())) for url, named in sorted(self._resources.items())}
         return Snapshot(
             proxy=self.proxy,

@@ -7,6 +7,7 @@ other, never silently mixed.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,35 +15,47 @@ import msgspec
 from meshwright import routing
 from meshwright.model.identity import Key
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, encryption, rules
+from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, encryption, rules, service_ports
 from meshwright.snapshot import clusters, endpoints, names, routes, tls
 from meshwright.snapshot.assembly import Body, made, mesh_of, preference
 from meshwright.snapshot.extensions import Additions, additions, servable
 from meshwright.snapshot.extensions.additions import NOTHING
 from meshwright.snapshot.resources import Clue
+from meshwright.snapshot.routes import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from meshwright.graph import Graph
     from meshwright.snapshot.assembly import Assembly
-    from meshwright.snapshot.resources import Separate
-    from meshwright.snapshot.routes import Host
+    from meshwright.snapshot.resources import Endpoint, Separate
     from meshwright.snapshot.values import Wire
 
 
-class Backend(msgspec.Struct, frozen=True, dict=True):
-    """One port of a virtual service and what happens to requests on it."""
+class Backend(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """One port of a virtual service and what happens to requests on it.
+
+    It is made anew when the service or what it leads to changes, so the same one says that nothing did.
+    """
 
     port: ServicePort
     rules: tuple[Rule, ...]
     additions: tuple[Additions, ...]
     """What extensions add to each rule."""
+    host: Host | None = None
+    """Its virtual host by its own name, where it is the same for all callers and speaks HTTP."""
+    reached: tuple[object, ...] = ()
+    """What its clusters are made of besides their caller, told apart by value; () where extensions may add to it."""
 
     @property
     def service(self) -> Key:
         """The virtual service."""
         return self.port.service
+
+    @cached_property
+    def named(self) -> tuple[str, tuple[str, ...]]:
+        """Its own name, and the hosts that a client may ask for."""
+        return self.service.name, routing.domains(self.port)
 
     @cached_property
     def origins(self) -> tuple[Key, ...]:
@@ -85,19 +98,33 @@ class Backend(msgspec.Struct, frozen=True, dict=True):
                 found.append((rule.origin, "", f"no target with a weight is left: {answer}"))
         return tuple(found)
 
-    @property
+    @cached_property
     def own_server(self) -> bool:
         """Whether the `server` of some of its responses is not Envoy's to say."""
         return any(one.own_server for one in self.additions)
 
 
+def of_services(assembly: Assembly, services: Iterable[Key]) -> tuple[Backend, ...]:
+    """The backends behind every port of `services`; targets that lead nowhere are reported."""
+    graph, found = assembly.graph, list[Backend]()
+    for service in services:
+        if not (assembly.extended or graph.is_extended(service)):
+            found += graph.recall_about(service, _all_plain, service)
+        else:
+            found += [_backend(assembly, port) for port in graph.recall_about(service, service_ports, service)]
+    return _reported(assembly, tuple(found))
+
+
 def resolved(assembly: Assembly, ports: Iterable[ServicePort]) -> tuple[Backend, ...]:
     """The backends behind `ports`; targets that lead nowhere are reported."""
-    found = tuple(_backend(assembly, port) for port in ports)
-    for backend in found:
+    return _reported(assembly, tuple(_backend(assembly, port) for port in ports))
+
+
+def _reported(assembly: Assembly, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    for backend in backends:
         for lost in backend.unserved:
             assembly.refuse(*lost)
-    return found
+    return backends
 
 
 def _shaping(rule: Rule) -> tuple[Key, ...]:
@@ -105,7 +132,7 @@ def _shaping(rule: Rule) -> tuple[Key, ...]:
 
 
 def _backend(assembly: Assembly, port: ServicePort) -> Backend:
-    if not assembly.graph.has_extensions:
+    if not (assembly.extended or assembly.graph.is_extended(port.service)):
         return assembly.graph.recall_about(port.service, _plain, port)
     found = tuple(servable(assembly, rule) for rule in assembly.graph.recall_about(port.service, rules, port))
     places = (at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in found)
@@ -114,48 +141,79 @@ def _backend(assembly: Assembly, port: ServicePort) -> Backend:
 
 def _plain(graph: Graph, port: ServicePort) -> Backend:
     """The backend of all callers alike."""
-    found = graph.recall_about(port.service, rules, port)
-    return Backend(port, found, (NOTHING,) * len(found))
+    found, name = graph.recall_about(port.service, rules, port), port.service.name
+    host = None
+    if port.protocol != "tcp":
+        host = graph.memo.once(routes.plain_host, name, routing.domains(port), found, port.service)
+    targets = [msgspec.structs.replace(one, weight=0) for rule in found for one in rule.targets]
+    reached = (port.service, *((one, graph.state[one.node].spec) for one in targets))
+    return Backend(port, found, (NOTHING,) * len(found), host, reached)
 
 
-def add_clusters(assembly: Assembly, backends: Iterable[Backend]) -> None:
+def _all_plain(graph: Graph, service: Key) -> tuple[Backend, ...]:
+    ports = graph.recall_about(service, service_ports, service)
+    return tuple(graph.recall_about(service, _plain, port) for port in ports)
+
+
+def add_clusters(assembly: Assembly, backends: Sequence[Backend]) -> None:
     """Add the cluster of every target of `backends`, those of copies included.
 
     With it the endpoints, where the node is not found by DNS.
     """
-    calls: dict[str, list[tuple[Target, Key]]] = {}
+    of = tuple([one.reached or one for one in backends])
+    for told in assembly.again("clusters", of, _add_clusters, backends):
+        found = assembly.endpoints.get(told.target.node, ())
+        assembly.again(("endpoints", told.way.cluster.name), (told, found), _add_endpoints, told, found)
+
+
+def _add_clusters(assembly: Assembly, backends: Sequence[Backend]) -> list[_Told]:
+    calls: dict[str, list[tuple[Backend, Target]]] = {}
     for backend in backends:
         for name, target in backend.calls:
-            calls.setdefault(name, []).append((target, backend.service))
+            calls.setdefault(name, []).append((backend, target))
+    found = []
     for uses in calls.values():
-        target = uses[0][0]
-        _add_cluster(assembly, target, tuple(dict.fromkeys(service for _, service in uses)))
+        services = tuple(dict.fromkeys(backend.service for backend, _ in uses))
+        found.append(_add_cluster(assembly, uses[0][1], services))
+    return [told for told in found if told is not None]
 
 
 def http_hosts(
-    assembly: Assembly, backends: Iterable[Backend], named: Iterable[tuple[str, Sequence[str]]]
+    assembly: Assembly, backends: Sequence[Backend], named: Sequence[tuple[str, tuple[str, ...]]]
 ) -> list[Host]:
     """A virtual host for each backend, under the name and domains given beside it, sorted by name."""
-    several = tuple(named)
-    free = routing.untaken(domains for _, domains in several)
+    services = tuple([one.service for one in backends])
+    free = assembly.again(("hosts", services), tuple(named), _add_names, services, named)
     found = []
-    for backend, (name, _), domains in zip(backends, several, free, strict=True):
-        if domains:
+    for backend, (name, _), domains in zip(backends, named, free, strict=True):
+        own = backend.host
+        if own is not None and own.domains == domains and own.name == name:
+            found.append(own)
+        elif domains:
             found.append(_host(assembly, backend, name, domains))
-        else:
-            assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
     return sorted(found, key=lambda host: host.name)
 
 
-def _host(assembly: Assembly, backend: Backend, name: str, domains: Sequence[str]) -> Host:
+def _add_names(
+    assembly: Assembly, services: Iterable[Key], named: Sequence[tuple[str, tuple[str, ...]]]
+) -> list[tuple[str, ...]]:
+    """The domains of each service that no earlier one has; one that is left without any is reported."""
+    found = routing.untaken(domains for _, domains in named)
+    for service, (name, _), free in zip(services, named, found, strict=True):
+        if not free:
+            assembly.refuse(service, "", f"the host name {name!r} cannot be told from another backend's")
+    return found
+
+
+def _host(assembly: Assembly, backend: Backend, name: str, domains: tuple[str, ...]) -> Host:
     """The virtual host of `backend`, made once for all callers of a service to which nothing is added."""
     if any(one is not NOTHING and one != NOTHING for one in backend.additions):
         return routes.service_host(name, domains, backend.routes, backend.service)
     given = assembly.graph.recall_about(backend.service, rules, backend.port)
     if any(one is not other for one, other in zip(backend.rules, given, strict=True)):
         # What this Envoy cannot do was taken out of them.
-        return assembly.graph.memo.once(routes.plain_host, name, tuple(domains), backend.rules, backend.service)
-    return assembly.graph.recall_about(backend.service, _plain_host, name, tuple(domains), backend.port)
+        return assembly.graph.memo.once(routes.plain_host, name, domains, backend.rules, backend.service)
+    return assembly.graph.recall_about(backend.service, _plain_host, name, domains, backend.port)
 
 
 def _plain_host(graph: Graph, name: str, domains: tuple[str, ...], port: ServicePort) -> Host:
@@ -167,14 +225,10 @@ def add_route_configuration(
     assembly: Assembly, name: str, hosts: Sequence[Host | Wire], backends: Sequence[Backend], *more: Key
 ) -> str:
     """Add the route configuration of `backends`, which `more` objects shaped too; its name."""
-    origins = [
-        *(key for backend in backends for key in backend.steps),
-        *(backend.port.provider for backend in backends),
-        *(backend.service for backend in backends),
-        assembly.proxy,
-        *more,
-    ]
-    clues = [clue for backend in backends for clue in backend.clues]
+    steps = chain.from_iterable([backend.steps for backend in backends])
+    ports = [backend.port for backend in backends]
+    origins = [*steps, *[one.provider for one in ports], *[one.service for one in ports], assembly.proxy, *more]
+    clues = chain.from_iterable([backend.clues for backend in backends])
     return assembly.add(routes.configuration(name, hosts), origins, clues)
 
 
@@ -219,7 +273,16 @@ def _way(graph: Graph, target: Target, encrypting: ClientTls | None, separate: S
     )
 
 
-def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> None:
+class _Told(msgspec.Struct, frozen=True):
+    """A listener of which a proxy is told the endpoints."""
+
+    target: Target
+    way: _Way
+    zones: Zones | None
+
+
+def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> _Told | None:
+    """Add the cluster of `target` for callers of `services`; what its endpoints are added by, if not by DNS."""
     tls_ = _encryption(assembly, target, services)
     way = assembly.graph.recall_about(services[0], _way, target, tls_, assembly.traits.separate)
     origins = (target.node, assembly.proxy, assembly.mesh)
@@ -227,21 +290,22 @@ def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) 
         reason = f"no connection is made to virtual node {target.node.name!r} on {target.port}: {way.refused}"
         assembly.refuse(assembly.proxy, "", reason)
         assembly.add(way.cluster, origins, leads_to=target.node)
-        return
+        return None
     files = [Clue(path, assembly.proxy) for path in tls.files(tls_)] if tls_ else ()
     assembly.add(way.cluster, (*origins, *way.shaping), (*files, *way.clues), leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)
     if not way.by_dns:
-        _add_endpoints(assembly, target, way, zones)
-    elif zones is not None:
+        return _Told(target, way, zones)
+    if zones is not None:
         reason = f"virtual node {target.node.name!r} is found by DNS, where instances have no zone"
         assembly.refuse(zones.origin, "spec.target", reason)
+    return None
 
 
-def _add_endpoints(assembly: Assembly, target: Target, way: _Way, zones: Zones | None) -> None:
-    found = assembly.endpoints.get(target.node, ())
+def _add_endpoints(assembly: Assembly, told: _Told, found: tuple[Endpoint, ...] | None) -> None:
     if found is None:
         return
+    target, way, zones = told.target, told.way, told.zones
     near = _near(assembly, zones)
     assigned = made(
         assembly.graph.memo,

@@ -64,7 +64,7 @@ def add_gateway(assembly: Assembly, spec: VirtualGatewaySpec) -> None:
     """Add everything that the Envoy of the virtual gateway `assembly.proxy` holds."""
     plan = _plan(assembly, spec)
     backends = {step.backend.port: step.backend for steps in plan.steps.values() for step in steps if step.backend}
-    egress.add_clusters(assembly, backends.values())
+    egress.add_clusters(assembly, tuple(backends.values()))
     _add_egress(assembly, spec, tuple(backends.values()), plan)
     for index, listener in enumerate(spec.listeners):
         _add_ingress(assembly, spec, index, listener, plan)

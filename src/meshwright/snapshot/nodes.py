@@ -8,45 +8,29 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from meshwright.graph import Graph
 from meshwright.model.identity import Kind
-from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing import AWS_PORT, at_ingress, domains, listener_timeouts, service_ports, tunnels, unservable
+from meshwright.routing import AWS_PORT, at_ingress, listener_timeouts, tunnels, unservable
 from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
-from meshwright.snapshot.assembly import Assembly
 from meshwright.snapshot.extensions import additions, told, traced
 from meshwright.snapshot.listeners import Bind
-from meshwright.snapshot.resources import Clue, Loopback, Traits
+from meshwright.snapshot.resources import Clue, Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshwright.graph import Graph
-    from meshwright.model.identity import Key
     from meshwright.model.listeners import Listener
+    from meshwright.model.specs import VirtualNodeSpec
+    from meshwright.snapshot.assembly import Assembly
     from meshwright.snapshot.egress import Backend
     from meshwright.snapshot.outside import Outside
-    from meshwright.snapshot.resources import Placement
     from meshwright.snapshot.values import Wire
 
 
 def add_node(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     """Add everything that the Envoy of the virtual node `assembly.proxy` holds."""
-    if assembly.graph.has_extensions:
-        _add_ingress(assembly, spec)
-    else:
-        # Then no time and one trait of the proxy alone shapes it, and no change of what the node calls.
-        alike = Traits(separate=assembly.traits.separate)
-        found = assembly.graph.recall_about(assembly.proxy, _ingress, assembly.proxy, assembly.placement, alike)
-        assembly.include(found)
+    assembly.again("ingress", (), _add_ingress, spec)
     _add_egress(assembly, spec)
-
-
-def _ingress(graph: Graph, proxy: Key, placement: Placement, traits: Traits) -> Assembly:
-    part = Assembly(graph, proxy, {}, placement, traits, 0)
-    spec = graph.state[proxy].spec
-    if isinstance(spec, VirtualNodeSpec):
-        _add_ingress(part, spec)
-    return part
 
 
 def _add_ingress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
@@ -99,12 +83,28 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
 
 
 def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
-    services = assembly.graph.entry_services(assembly.proxy)
-    backends = egress.resolved(
-        assembly,
-        [port for service in services for port in assembly.graph.recall_about(service, service_ports, service)],
-    )
+    services = assembly.graph.recall_about(assembly.proxy, Graph.entry_services, assembly.proxy)
+    backends = egress.of_services(assembly, services)
     egress.add_clusters(assembly, backends)
+    # Of a backend that speaks HTTP the listener shows nothing but that it is there: its rules are the routes' matter.
+    shown = tuple((one.port, one.own_server) if one.port.protocol != "tcp" else one for one in backends)
+    beyond = assembly.again("egress", shown, _add_listeners, spec, backends)
+    for port, several in sorted(_by_port(backends, beyond).items()):
+        _add_routes(assembly, port, several, beyond)
+
+
+def _by_port(backends: Sequence[Backend], beyond: Outside) -> dict[int, list[Backend]]:
+    """The backends of each port on which HTTP is spoken to a backend or let through; those alone that speak it."""
+    tcp = {one.port.port for one in backends if one.port.protocol == "tcp"}
+    found: dict[int, list[Backend]] = {port: [] for port in beyond.http if port not in tcp}
+    for one in backends:
+        if one.port.protocol != "tcp":
+            found.setdefault(one.port.port, []).append(one)
+    return found
+
+
+def _add_listeners(assembly: Assembly, spec: VirtualNodeSpec, backends: Sequence[Backend]) -> Outside:
+    """Add the listeners of the egress with the clusters that lead outside the mesh, and say what these are for."""
     by_port: defaultdict[int, list[Backend]] = defaultdict(list)
     for backend in backends:
         by_port[backend.port.port].append(backend)
@@ -120,7 +120,7 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
         bind = Bind(assembly.placement.egress)
         for port, chains in outbound.items():
             assembly.add(listeners.direct("egress", port, bind, chains), origins, clues)
-        return
+        return beyond
     outbound[AWS_PORT] = [outside.aws_chain(assembly), *outbound.get(AWS_PORT, ())]
     inspected = [port for port, chains in outbound.items() if any("filter_chain_match" in one for one in chains)]
     otherwise = None
@@ -130,6 +130,7 @@ def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
         "egress", names.EGRESS_PORT, _bind(assembly, spec), outbound, inspected=inspected, otherwise=otherwise
     )
     assembly.add(listener, (*origins, assembly.mesh), clues)
+    return beyond
 
 
 def _outbound_chains(
@@ -149,7 +150,7 @@ def _outbound_chains(
     taken = [name for one in found for name in one.get("filter_chain_match", {}).get("server_names", ())]
     found = [*beyond.tls_chains(port, tells.connections, taken), *found]
     if http or (port in beyond.http and not tcp):
-        routes_ = _add_routes(assembly, port, http, beyond)
+        routes_ = _routes_name(port, http)
         own = any(one.own_server for one in http)
         inner = listeners.http_filter(
             "egress", routes_, tells, beyond.http_filters(port), own_server=own, separate=assembly.traits.separate
@@ -181,9 +182,12 @@ def _named(
     return found
 
 
-def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyond: Outside) -> str:
-    named = [(one.service.name, domains(one.port)) for one in backends]
-    found = egress.http_hosts(assembly, backends, named)
+def _routes_name(port: int, backends: Sequence[Backend]) -> str:
+    return names.route_configuration("egress", backends[0].port.protocol if backends else "http", port)
+
+
+def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyond: Outside) -> None:
+    found = egress.http_hosts(assembly, backends, [one.named for one in backends])
     added = traced(assembly)
     hosts: list[routes.Host | Wire] = [
         *found,
@@ -191,8 +195,7 @@ def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyo
     ]
     if beyond.anything:
         hosts.append(routes.to_anywhere(beyond.anything, added))
-    name = names.route_configuration("egress", backends[0].port.protocol if backends else "http", port)
-    return egress.add_route_configuration(assembly, name, hosts, backends, *beyond.origins)
+    egress.add_route_configuration(assembly, _routes_name(port, backends), hosts, backends, *beyond.origins)
 
 
 def application_host(assembly: Assembly, spec: VirtualNodeSpec) -> str:

@@ -121,10 +121,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         shared: dict[str, Mapping[str, EnvoyResource]] = {}
         for url, named in self.resources.items():
             before = older.of(url)
-            kept = {name: before[name] if before.get(name) == one else one for name, one in named.items()}
+            kept = {name: _older(before.get(name), one) for name, one in named.items()}
             same = len(kept) == len(before) and all(before.get(name) is one for name, one in kept.items())
             shared[url] = before if same else kept
         return msgspec.structs.replace(self, resources=shared)
+
+
+def _older(older: EnvoyResource | None, one: EnvoyResource) -> EnvoyResource:
+    """`one`, or else the older object that is its equal."""
+    return older if older is not None and older is not one and older == one else one
 
 
 class Redirect(msgspec.Struct, frozen=True, kw_only=True):

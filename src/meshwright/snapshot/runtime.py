@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 def add_runtime(assembly: Assembly) -> None:
     """Add the layer where the proxy has one; Envoy forgets it with the first of its numbers that ends."""
-    if not assembly.traits.runtime:
-        return
+    if assembly.traits.runtime:
+        if assembly.held:
+            _add_layer(assembly)
+        else:
+            assembly.again("runtime", (), _add_layer)
+
+
+def _add_layer(assembly: Assembly) -> None:
     made = message("envoy.service.runtime.v3.Runtime")(name=FAULTS)
     for name, held in sorted(assembly.held.items()):
         made.layer[name] = held.value

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def report_lost(assembly: Assembly) -> None:
     """Report the extensions about what this proxy called, routed by or listened on, and no more does."""
+    if not assembly.graph.has_extensions:
+        return  # as in most meshes
     missing = assembly.graph.recall(_missing, assembly.proxy.mesh)
     if missing:
         concerned = _concerned(assembly)
