@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.api.tracing import Tracing
+from meshwright.api.tracing import traced
 from meshwright.complaining import Complaint
 from meshwright.errors import RefusedError, StorageError
 from meshwright.release import Evidence, Release, Status
@@ -130,7 +130,7 @@ async def _measure(services: Services, one: Release) -> None:
 
 async def told(services: Services, found: Propagation, evidence: Evidence | None, *, detail: bool) -> dict[str, Any]:
     """A propagation for the client: where each proxy stands now, and what was seen on the way."""
-    rejected = await asyncio.to_thread(Tracing(services.store).traced, found.rejected)
+    rejected = await traced(services.store, found.rejected)
     document: dict[str, Any] = to_wire(msgspec.structs.replace(found, rejected=rejected))
     document["tally"] = to_wire(evidence.tally) if evidence is not None else None
     if detail:

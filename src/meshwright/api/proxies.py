@@ -5,11 +5,10 @@ The one rule: it tells how things stand now; what was seen on the way is a relea
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from meshwright.api.answers import answer
-from meshwright.api.tracing import Tracing
+from meshwright.api.tracing import traced
 from meshwright.errors import NotFoundException, did_you_mean
 from meshwright.views.wire import to_wire
 
@@ -39,5 +38,5 @@ async def get_proxy(services: Services, request: Request) -> Response:
         }
         for one in delivery.held()
     ]
-    (status,) = await asyncio.to_thread(Tracing(services.store).traced, (delivery.status(),))
+    (status,) = await traced(services.store, (delivery.status(),))
     return answer({"proxy": to_wire(status), "resources": held})

@@ -5,6 +5,7 @@ The one rule: a place is told only as the release that wrote the object last gav
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,13 @@ _CAUSE = re.compile(r"(?:release|rollback) (.+)#(\d+)")
 
 _LOOK_BACK = 1000
 """Releases among which the one is searched whose definitions a rollback restored."""
+
+
+async def traced(store: Store, found: tuple[T, ...]) -> tuple[T, ...]:
+    """`found` with what is known of the causes of their rejections; read in a thread, where there is any."""
+    if not any(one.rejections for one in found):
+        return found
+    return await asyncio.to_thread(Tracing(store).traced, found)
 
 
 class Tracing:

@@ -79,10 +79,10 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
 
         Envoy refuses two virtual hosts whose domains differ in case alone.
         """
+        if port not in self.http:
+            return []
         used = {one.lower() for one in taken}
-        domains = [
-            one for host in self.http.get(port, ()) for one in routing.outside_domains(host, port) if one not in used
-        ]
+        domains = [one for host in self.http[port] for one in routing.outside_domains(host, port) if one not in used]
         name = f"egress_policy/{self.origin.name}"
         return [routes.to_outside(name, domains, self.named, added)] if domains else []
 

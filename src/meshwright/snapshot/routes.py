@@ -39,7 +39,12 @@ class Host(msgspec.Struct, frozen=True):
 
     name: str
     domains: tuple[str, ...]
-    body: bytes
+    framed: bytes
+    """As the field of a `RouteConfiguration` that it is."""
+
+
+def _framed(host: Wire) -> bytes:
+    return field(2, serialized(message(_HOST)(**host)))
 
 
 def configuration(name: str, hosts: Sequence[Host | Wire]) -> Body:
@@ -47,8 +52,8 @@ def configuration(name: str, hosts: Sequence[Host | Wire]) -> Body:
 
     It is joined from their bytes, as protobuf would write them: most are those of other proxies, too.
     """
-    bodies = [one.body if isinstance(one, Host) else serialized(message(_HOST)(**one)) for one in hosts]
-    return ready(ROUTE, name, field(1, name.encode()) + b"".join([field(2, body) for body in bodies]))
+    framed = [one.framed if isinstance(one, Host) else _framed(one) for one in hosts]
+    return ready(ROUTE, name, field(1, name.encode()) + b"".join(framed))
 
 
 def to_application(node: Key, cluster: str, timeouts: Timeouts, added: Additions) -> Wire:
@@ -90,7 +95,7 @@ def plain_host(name: str, domains: Sequence[str], rules: Iterable[Rule], service
 def service_host(name: str, domains: Sequence[str], rules: Sequence[tuple[Rule, Additions]], service: Key) -> Host:
     """The virtual host of one virtual service, with what is added to its routes."""
     host = virtual_host(name, domains, service_routes(rules, service), shared(added for _, added in rules))
-    return Host(name, tuple(domains), serialized(message(_HOST)(**host)))
+    return Host(name, tuple(domains), _framed(host))
 
 
 def virtual_host(name: str, domains: Sequence[str], routes: Sequence[Wire], filters: Wire | None = None) -> Wire:
