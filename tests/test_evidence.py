@@ -183,6 +183,44 @@ async def test_a_failed_release_is_noted_although_nobody_asks(tmp_path: Path) ->
                 assert store.tallies("m", "shop")[2].rejected == 1
 
 
+async def test_metrics_tell_how_far_the_newest_releases_are_and_what_became_of_them(tmp_path: Path) -> None:
+    """Waiting, failed and done; of each response that was acked, how long after it was sent."""
+
+    def gauges(found: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+        told = {name: value for name, value in found.items() if name.startswith("meshwright_release") and value}
+        releases = {name.split('"')[1]: value for name, value in told.items() if "releases{" in name}
+        proxies = {name.split('"')[1]: value for name, value in told.items() if "_proxies{" in name}
+        return releases, proxies
+
+    async with serving(tmp_path) as plane:
+
+        async def told() -> dict[str, float]:
+            return await asyncio.to_thread(read, plane.running.api)
+
+        await plane.apply(*CONTENT)
+        assert gauges(await told()) == ({"applied": 1}, {})
+        async with plane.proxy() as stream:
+            assert (await plane.ask("propagation", 1, 10))["status"] == "propagated"
+            found = await told()
+            assert gauges(found) == ({}, {})
+            assert found['meshwright_release_outcomes_total{status="propagated"}'] == 1
+            acks = 'meshwright_release_ack_seconds_count{type="route"}'
+            await plane.apply(*BETTER)
+            offered = await stream.hear()
+            assert gauges(await told()) == ({"applied": 1}, {"pending": 1})
+            await stream.ack(offered)
+            assert (await plane.ask("propagation", 2, 10))["status"] == "propagated"
+            await asyncio.to_thread(until, lambda: read(plane.running.api)[acks] == 2)
+            assert gauges(await told()) == ({}, {})
+            await plane.apply(*CONTENT)
+            await stream.nack(await stream.hear(), "no")
+            assert (await plane.ask("propagation", 3, 10))["status"] == "failed"
+            found = await told()
+            assert gauges(found) == ({"failed": 1}, {"rejected": 1})
+            assert found['meshwright_release_outcomes_total{status="failed"}'] == 1
+            assert (found[acks], found["meshwright_propagation_seconds_count{}"]) == (2, 2)
+
+
 async def test_evidence_that_cannot_be_written_is_counted_and_not_said_each_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
+from meshwright.api.metrics import UnderWay
 from meshwright.api.tracing import Tracing
 from meshwright.complaining import Complaint
 from meshwright.errors import MeshwrightError
-from meshwright.release import evidence_of
+from meshwright.release import Status, evidence_of
 
 if TYPE_CHECKING:
     from meshwright.api.metrics import Metrics
@@ -48,20 +50,33 @@ class Keeping:
 
     def follow(self, one: Release) -> None:
         """Follow a stack's newest release, in place of the one before."""
-        self.leave(one)
+        self._end(one.mesh, one.stack)
         known = self._store.evidence(*_place(one))
         accounts = known.accounts if known is not None else ()
         tracker = self._control.track(one.revision, one.mesh, accounts, lambda: self._told(_place(one)))
         self._followed[one.mesh, one.stack] = (one, tracker)
 
     def leave(self, one: Release) -> None:
-        """Follow the stack of `one` no longer."""
-        older = self._followed.pop((one.mesh, one.stack), None)
-        if older is not None:
-            place = _place(older[0])
-            if place in self._unsaved:
-                self._left[place] = older[1].accounts
-            self._control.untrack(older[1])
+        """Follow `one` no longer; where a newer one took its place, that goes on."""
+        if self._follows(one):
+            self._end(one.mesh, one.stack)
+
+    def noted(self, one: Release) -> bool:
+        """A release has the status that `one` says; whether that is news of one that is followed.
+
+        Several may find it out at the same time, the control plane itself and whoever asks: it is news once.
+        """
+        if not self._follows(one):
+            return False
+        known, tracker = self._followed[one.mesh, one.stack]
+        self._followed[one.mesh, one.stack] = (one, tracker)
+        return known.status is not one.status
+
+    def under_way(self) -> UnderWay:
+        """The releases that are followed, in numbers."""
+        here = [(one, tracker) for one, tracker in self._followed.values() if one.status is not Status.PROPAGATED]
+        statuses = Counter(str(one.status) for one, _ in here)
+        return UnderWay(statuses, Counter[str](account.state for _, some in here for account in some.accounts))
 
     async def evidence(self, one: Release) -> Evidence | None:
         """What is known of a release; None where no proxy was ever seen to have to do with it."""
@@ -95,6 +110,18 @@ class Keeping:
         for _, tracker in self._followed.values():
             self._control.untrack(tracker)
         self._followed.clear()
+
+    def _follows(self, one: Release) -> bool:
+        followed = self._followed.get((one.mesh, one.stack))
+        return followed is not None and followed[0].number == one.number
+
+    def _end(self, mesh: str, stack: str) -> None:
+        older = self._followed.pop((mesh, stack), None)
+        if older is not None:
+            place = _place(older[0])
+            if place in self._unsaved:
+                self._left[place] = older[1].accounts
+            self._control.untrack(older[1])
 
     def _told(self, place: Place) -> None:
         self._unsaved.add(place)

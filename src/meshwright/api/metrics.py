@@ -7,6 +7,7 @@ Source: https://prometheus.io/docs/practices/naming/
 from __future__ import annotations
 
 from collections import Counter as Counts
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -17,7 +18,7 @@ from meshwright.control import Standing
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
@@ -45,6 +46,15 @@ class _Row(NamedTuple):
     text: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+
+
+class UnderWay(NamedTuple):
+    """The newest releases of all stacks that have not propagated."""
+
+    statuses: Mapping[str, int] = MappingProxyType({})
+    """How many there are in each status."""
+    proxies: Mapping[str, int] = MappingProxyType({})
+    """How many proxies they concern, over all of them, by `State` of an account."""
 
 
 _METRICS = (
@@ -88,6 +98,14 @@ _METRICS = (
         "From a release's commit to the last ack of the proxies that it concerns.",
         buckets=_SECONDS,
     ),
+    _Row(Counter, "release_outcomes", "Releases that have propagated or failed.", ("status",)),
+    _Row(
+        Histogram,
+        "release_ack_seconds",
+        "From sending a proxy what a propagated release changed to its ack, by type.",
+        ("type",),
+        _SECONDS,
+    ),
     _Row(
         Counter,
         "cloud_map_calls",
@@ -114,6 +132,8 @@ _METRICS = (
         "Resources that an Envoy should hold and does not, over all Envoys, by type and why.",
         ("type", "state"),
     ),
+    _Row(Gauge, "releases", "Newest releases of their stacks that have not propagated.", ("status",)),
+    _Row(Gauge, "release_proxies", "Proxies that those concern, by what they made of them.", ("state",)),
     _Row(Gauge, "observed_edges", "Pairs of caller and callee between which calls are observed."),
     _Row(Gauge, "load_reports", "Load reports of Envoys since the start."),
     _Row(
@@ -127,6 +147,8 @@ _METRICS = (
 
 _GAUGED: dict[str, tuple[tuple[str, ...], ...]] = {
     "proxies": tuple((state,) for state in ("synced", "pending", "rejected")),
+    "releases": tuple((status,) for status in ("applied", "failed")),
+    "release_proxies": tuple((state,) for state in ("acked", "pending", "rejected")),
     "xds_resources": tuple((name, state) for name in (*_TYPES.values(), _OTHER) for state in ("pending", "rejected")),
 }
 """The values of labels, so that a series is there before it has something to tell."""
@@ -148,7 +170,10 @@ class Metrics(Collector):
             for accepted in (True, False)
         }
         self._sent = {name: self._counters["xds_resources_sent"].labels(name) for name in (*_TYPES.values(), _OTHER)}
+        timed = self._histograms["release_ack_seconds"]
+        self._acks = {url: timed.labels(name) for url, name in (*_TYPES.items(), (_OTHER, _OTHER))}
         self._standing: Callable[[], Standing] = Standing
+        self._under_way: Callable[[], UnderWay] = UnderWay
 
     def _counter(self, row: _Row) -> Counter:
         return Counter(f"meshwright_{row.name}", row.text, row.labels, registry=self._registry)
@@ -169,6 +194,10 @@ class Metrics(Collector):
     def watch_proxies(self, standing: Callable[[], Standing]) -> None:
         """Read how the proxies stand from `standing` whenever metrics are asked for."""
         self._standing = standing
+
+    def watch_releases(self, under_way: Callable[[], UnderWay]) -> None:
+        """Read which releases are under way from `under_way` whenever metrics are asked for."""
+        self._under_way = under_way
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """A request was answered; `operation` is one of the API's, "" for none."""
@@ -215,9 +244,15 @@ class Metrics(Collector):
         """A response of a type with so many resources was written to an Envoy."""
         self._sent[_TYPES.get(type_url, _OTHER)].inc(resources)
 
-    def propagated(self, seconds: float) -> None:
-        """Every proxy has a release, so long after its commit."""
+    def propagated(self, seconds: float, acks: Iterable[tuple[str, float]]) -> None:
+        """Every proxy has a release, so long after its commit; `acks` are types and seconds, one a response to it."""
         self._histograms["propagation_seconds"].observe(seconds)
+        for type_url, took in acks:
+            self._acks.get(type_url, self._acks[_OTHER]).observe(took)
+
+    def settled(self, status: str) -> None:
+        """A release has propagated or failed."""
+        self._counters["release_outcomes"].labels(status).inc()
 
     def cloud_map_asked(self, operation: str, result: str) -> None:
         """Cloud Map answered a call, `ok`, or why it did not: `throttled`, `missing`, `refused`, `unreachable`."""
@@ -230,6 +265,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All of them, but for the times of their creation, which would be as many series again."""
         self._look_at_proxies()
+        self._look_at_releases()
         for metric in self._registry.collect():
             metric.samples = [one for one in metric.samples if not one.name.endswith("_created")]
             yield metric
@@ -243,6 +279,12 @@ class Metrics(Collector):
             behind[_TYPES.get(type_url, _OTHER), state] += number
         for name, state in _GAUGED["xds_resources"]:
             self._gauges["xds_resources"].labels(name, state).set(behind[name, state])
+
+    def _look_at_releases(self) -> None:
+        found = self._under_way()
+        for name, numbers in (("releases", found.statuses), ("release_proxies", found.proxies)):
+            for (value,) in _GAUGED[name]:
+                self._gauges[name].labels(value).set(numbers.get(value, 0))
 
     def render(self) -> bytes:
         """All of them in Prometheus' text format."""

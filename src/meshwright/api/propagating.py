@@ -20,6 +20,8 @@ from meshwright.release import Evidence, Release, Status
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from meshwright.api.services import Services
     from meshwright.control import Propagation
 
@@ -105,10 +107,13 @@ async def observed(services: Services, one: Release, found: Propagation) -> Rele
     except RefusedError:
         # Another process moved it on between the read and the mark; what it says now is the truth.
         return services.store.release(one.mesh, one.stack, one.number) or one
-    if status is Status.PROPAGATED:
-        await _measure(services, one)
-        services.evidence.leave(one)
-    return msgspec.structs.replace(one, status=status)
+    moved = msgspec.structs.replace(one, status=status)
+    if services.evidence.noted(moved):
+        services.metrics.settled(str(status))
+        if status is Status.PROPAGATED:
+            await _measure(services, one)
+            services.evidence.leave(one)
+    return moved
 
 
 def _status(services: Services, one: Release, found: Propagation) -> Status | None:
@@ -122,10 +127,20 @@ def _status(services: Services, one: Release, found: Propagation) -> Status | No
 
 
 async def _measure(services: Services, one: Release) -> None:
-    """From the commit to the last ack; nothing where the release concerned nobody."""
+    """From the commit to the last ack, and each ack; nothing where the release concerned nobody."""
     evidence = await services.evidence.evidence(one)
     if evidence is not None and evidence.tally.last_acked_at is not None:
-        services.metrics.propagated(max(0, evidence.tally.last_acked_at - one.at) / 1000)
+        last = max(0, evidence.tally.last_acked_at - one.at) / 1000
+        # In a thread: a release of thousands of proxies has tens of thousands.
+        await asyncio.to_thread(services.metrics.propagated, last, _acks(evidence))
+
+
+def _acks(evidence: Evidence) -> Iterator[tuple[str, float]]:
+    """The type of each response that was acked, and how many seconds after it was sent."""
+    for account in evidence.accounts:
+        for step in account.steps:
+            if step.state == "acked" and step.sent_at is not None and step.settled_at is not None:
+                yield step.type_url, max(0, step.settled_at - step.sent_at) / 1000
 
 
 async def told(services: Services, found: Propagation, evidence: Evidence | None, *, detail: bool) -> dict[str, Any]:

@@ -41,6 +41,7 @@ async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[async
     writer = Writer(parts.store, committed, measured=parts.metrics.committed)
     services = _services(parts, writer)
     _watch(parts)
+    parts.metrics.watch_releases(services.evidence.under_way)
     propagating = Propagating(services)
     propagating.resume()
     server = _server(parts, services)
