@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import ssl
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from meshwright.certificates import TlsFiles
+from meshwright.lab import certificates
 
 if TYPE_CHECKING:
+    import datetime as dt
     from pathlib import Path
 
     from strategies import Wire
 
-DAY = dt.timedelta(days=1)
+DAY = certificates.DAY
 
 
-class Issued(NamedTuple):
-    """A certificate and its key, in PEM."""
-
-    certificate: bytes
-    key: bytes
+class Issued(certificates.Issued, frozen=True):
+    """A certificate and its key, in PEM, which can be written to files."""
 
     def write(self, folder: Path, name: str) -> TlsFiles:
         """Both as files, replaced the way that tools do it: whole."""
@@ -43,18 +39,8 @@ class Issuer:
     """A certificate authority."""
 
     def __init__(self, name: str = "test authority") -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _named(name)
-        built = _builder(self._name, self._name, self._key.public_key(), 30 * DAY, DAY)
-        built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        usage = x509.KeyUsage(
-            digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-            key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-        )  # fmt: skip
-        built = built.add_extension(usage, critical=True)
-        identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
-        built = built.add_extension(identifier, critical=False)
-        self.certificate = built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        self._authority = certificates.Issuer(name)
+        self.certificate = self._authority.certificate
 
     def file(self, folder: Path) -> Path:
         """The authority's certificate as a file."""
@@ -64,17 +50,8 @@ class Issuer:
 
     def issue(self, *names: str, ends: dt.timedelta = DAY, begins: dt.timedelta = -DAY, password: str = "") -> Issued:
         """A certificate for `names`: a URI where there is a colon, an address or a DNS name otherwise."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        built = _builder(_named("leaf"), self._name, key.public_key(), ends, -begins)
-        built = built.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        public = self._key.public_key()
-        built = built.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
-        if names:
-            built = built.add_extension(
-                x509.SubjectAlternativeName([_general(name) for name in names]), critical=False
-            )
-        signed = built.sign(self._key, hashes.SHA256())
-        return Issued(signed.public_bytes(serialization.Encoding.PEM), _pem(key, password))
+        made = self._authority.issue(*names, ends=ends, begins=begins, password=password)
+        return Issued(made.certificate, made.key)
 
     def server(self, ends: dt.timedelta = DAY) -> Issued:
         """A certificate of this machine."""
@@ -110,43 +87,10 @@ class Authority:
 
 def self_signed(*names: str) -> Issued:
     """A certificate for `names` that vouches for itself."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), _named("throwaway")
-    built = _builder(name, name, key.public_key(), DAY, DAY)
-    built = built.add_extension(x509.SubjectAlternativeName([_general(one) for one in names]), critical=False)
+    key, name = ec.generate_private_key(ec.SECP256R1()), certificates.named("throwaway")
+    built = certificates.builder(name, name, key.public_key(), DAY, DAY)
+    general = x509.SubjectAlternativeName([certificates.general_name(one) for one in names])
+    built = built.add_extension(general, critical=False)
     built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    return Issued(built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(key))
-
-
-def _pem(key: ec.EllipticCurvePrivateKey, password: str = "") -> bytes:
-    how = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    ends: dt.timedelta,
-    before: dt.timedelta,
-) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - before)
-        .not_valid_after(now + ends)
-    )
-
-
-def _named(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _general(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.UniformResourceIdentifier(name) if ":" in name else x509.DNSName(name)
+    signed = built.sign(key, hashes.SHA256())
+    return Issued(signed.public_bytes(serialization.Encoding.PEM), certificates.pem(key))

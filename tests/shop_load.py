@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from meshwright.lab.exchange import Reply
-    from meshwright.lab.fleet import Instance
+    from meshwright.lab.instance import Instance
     from meshwright.lab.lab import Lab
 
     Edit: TypeAlias = Callable[[dict[str, Any]], None]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from meshwright.lab.addresses import Block
 from meshwright.lab.control_plane import ControlPlane
 from meshwright.lab.exchange import Fault, Request
 from meshwright.lab.fleet import Fleet
+from meshwright.lab.folders import private_folder
 from meshwright.lab.lab import Lab
 from meshwright.lab.topology import roles
 from meshwright.model import Key, Kind, Resource, decode
@@ -29,6 +31,8 @@ from meshwright.proxy.bootstrap import Address
 from processes import alive, descendants, free_port, is_envoy, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from meshwright.model.state import State
 
 pytestmark = pytest.mark.envoy
@@ -46,10 +50,14 @@ def shop() -> State:
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of our own for temporary folders, so that what is left of them can be seen."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of our own for temporary folders, so that what is left of them can be seen.
+
+    Its path is short: a lab goes elsewhere where paths are too long for sockets.
+    """
+    with tempfile.TemporaryDirectory(prefix="mw-test-", dir="/tmp") as name:
+        monkeypatch.setattr("tempfile.tempdir", name)
+        yield Path(name)
 
 
 def left(folder: Path) -> list[str]:
@@ -279,9 +287,9 @@ sys.exit(interrupts.run(keep()))
 
 @pytest.mark.parametrize("ready", [False, True], ids=["starting", "running"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_no_process_survives_a_signal(number: signal.Signals, ready: bool, tmp_path: Path) -> None:
-    """Asked to end, a lab cleans up after itself; killed, the kernel ends its processes."""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+def test_no_process_survives_a_signal(number: signal.Signals, ready: bool, temporary: Path) -> None:
+    """Asked to end, a lab cleans up after itself; killed, the kernel ends its processes, the next lab its folders."""
+    environment = {**os.environ, "TMPDIR": str(temporary)}
     command = [sys.executable, "-c", KEPT, str(SHOP / "meshwright.yaml")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as lab:
         if ready:
@@ -293,10 +301,13 @@ def test_no_process_survives_a_signal(number: signal.Signals, ready: bool, tmp_p
         _, err = lab.communicate(timeout=30)
     if number is signal.SIGKILL:
         until(lambda: not any(alive(pid) for pid in started))
+        assert left(temporary)
+        with private_folder() as folder:
+            assert left(temporary) == [folder.name]
         return
     assert lab.returncode == 128 + number, err.decode()
     assert not any(alive(pid) for pid in started)
-    assert not list(tmp_path.iterdir())
+    assert not left(temporary)
 
 
 async def test_the_proxy_command_joins_a_running_mesh(shop: State) -> None:

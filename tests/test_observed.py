@@ -21,7 +21,7 @@ from meshwright.views.observed import Counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from meshwright.lab.fleet import Instance
+    from meshwright.lab.instance import Instance
     from meshwright.views.observed import Call, Observed
 
 pytestmark = pytest.mark.envoy

@@ -11,7 +11,7 @@ import pytest
 from data_plane import DataPlane, data_plane
 from envoys import until, upstream
 from meshwright.graph import resolve
-from meshwright.lab import grpcs
+from meshwright.lab import grpcs, http2
 from meshwright.lab.exchange import Reply, Request
 from meshwright.model import Key, Kind, Resource, State
 from meshwright.snapshot.build import build
@@ -165,7 +165,7 @@ async def test_grpc_callers_learn_that_they_ask_too_much(tmp_path: Path) -> None
             limit("all", 2, {"virtualNodeName": "api"}),
         )
         await plane.proxy(API)
-        place, server = plane.place("api"), grpcs.Server(answer)
+        place, server = plane.place("api"), http2.server(answer)
         await server.start(place.application, PORT)
         asked = Request(authority="api", path="/m.Api/Get")
         replies = [await grpcs.call(place.ingress, PORT, asked) for _ in range(3)]

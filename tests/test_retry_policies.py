@@ -9,7 +9,7 @@ import pytest
 from ads_client import AdsClient
 from data_plane import PORT, DataPlane, data_plane, provided, routed, to
 from http_traffic import Caller, Message, application, plain
-from meshwright.lab import grpcs
+from meshwright.lab import grpcs, http2
 from meshwright.lab.exchange import Reply, Request
 from meshwright.model import Key, Kind, Resource
 from meshwright.snapshot.messages import as_dict, unpacked
@@ -126,7 +126,7 @@ async def test_grpc_calls_are_retried_by_the_policy_for_grpc(tmp_path: Path) -> 
         tried.append(asked)
         return Reply(node="pay", status=200 if len(tried) > 4 else 503)
 
-    server = grpcs.Server(answer)
+    server = http2.server(answer)
     async with data_plane(tmp_path) as plane:
         await server.start(plane.place("pay").ingress, PORT)
         spec = {

@@ -12,11 +12,11 @@ from ads_client import AdsClient
 from data_plane import DataPlane, data_plane
 from envoys import fetch, until, upstream
 from meshwright.graph import resolve
+from meshwright.lab.collector import Collector, Span, collector
 from meshwright.model import Kind, Resource, State
 from meshwright.snapshot.build import build
 from meshwright.snapshot.messages import as_dict, unpacked
 from meshwright.snapshot.resources import CLUSTER, FAULTS, LISTENER, ROUTE, RUNTIME, Redirect, Snapshot, Traits
-from otlp import Collector, Span, collector
 from settings import PROVE
 from strategies import Wire, resource
 

@@ -14,12 +14,12 @@ import pytest
 
 from envoys import fetch, until
 from meshwright.lab.exchange import Reply, Request
+from meshwright.lab.secrets import SecretServer
 from meshwright.lab.workload import CALLS
 from meshwright.model import Key, Kind
 from one_envoy import Mesh, answering, http_route, listening, speaking
 from pki import Authority, Issuer
 from processes import free_port
-from sds import SecretServer
 from strategies import MESH, Wire
 
 if TYPE_CHECKING:
@@ -208,9 +208,8 @@ async def test_certificates_and_authorities_come_from_sds_and_change_with_it(tmp
         issued[name] = issuer.issue(found.mesh.hosts[name])
     validation = {"trust": {"sds": {"secretName": "servers"}}}
     found.add(backendDefaults={"clientPolicy": {"tls": {"ports": [port], "validation": validation}}})
-    secrets = SecretServer(
-        own=known.issuer.issue("server.local"), clients=known.issuer.certificate, servers=known.issuer.certificate
-    )
+    trusted = dict.fromkeys(("clients", "servers"), known.issuer.certificate)
+    secrets = SecretServer({"own": known.issuer.issue("server.local"), **trusted})
 
     async def seen() -> tuple[int, ...]:
         """Whom it lets in: a friend, a stranger, another; whom it calls: ours, theirs."""

@@ -15,11 +15,11 @@ import pytest
 from cryptography import x509
 
 from envoys import fetch, until
+from meshwright.lab.secrets import SecretServer
 from meshwright.model import Key, Kind
 from one_envoy import Mesh, answering, http_route, listening
 from pki import Authority, Issuer
 from processes import free_port
-from sds import SecretServer
 from strategies import MESH, Wire
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ async def test_certificates_rotate_under_load_without_a_failed_handshake(tmp_pat
         writer.close()
         return x509.load_der_x509_certificate(shown).serial_number
 
-    secrets = SecretServer(own=issued[0])
+    secrets = SecretServer({"own": issued[0]})
     socket = tmp_path / "sds.sock"
     seen: list[int] = []
     async with secrets.serving(socket):

@@ -17,12 +17,12 @@ import pytest
 
 from meshwright.lab import http2
 from meshwright.lab.exchange import Reply, Request
+from meshwright.lab.secrets import SecretServer
 from meshwright.lab.workload import CALLS
 from meshwright.model import Key, Kind
 from one_envoy import Mesh, named, speaking
 from pki import Authority, Issuer
 from processes import free_port
-from sds import SecretServer
 from strategies import MESH, Wire
 
 if TYPE_CHECKING:
@@ -185,10 +185,12 @@ async def test_both_sides_take_their_certificates_and_whom_they_trust_from_sds(t
         policy = {"clientPolicy": {"tls": tls(name, "server.local")}}
         backends[name] = {"virtualService": {"virtualServiceName": name, **policy}}
     secrets = SecretServer(
-        server=issuer.issue("server.local"),
-        friend=issuer.issue(URI),
-        other=issuer.issue("other.local"),
-        authority=issuer.certificate,
+        {
+            "server": issuer.issue("server.local"),
+            "friend": issuer.issue(URI),
+            "other": issuer.issue("other.local"),
+            "authority": issuer.certificate,
+        }
     )
     sds = tmp_path / "sds.sock"
     async with secrets.serving(sds), speaking("grpc", mesh.place.application, port, named("server")):

@@ -21,7 +21,7 @@ _CLAIM_PORT = 47_199
 
 
 class Block:
-    """`127.N.*.*`: one lab: 127.N.0.1 to 3 for the lab itself, the others by threes for its proxies."""
+    """`127.N.*.*`: one lab: 127.N.0.1 to 4 for the lab itself, the others by threes for its proxies."""
 
     def __init__(self) -> None:
         """Claim a free block.
@@ -60,6 +60,11 @@ class Block:
         """The address of the lab's DNS server."""
         return f"127.{self._number}.0.3"
 
+    @property
+    def outside(self) -> str:
+        """The address of what lies outside the mesh."""
+        return f"127.{self._number}.0.4"
+
     def place(self) -> Loopback:
         """Three addresses for another proxy.
 
@@ -70,7 +75,7 @@ class Block:
         high, low = divmod(self._given, 64)
         if high > 255:
             raise MeshwrightError("A lab has addresses for 16,383 proxies, and they are used up")
-        # The K-th proxy has 127.N.(K / 64).(4 * (K mod 64) + 1, 2, 3); K counts from 1, so 127.N.0.1-3 stay ours.
+        # The K-th proxy has 127.N.(K / 64).(4 * (K mod 64) + 1, 2, 3); K counts from 1, so 127.N.0.1-4 stay ours.
         one, two, three = (f"127.{self._number}.{high}.{4 * low + place}" for place in (1, 2, 3))
         return Loopback(application=one, ingress=two, egress=three)
 

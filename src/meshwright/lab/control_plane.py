@@ -20,6 +20,7 @@ from meshwright.lab.processes import Child
 from meshwright.proxy.bootstrap import Address, KeyFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -34,14 +35,27 @@ _POLL = 0.02
 class ControlPlane:
     """A running server, as an async context manager: started and ready inside it, gone after it."""
 
-    def __init__(self, block: Block, folder: Path, trust: str = "") -> None:
-        """Its data and its log go into `folder`, which exists; `trust` is its trust file, "" for none."""
+    def __init__(
+        self,
+        block: Block,
+        folder: Path,
+        trust: str = "",
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Its data and its log go into `folder`, which exists; `trust` is its trust file, "" for none.
+
+        `arguments` of `meshwright serve` and variables of its `environment` come on top of the lab's own.
+        """
         # The whole block is ours, so the usual ports are free and a restarted server gets them again.
         self.api = Address(block.control_plane, 9080)
         self.xds = Address(block.control_plane, 18000)
         self.folder = folder / "control-plane"
         """The data directory, with the administrator's `credentials`."""
         self._trust = trust
+        self._arguments = tuple(arguments)
+        self._more = dict(environment or {})
         self._log = folder / "control-plane.log"
         self._child: Child | None = None
 
@@ -72,7 +86,8 @@ class ControlPlane:
         command = [sys.executable, "-m", "meshwright.cli", "serve", "--listen", str(self.api), "--xds", str(self.xds)]
         # A lab is looked at soon after it was used.
         arguments = [*command, "--data-dir", str(self.folder), "--xds-report-seconds", "0.5"]
-        self._child = await Child.start("The control plane", arguments, self._log, _environment())
+        arguments += self._arguments
+        self._child = await Child.start("The control plane", arguments, self._log, _environment() | self._more)
         try:
             async with asyncio.timeout(START):
                 await self._ready(self._child)
@@ -122,7 +137,7 @@ class ControlPlane:
                 reader, writer = await asyncio.open_connection(self.api.host, self.api.port)
                 try:
                     request = Request(authority=str(self.api), path="/readyz")
-                    status, _ = await http1.exchange(reader, writer, request)
+                    status, _, _ = await http1.exchange(reader, writer, request)
                 finally:
                     writer.close()
                 if status == 200:

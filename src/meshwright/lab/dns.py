@@ -17,7 +17,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from meshwright.lab.sockets import Server
+from meshwright.lab.sockets import Outlet, Server
 from meshwright.proxy.bootstrap import Address
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ class NameServer:
         """How often each name was asked for, present or not."""
 
     def publish(self, records: Mapping[str, Iterable[str]]) -> None:
-        """Answer with these addresses, IPv4 and IPv6, by name from now on, and with nothing else."""
+        """Answer with these addresses, IPv4 and IPv6, by name from now on, and with nothing else.
+
+        `*.` and a domain stand for every name in it that is not there itself.
+        """
         self._records = {_canonical(name): tuple(addresses) for name, addresses in records.items()}
 
     async def start(self, host: str, wanted: int = 0) -> Address:
@@ -101,7 +104,7 @@ class NameServer:
     def _fill(self, reply: dns.message.Message, question: dns.rrset.RRset) -> None:
         name = _canonical(question.name.to_text())
         self.asked[name] = self.asked.get(name, 0) + 1
-        known = self._records.get(name)
+        known = self._records.get(name) or self._records.get(f"*.{name.partition('.')[2]}")
         if known is None:
             reply.set_rcode(dns.rcode.NXDOMAIN)
             return
@@ -113,15 +116,14 @@ class NameServer:
             turned = addresses[first:] + addresses[:first]
             reply.answer.append(dns.rrset.from_text_list(question.name, _TTL, "IN", question.rdtype.name, turned))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, outlet: Outlet) -> None:
         """One TCP connection: each message after its length in two bytes (RFC 7766)."""
         while True:
             length = int.from_bytes(await reader.readexactly(2), "big")
             reply = self.answer(await reader.readexactly(length))
             if reply is None:
                 return
-            writer.write(len(reply).to_bytes(2, "big") + reply)
-            await writer.drain()
+            await outlet.send(len(reply).to_bytes(2, "big") + reply)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

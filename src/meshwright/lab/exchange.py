@@ -5,10 +5,19 @@ A request says where it is for and what it carries; a reply says who answered, w
 
 from __future__ import annotations
 
+import ssl
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeAlias
 
 import msgspec
+
+from meshwright.model.identity import Key
+
+UNAVAILABLE = 14
+"""gRPC's status of a server that cannot be had."""
+HEALTH = "/grpc.health.v1.Health/Check"
+"""gRPC's way of asking whether a server is well."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +29,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     headers: Mapping[str, str] = {}
     """Names in lower case; gRPC carries them as metadata."""
+    body: bytes = b""
+    """What HTTP/1.1 carried with it."""
+
+    @property
+    def trace(self) -> str:
+        """The trace that it is part of, 32 hexadecimal digits; "" for none.
+
+        Source: https://www.w3.org/TR/trace-context/#traceparent-header
+        """
+        return next(iter(self.headers.get("traceparent", "").split("-")[1:]), "")
+
+    @property
+    def checks_health(self) -> bool:
+        """Whether it is a health check by an Envoy, and not a caller's request."""
+        return self.path == HEALTH or self.headers.get("user-agent", "").startswith("Envoy/HC")
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +64,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The HTTP status; 0 where there was no answer at all. gRPC and TCP failures are 503."""
     fault: str = ""
     """Why there is no proper answer: the proxy's text, the gRPC status, or what happened to the connection."""
+    grpc_status: int | None = None
+    """The status with which a gRPC call ended, 0 for OK; None where nobody answered in gRPC.
+
+    Source: https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+    """
+    returned: Mapping[str, str] = {}
+    """The answer's own headers as the caller got them; set by whoever called."""
     calls: tuple[Reply, ...] = ()
 
     @property
@@ -54,19 +85,81 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             yield from one.walk()
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that reached a workload, however it was answered."""
+
+    node: Key
+    instance: str
+    port: int
+    at: float
+    """Seconds of this machine's clock for durations."""
+    request: Request
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """How a workload misbehaves; by default it does not."""
 
     delay: float = 0.0
     """Seconds before it answers."""
+    jitter: float = 0.0
+    """Seconds that the delay is longer at most, by chance."""
     status: int = 200
-    """What it answers instead: an HTTP status; over gRPC any other than 200 is UNAVAILABLE."""
+    """What it answers instead: an HTTP status; over gRPC any other than 200 is `grpc_status`."""
+    grpc_status: int = UNAVAILABLE
     hang_up: bool = False
     """Whether it closes the connection instead of answering."""
+    reset: bool = False
+    """Whether it breaks the connection off by a reset instead."""
+    silent: bool = False
+    """Whether it never answers, and leaves the connection open."""
+    ill: bool = False
+    """Whether it fails its health checks, which the rest of a fault is not about."""
+    headers: Mapping[str, str] = {}
+    """Only requests that carry all of these, names in lower case, are concerned."""
+
+    def concerns(self, request: Request) -> bool:
+        """Whether it is about `request`."""
+        return all(request.headers.get(name) == value for name, value in self.headers.items())
+
+
+class ClientTls(msgspec.Struct, frozen=True, kw_only=True):
+    """How a caller encrypts: by whom the server's certificate must be issued, and what the caller shows of itself."""
+
+    authorities: bytes
+    """Certificates in PEM."""
+    name: str
+    """What the caller asks for (SNI); over gRPC the server's certificate must carry it."""
+    certificate: bytes = b""
+    """The caller's own chain and key, in PEM; empty for none."""
+    key: bytes = b""
+
+    def context(self, protocol: str) -> ssl.SSLContext:
+        """The same for a socket that speaks `protocol`, of ALPN.
+
+        Raises:
+            ssl.SSLError: the certificate and its key cannot be used.
+        """
+        found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Names are for the proxies to judge: whoever calls from outside may know this one by any.
+        found.check_hostname = False
+        found.load_verify_locations(cadata=self.authorities.decode())
+        if protocol:
+            found.set_alpn_protocols([protocol])
+        if self.certificate:
+            with tempfile.NamedTemporaryFile(prefix="meshwright-") as file:  # which the library insists on
+                file.write(self.certificate + self.key)
+                file.flush()
+                found.load_cert_chain(file.name)
+        return found
 
 
 class HangUpError(Exception):
     """The workload wants the connection closed without an answer; servers of every protocol obey."""
+
+    def __init__(self, *, reset: bool = False) -> None:
+        super().__init__()
+        self.reset = reset
+        """Whether by a reset."""
 
 
 Answer: TypeAlias = Callable[[Request, str], Awaitable[Reply]]

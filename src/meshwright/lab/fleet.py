@@ -8,103 +8,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.graph import resolve
-from meshwright.lab import http1, topology
+from meshwright.lab import topology
 from meshwright.lab.dns import NameServer
-from meshwright.lab.exchange import Reply, Request
-from meshwright.lab.processes import Child, stop_all
-from meshwright.lab.workload import Workload, call
+from meshwright.lab.folders import private_folder
+from meshwright.lab.instance import Instance, Site
+from meshwright.lab.processes import stop_all
+from meshwright.lab.workload import call
 from meshwright.model.identity import Kind
-from meshwright.proxy import run
-from meshwright.proxy.bootstrap import Address, Settings, bootstrap
+from meshwright.proxy.settings import Address, Extras, Settings
+from meshwright.snapshot.extensions.telemetry import RELEASE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from meshwright.lab.addresses import Block
-    from meshwright.lab.topology import Role
+    from meshwright.lab.exchange import Reply, Request
+    from meshwright.lab.surroundings import Surroundings
+    from meshwright.lab.workload import Workload
     from meshwright.model.state import State
-    from meshwright.proxy.bootstrap import KeyFile
-    from meshwright.snapshot.resources import Loopback
+    from meshwright.proxy.settings import KeyFile
 
 START = 30.0
 """Seconds that all Envoys together have to become ready, unless told otherwise."""
-_LONGEST = 64
-"""Bytes of a path that leave room for a socket's name below it."""
-_POLL = 0.02
-"""Seconds between two looks at an Envoy that is starting; its administration has no way to be waited for."""
-
-
-class Instance:
-    """One running proxy and, unless it is a gateway, the workload behind it."""
-
-    def __init__(self, role: Role, number: int, place: Loopback, folder: Path, admin: Path) -> None:
-        self.role = role
-        self.name = f"{role.key.name}-{number}"
-        self.place = place
-        self.admin = admin
-        """The Unix socket of Envoy's administration interface."""
-        self.workload = None if role.key.kind is Kind.VIRTUAL_GATEWAY else Workload(role, number, place)
-        self.envoy: Child | None = None
-        self._folder = folder
-
-    async def start(self, xds: Address, resolver: Address, key: KeyFile | None) -> Child:
-        """Start the Envoy, which signs with `key`; it is not ready yet."""
-        settings = Settings(
-            proxy=self.role.key,
-            instance=self.name,
-            xds=xds,
-            admin=Address(str(self.admin)),
-            placement=self.place,
-            resolver=resolver,
-            credentials=key,
-        )
-        document = run.write(bootstrap(settings), self._folder)
-        # One worker thread each: a lab runs many Envoys on one machine, and none of them is there for speed.
-        arguments = run.command(document, concurrency=1)
-        self.envoy = await Child.start(f"The Envoy of {self.name}", arguments, self._folder / "envoy.log")
-        return self.envoy
-
-    async def administration(self, path: str, method: str = "GET") -> tuple[int, str]:
-        """What Envoy's administration interface answers: status and text.
-
-        Raises:
-            OSError: it does not answer.
-        """
-        reader, writer = await asyncio.open_unix_connection(self.admin)
-        try:
-            status, body = await http1.exchange(reader, writer, Request(authority="admin", path=path, method=method))
-        finally:
-            writer.close()
-        return status, body.decode(errors="replace")
-
-    async def look(self, path: str) -> str | None:
-        """What the administration interface says with status 200; None when it says anything else or nothing."""
-        try:
-            status, text = await self.administration(path)
-        except OSError:
-            return None
-        return text if status == 200 else None
-
-    async def ready(self) -> None:
-        """Return once Envoy has all of its first configuration and serves.
-
-        Raises:
-            MeshwrightError: Envoy ended.
-        """
-        if self.envoy is None:
-            raise MeshwrightError(f"The Envoy of {self.name} was never started")
-        while True:
-            self.envoy.check()
-            if await self.look("/ready") is not None:
-                return
-            await asyncio.sleep(_POLL)
 
 
 class Fleet:
@@ -120,16 +51,19 @@ class Fleet:
         key: KeyFile | None = None,
         instances: Mapping[str, int] | None = None,
         within: float = START,
+        around: Surroundings | None = None,
     ) -> None:
         """`key` is what the Envoys sign with, as a control plane asks for it.
 
         `instances` says how many of a node or gateway to run where it is more than one, by name.
 
-        `within` so many seconds all Envoys together must be ready.
+        `within` so many seconds all Envoys together must be ready. With what stands `around` them, which is standing,
+        no workload calls its backends unless a request says so.
 
         Raises:
             UsageError: `instances` names no node, or asks for less than one.
         """
+        self._around = around
         self.roles = topology.roles(resolve(state), instances or {})
         self.names = NameServer()
         self.instances: tuple[Instance, ...] = ()
@@ -152,16 +86,17 @@ class Fleet:
         async with contextlib.AsyncExitStack() as exits:
             exits.push_async_callback(self.names.stop)
             self.resolver = await self.names.start(self._block.name_server)
-            sockets = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mw-", dir=_short_folder())))
+            sockets = exits.enter_context(private_folder())
             self.instances = tuple(self._placed(sockets))
-            self.names.publish(self._records())
-            children: list[Child] = []
-            exits.push_async_callback(self._end, children)
+            self.names.publish(self.records())
+            exits.push_async_callback(self._end)
             for one in self.instances:
                 if one.workload is not None:
                     await one.workload.start()
+            release = self._around.release if self._around else ""
+            environment = {**os.environ, RELEASE_VARIABLE: release} if release else None
             for one in self.instances:
-                children.append(await one.start(self._xds, self.resolver, self._key))  # noqa: PERF401 - one that fails must not hide those started
+                await one.start(self._settings(one), environment)
             await self._all_ready()
             self._exits = exits.pop_all()
         return self
@@ -212,12 +147,31 @@ class Fleet:
                 # Numbered, not named, because a node's name may be longer than a file's.
                 folder = self._folder / f"proxy-{len(placed)}"
                 folder.mkdir(mode=0o700)
-                placed.append(Instance(role, number, self._block.place(), folder, sockets / f"{len(placed)}.sock"))
+                admin = sockets / f"{len(placed)}.sock"
+                site = Site(place=self._block.place(), folder=folder, admin=admin)
+                placed.append(Instance(role, number, site, calls=self._around is None))
+                if self._around is not None and role.key.kind is Kind.VIRTUAL_NODE:
+                    self._around.enlist(role.key, placed[-1].name, site.place)
         return placed
 
-    def _records(self) -> dict[str, list[str]]:
-        """Every discovery name with the ingress addresses of the instances behind it."""
-        records: dict[str, list[str]] = {}
+    def _settings(self, one: Instance) -> Settings:
+        around, key = self._around, one.role.key
+        return Settings(
+            proxy=key,
+            instance=one.name,
+            xds=self._xds,
+            admin=Address(str(one.admin)),
+            placement=one.place,
+            resolver=self.resolver,
+            credentials=self._key,
+            endpoint=around.endpoint(key, one.place) if around else None,
+            extras=around.extras() if around else Extras(),
+        )
+
+    def records(self) -> dict[str, list[str]]:
+        """Every discovery name with the ingress addresses of the instances behind it, and what lies outside."""
+        outside = self._around.outside if self._around else None
+        records: dict[str, list[str]] = {name: [outside.host] for name in outside.names} if outside else {}
         for one in self.instances:
             if one.role.hostname:
                 records.setdefault(one.role.hostname, []).append(one.place.ingress)
@@ -244,14 +198,8 @@ class Fleet:
             f"{late[0].name} {reached} the control plane at {self._xds}.{tail}"
         )
 
-    async def _end(self, children: list[Child]) -> None:
+    async def _end(self) -> None:
         """Proxies first, so that none of them sees its workload vanish."""
-        await stop_all(children)
+        await stop_all([one.envoy for one in self.instances if one.envoy is not None])
         for one in self.instances:
-            if one.workload is not None:
-                await one.workload.stop()
-
-
-def _short_folder() -> str | None:
-    """Where a folder for Unix sockets goes: their paths may have 103 bytes on the strictest system (unix(7), 4)."""
-    return None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST else "/tmp"  # noqa: S108 - made private there
+            await one.stop()

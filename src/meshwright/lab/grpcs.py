@@ -1,94 +1,56 @@
-"""gRPC for lab workloads: any method of any service is answered, with the reply as JSON for its message.
+"""gRPC calls of lab workloads, by gRPC's own library; their servers are those of HTTP/2.
 
-Messages are bytes throughout, so that no generated code is needed and no proxy on the way can tell.
+Messages are bytes throughout, so that no generated code is needed.
 """
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import msgspec
+from msgspec.structs import replace
 
-from meshwright.lab.exchange import Answer, HangUpError, Reply, Request, plain
+from meshwright.lab.exchange import Reply, Request, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Iterable
 
-_HEALTH = "/grpc.health.v1.Health/Check"
-_SERVING = b"\x08\x01"
-"""A HealthCheckResponse with status SERVING: field 1, a variant, 1."""
+    from meshwright.lab.exchange import ClientTls
 
 
-class Server:
-    """Answers on one address until it is closed."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen, on a free port when `port` is 0; the port.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        # Without SO_REUSEPORT a port that is taken is an error, and not shared in silence.
-        self._server = grpc.aio.server(handlers=[_Anything(self._answer)], options=[("grpc.so_reuseport", 0)])
-        try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(errno.EADDRINUSE, str(error)) from error
-        await self._server.start()
-        return bound
-
-    async def stop(self) -> None:
-        """Close the listener and every connection."""
-        await self._server.stop(None)
-
-
-class _Anything(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
-    """Takes every method as one that takes and gives a single message."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        path = str(handler_call_details.method)
-        return grpc.unary_unary_rpc_method_handler(_healthy if path == _HEALTH else self._respond(path))
-
-    def _respond(self, path: str) -> Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], Awaitable[bytes]]:
-        async def respond(message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-            del message
-            headers = {str(name): str(value) for name, value in context.invocation_metadata() or ()}
-            request = Request(authority=headers.pop(":authority", ""), path=path, method="POST", headers=headers)
-            try:
-                reply = await self._answer(request, "grpc")
-            except HangUpError:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the workload hung up, as it was told to")
-            if reply.status != 200:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, f"the workload failed with {reply.status}")
-            return msgspec.json.encode(reply)
-
-        return respond
-
-
-async def _healthy(message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-    del message, context
-    return _SERVING
-
-
-async def call(host: str, port: int, request: Request) -> Reply:
+async def call(host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
     """Call `request.path` (`/SERVICE/METHOD`) at `host:port` on a channel of its own.
 
     Never raises for what happens to the call: any status but OK is a reply with status 503 that says so.
     """
-    options = [("grpc.default_authority", request.authority), ("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(f"{host}:{port}", options=options) as channel:
+    options: list[tuple[str, str | int]] = [
+        ("grpc.default_authority", request.authority),
+        ("grpc.use_local_subchannel_pool", 1),
+        # Of its own accord it would try some calls again: whoever counts them wants to see each.
+        ("grpc.enable_retries", 0),
+    ]
+    where = f"{host}:{port}"
+    if tls is None:
+        channel = grpc.aio.insecure_channel(where, options=options)
+    else:
+        shown = (tls.key or None, tls.certificate or None)
+        secured = grpc.ssl_channel_credentials(tls.authorities, *shown)
+        options.append(("grpc.ssl_target_name_override", tls.name))
+        channel = grpc.aio.secure_channel(where, secured, options=options)
+    async with channel:
         method = channel.unary_unary(request.path, request_serializer=None, response_deserializer=None)
+        calling = method(b"", metadata=tuple(request.headers.items()))
         try:
-            body = await method(b"", metadata=tuple(request.headers.items()))
+            body = await calling
         except grpc.aio.AioRpcError as error:
-            return Reply(status=503, fault=plain(f"gRPC {error.code().name}: {error.details()}"))
-    return msgspec.json.decode(body, type=Reply)
+            told = plain(f"gRPC {error.code().name}: {error.details()}")
+            returned = _texts(error.initial_metadata()) | _texts(error.trailing_metadata())
+            return Reply(status=503, fault=told, grpc_status=error.code().value[0], returned=returned)
+        returned = _texts(await calling.initial_metadata()) | _texts(await calling.trailing_metadata())
+    return replace(msgspec.json.decode(body, type=Reply), grpc_status=0, returned=returned)
+
+
+def _texts(metadata: Iterable[Any] | None) -> dict[str, str]:
+    return {str(name): str(value) for name, value in metadata or ()}

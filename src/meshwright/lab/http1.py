@@ -5,17 +5,20 @@ The protocol is h11's; here are only the sockets.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import h11
 import msgspec
+from msgspec.structs import replace
 
 from meshwright.lab.exchange import Answer, Reply, Request, reply_of
-from meshwright.lab.sockets import Server
+from meshwright.lab.sockets import Outlet, Server, connect
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
+
+    from meshwright.lab.exchange import ClientTls
 
 _CHUNK = 65_536
 
@@ -23,13 +26,11 @@ _CHUNK = 65_536
 def server(answer: Answer) -> Server:
     """A server, not yet started, that gives `answer` to every request."""
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(reader: asyncio.StreamReader, outlet: Outlet) -> None:
         peer = h11.Connection(h11.SERVER)
-        while (request := await _received(peer, reader)) is not None:
+        while (request := await received(peer, reader)) is not None:
             reply = await answer(request, "http")
-            for part in _response(reply, head=request.method == "HEAD"):
-                writer.write(peer.send(part) or b"")
-            await writer.drain()
+            await outlet.send(b"".join(peer.send(part) or b"" for part in _response(reply, request.method)))
             if peer.our_state is not h11.DONE:
                 return
             peer.start_next_cycle()
@@ -37,37 +38,41 @@ def server(answer: Answer) -> Server:
     return Server(converse, h11.ProtocolError)
 
 
-async def _received(peer: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
+async def received(peer: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
     """The next request, read to its end; None when the client is gone."""
-    request = None
+    request, body = None, bytearray()
     while not isinstance(event := await _next(peer, reader), h11.EndOfMessage):
         if isinstance(event, h11.ConnectionClosed):
             return None
         if isinstance(event, h11.Request):
             request = _request(event)
-    return request
+        elif isinstance(event, h11.Data):
+            body += event.data
+    return replace(request, body=bytes(body)) if request and body else request
 
 
-async def call(host: str, port: int, request: Request) -> Reply:
+async def call(host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
     """Send `request` to `host:port` on a connection of its own.
 
     Never raises for what happens to the request: a broken connection is a reply with status 0 that says so.
     """
+    opened = await connect(host, port, tls, "http/1.1")
+    if isinstance(opened, Reply):
+        return opened
+    reader, writer = opened
     try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError as error:
-        return Reply(status=0, fault=f"no connection to {host}:{port}: {error.strerror or error}")
-    try:
-        status, body = await exchange(reader, writer, request)
-    except (ConnectionError, h11.ProtocolError) as error:
+        status, headers, body = await exchange(reader, writer, request)
+    except (OSError, h11.ProtocolError) as error:
         return Reply(status=0, fault=f"{host}:{port} broke off: {error}")
     finally:
         writer.close()
-    return reply_of(status, body)
+    return replace(reply_of(status, body), returned=headers)
 
 
-async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> tuple[int, bytes]:
-    """Send `request` on a fresh connection; the status and the body.
+async def exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request
+) -> tuple[int, dict[str, str], bytes]:
+    """Send `request` on a fresh connection; the status, the headers and the body.
 
     Raises:
         ConnectionError: the connection ended before the answer did.
@@ -78,15 +83,15 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
     writer.write(peer.send(h11.Request(method=request.method, target=request.path, headers=headers)) or b"")
     writer.write(peer.send(h11.EndOfMessage()) or b"")
     await writer.drain()
-    status, body = 0, bytearray()
+    status, returned, body = 0, dict[str, str](), bytearray()
     while not isinstance(event := await _next(peer, reader), h11.EndOfMessage):
         if isinstance(event, h11.Response):
-            status = event.status_code
+            status, returned = event.status_code, _headers(event)
         elif isinstance(event, h11.Data):
             body += event.data
         elif isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError("it was closed without an answer")
-    return status, bytes(body)
+    return status, returned, bytes(body)
 
 
 async def _next(peer: h11.Connection, reader: asyncio.StreamReader) -> object:
@@ -97,7 +102,7 @@ async def _next(peer: h11.Connection, reader: asyncio.StreamReader) -> object:
 
 
 def _request(event: h11.Request) -> Request:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+    headers = _headers(event)
     return Request(
         authority=headers.pop("host", ""),
         path=event.target.decode("latin-1"),
@@ -106,10 +111,14 @@ def _request(event: h11.Request) -> Request:
     )
 
 
-def _response(reply: Reply, *, head: bool) -> Iterator[h11.Response | h11.Data | h11.EndOfMessage]:
+def _headers(event: h11.Request | h11.Response) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+
+
+def _response(reply: Reply, method: str) -> Iterator[h11.Response | h11.Data | h11.EndOfMessage]:
     body = msgspec.json.encode(reply)
     headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
     yield h11.Response(status_code=reply.status, headers=headers)
-    if not head:
+    if method != "HEAD":
         yield h11.Data(data=body)
     yield h11.EndOfMessage()

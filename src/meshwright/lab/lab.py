@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from meshwright.errors import MeshwrightError, UsageError
@@ -17,6 +15,7 @@ from meshwright.lab.addresses import Block
 from meshwright.lab.control_plane import ControlPlane
 from meshwright.lab.exchange import plain
 from meshwright.lab.fleet import Fleet
+from meshwright.lab.folders import private_folder
 from meshwright.model.decoding import encode
 from meshwright.model.identity import Key
 from meshwright.model.specs import MeshSpec
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from meshwright.lab.exchange import Reply, Request
+    from meshwright.lab.surroundings import Surroundings
     from meshwright.lab.workload import Workload
     from meshwright.model.state import State
 
@@ -40,24 +40,42 @@ _POLL = 0.05
 """Seconds between two looks for Envoys that are connecting."""
 
 
+def whole(state: State) -> State:
+    """`state`, one mesh, with the mesh itself where the definitions leave it to another stack: without any settings.
+
+    Raises:
+        UsageError: it is not exactly one mesh.
+    """
+    if len(state.meshes) != 1:
+        raise UsageError(f"A lab runs one mesh; found {', '.join(state.meshes) or 'none'}")
+    mesh = Key.of_mesh(state.meshes[0])
+    return state if mesh in state else state.put(Resource(key=mesh, spec=MeshSpec()))
+
+
 class Lab:
     """A running mesh; an async context manager."""
 
-    def __init__(self, state: State, *, stack: str = STACK, instances: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        stack: str = STACK,
+        instances: Mapping[str, int] | None = None,
+        around: Surroundings | None = None,
+    ) -> None:
         """`state` is one mesh; `instances` says how many of a node to run where it is not one, by name.
 
-        A mesh that the definitions leave to another stack is added, without any settings.
+        A mesh that the definitions leave to another stack is added, without any settings. What is `around` brings
+        what the definitions expect of machines; it is of the same mesh, and stands while the lab runs.
 
         Raises:
             UsageError: `state` is not exactly one mesh.
         """
-        if len(state.meshes) != 1:
-            raise UsageError(f"A lab runs one mesh; found {', '.join(state.meshes) or 'none'}")
+        self._state = whole(state)
         self.mesh = state.meshes[0]
         self.stack = stack
-        mesh = Key.of_mesh(self.mesh)
-        self._state = state if mesh in state else state.put(Resource(key=mesh, spec=MeshSpec()))
         self._instances = instances or {}
+        self._around = around
         self._exits = contextlib.AsyncExitStack()
 
     control: ControlPlane
@@ -72,17 +90,26 @@ class Lab:
             MeshwrightError: something did not start, was refused, or was rejected by an Envoy.
         """
         async with contextlib.AsyncExitStack() as exits:
-            folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="meshwright-lab-")))
+            folder = exits.enter_context(private_folder())
             block = exits.enter_context(Block())
-            self.control = await exits.enter_async_context(ControlPlane(block, folder))
-            number = await self.apply(self._state)
+            around, ready = self._around, self._state
+            if around is not None:
+                await exits.enter_async_context(around.standing(block, folder))
+                ready = around.state
+            arguments, environment = (around.arguments, around.environment) if around else ((), None)
+            control = ControlPlane(block, folder, arguments=arguments, environment=environment)
+            self.control = await exits.enter_async_context(control)
+            number = await self.apply(ready)
+            if around is not None:
+                around.release = f"{self.stack}#{number}"
             fleet = Fleet(
-                self._state,
+                ready,
                 xds=self.control.xds,
                 block=block,
                 folder=folder,
                 key=self.control.key,
                 instances=self._instances,
+                around=around,
             )
             self.fleet = await exits.enter_async_context(fleet)
             await self.propagated(number)

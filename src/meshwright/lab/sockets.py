@@ -1,19 +1,63 @@
 """A TCP listener whose every connection is one conversation, ended with the listener and quiet about broken peers.
 
-The three protocols that we serve ourselves stand on it; what a conversation says is theirs.
+The one rule: every protocol that a workload speaks stands on it, so what goes wrong with connections goes wrong here,
+the same for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING, TypeAlias
 
-from meshwright.lab.exchange import HangUpError
+from meshwright.lab.exchange import HangUpError, Reply
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
 
-Conversation: TypeAlias = "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
+    from meshwright.lab.exchange import ClientTls
+
+Conversation: TypeAlias = "Callable[[asyncio.StreamReader, Outlet], Awaitable[None]]"
+
+_PIECES = 20
+"""Into how many pieces a second what is sent slowly is cut."""
+_RESET = struct.pack("ii", 1, 0)
+"""The SO_LINGER with which a socket is closed by a reset (socket(7))."""
+_FILLING = 4
+"""Connections that surely fill the queue of a socket that nobody takes any from."""
+
+
+class Outlet:
+    """What a conversation writes to, no faster than its server's bandwidth."""
+
+    def __init__(self, writer: asyncio.StreamWriter, server: Server) -> None:
+        self._writer = writer
+        self._server = server
+        self._turn = asyncio.Lock()
+
+    async def send(self, data: bytes) -> None:
+        """Write `data` after whatever was given before."""
+        async with self._turn:
+            while data:
+                rate = self._server.bandwidth
+                piece = data[: max(1, int(rate / _PIECES))] if rate else data
+                self._writer.write(piece)
+                await self._writer.drain()
+                data = data[len(piece) :]
+                if rate:
+                    await asyncio.sleep(len(piece) / rate)
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        """End the connection: by a reset, or as somebody who has no more to say."""
+        if reset:
+            with contextlib.suppress(OSError):
+                self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
 
 
 class Server:
@@ -21,39 +65,100 @@ class Server:
 
     def __init__(self, converse: Conversation, *expected: type[Exception]) -> None:
         """`expected` are errors, beside a lost connection, that a peer may cause: they end its conversation only."""
+        self.bandwidth = 0.0
+        """Bytes a second that each connection is sent at most; 0 for no limit."""
         self._converse = converse
-        self._expected: tuple[type[Exception], ...] = (ConnectionError, HangUpError, *expected)
+        self._expected: tuple[type[Exception], ...] = (ConnectionError, *expected)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._where = ("", 0)
+        self._tls: ssl.SSLContext | None = None
+        self._deaf: list[socket.socket] = []
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen, on a free port when `port` is 0; the port.
 
         Raises:
             OSError: the port is taken.
         """
-        self._server = await asyncio.start_server(self._connected, host, port)
-        return int(self._server.sockets[0].getsockname()[1])
+        self._server = await asyncio.start_server(self._connected, host, port, ssl=tls)
+        self._where, self._tls = (host, int(self._server.sockets[0].getsockname()[1])), tls
+        return self._where[1]
 
     async def stop(self) -> None:
         """Close the listener and every connection."""
-        if self._server is not None:
-            self._server.close()
+        self._hear()
+        self._close()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def refuse(self) -> None:
+        """Refuse connections, and end those that are open, until `resume`."""
+        await self.stop()
+
+    def ignore(self) -> None:
+        """Let connections wait for ever, until `resume`: nobody takes them, and nobody says so.
+
+        The kernel answers no more of them once the queue of a socket is full. Those that are open stay.
+        """
+        self._close()
+        deaf = socket.socket()
+        self._deaf.append(deaf)
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        deaf.bind(self._where)
+        deaf.listen(0)
+        for _ in range(_FILLING):
+            filling = socket.socket()
+            self._deaf.append(filling)
+            filling.setblocking(False)
+            filling.connect_ex(self._where)
+
+    async def resume(self) -> None:
+        """Take connections again.
+
+        Raises:
+            OSError: somebody else took the port.
+        """
+        self._hear()
+        if self._server is None:
+            await self.start(*self._where, self._tls)
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _hear(self) -> None:
+        while self._deaf:
+            self._deaf.pop().close()
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: one that asyncio makes would be reported as an error when `stop` cancels it.
-        task = asyncio.create_task(self._talk(reader, writer))
+        task = asyncio.create_task(self._talk(reader, Outlet(writer, self)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _talk(self, reader: asyncio.StreamReader, outlet: Outlet) -> None:
+        reset = False
         try:
-            await self._converse(reader, writer)
+            await self._converse(reader, outlet)
+        except HangUpError as error:
+            reset = error.reset
         except self._expected:
             pass
         finally:
-            writer.close()
+            outlet.hang_up(reset=reset)
+
+
+async def connect(
+    host: str, port: int, tls: ClientTls | None, protocol: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | Reply:
+    """A connection, which speaks `protocol` where it is encrypted; where there is none, a reply that says why."""
+    try:
+        if tls is None:
+            return await asyncio.open_connection(host, port)
+        return await asyncio.open_connection(host, port, ssl=tls.context(protocol), server_hostname=tls.name)
+    except OSError as error:
+        return Reply(status=0, fault=f"no connection to {host}:{port}: {error.strerror or error}")

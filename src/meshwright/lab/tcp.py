@@ -5,43 +5,47 @@ A proxy sees bytes only, as it does with any TCP service.
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshwright.lab.exchange import Answer, Reply, Request
-from meshwright.lab.sockets import Server
+from meshwright.lab.sockets import Outlet, Server, connect
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from meshwright.lab.exchange import ClientTls
 
 
 def server(answer: Answer) -> Server:
     """A server, not yet started, that gives `answer` to every line; a failure is a closed connection."""
 
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(reader: asyncio.StreamReader, outlet: Outlet) -> None:
         while line := await reader.readline():
             reply = await answer(msgspec.json.decode(line, type=Request), "tcp")
             if reply.status != 200:
                 return
-            writer.write(msgspec.json.encode(reply) + b"\n")
-            await writer.drain()
+            await outlet.send(msgspec.json.encode(reply) + b"\n")
 
     # A line that is no request, or longer than a line may be, is answered by closing.
     return Server(converse, msgspec.DecodeError, ValueError)
 
 
-async def call(host: str, port: int, request: Request) -> Reply:
+async def call(host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
     """Send `request` to `host:port` on a connection of its own.
 
     Never raises for what happens to the request: a closed connection is a reply with status 503 that says so.
     """
-    try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError as error:
-        return Reply(status=0, fault=f"no connection to {host}:{port}: {error.strerror or error}")
+    opened = await connect(host, port, tls, "")
+    if isinstance(opened, Reply):
+        return opened
+    reader, writer = opened
     try:
         writer.write(msgspec.json.encode(request) + b"\n")
         await writer.drain()
         line = await reader.readline()
-    except ConnectionError as error:
+    except OSError as error:
         return Reply(status=503, fault=f"{host}:{port} broke off: {error}")
     finally:
         writer.close()

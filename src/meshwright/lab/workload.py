@@ -6,6 +6,10 @@ It knows nothing of the mesh but the names it calls: every call goes through its
 from __future__ import annotations
 
 import asyncio
+import functools
+import random
+import time
+from collections import OrderedDict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,32 +17,29 @@ from msgspec.structs import replace
 
 from meshwright.errors import MeshwrightError
 from meshwright.lab import grpcs, http1, http2, tcp
-from meshwright.lab.exchange import Fault, HangUpError, Reply, Request
+from meshwright.lab.exchange import Arrival, Fault, HangUpError, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from meshwright.lab.exchange import Answer
+    from meshwright.lab.exchange import Answer, ClientTls
+    from meshwright.lab.sockets import Server
     from meshwright.lab.topology import Backend, Role
     from meshwright.snapshot.resources import Loopback
 
 
-class Server(Protocol):
-    """What a server of any protocol can do."""
+class Call(Protocol):
+    """How a protocol's client is called; see `call`."""
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen, on a free port when `port` is 0; the port."""
-        ...
-
-    async def stop(self) -> None:
-        """Close the listener and every connection."""
+    async def __call__(self, host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
+        """Call."""
         ...
 
 
 SERVERS: Mapping[str, Callable[[Answer], Server]] = MappingProxyType(
-    {"http": http1.server, "http2": http2.server, "grpc": grpcs.Server, "tcp": tcp.server}
+    {"http": http1.server, "http2": http2.server, "grpc": http2.server, "tcp": tcp.server}
 )
-CALLS: Mapping[str, Callable[[str, int, Request], Awaitable[Reply]]] = MappingProxyType(
+CALLS: Mapping[str, Call] = MappingProxyType(
     {"http": http1.call, "http2": http2.call, "grpc": grpcs.call, "tcp": tcp.call}
 )
 """By App Mesh's names of the protocols."""
@@ -50,11 +51,15 @@ PATIENCE = 20.0
 """Seconds that a caller waits; longer than App Mesh's own 15, so that the proxies decide."""
 
 
-async def call(protocol: str, host: str, port: int, request: Request) -> Reply:
+_REMEMBERED = 10_000
+"""Traces of which a workload knows what arrived."""
+
+
+async def call(protocol: str, host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
     """Send `request` over `protocol`; whatever becomes of it is in the reply."""
     try:
         async with asyncio.timeout(PATIENCE):
-            return await CALLS[protocol](host, port, request)
+            return await CALLS[protocol](host, port, request, tls)
     except TimeoutError:
         return Reply(status=0, fault=f"no answer from {host}:{port} within {PATIENCE:g} s")
 
@@ -62,17 +67,25 @@ async def call(protocol: str, host: str, port: int, request: Request) -> Reply:
 class Workload:
     """One instance of a virtual node's application; set `fault` to make it misbehave."""
 
-    def __init__(self, role: Role, number: int, place: Loopback) -> None:
-        """The `number`-th instance, counted from 1, listening on `place.application`."""
+    def __init__(self, role: Role, number: int, place: Loopback, *, calls: bool = True) -> None:
+        """The `number`-th instance, counted from 1, listening on `place.application`.
+
+        With `calls`, it asks all of its backends for each request that does not say which; else none.
+        """
         self.node = role.key.name
         self.instance = f"{self.node}-{number}"
         self.fault = Fault()
+        self.given: list[Fault] = []
+        """More faults, each of which holds too."""
         self.received = 0
         """Requests that reached it, health checks not counted."""
-        self._ports = role.ports
-        self._backends = role.backends
+        self.checked = 0
+        """Health checks that reached it, but those that are no more than a connection."""
+        self._role = role
+        self._calls = calls
         self._place = place
         self._servers: list[Server] = []
+        self._arrivals: OrderedDict[str, list[Arrival]] = OrderedDict()
 
     async def start(self) -> None:
         """Listen on every port of the node.
@@ -80,8 +93,8 @@ class Workload:
         Raises:
             MeshwrightError: a port is taken.
         """
-        for port in self._ports:
-            server = SERVERS[port.protocol](self.answer)
+        for port in self._role.ports:
+            server = SERVERS[port.protocol](functools.partial(self._answered, port.number))
             try:
                 await server.start(self._place.application, port.number)
             except OSError as error:
@@ -93,6 +106,42 @@ class Workload:
         """Stop listening and break off every connection."""
         while self._servers:
             await self._servers.pop().stop()
+
+    async def refuse(self) -> None:
+        """Take no connection until `resume`, and break off those that are open."""
+        for server in self._servers:
+            await server.refuse()
+
+    def ignore(self) -> None:
+        """Answer no connection until `resume`: whoever wants one waits."""
+        for server in self._servers:
+            server.ignore()
+
+    async def resume(self) -> None:
+        """Take connections again."""
+        for server in self._servers:
+            await server.resume()
+
+    def narrow(self, bandwidth: float) -> None:
+        """Send at most so many bytes a second on each connection; 0 for as many as there are."""
+        for server in self._servers:
+            server.bandwidth = bandwidth
+
+    def arrivals(self, trace: str) -> tuple[Arrival, ...]:
+        """The requests of one trace that reached it, in that order, as far as it remembers."""
+        return tuple(self._arrivals.get(trace, ()))
+
+    async def _answered(self, port: int, request: Request, protocol: str) -> Reply:
+        """As `answer`, having noted what arrived at which port."""
+        if request.checks_health:
+            self.checked += 1
+        elif request.trace:
+            key = self._role.key
+            arrival = Arrival(node=key, instance=self.instance, port=port, at=time.monotonic(), request=request)
+            self._arrivals.setdefault(request.trace, []).append(arrival)
+            if len(self._arrivals) > _REMEMBERED:
+                self._arrivals.popitem(last=False)
+        return await self.answer(request, protocol)
 
     async def answer(self, request: Request, protocol: str) -> Reply:
         """Misbehave as told, ask the backends, and say who answered and what arrived.
@@ -109,16 +158,21 @@ class Workload:
             path=request.path,
             headers=request.headers,
         )
-        if request.headers.get("user-agent", "").startswith("Envoy/HC"):
-            return me
+        faults = [one for one in (self.fault, *self.given) if one.concerns(request)]
+        if request.checks_health:
+            ill = any(one.ill for one in (self.fault, *self.given))
+            return replace(me, status=503, fault=f"{self.instance} was told to be ill") if ill else me
         self.received += 1
-        fault = self.fault
-        if fault.delay:
-            await asyncio.sleep(fault.delay)
-        if fault.hang_up:
-            raise HangUpError
-        if fault.status != 200:
-            return replace(me, status=fault.status, fault=f"{self.instance} was told to fail")
+        for fault in faults:
+            if fault.delay or fault.jitter:
+                await asyncio.sleep(fault.delay + random.uniform(0, fault.jitter))  # noqa: S311 - no secret
+            if fault.silent:
+                await asyncio.Event().wait()
+            if fault.hang_up or fault.reset:
+                raise HangUpError(reset=fault.reset)
+            if fault.status != 200:
+                told = f"{self.instance} was told to fail"
+                return replace(me, status=fault.status, grpc_status=fault.grpc_status, fault=told)
         calls = await asyncio.gather(*(self._ask(one, request) for one in self._wanted(request)))
         # A backend that failed is in `calls`; its caller still answers, so that the whole path can be read.
         return replace(me, calls=tuple(calls))
@@ -126,9 +180,9 @@ class Workload:
     def _wanted(self, request: Request) -> tuple[Backend, ...]:
         asked = request.headers.get(CALLS_HEADER)
         if asked is None:
-            return self._backends
+            return self._role.backends if self._calls else ()
         names = {name.strip() for name in asked.split(",")}
-        return tuple(one for one in self._backends if one.service in names)
+        return tuple(one for one in self._role.backends if one.service in names)
 
     async def _ask(self, backend: Backend, request: Request) -> Reply:
         path = "/lab.Workload/Who" if backend.port.protocol == "grpc" else request.path

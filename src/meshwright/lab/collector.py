@@ -1,0 +1,186 @@
+"""A collector of OpenTelemetry for a lab: a real gRPC server that keeps what proxies report, by trace.
+
+The one rule: of the newest traces all is kept, of older ones nothing. The descriptors that we have call `scope_spans`
+by its old name; the bytes are the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import msgspec
+
+from meshwright.snapshot.messages import message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+_PACKAGE = "opentelemetry.proto.collector"
+_TRACES = 20_000
+"""Traces that are kept."""
+_CONNECTIONS = 5_000
+"""Records of connections that belong to no trace that are kept."""
+_FAILED = 2
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """One span, and the service that sent it."""
+
+    service: str
+    name: str
+    kind: int
+    """2 for a server's, 3 for a client's."""
+    trace: str
+    id: str
+    parent: str
+    began_at: float
+    ended_at: float
+    """Seconds since the epoch."""
+    failed: bool
+    attributes: dict[str, str]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One log record: what a proxy says of a request or a connection, and which proxy that is."""
+
+    resource: dict[str, str]
+    body: str
+    trace: str
+    at: float
+    """When it was written, in seconds since the epoch."""
+    attributes: dict[str, str]
+
+
+class Trace(msgspec.Struct):
+    """What was received of one trace."""
+
+    spans: list[Span] = []
+    records: list[Record] = []
+
+
+class Collector:
+    """What was received so far."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self._news = asyncio.Condition()
+
+    @property
+    def spans(self) -> list[Span]:
+        """Every span that is kept."""
+        return [span for trace in self._traces.values() for span in trace.spans]
+
+    @property
+    def records(self) -> list[Record]:
+        """Every record that is kept."""
+        return [record for trace in self._traces.values() for record in trace.records]
+
+    def trace(self, name: str) -> Trace:
+        """What is known of a trace now; of "", what belongs to none."""
+        return self._traces.get(name) or Trace()
+
+    async def until(self, wanted: Callable[[], bool], seconds: float) -> bool:
+        """Return once `wanted` holds, which is asked whenever something was received; whether it does in time."""
+        try:
+            async with asyncio.timeout(seconds), self._news:
+                await self._news.wait_for(wanted)
+        except TimeoutError:
+            return wanted()
+        return True
+
+    def keep_spans(self, request: Any) -> None:
+        """Take an `ExportTraceServiceRequest`."""
+        for resource in request.resource_spans:
+            service = _texts(resource.resource.attributes)["service.name"]
+            for scope in resource.instrumentation_library_spans:
+                for one in scope.spans:
+                    span = _span(service, one)
+                    self._of(span.trace).spans.append(span)
+
+    def keep_records(self, request: Any) -> None:
+        """Take an `ExportLogsServiceRequest`."""
+        for resource in request.resource_logs:
+            known = _texts(resource.resource.attributes)
+            for scope in resource.instrumentation_library_logs:
+                for one in scope.logs:
+                    record = _record(known, one)
+                    kept = self._of(record.trace).records
+                    kept.append(record)
+                    if not record.trace and len(kept) > _CONNECTIONS:
+                        del kept[0]
+
+    def _of(self, name: str) -> Trace:
+        kept = self._traces.setdefault(name, Trace())
+        if len(self._traces) > _TRACES:
+            self._traces.popitem(last=False)
+        return kept
+
+    async def announce(self) -> None:
+        """Wake whoever waits in `until`."""
+        async with self._news:
+            self._news.notify_all()
+
+
+def _span(service: str, one: Any) -> Span:
+    return Span(
+        service=service,
+        name=one.name,
+        kind=one.kind,
+        trace=one.trace_id.hex(),
+        id=one.span_id.hex(),
+        parent=one.parent_span_id.hex(),
+        began_at=one.start_time_unix_nano / 1e9,
+        ended_at=one.end_time_unix_nano / 1e9,
+        failed=one.status.code == _FAILED,
+        attributes=_texts(one.attributes),
+    )
+
+
+def _record(resource: dict[str, str], one: Any) -> Record:
+    return Record(
+        resource=resource,
+        body=one.body.string_value,
+        trace=one.trace_id.hex(),
+        at=one.time_unix_nano / 1e9,
+        attributes=_texts(one.attributes),
+    )
+
+
+@contextlib.asynccontextmanager
+async def collector(host: str = "127.0.0.1") -> AsyncIterator[Collector]:
+    """A collector on a free port of `host`."""
+    kept = Collector()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (_service("trace.v1.Trace", kept, kept.keep_spans), _service("logs.v1.Logs", kept, kept.keep_records))
+    )
+    kept.port = server.add_insecure_port(f"{host}:0")
+    await server.start()
+    try:
+        yield kept
+    finally:
+        await server.stop(None)
+
+
+def _service(name: str, kept: Collector, keep: Callable[[Any], None]) -> Any:
+    version, _, kind = name.rpartition(".")
+    request, response = (
+        message(f"{_PACKAGE}.{version}.Export{kind}Service{side}") for side in ("Request", "Response")
+    )
+
+    async def export(sent: Any, _context: Any) -> Any:
+        keep(sent)
+        await kept.announce()
+        return response()
+
+    handler = grpc.unary_unary_rpc_method_handler(export, request.FromString, lambda value: value.SerializeToString())
+    return grpc.method_handlers_generic_handler(f"{_PACKAGE}.{name}Service", {"Export": handler})
+
+
+def _texts(attributes: Iterable[Any]) -> dict[str, str]:
+    return {one.key: one.value.string_value for one in attributes}

@@ -1,0 +1,136 @@
+"""One running proxy of a lab and the workload behind it, which may crash and come back.
+
+The one rule: an instance that comes back is another process at the same place, as a task that was started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.errors import MeshwrightError
+from meshwright.lab import http1
+from meshwright.lab.exchange import Request
+from meshwright.lab.processes import Child
+from meshwright.lab.workload import Workload
+from meshwright.model.identity import Kind
+from meshwright.proxy import run
+from meshwright.proxy.bootstrap import bootstrap
+from meshwright.snapshot.resources import Loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshwright.lab.topology import Role
+    from meshwright.proxy.settings import Settings
+
+_POLL = 0.05
+"""Seconds between two looks at an Envoy that is starting; its administration has no way to be waited for."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an instance is."""
+
+    place: Loopback
+    folder: Path
+    """For its bootstrap and its log."""
+    admin: Path
+    """The Unix socket of Envoy's administration interface."""
+
+
+class Instance:
+    """One running proxy and, unless it is a gateway, the workload behind it."""
+
+    def __init__(self, role: Role, number: int, site: Site, *, calls: bool = True) -> None:
+        """The `number`-th of its role; with `calls`, its workload calls all backends for each request."""
+        self.role = role
+        self.name = f"{role.key.name}-{number}"
+        self.place = site.place
+        self.admin = site.admin
+        gateway = role.key.kind is Kind.VIRTUAL_GATEWAY
+        self.workload = None if gateway else Workload(role, number, site.place, calls=calls)
+        self.envoy: Child | None = None
+        self._folder = site.folder
+        self._environment: Mapping[str, str] | None = None
+        self._bootstrap: Path | None = None
+
+    @property
+    def log(self) -> Path:
+        """What its Envoy says."""
+        return self._folder / "envoy.log"
+
+    async def start(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
+        """Start the Envoy; it is not ready yet."""
+        self._bootstrap, self._environment = run.write(bootstrap(settings), self._folder), environment
+        await self._launch(self._bootstrap)
+
+    async def crash(self) -> None:
+        """End the Envoy and the workload, without any chance to clean up."""
+        if self.envoy is not None:
+            await self.envoy.kill()
+        if self.workload is not None:
+            await self.workload.stop()
+
+    async def restart(self) -> None:
+        """Start both again after a crash, or the Envoy again where it runs, and wait until it is ready.
+
+        Raises:
+            MeshwrightError: it was never started, or Envoy ended.
+        """
+        if self._bootstrap is None or self.envoy is None:
+            raise MeshwrightError(f"The Envoy of {self.name} was never started")
+        if self.envoy.status is None:
+            await self.envoy.kill()
+        elif self.workload is not None:
+            await self.workload.start()
+        await self._launch(self._bootstrap)
+        await self.ready()
+
+    async def stop(self) -> None:
+        """End the workload; the Envoy is whoever's who stops them all at once."""
+        if self.workload is not None:
+            await self.workload.stop()
+
+    async def administration(self, path: str, method: str = "GET") -> tuple[int, str]:
+        """What Envoy's administration interface answers: status and text.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        reader, writer = await asyncio.open_unix_connection(self.admin)
+        try:
+            request = Request(authority="admin", path=path, method=method)
+            status, _, body = await http1.exchange(reader, writer, request)
+        finally:
+            writer.close()
+        return status, body.decode(errors="replace")
+
+    async def look(self, path: str) -> str | None:
+        """What the administration interface says with status 200; None when it says anything else or nothing."""
+        try:
+            status, text = await self.administration(path)
+        except OSError:
+            return None
+        return text if status == 200 else None
+
+    async def ready(self) -> None:
+        """Return once Envoy has all of its first configuration and serves.
+
+        Raises:
+            MeshwrightError: Envoy ended.
+        """
+        if self.envoy is None:
+            raise MeshwrightError(f"The Envoy of {self.name} was never started")
+        while True:
+            self.envoy.check()
+            if await self.look("/ready") is not None:
+                return
+            await asyncio.sleep(_POLL)
+
+    async def _launch(self, document: Path) -> None:
+        # One worker thread each: a lab runs many Envoys on one machine, and none of them is there for speed.
+        arguments = run.command(document, concurrency=1)
+        self.envoy = await Child.start(f"The Envoy of {self.name}", arguments, self.log, self._environment)

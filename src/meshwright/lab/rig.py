@@ -1,0 +1,187 @@
+"""A rig: any mesh, running on this machine from its definitions alone, to be called, watched and disturbed.
+
+The one rule: every call takes the way that it would take in production, through real proxies that hold what the
+control plane sent them; what was seen of it is told by the caller, the workloads and the proxies, each for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+import uuid
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from meshwright.errors import UsageError
+from meshwright.graph import resolve
+from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request
+from meshwright.lab.lab import Lab, whole
+from meshwright.lab.surroundings import Surroundings
+from meshwright.lab.workload import call
+from meshwright.model.identity import Key, Kind
+from meshwright.simulate import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from meshwright.lab.collector import Trace
+    from meshwright.lab.instance import Instance
+    from meshwright.model.state import State
+
+STACK = "rig"
+_REPORT_SECONDS = 5.0
+"""How long proxies may take to report: spans come at once, records of access logs within the second."""
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """One call, and what its sender and the workloads saw of it."""
+
+    call: Call
+    at: Key
+    """The node whose application sent it; the gateway that it was sent to from outside."""
+    trace: str
+    """The trace that it is, 32 hexadecimal digits; its request id is the same as a UUID."""
+    reply: Reply
+    began_at: float
+    """Seconds of this machine's clock for durations, as the times of `attempts`."""
+    seconds: float
+    """How long it took."""
+    attempts: tuple[Arrival, ...]
+    """Every time that it reached a workload, in that order, copies of a mirror included."""
+
+
+class Rig:
+    """A running mesh; an async context manager. Everything is gone when it is left, however it is left."""
+
+    def __init__(self, state: State, *, instances: Mapping[str, int] | None = None, traced: bool = True) -> None:
+        """`state` is one mesh; `instances` says how many of a node to run where it is not one, by name.
+
+        With `traced`, proxies report what they do to the rig, and to nobody that the definitions name.
+
+        Raises:
+            UsageError: `state` is not exactly one mesh, or `instances` names no node of it.
+        """
+        state = whole(state)
+        self.graph = resolve(state)
+        self._around = Surroundings(state, traced=traced)
+        self.lab = Lab(state, stack=STACK, instances=instances, around=self._around)
+
+    async def __aenter__(self) -> Self:
+        """Start everything, and wait until every proxy has what is defined.
+
+        Raises:
+            MeshwrightError: something did not start, was refused, or was rejected by an Envoy; with its words.
+        """
+        await self.lab.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.lab.__aexit__(kind, error, trace)
+
+    def instances(self, key: Key) -> tuple[Instance, ...]:
+        """The instances of a node or gateway, in the order of their numbers.
+
+        Raises:
+            UsageError: there is no such node or gateway.
+        """
+        found = tuple(one for one in self.lab.fleet.instances if one.role.key == key)
+        if not found:
+            raise UsageError(f"no {key.kind} {key.name!r} runs here")
+        return found
+
+    async def send(self, sent: Call, at: Key | None = None, *, calls: Iterable[str] = ()) -> Sent:
+        """Send one call from the application of node `at`, or from outside to gateway `at`, or to the only gateway.
+
+        It returns whatever becomes of it. Workloads on its way call those of their own backends that `calls` names.
+
+        Raises:
+            UsageError: nothing like `at` runs here.
+        """
+        key = at or self._gateway(sent.port)
+        instance = self.instances(key)[0]
+        request = _request(sent, secrets.token_hex(16), calls)
+        trace = request.trace
+        inside = key.kind is Kind.VIRTUAL_NODE
+        host, tls = instance.place.egress if inside else instance.place.ingress, self._tls(sent, key)
+        if inside and key in self._around.outside.open and not await _taken(host, sent.port):
+            # Nothing takes it up on its way, so it leaves the machine, as the mesh allows.
+            await self._around.outside.listen(sent.port, sent.protocol, encrypted=sent.encrypted)
+            host = self._around.outside.host
+        began_at = time.monotonic()
+        reply = await call(sent.protocol, host, sent.port, request, tls)
+        seconds = time.monotonic() - began_at
+        return Sent(
+            call=sent,
+            at=key,
+            trace=trace,
+            reply=reply,
+            began_at=began_at,
+            seconds=seconds,
+            attempts=self.attempts(trace),
+        )
+
+    def attempts(self, trace: str) -> tuple[Arrival, ...]:
+        """Every time that a request of `trace` reached a workload or the world outside, by time, as known now."""
+        workloads = [one.workload for one in self.lab.fleet.instances if one.workload is not None]
+        found = [arrival for one in workloads for arrival in one.arrivals(trace)]
+        found += self._around.outside.arrivals(trace)
+        return tuple(sorted(found, key=lambda arrival: arrival.at))
+
+    async def report(self, sent: Iterable[Sent]) -> tuple[Trace, ...]:
+        """What proxies said of calls, in their order: spans, and records of access logs. It waits for them, bounded.
+
+        Nothing more is waited for once every call has the record of the proxy that took it first.
+        """
+        wanted = tuple(sent)
+        collector = self._around.collector
+
+        def whole() -> bool:
+            return all(collector.trace(one.trace).records for one in wanted if one.call.protocol != "tcp")
+
+        await collector.until(whole, _REPORT_SECONDS)
+        return tuple(collector.trace(one.trace) for one in wanted)
+
+    def _gateway(self, port: int) -> Key:
+        gateways = {one.role.key for one in self.lab.fleet.instances if one.role.key.kind is Kind.VIRTUAL_GATEWAY}
+        there = [key for key in sorted(gateways) if port in {one.number for one in self.instances(key)[0].role.ports}]
+        if len(there) != 1:
+            known = ", ".join(key.name for key in there or sorted(gateways)) or "none"
+            raise UsageError(f"say which gateway is called on port {port}; there is {known}")
+        return there[0]
+
+    def _tls(self, sent: Call, at: Key) -> ClientTls | None:
+        if not sent.encrypted:
+            return None
+        found = self._around.tls(at, sent.port) if at.kind is Kind.VIRTUAL_GATEWAY else None
+        outside = ClientTls(authorities=self._around.outside.issuer.certificate, name=sent.host)
+        return found or outside
+
+
+async def _taken(host: str, port: int) -> bool:
+    """Whether anybody listens there."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _request(sent: Call, trace: str, calls: Iterable[str]) -> Request:
+    named = ",".join(calls)
+    own = {
+        "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01",
+        "x-request-id": str(uuid.UUID(trace)),
+        **({"x-lab-calls": named} if named else {}),
+    }
+    given: dict[str, str] = {}
+    for name, value in sent.headers:
+        if name.lower() not in {"host", ":authority"}:
+            before = given.get(name.lower())
+            given[name.lower()] = value if before is None else f"{before},{value}"
+    return Request(authority=sent.authority, path=sent.path, method=sent.verb, headers=own | given)
