@@ -1,7 +1,9 @@
-"""`docs/translation.md` is whole: a row for every field of the model; and pages name only tests that exist."""
+"""`docs/translation.md` is whole and true, as far as text can tell: rows for all fields, tests that exist and fit."""
 
 from __future__ import annotations
 
+import ast
+import functools
 import itertools
 import re
 from typing import TYPE_CHECKING
@@ -78,3 +80,56 @@ def test_every_test_that_is_named_exists(page: str) -> None:
         )
     ]
     assert lost == []
+
+
+SHAPES = {"test_routing.py", "test_snapshot_cases.py", "test_snapshot_edges.py", "test_snapshot_properties.py"}
+"""Modules whose tests compare configuration, whatever else they do."""
+DECIDED_BEFORE = {
+    "virtualGateway.listeners[].healthCheck.**",
+    "virtualNode.serviceDiscovery.awsCloudMap.attributes[].**",
+}
+"""Rows about what no Envoy hears of."""
+
+
+def test_every_field_names_a_test_of_traffic_that_writes_it() -> None:
+    """A real Envoy runs in it, and its module, or a table that it imports, has every word of the field's path.
+
+    That such a test also proves what the row says is for a reader to judge; this catches a test that cannot.
+    """
+    lines = {
+        line.split("`")[1]: line for line in PAGE.splitlines() if any(line.startswith(f"| `{one}` |") for one in ROWS)
+    }
+    assert len(lines) == len(ROWS)
+    without: dict[str, list[str]] = {}
+    for row, line in lines.items():
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", line)
+        texts = [_written(file) for file, name in named if file not in SHAPES and _runs_envoys(file, name)]
+        for path in EVERY:
+            if expression(row).fullmatch(path) and not any(_has(text, path) for text in texts):
+                without.setdefault(row, []).append(path)
+    assert without.keys() == DECIDED_BEFORE, {row: without[row] for row in without.keys() ^ DECIDED_BEFORE}
+
+
+def _runs_envoys(file: str, name: str) -> bool:
+    """Whether a test, or its whole module, is marked to."""
+    text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+    marked = rf"^pytestmark = .*mark\.envoy|^@pytest\.mark\.envoy\n(@.*\n)*(async )?def {name}\("
+    return re.search(marked, text, re.MULTILINE) is not None
+
+
+@functools.cache
+def _written(file: str) -> str:
+    """The module and those beside it that it imports; not the one that can write everything."""
+    text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+    imported = {node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
+    paths = (ROOT / "tests" / f"{module}.py" for module in imported - {None, "strategies"})
+    return "\n".join([text, *(path.read_text(encoding="utf-8") for path in paths if path.exists())])
+
+
+def _has(text: str, path: str) -> bool:
+    """Whether every word of a field's path is in a text; `httpRoute` may be made of a protocol and `Route`."""
+    return all(
+        re.search(rf"\b{word}\b", text)
+        or (word.endswith("Route") and "}Route" in text and f'"{word.removesuffix("Route")}"' in text)
+        for word in re.findall(r"\w+", path)[1:]
+    )

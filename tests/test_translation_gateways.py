@@ -238,3 +238,39 @@ async def test_certificates_and_authorities_come_from_sds_and_change_with_it(tmp
             await until(lambda: now(0, 0, 0, 503, 200))
             secrets.rotate("clients", known.issuer.certificate)
             await until(lambda: now(200, 0, 0, 503, 200))
+
+
+async def test_a_gateway_shows_and_asks_for_certificates_by_its_policy(tmp_path: Path) -> None:
+    """Towards nodes, whose applications here speak TLS themselves: its own, and the names that it insists on."""
+    found = Door(tmp_path)
+    known = found.authority
+    found.listen("open")
+    issued = {"right": "server.local", "misnamed": "elsewhere.local", "plain": ""}
+    for name, subject in issued.items():
+        found.mesh.node(name, tls={"mode": "STRICT" if subject else "DISABLED", "certificate": ELSEWHERE})
+        found.mesh.service(f"{name}.local", http_route((name, 1)))
+        found.lead("open", f"{name}.local", prefix=f"/{name}/")
+    names = {"subjectAlternativeNames": {"match": {"exact": ["server.local"]}}}
+    validation = {"trust": {"file": {"certificateChain": str(known.trusted)}}, **names}
+    own = {"file": {"certificateChain": str(known.friend.certificate), "privateKey": str(known.friend.key)}}
+    found.add(backendDefaults={"clientPolicy": {"tls": {"certificate": own, "validation": validation}}})
+    shown: list[object] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        encrypted = writer.get_extra_info("ssl_object")
+        shown.append(encrypted and encrypted.getpeercert()["subjectAltName"])
+        await once(reader, writer)
+
+    async with contextlib.AsyncExitStack() as stack:
+        for name, subject in issued.items():
+            context = None
+            if subject:
+                context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(known.trusted))
+                context.verify_mode = ssl.CERT_REQUIRED
+                files = known.issuer.issue(subject).write(tmp_path, name)
+                context.load_cert_chain(files.certificate, files.key)
+            await stack.enter_async_context(listening(found.mesh.hosts[name], found.mesh.port, answer, context))
+        with contextlib.ExitStack() as running:
+            await asyncio.to_thread(running.enter_context, found.mesh.envoy(DOOR, tmp_path))
+            assert [await found.get("open", f"/{name}/") for name in issued] == [200, 503, 503]
+    assert (("DNS", "friend.local"),) in shown

@@ -21,6 +21,7 @@ import pytest
 from envoys import fetch, until
 from meshwright.lab import grpcs, tcp
 from meshwright.lab.exchange import Request
+from meshwright.lab.workload import CALLS
 from meshwright.model import Key, Kind
 from meshwright.snapshot.resources import Endpoint
 from one_envoy import Mesh, answering, http_route, listening, named, speaking
@@ -191,6 +192,27 @@ async def test_a_route_for_a_port_takes_what_is_called_there_and_one_for_none_ta
                 (other, "/", "any"),
             ):
                 assert await fetch(mesh.place.egress, port, path, "both.local") == (200, word)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "tcp"])
+async def test_a_call_is_matched_by_its_port_alone_where_nothing_else_is_said(tmp_path: Path, protocol: str) -> None:
+    """Over gRPC and TCP; the routes of one router lead each to a node of its own."""
+    mesh, ports = Mesh(), {"here": free_port(), "there": free_port()}
+    listeners = [{"portMapping": {"port": port, "protocol": protocol}} for port in ports.values()]
+    mesh.add(Kind.VIRTUAL_ROUTER, "both", {"listeners": listeners})
+    mesh.add(Kind.VIRTUAL_SERVICE, "both.local", {"provider": {"virtualRouter": {"virtualRouterName": "both"}}})
+    for name, port in ports.items():
+        mesh.node(name, protocol)
+        action = {"weightedTargets": [{"virtualNode": name, "weight": 1}]}
+        mesh.add(Kind.ROUTE, name, {f"{protocol}Route": {"match": {"port": port}, "action": action}}, "both")
+    async with contextlib.AsyncExitStack() as stack:
+        for name in ports:
+            await stack.enter_async_context(speaking(protocol, mesh.hosts[name], mesh.port, named(name)))
+        with contextlib.ExitStack() as running:
+            await asyncio.to_thread(running.enter_context, calling(mesh).envoy(CALLER, tmp_path))
+            request = Request(authority="both.local", path="/s/M", method="POST")
+            found = {name: await CALLS[protocol](mesh.place.egress, port, request) for name, port in ports.items()}
+    assert {name: one.node for name, one in found.items()} == {"here": "here", "there": "there"}
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
