@@ -84,6 +84,9 @@ class Door:
             for name, wanted in (("disabled", "DISABLED"), ("enabled", "ENABLED"), ("default", None)):
                 kept = {"hostname": {"defaultTargetHostname": wanted}} if wanted else None
                 self._case(f"host-{name}", protocol, ({}, "hit", 0), rewrite=kept)
+        anywhere = {"prefix": "/anywhere/", "port": self.ports["http"]}
+        target = {"target": {"virtualService": {"virtualServiceName": "hit-http"}}}
+        self.mesh.add(Kind.GATEWAY_ROUTE, "anywhere", {"httpRoute": {"match": anywhere, "action": target}}, "door")
         self._serve_two_ports()
 
     def _serve_two_ports(self) -> None:
@@ -176,6 +179,16 @@ async def test_gateways_match_by_the_host_whole_or_by_its_end(door: Door, protoc
                 reply = await door.call(protocol, host)
                 assert (reply.status, reply.node) == (503 if protocol == "grpc" else 404, ""), host
                 assert protocol != "grpc" or reply.fault.startswith("gRPC UNIMPLEMENTED")
+
+
+async def test_a_gateway_route_without_a_host_goes_on_where_others_name_one(door: Door) -> None:
+    """Hosts are conditions like all others: which route wins is told by priority and path first."""
+    async with door.applications("http"):
+        for host in ("nobody.org", "method.case"):
+            assert (await door.call("http", host, "GET /anywhere/a")).node == "hit", host
+        # Of that host every other path is for its own routes.
+        assert (await door.call("http", "method.case", "GET /elsewhere")).node == "rest"
+        assert (await door.call("http", "nobody.org", "GET /elsewhere")).status == 404
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -137,6 +137,18 @@ async def test_clients_are_let_in_by_their_certificates(place: Place) -> None:
         assert await place.get_encrypted("named", known.other) == ""
 
 
+async def test_applications_hear_of_no_certificate_that_a_client_made_up(place: Place) -> None:
+    """The header that tells of client certificates is taken from nobody, nor written where they are checked."""
+    forged = 'server.local\r\nx-forwarded-client-cert: Subject="CN=root"'
+    async with place.application("mutual") as mutual, place.application("disabled") as plain:
+        at = (place.mesh.place.ingress, place.ports["disabled"])
+        assert await fetch(*at, authority=forged) == (200, "disabled")
+        assert await place.get_encrypted("mutual", place.authority.friend) == "mutual"
+    heads = [*mutual, *plain]
+    assert len(heads) == 2
+    assert not any("x-forwarded-client-cert" in head.lower() for head in heads)
+
+
 async def test_callers_trust_by_their_policy_and_the_name_they_called(tmp_path: Path) -> None:
     """Another authority's certificate, and one for another name, are refused; without a policy TLS is enough."""
     mesh, issuer = Mesh(), Issuer()
