@@ -5,6 +5,7 @@ One gateway with a listener for each protocol; each case has a host of its own, 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ HOSTS: dict[str, tuple[Wire, tuple[str, ...], tuple[str, ...]]] = {
     "exact": ({"exact": "whole.org"}, ("whole.org", "WHOLE.org", "whole.org:80"), ("a.whole.org", "whole.orga")),
     "suffix": ({"suffix": ".end.org"}, ("a.end.org", "a.b.END.org:80"), ("end.org", "a.end.orga")),
 }
+LIMITS = {"hit": 300, "rest": 20_000}
+"""Milliseconds that a request to a service of each node may take: less and more than its application takes below."""
 REWRITES: dict[str, tuple[Wire, Wire | None, dict[str, str]]] = {
     # What matches, the rewrite, and what the application sees of which path. A backslash is no reference to a group;
     # the gateway's second step makes a slash of it, as of any in a path.
@@ -70,10 +73,11 @@ class Door:
                 match = {} if protocol == "grpc" else {"prefix": "/"}
                 action = {"weightedTargets": [{"virtualNode": node, "weight": 1}]}
                 self.mesh.service(node, {f"{protocol}Route": {"match": match, "action": action}}, protocol=protocol)
+                self._limit(f"{protocol}-{word}", protocol, node, milliseconds=LIMITS[word])
             for name, (match, _, _) in MATCHES[protocol].items():
                 self._case(name, protocol, (match, "hit", 0))
             for name, (hostname, _, _) in HOSTS.items():
-                # The most specific of all: no route of another case has a condition on the path.
+                # The Host alone: neither a path nor a service is asked for.
                 self._lead(f"host-{name}", protocol, "hit", {"hostname": hostname}, 0)
             for name, routes in PRIORITIES.items() if protocol != "grpc" else ():
                 (first, at_first), (second, at_second) = routes
@@ -88,6 +92,19 @@ class Door:
         target = {"target": {"virtualService": {"virtualServiceName": "hit-http"}}}
         self.mesh.add(Kind.GATEWAY_ROUTE, "anywhere", {"httpRoute": {"match": anywhere, "action": target}}, "door")
         self._serve_two_ports()
+
+    def _limit(self, name: str, protocol: str, node: str, milliseconds: int) -> None:
+        """A service whose requests may take so long, behind a host of its own."""
+        timeout = {"perRequest": {"unit": "ms", "value": milliseconds}}
+        match = {} if protocol == "grpc" else {"prefix": "/"}
+        action = {"weightedTargets": [{"virtualNode": node, "weight": 1}]}
+        own = {f"{protocol}Route": {"match": match, "action": action, "timeout": timeout}}
+        self.mesh.service(f"{name}.limited", own, protocol=protocol)
+        target = {"target": {"virtualService": {"virtualServiceName": f"{name}.limited"}}}
+        everything = {"serviceName": "s"} if protocol == "grpc" else {"prefix": "/"}
+        hostname = {"hostname": {"exact": f"{name}.limited"}, "port": self.ports[protocol]}
+        spec = {f"{protocol}Route": {"match": {**everything, **hostname}, "action": target}, "priority": 0}
+        self.mesh.add(Kind.GATEWAY_ROUTE, f"limited-{name}", spec, "door")
 
     def _serve_two_ports(self) -> None:
         listeners = [{"portMapping": {"port": one, "protocol": "http"}} for one in (self.mesh.port, self.second)]
@@ -106,18 +123,18 @@ class Door:
     ) -> None:
         """Routes for the host of a case, the last one written last, and one for the rest of it."""
         host = {"hostname": {"exact": f"{name}.case"}}
+        everything: Wire = {"serviceName": "s"} if protocol == "grpc" else {"prefix": "/"}
         for index, (match, word, priority) in enumerate(routes):
-            self._lead(f"{name}-{index}", protocol, word, {**match, **host}, priority, rewrite)
+            self._lead(f"{name}-{index}", protocol, word, {**(match or everything), **host}, priority, rewrite)
         if not name.startswith(("rewrite", "host", *PRIORITIES)):
-            self._lead(f"{name}-rest", protocol, "rest", host, None)
+            self._lead(f"{name}-rest", protocol, "rest", {**everything, **host}, None)
 
     def _lead(
         self, name: str, protocol: str, word: str, match: Wire, priority: int | None, rewrite: Wire | None = None
     ) -> None:
         target: Wire = {"target": {"virtualService": {"virtualServiceName": f"{word}-{protocol}"}}}
-        everything: Wire = {"serviceName": "s"} if protocol == "grpc" else {} if "path" in match else {"prefix": "/"}
         route = {
-            "match": {"port": self.ports[protocol], **everything, **match},
+            "match": {"port": self.ports[protocol], **match},
             "action": target | ({"rewrite": rewrite} if rewrite else {}),
         }
         spec = {f"{protocol}Route": route, **({} if priority is None else {"priority": priority})}
@@ -131,19 +148,20 @@ class Door:
         return await CALLS[client or protocol](self.mesh.place.ingress, self.ports[protocol], asked)
 
     @contextlib.asynccontextmanager
-    async def applications(self, protocol: str, spoken: str = "") -> AsyncIterator[None]:
+    async def applications(self, protocol: str, spoken: str = "", delay: float = 0.0) -> AsyncIterator[None]:
         """Both nodes of a protocol; they say what path and Host they saw."""
         async with contextlib.AsyncExitStack() as stack:
             for word in ("hit", "rest"):
                 at = (self.mesh.hosts[f"{word}-{protocol}"], self.mesh.port)
-                await stack.enter_async_context(speaking(spoken or protocol, *at, telling(word)))
+                await stack.enter_async_context(speaking(spoken or protocol, *at, telling(word, delay)))
             yield
 
 
-def telling(word: str) -> Answer:
+def telling(word: str, delay: float = 0.0) -> Answer:
     """An application that says who it is, and what it was asked."""
 
     async def answer(asked: Request, protocol: str) -> Reply:
+        await asyncio.sleep(delay)
         return Reply(node=word, path=asked.path, service=asked.authority, protocol=protocol)
 
     return answer
@@ -233,3 +251,11 @@ async def test_a_gateway_route_leads_to_the_port_of_the_service_that_it_names(do
         for word in ("hit", "rest"):
             reply = await door.call("http", f"{word}.both")
             assert (reply.status, reply.node) == (200, word), msgspec.to_builtins(reply)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_limits_of_routes_hold_behind_a_gateway_in_every_protocol(door: Door, protocol: str) -> None:
+    """The gateway waits as long as the service's routes allow, and no longer."""
+    async with door.applications(protocol, delay=1.0):
+        brief, long = await asyncio.gather(*(door.call(protocol, f"{protocol}-{word}.limited") for word in LIMITS))
+    assert (brief.status, long.status) == (503 if protocol == "grpc" else 504, 200), (brief.fault, long.fault)

@@ -18,7 +18,9 @@ from http_traffic import Message, application, plain
 from meshwright.lab.exchange import Reply, Request
 from meshwright.lab.workload import CALLS
 from meshwright.model import Key, Kind
+from meshwright.model.specs import VirtualRouterSpec
 from one_envoy import Mesh, answering, http_route, named, speaking
+from processes import free_port
 from settings import PROVE
 from strategies import MESH, Wire
 
@@ -66,6 +68,9 @@ def mesh() -> Mesh:
         made.service(f"{name}.local", http_route((name, 1), retryPolicy=NEVER))
     streams = http_route(("streams", 1), retryPolicy=NEVER)["httpRoute"]
     made.service("streams.local", {"http2Route": streams}, protocol="http2")
+    made.node("raw", "tcp", instances=2, outlierDetection=outlier(50, LONG))
+    weighted = {"weightedTargets": [{"virtualNode": "raw", "weight": 1}]}
+    made.service("raw.local", {"tcpRoute": {"action": weighted}}, protocol="tcp", port=free_port())
     services = [one.key.name for one in made.resources if one.key.kind is Kind.VIRTUAL_SERVICE]
     backends = [{"virtualService": {"virtualServiceName": one}} for one in services]
     made.add(Kind.VIRTUAL_NODE, "caller", {"backends": backends})
@@ -133,6 +138,32 @@ async def test_streams_of_http_2_that_fail_eject_their_instance(mesh: Mesh, ask:
     assert len(asked) == 2
     assert Counter(one.node for one in replies) == {"good": 28, "bad": 2}
     assert _counter(ask, f"cds_egress_m_streams_http2_{mesh.port}.outlier_detection.ejections_active") == 1
+
+
+async def test_an_instance_that_takes_no_connection_is_ejected(mesh: Mesh, ask: Callable[[str], str]) -> None:
+    """Over TCP a refused connection is the error that counts; afterwards none is lost."""
+    port = _port(mesh, "raw.local")
+    request = Request(authority="raw.local")
+    ejected = f"cds_egress_m_raw_tcp_{mesh.port}.outlier_detection.ejections_active"
+    async with speaking("tcp", mesh.hosts["raw-1"], mesh.port, named("good")):
+        lost = 0
+        while not _counter(ask, ejected):
+            lost += (await CALLS["tcp"](mesh.place.egress, port, request)).node == ""
+        replies: list[Reply] = []
+
+        async def settled() -> bool:
+            replies[:] = [await CALLS["tcp"](mesh.place.egress, port, request) for _ in range(10)]
+            return {one.node for one in replies} == {"good"}
+
+        await until(settled)
+    assert lost >= 1
+
+
+def _port(mesh: Mesh, router: str) -> int:
+    """Where a service is called."""
+    spec = next(one.spec for one in mesh.resources if one.key == Key(MESH, Kind.VIRTUAL_ROUTER, router))
+    assert isinstance(spec, VirtualRouterSpec)
+    return spec.listeners[0].port_mapping.port if spec.listeners else 0
 
 
 async def _called(mesh: Mesh, name: str, count: int) -> bool:
