@@ -91,18 +91,23 @@ async def test_reconnecting_says_what_one_has_and_gets_the_rest(only: str) -> No
         await client.ack(removed)
 
 
-async def test_reconnecting_in_state_of_the_world_with_the_newest_version_gets_nothing_again() -> None:
-    """For sets that are whole and for those that are not."""
+@pytest.mark.parametrize("own", [False, True], ids=["aggregated", "own"])
+async def test_reconnecting_in_state_of_the_world_with_the_newest_version_gets_nothing_again(own: bool) -> None:
+    """For sets that are whole and for those that are not; over one stream, or one each."""
     offered = (plain(CLUSTER, "a"), plain(ROUTE, "r"))
+    wanted: dict[str, dict[str, list[str]]] = {CLUSTER: {}, ROUTE: {"resource_names": ["r"]}}
+    known: dict[str, str] = {}
     async with staged(*offered) as stage:
-        async with stage.client(delta=False) as client:
-            await client.say(CLUSTER)
-            await client.ack(clusters := await client.hear())
-            await client.say(ROUTE, resource_names=["r"])
-            await client.ack(routes := await client.hear(), resource_names=["r"])
-        async with quiet(stage, delta=False) as client:
-            await client.say(CLUSTER, version_info=clusters.version_info)
-            await client.say(ROUTE, version_info=routes.version_info, resource_names=["r"])
+        for types in ([CLUSTER], [ROUTE]) if own else ([CLUSTER, ROUTE],):
+            only = types[0] if own else ""
+            async with stage.client(delta=False, only=only) as client:
+                for one in types:
+                    await client.say(one, **wanted[one])
+                    known[one] = (response := await client.hear()).version_info
+                    await client.ack(response, **wanted[one])
+            async with quiet(stage, delta=False, only=only) as client:
+                for one in types:
+                    await client.say(one, version_info=known[one], **wanted[one])
 
 
 @OVER
