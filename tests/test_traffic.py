@@ -151,7 +151,7 @@ def test_histograms_with_other_bounds_are_laid_over_the_first_ones() -> None:
     latency = Latency()
     latency.add((1.0, 10.0), (1, 1, 1), 20)
     latency.add((0.5, 2.0, 20.0), (1, 1, 1, 1), 50)
-    assert latency.counts == [2, 2, 3]
+    assert list(latency.counts) == [2, 2, 3]
     latency.add((2.0, 1.0), (1, 1, 1), 1)
     latency.add((1.0,), (1, 1, 1), 1)
     assert latency.count == 7

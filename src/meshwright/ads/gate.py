@@ -179,7 +179,10 @@ class Gate:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here.")
             return
         call = Call(context, first, node, key, identity)
-        del first  # the call's to keep or to let go
+        del (
+            first,
+            peer,
+        )  # the call's to keep or to let go, and kilobytes that nobody asks for in the weeks that it is open
         await self._serve(served, call, _Admitted(identity, key, current()))
 
     def _permitted(self, identity: Identity, node: Any, *, watching: bool) -> Key | None:

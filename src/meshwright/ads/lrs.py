@@ -105,8 +105,6 @@ class _Reporting:
         self._traffic = traffic
         self._proxy = proxy
         self._taken = 0
-        self._known: dict[str, Key] = {}
-        """Whom clusters led to that were reported before: one that was taken away has a last report."""
         self._waiting: deque[tuple[Load, bool]] = deque(maxlen=_WAITING)
         """What came before the proxy asked for its snapshot, on its other stream."""
 
@@ -128,9 +126,9 @@ class _Reporting:
         while self._waiting:
             load, early = self._waiting.popleft()
             found = clusters.get(load.cluster)
-            callee = found.leads_to if found else self._known.get(load.cluster)
+            # A cluster that was taken away has a last report.
+            callee = found.leads_to if found else self._traffic.callee(self._proxy.id, load.cluster)
             if callee is not None:
-                self._known[load.cluster] = callee
                 way = way_to(self._proxy.node, callee, load.cluster)
                 self._traffic.count(self._proxy.id, way, load, self._control.now(), early=early)
         return True

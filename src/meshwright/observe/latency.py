@@ -5,6 +5,7 @@ The one rule: what proxies report is added up and never averaged; a quantile is 
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _MOST_BOUNDS = 200
 _LARGEST = 2.0**53
 """Milliseconds; what says more, or no number at all, is nonsense that would spoil all other counts."""
+_MOST_CALLS = 2**53
+"""In one bucket."""
 
 
 class Latency:
@@ -23,7 +26,8 @@ class Latency:
 
     def __init__(self) -> None:
         self.bounds: tuple[float, ...] = ()
-        self.counts: list[int] = []
+        self.counts = array("Q")
+        """Eight bytes a bucket, which a list of numbers has five times."""
         self.total = 0.0
 
     @property
@@ -38,12 +42,12 @@ class Latency:
         if not all(0 <= one <= _LARGEST for one in (*bounds, total)):
             return
         if not self.bounds:
-            self.bounds, self.counts = tuple(bounds), [0] * len(counts)
+            self.bounds, self.counts = tuple(bounds), array("Q", bytes(8 * len(counts)))
         same = self.bounds == tuple(bounds)
         for index, count in enumerate(counts):
             # A call that took at most so long belongs where that bound lies here.
             place = index if same else bisect_left(self.bounds, bounds[index]) if index < len(bounds) else -1
-            self.counts[place] += count
+            self.counts[place] = min(self.counts[place] + count, _MOST_CALLS)
         self.total += total
 
     def merge(self, other: Latency) -> None:

@@ -1,13 +1,13 @@
 """The calls between the nodes of all meshes, as their proxies report them.
 
-The one rule: memory is bounded. An edge is one pair of caller and callee, however many proxies report it; it has an
-hour of minutes, and goes a day after its last call. Counts only grow, over reconnections too; what a restart of the
-control plane forgets is told by `since`.
+The one rule: memory is bounded, and small: 100 nodes with 20 backends each have 2,000 edges. An edge is one pair of
+caller and callee, however many proxies report it; it has an hour of minutes, and goes a day after its last call.
+Counts only grow, over reconnections too; what a restart of the control plane forgets is told by `since`.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -44,7 +44,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     active: int
 
 
-class Counts(msgspec.Struct):
+class Counts(msgspec.Struct, gc=False):
     """What was counted; requests that found no connection are in all but `successes`."""
 
     requests: int = 0
@@ -66,11 +66,14 @@ class _Minute:
     def __init__(self, number: int) -> None:
         self.number = number
         self.counts = Counts()
-        self.latency = Latency()
+        self.latency: Latency | None = None
+        """How long calls took, where a proxy has said so."""
 
 
 class Edge:
     """The calls of one node or gateway to a node, or out of the mesh."""
+
+    __slots__ = ("_minutes", "active", "callee", "caller", "first_at", "last_at", "total", "way")
 
     def __init__(self, caller: Key, callee: Key, way: str, at: int) -> None:
         self.caller = caller
@@ -82,7 +85,8 @@ class Edge:
         self.total = Counts()
         self.active: dict[tuple[str, str], int] = {}
         """Under way now, by proxy and cluster: a node is called through one a port."""
-        self._minutes: deque[_Minute] = deque(maxlen=MINUTES)
+        self._minutes: list[_Minute] = []
+        """The last of them: a list, since an empty deque has the size of 60."""
 
     def within(self, now: int, minutes: int) -> tuple[Counts, Latency]:
         """What was counted in the last so many minutes, the one that has begun included."""
@@ -90,7 +94,8 @@ class Edge:
         for one in self._minutes:
             if one.number > now // _MINUTE - minutes:
                 counts.add(one.counts)
-                latency.merge(one.latency)
+                if one.latency is not None:
+                    latency.merge(one.latency)
         return counts, latency
 
     def minute(self, at: int) -> _Minute:
@@ -98,6 +103,7 @@ class Edge:
         number = at // _MINUTE
         if not self._minutes or self._minutes[-1].number < number:
             self._minutes.append(_Minute(number))
+            del self._minutes[:-MINUTES]
         return self._minutes[-1]
 
 
@@ -108,9 +114,10 @@ class _Running:
     exceeds issued by those alone. While others are under way fewer of them show; none is told that was not one.
     """
 
-    __slots__ = ("errors", "excess", "found")
+    __slots__ = ("edge", "errors", "excess", "found")
 
-    def __init__(self, excess: int) -> None:
+    def __init__(self, edge: Edge, excess: int) -> None:
+        self.edge = edge
         self.excess = excess
         self.errors = 0
         self.found = 0
@@ -134,7 +141,10 @@ class Traffic:
         self.reports = 0
         """How many reports of load came in."""
         self._edges: dict[Way, Edge] = {}
-        self._running: dict[str, dict[tuple[Way, str], _Running]] = {}
+        self._running: dict[str, dict[str, _Running]] = {}
+        """By proxy and cluster."""
+        self._bounds: tuple[float, ...] = ()
+        """Those of the newest histogram: all are of the same, as a rule, and share them."""
         self._callers: dict[Key, tuple[int, int]] = {}
         self._swept = since // _MINUTE
 
@@ -156,9 +166,13 @@ class Traffic:
 
     def leave(self, proxy: str) -> None:
         """A proxy reports no longer; nothing of it is under way."""
-        for way, cluster in self._running.pop(proxy, ()):
-            if way in self._edges:
-                self._edges[way].active.pop((proxy, cluster), None)
+        for cluster, state in self._running.pop(proxy, {}).items():
+            state.edge.active.pop((proxy, cluster), None)
+
+    def callee(self, proxy: str, cluster: str) -> Key | None:
+        """Whom a cluster of `proxy` led to when it was reported last; None where that is not known."""
+        state = self._running.get(proxy, {}).get(cluster)
+        return state.edge.callee if state is not None else None
 
     def count(self, proxy: str, way: Way, load: Load, at: int, *, early: bool = False) -> None:
         """Add what `proxy` reports of the edge `way`: caller, callee, and the cluster where it leads out of the mesh.
@@ -167,10 +181,13 @@ class Traffic:
         """
         edge = self._edge(way, at)
         running = self._running.setdefault(proxy, {})
-        state = running.get((way, load.cluster))
-        if state is None:
+        state = running.get(load.cluster)
+        if state is None or state.edge is not edge:
+            if state is not None:
+                state.edge.active.pop((proxy, load.cluster), None)
             begun = load.successes + load.errors + load.active - load.issued if early else 0
-            state = running[way, load.cluster] = _Running(-max(min(begun, load.successes + load.active), 0))
+            state = _Running(edge, -max(min(begun, load.successes + load.active), 0))
+            running[sys.intern(load.cluster)] = state
         lost = state.unconnected(load)
         counts = Counts(
             requests=min(load.issued, _LARGEST) + lost,
@@ -187,7 +204,12 @@ class Traffic:
 
     def measure(self, way: Way, bounds: Sequence[float], counts: Sequence[int], total: float, at: int) -> None:
         """Add how long calls on the edge `way` took, in milliseconds."""
-        self._edge(way, at).minute(at).latency.add(bounds, counts, total)
+        given = tuple(bounds)
+        minute = self._edge(way, at).minute(at)
+        if minute.latency is None:
+            minute.latency = Latency()
+        minute.latency.add(self._bounds if self._bounds == given else given, counts, total)
+        self._bounds = minute.latency.bounds
 
     def _edge(self, way: Way, at: int) -> Edge:
         self._sweep(at)
