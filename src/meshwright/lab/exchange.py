@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -85,7 +85,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             yield from one.walk()
 
 
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+class Arrival(msgspec.Struct, kw_only=True):
     """A request that reached a workload, however it was answered."""
 
     node: Key
@@ -94,6 +94,8 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     """Seconds of this machine's clock for durations."""
     request: Request
+    given_up_at: float | None = None
+    """When whoever sent it broke it off, before the answer was out; by the same clock. None if it was not."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +104,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
     """Seconds before it answers."""
     jitter: float = 0.0
-    """Seconds that the delay is longer at most, by chance."""
+    """Seconds by which the delay is longer or shorter at most, by chance."""
     status: int = 200
     """What it answers instead: an HTTP status; over gRPC any other than 200 is `grpc_status`."""
     grpc_status: int = UNAVAILABLE
@@ -162,7 +164,7 @@ class HangUpError(Exception):
         """Whether by a reset."""
 
 
-Answer: TypeAlias = Callable[[Request, str], Awaitable[Reply]]
+Answer: TypeAlias = Callable[[Request, str], Coroutine[Any, Any, Reply]]
 """Takes a request and the protocol that brought it.
 
 Raises:

@@ -66,6 +66,8 @@ class Fleet:
         self._around = around
         self.roles = topology.roles(resolve(state), instances or {})
         self.names = NameServer()
+        self.hidden: set[str] = set()
+        """Instances that DNS does not tell of, by name."""
         self.instances: tuple[Instance, ...] = ()
         self._xds = xds
         self._key = key
@@ -173,7 +175,7 @@ class Fleet:
         outside = self._around.outside if self._around else None
         records: dict[str, list[str]] = {name: [outside.host] for name in outside.names} if outside else {}
         for one in self.instances:
-            if one.role.hostname:
+            if one.role.hostname and one.name not in self.hidden:
                 records.setdefault(one.role.hostname, []).append(one.place.ingress)
         return records
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from meshwright.lab.exchange import Answer, Reply, Request, reply_of
-from meshwright.lab.sockets import Outlet, Server, connect
+from meshwright.lab.sockets import Outlet, Server, attended, connect
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,9 @@ def server(answer: Answer) -> Server:
     async def converse(reader: asyncio.StreamReader, outlet: Outlet) -> None:
         peer = h11.Connection(h11.SERVER)
         while (request := await received(peer, reader)) is not None:
-            reply = await answer(request, "http")
+            reply, early = await attended(answer(request, "http"), reader)
+            if early:
+                peer.receive_data(early)
             await outlet.send(b"".join(peer.send(part) or b"" for part in _response(reply, request.method)))
             if peer.our_state is not h11.DONE:
                 return

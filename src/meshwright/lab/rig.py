@@ -24,6 +24,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.simulate import Call
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
@@ -131,6 +132,29 @@ class Rig:
         found = [arrival for one in workloads for arrival in one.arrivals(trace)]
         found += self._around.outside.arrivals(trace)
         return tuple(sorted(found, key=lambda arrival: arrival.at))
+
+    def hide(self, instance: Instance) -> None:
+        """Let discovery tell of an instance no more."""
+        self.lab.fleet.hidden.add(instance.name)
+        self._announce(instance)
+
+    def show(self, instance: Instance) -> None:
+        """Let discovery tell of it again."""
+        self.lab.fleet.hidden.discard(instance.name)
+        self._announce(instance)
+
+    def _announce(self, instance: Instance) -> None:
+        fleet = self.lab.fleet
+        fleet.names.publish(fleet.records())
+        self._around.enlist(instance.role.key, instance.name, instance.place, there=instance.name not in fleet.hidden)
+
+    def expired(self, key: Key) -> contextlib.AbstractContextManager[None]:
+        """While this lasts, the certificates of a node or gateway are expired ones: proxies see it when they start.
+
+        Raises:
+            UsageError: it has none.
+        """
+        return self._around.expired(key)
 
     async def report(self, sent: Iterable[Sent]) -> tuple[Trace, ...]:
         """What proxies said of calls, in their order: spans, and records of access logs. It waits for them, bounded.

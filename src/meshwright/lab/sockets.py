@@ -16,7 +16,7 @@ from meshwright.lab.exchange import HangUpError, Reply
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from meshwright.lab.exchange import ClientTls
 
@@ -26,6 +26,7 @@ _PIECES = 20
 """Into how many pieces a second what is sent slowly is cut."""
 _RESET = struct.pack("ii", 1, 0)
 """The SO_LINGER with which a socket is closed by a reset (socket(7))."""
+_CHUNK = 65_536
 _FILLING = 4
 """Connections that surely fill the queue of a socket that nobody takes any from."""
 
@@ -150,6 +151,25 @@ class Server:
             pass
         finally:
             outlet.hang_up(reset=reset)
+
+
+async def attended(answer: Coroutine[object, object, Reply], reader: asyncio.StreamReader) -> tuple[Reply, bytes]:
+    """The answer, and what the peer sent meanwhile; a peer that leaves meanwhile ends it.
+
+    Raises:
+        ConnectionResetError: the peer left.
+    """
+    answering, listening = asyncio.ensure_future(answer), asyncio.ensure_future(reader.read(_CHUNK))
+    try:
+        await asyncio.wait((answering, listening), return_when=asyncio.FIRST_COMPLETED)
+        if listening.done() and not listening.result() and not answering.done():
+            raise ConnectionResetError("the peer left before it was answered")
+        reply = await answering
+        return reply, listening.result() if listening.done() else b""
+    finally:
+        for task in (answering, listening):
+            task.cancel()
+        await asyncio.gather(answering, listening, return_exceptions=True)
 
 
 async def connect(

@@ -111,12 +111,14 @@ class Surroundings:
         found = self._graph.extensions(Kind.REGISTRATION, node)
         return settings.Registered(address=place.ingress) if found else None
 
-    def enlist(self, node: Key, name: str, place: Loopback) -> None:
-        """Put an instance into Cloud Map, if that is where its node is found."""
+    def enlist(self, node: Key, name: str, place: Loopback, *, there: bool = True) -> None:
+        """Put an instance into Cloud Map, or take it out, if that is where its node is found."""
         spec = self._graph.state[node].spec
         discovery = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
         found = discovery.aws_cloud_map if discovery else None
-        if found is not None:
+        if found is not None and not there:
+            self.registry.deregister(name)
+        elif found is not None:
             instance = Registered(
                 namespace=found.namespace_name,
                 service=found.service_name,
@@ -142,17 +144,17 @@ class Surroundings:
         return None
 
     @contextlib.contextmanager
-    def expired(self, proxy: Key) -> Iterator[bool]:
-        """While this lasts, the certificates of `proxy` are expired; whether its Envoys must be started again to see.
+    def expired(self, proxy: Key) -> Iterator[None]:
+        """While this lasts, the certificates of `proxy` are expired; those in files are read when an Envoy starts.
 
-        They must, before and after, where certificates are in files.
+        Raises:
+            UsageError: it has none.
         """
-        concerned = [one for one in self._papers.certificates if one.proxy == proxy]
-        if not concerned:
+        if not any(one.proxy == proxy for one in self._papers.certificates):
             raise UsageError(f"{proxy.path} has no certificate that could expire")
         try:
             self._renew(proxy, ends=-DAY)
-            yield any(one.chain for one in concerned)
+            yield
         finally:
             self._renew(proxy, ends=DAY)
 

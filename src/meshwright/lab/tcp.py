@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.lab.exchange import Answer, Reply, Request
-from meshwright.lab.sockets import Outlet, Server, connect
+from meshwright.lab.sockets import Outlet, Server, attended, connect
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,11 +22,13 @@ def server(answer: Answer) -> Server:
     """A server, not yet started, that gives `answer` to every line; a failure is a closed connection."""
 
     async def converse(reader: asyncio.StreamReader, outlet: Outlet) -> None:
-        while line := await reader.readline():
-            reply = await answer(msgspec.json.decode(line, type=Request), "tcp")
+        line = await reader.readline()
+        while line:
+            reply, early = await attended(answer(msgspec.json.decode(line, type=Request), "tcp"), reader)
             if reply.status != 200:
                 return
             await outlet.send(msgspec.json.encode(reply) + b"\n")
+            line = early + await reader.readline()
 
     # A line that is no request, or longer than a line may be, is answered by closing.
     return Server(converse, msgspec.DecodeError, ValueError)

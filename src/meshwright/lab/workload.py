@@ -133,15 +133,19 @@ class Workload:
 
     async def _answered(self, port: int, request: Request, protocol: str) -> Reply:
         """As `answer`, having noted what arrived at which port."""
+        key = self._role.key
+        arrival = Arrival(node=key, instance=self.instance, port=port, at=time.monotonic(), request=request)
         if request.checks_health:
             self.checked += 1
         elif request.trace:
-            key = self._role.key
-            arrival = Arrival(node=key, instance=self.instance, port=port, at=time.monotonic(), request=request)
             self._arrivals.setdefault(request.trace, []).append(arrival)
             if len(self._arrivals) > _REMEMBERED:
                 self._arrivals.popitem(last=False)
-        return await self.answer(request, protocol)
+        try:
+            return await self.answer(request, protocol)
+        except asyncio.CancelledError:
+            arrival.given_up_at = time.monotonic()
+            raise
 
     async def answer(self, request: Request, protocol: str) -> Reply:
         """Misbehave as told, ask the backends, and say who answered and what arrived.
@@ -165,7 +169,7 @@ class Workload:
         self.received += 1
         for fault in faults:
             if fault.delay or fault.jitter:
-                await asyncio.sleep(fault.delay + random.uniform(0, fault.jitter))  # noqa: S311 - no secret
+                await asyncio.sleep(fault.delay + random.uniform(-fault.jitter, fault.jitter))  # noqa: S311 - no secret
             if fault.silent:
                 await asyncio.Event().wait()
             if fault.hang_up or fault.reset:

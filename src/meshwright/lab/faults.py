@@ -1,0 +1,235 @@
+"""What may go wrong while a mesh runs, on purpose and for a while: each fault is a context, and ends with it.
+
+The one rule: what fails is a workload, its machine, or what the mesh depends on; proxies hold what they held before.
+When a context ends, callers have found out that all is well again, however they find out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from meshwright.errors import MeshwrightError, UsageError
+from meshwright.lab.exchange import Fault
+from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.snapshot.names import EGRESS_CLUSTERS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from meshwright.lab.instance import Instance
+    from meshwright.lab.rig import Rig
+    from meshwright.lab.workload import Workload
+    from meshwright.model.identity import Key
+
+_PATIENCE = 2.0
+"""Seconds that callers have to find out that an instance is well again, before they are started anew."""
+_DISCOVERY = 12.0
+"""Seconds that callers have to find out where instances are: they ask DNS every five."""
+_POLL = 0.05
+
+
+@contextlib.asynccontextmanager
+async def misbehaving(rig: Rig, node: Key, fault: Fault, count: int | None = None) -> AsyncIterator[None]:
+    """The first `count` workloads of `node`, or all, behave as `fault` says, beside all else that they are told."""
+    chosen = _chosen(rig, node, count)
+    for one in _workloads(chosen):
+        one.given.append(fault)
+    try:
+        yield
+    finally:
+        for one in _workloads(chosen):
+            one.given.remove(fault)
+        if not fault.headers:
+            await settled(rig, node)
+
+
+@contextlib.asynccontextmanager
+async def refusing(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
+    """Nobody listens where the applications of the first `count` instances of `node`, or of all, listened."""
+    chosen = _chosen(rig, node, count)
+    try:
+        for one in _workloads(chosen):
+            await one.refuse()
+        yield
+    finally:
+        await _resumed(rig, node, chosen)
+
+
+@contextlib.asynccontextmanager
+async def unreachable(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
+    """Whatever is sent to the applications of the first `count` instances of `node`, or of all, is lost.
+
+    Connections are not made, and those that there are carry no answers.
+    """
+    chosen, silence = _chosen(rig, node, count), Fault(silent=True)
+    try:
+        for one in _workloads(chosen):
+            one.ignore()
+            one.given.append(silence)
+        yield
+    finally:
+        for one in _workloads(chosen):
+            one.given.remove(silence)
+        await _resumed(rig, node, chosen)
+
+
+@contextlib.asynccontextmanager
+async def trickling(rig: Rig, node: Key, bandwidth: float, count: int | None = None) -> AsyncIterator[None]:
+    """The applications of the first `count` instances of `node`, or of all, send `bandwidth` bytes a second."""
+    chosen = _chosen(rig, node, count)
+    for one in _workloads(chosen):
+        one.narrow(bandwidth)
+    try:
+        yield
+    finally:
+        for one in _workloads(chosen):
+            one.narrow(0)
+        await settled(rig, node)
+
+
+@contextlib.asynccontextmanager
+async def crashed(rig: Rig, key: Key, count: int | None = None) -> AsyncIterator[None]:
+    """The first `count` instances of a node or gateway, or all, are gone, proxies and applications; then they return.
+
+    Discovery still tells of them: nobody has noticed yet.
+    """
+    chosen = _chosen(rig, key, count)
+    try:
+        await asyncio.gather(*(one.crash() for one in chosen))
+        yield
+    finally:
+        await asyncio.gather(*(one.restart() for one in chosen))
+        await settled(rig, key)
+
+
+@contextlib.asynccontextmanager
+async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
+    """DNS or Cloud Map does not tell of the first `count` instances of `node`, or of all, and callers know it.
+
+    The instances run all the same. Where DNS tells of none any more, callers are not waited for.
+
+    Raises:
+        UsageError: the node is found in another way.
+        MeshwrightError: callers did not find out in time.
+    """
+    chosen, discovery = _chosen(rig, node, count), _discovery(rig, node)
+    left = len(rig.instances(node)) - len(chosen)
+    gone = {one.place.ingress for one in chosen}
+    try:
+        for one in chosen:
+            rig.hide(one)
+        if left or discovery == "cloud-map":
+            await _until(rig, node, gone.isdisjoint, f"know that {', '.join(sorted(gone))} is gone")
+        yield
+    finally:
+        for one in chosen:
+            rig.show(one)
+        if discovery != "one":
+            await _until(rig, node, gone.issubset, f"know that {', '.join(sorted(gone))} is back")
+        await settled(rig, node)
+
+
+@contextlib.asynccontextmanager
+async def expired(rig: Rig, key: Key) -> AsyncIterator[None]:
+    """The certificates that a node's or gateway's proxies show have expired; they were started again since.
+
+    Raises:
+        UsageError: they show none.
+    """
+    try:
+        with rig.expired(key):
+            await asyncio.gather(*(one.restart() for one in rig.instances(key)))
+            yield
+    finally:
+        await asyncio.gather(*(one.restart() for one in rig.instances(key)))
+        await settled(rig, key)
+
+
+@contextlib.asynccontextmanager
+async def abandoned(rig: Rig) -> AsyncIterator[None]:
+    """The control plane is dead; then it is started again, and every proxy finds it."""
+    await rig.lab.control.kill()
+    try:
+        yield
+    finally:
+        await rig.lab.control.start()
+        await rig.lab.connected()
+
+
+async def settled(rig: Rig, key: Key) -> None:
+    """Return once every caller takes every instance of `key` for a good one.
+
+    Callers whose outlier detection or health checks would take longer are started anew: that is what they would know.
+    """
+    late = await _waiting(rig, key, lambda hosts: all(hosts.values()), _PATIENCE)
+    await asyncio.gather(*(one.restart() for one in late))
+
+
+async def _until(rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], what: str) -> None:
+    late = await _waiting(rig, key, wanted, _DISCOVERY)
+    if late:
+        names = ", ".join(one.name for one in late)
+        raise MeshwrightError(f"{names} did not come to {what} within {_DISCOVERY:g} s")
+
+
+async def _waiting(
+    rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], seconds: float
+) -> tuple[Instance, ...]:
+    """The callers of `key` of whom `wanted` does not hold after `seconds`: addresses they know, and whether well."""
+    late = tuple(one for one in rig.lab.fleet.instances if one.envoy is not None and one.envoy.status is None)
+    end = time.monotonic() + seconds
+    while True:
+        known = await asyncio.gather(*(_hosts(one, key) for one in late))
+        late = tuple(one for one, hosts in zip(late, known, strict=True) if hosts and not all(map(wanted, hosts)))
+        if not late or time.monotonic() > end:
+            return late
+        await asyncio.sleep(_POLL)
+
+
+async def _hosts(caller: Instance, key: Key) -> list[dict[str, bool]]:
+    """The instances of `key` that a proxy knows, a mapping for each listener: whether it is well, by address."""
+    told = await caller.look("/clusters?format=json")
+    found: list[dict[str, bool]] = []
+    for cluster in json.loads(told or "{}").get("cluster_statuses", ()):
+        name: str = cluster["name"]
+        if name.startswith(f"{EGRESS_CLUSTERS}{key.mesh_name}_{key.name}_"):
+            hosts: list[dict[str, Any]] = cluster.get("host_statuses", [])
+            found.append({one["address"]["socket_address"]["address"]: _well(one["health_status"]) for one in hosts})
+    return found
+
+
+def _well(status: dict[str, Any]) -> bool:
+    return not any(status.get(one) for one in ("failed_active_health_check", "failed_outlier_check"))
+
+
+async def _resumed(rig: Rig, node: Key, chosen: Sequence[Instance]) -> None:
+    for one in _workloads(chosen):
+        await one.resume()
+    await settled(rig, node)
+
+
+def _chosen(rig: Rig, key: Key, count: int | None) -> tuple[Instance, ...]:
+    running = rig.instances(key)
+    if count is not None and not 0 < count <= len(running):
+        raise UsageError(f"{count} instances of {key.name!r} cannot fail: {len(running)} run here")
+    return running[:count]
+
+
+def _workloads(chosen: Sequence[Instance]) -> tuple[Workload, ...]:
+    return tuple(one.workload for one in chosen if one.workload is not None)
+
+
+def _discovery(rig: Rig, node: Key) -> str:
+    """How callers find instances: `cloud-map`, DNS that tells of `all`, or of `one` at a time."""
+    spec = rig.graph.state[node].spec
+    found = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
+    if found is None or rig.graph.extensions(Kind.REGISTRATION, node):
+        raise UsageError(f"neither DNS nor Cloud Map tells of {node.name!r}: they cannot lose an instance of it")
+    if found.dns is None:
+        return "cloud-map"
+    return "all" if found.dns.response_type == "ENDPOINTS" else "one"

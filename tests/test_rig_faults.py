@@ -1,0 +1,158 @@
+"""Faults on a rig: each is felt as it would be, by whom it is for, and is over when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from envoys import until
+from meshwright.errors import UsageError
+from meshwright.lab import faults
+from meshwright.lab.exchange import Fault
+from meshwright.lab.rig import Rig
+from meshwright.model import Key, Kind, State
+from meshwright.simulate import Call
+from strategies import MESH, Wire, resource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from meshwright.lab.rig import Sent
+    from meshwright.model import Resource
+
+pytestmark = pytest.mark.envoy
+
+WEB, PAY, STOCK, SAFE = (Key(MESH, Kind.VIRTUAL_NODE, name) for name in ("web", "pay", "stock", "safe"))
+TWO = {"pay": 2, "stock": 2}
+
+
+def mesh() -> State:
+    """A node that calls three others: two instances by DNS, two by Cloud Map, one with TLS from files."""
+    tls = {
+        "mode": "STRICT",
+        "certificate": {"file": {"certificateChain": "/keys/safe.pem", "privateKey": "/keys/safe-key.pem"}},
+    }
+    trust = {"validation": {"trust": {"file": {"certificateChain": "/keys/ca.pem"}}}, "ports": [8443]}
+    cloud_map = {"awsCloudMap": {"namespaceName": "shop.local", "serviceName": "stock"}}
+    names = ("pay", "brief", "stock", "safe")
+    backends = [{"virtualService": {"virtualServiceName": f"{name}.local"}} for name in names]
+    caller = {"backends": backends, "backendDefaults": {"clientPolicy": {"tls": trust}}}
+    to_pay = {"weightedTargets": [{"virtualNode": "pay", "weight": 1}]}
+    limit = {"perRequest": {"value": 300, "unit": "ms"}}
+    route = {"httpRoute": {"match": {"prefix": "/"}, "action": to_pay, "timeout": limit}}
+    provider = {"provider": {"virtualRouter": {"virtualRouterName": "brief"}}}
+    router = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]}
+    return State([
+        resource(Kind.MESH, MESH, {}),
+        resource(Kind.VIRTUAL_NODE, "web", caller),
+        resource(Kind.VIRTUAL_ROUTER, "brief", router),
+        resource(Kind.ROUTE, "all", route, parent="brief"),
+        resource(Kind.VIRTUAL_SERVICE, "brief.local", provider),
+        *listening("pay", 8080, {"dns": {"hostname": "pay.nodes", "responseType": "ENDPOINTS"}}),
+        *listening("stock", 8081, cloud_map),
+        *listening("safe", 8443, {"dns": {"hostname": "safe.nodes"}}, tls=tls),
+    ])  # fmt: skip
+
+
+def listening(name: str, port: int, discovery: Wire, **listener: Wire) -> tuple[Resource, Resource]:
+    """A node with one listener, and the service that it is."""
+    members = {"portMapping": {"port": port, "protocol": "http"}, **listener}
+    provider = {"provider": {"virtualNode": {"virtualNodeName": name}}}
+    return (
+        resource(Kind.VIRTUAL_NODE, name, {"listeners": [members], "serviceDiscovery": discovery}),
+        resource(Kind.VIRTUAL_SERVICE, f"{name}.local", provider),
+    )
+
+
+class Asking:
+    """The web node's application, that calls the others."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+
+    async def one(self, name: str = "pay", port: int = 8080, user: str = "") -> Sent:
+        """One call."""
+        call = Call(host=f"{name}.local", port=port, headers=(("x-user", user),) if user else ())
+        return await self.rig.send(call, WEB)
+
+    async def all(self, count: int, name: str = "pay", port: int = 8080) -> list[Sent]:
+        """So many calls at once."""
+        return list(await asyncio.gather(*(self.one(name, port) for _ in range(count))))
+
+    async def instances(self, name: str = "pay", port: int = 8080) -> set[str]:
+        """Who answers twenty calls; "" for nobody."""
+        return {one.reply.instance for one in await self.all(20, name, port)}
+
+
+@contextlib.asynccontextmanager
+async def asking() -> AsyncIterator[Asking]:
+    """The mesh, running."""
+    async with Rig(mesh(), instances=TWO) as rig:
+        yield Asking(rig)
+
+
+async def test_what_applications_do_is_felt_and_is_over_when_it_ends() -> None:
+    """Slow, failing, resetting, refusing, trickling, unreachable: some instances or all, some requests or all."""
+    async with asking() as web:
+        rig = web.rig
+        async with faults.misbehaving(rig, PAY, Fault(delay=2.0, headers={"x-user": "gold"})):
+            assert (await web.one(user="gold")).seconds >= 1.99
+            assert (await web.one()).seconds < 1.99
+        async with faults.misbehaving(rig, PAY, Fault(status=503), 1):
+            sent = await web.all(20)
+            assert {one.reply.instance for one in sent} == {"pay-2"}
+            tried = [[arrival.instance for arrival in one.attempts] for one in sent]
+            assert ["pay-1", "pay-2"] in tried
+            assert all(one[-1] == "pay-2" for one in tried)
+        async with faults.misbehaving(rig, PAY, Fault(status=500)):
+            assert {one.reply.status for one in await web.all(4)} == {500}
+        async with faults.misbehaving(rig, PAY, Fault(reset=True), 1):
+            assert await web.instances() == {"pay-2"}
+        async with faults.refusing(rig, PAY, 1):
+            assert await web.instances() == {"pay-2"}
+        async with faults.refusing(rig, PAY):
+            refused = await web.one()
+            assert (refused.reply.status, refused.attempts) == (503, ())
+        async with faults.trickling(rig, PAY, 500):
+            assert (await web.one()).seconds >= 0.5
+        assert await web.instances() == {"pay-1", "pay-2"}
+        assert 0.25 <= await given_up(web) <= 10
+        with pytest.raises(UsageError, match="3 instances of 'pay' cannot fail: 2 run"):
+            async with faults.crashed(rig, PAY, 3):
+                pytest.fail("it did")
+
+
+async def given_up(web: Asking) -> float:
+    """After how many seconds a proxy leaves an application alone that never answers, as the application sees it."""
+    async with faults.unreachable(web.rig, PAY, 1), faults.misbehaving(web.rig, PAY, Fault(silent=True)):
+        sent = await web.one("brief")
+        assert sent.reply.status == 504
+        await until(lambda: all(one.given_up_at for one in web.rig.attempts(sent.trace)), "it is left alone")
+        return max((one.given_up_at or 0) - one.at for one in sent.attempts)
+
+
+async def test_instances_crash_are_lost_and_return_and_nobody_fails() -> None:
+    """By DNS and by Cloud Map, with their proxies; the control plane may die too. Traffic goes on all the while."""
+    async with asking() as web:
+        rig = web.rig
+        async with faults.crashed(rig, PAY, 1):
+            assert await web.instances() == {"pay-2"}
+        assert await web.instances() == {"pay-1", "pay-2"}
+        for node, name, port in ((STOCK, "stock", 8081), (PAY, "pay", 8080)):
+            async with faults.lost(rig, node, 1):
+                assert await web.instances(name, port) == {f"{name}-2"}
+            assert await web.instances(name, port) == {f"{name}-1", f"{name}-2"}
+        async with faults.abandoned(rig):
+            assert await web.instances() == {"pay-1", "pay-2"}
+        async with faults.expired(rig, SAFE):
+            expired = await web.one("safe", 8443)
+            assert expired.reply.status == 503
+            (told,) = await rig.report([expired])
+            assert told.records[0].attributes["response_flags"] == "URX,UF"
+        assert (await web.one("safe", 8443)).reply.node == "safe"
+        with pytest.raises(UsageError, match="no certificate that could expire"):
+            async with faults.expired(rig, PAY):
+                pytest.fail("it did")
