@@ -141,6 +141,26 @@ _TARGETS = (
 """The member that names a target, its kind, and the member that names what it lies in."""
 
 
+def owned(extension: Resource, *states: State) -> tuple[Key, ...]:
+    """What an extension reaches as the owner of it: its stack's own, or nobody's, by the first state that has it.
+
+    None for an extension of no stack: that is nobody's right to lose.
+    """
+    if not extension.stack:
+        return ()
+    mesh, spec = extension.key.mesh, cast("Extension", extension.spec)
+    whose = (spec.callers or ()) if isinstance(spec, FaultSpec) else ()
+    reached = (extended(mesh, spec)[0], *(key for name in whose for key in callers(mesh, name, states[-1])))
+    found = ((key, next((state[key] for state in states if key in state), None)) for key in reached)
+    return tuple(key for key, there in found if there is not None and there.stack in {"", extension.stack})
+
+
+def disowned(extension: Resource, key: Key, state: State) -> bool:
+    """Whether `key`, which an extension reached as its owner, is another stack's by now: it has no effect there."""
+    there = state.get(key)
+    return key in extension.owned and there is not None and there.stack not in {"", extension.stack}
+
+
 def scope_of(extension: Resource) -> tuple[Key, int | None, frozenset[str]]:
     """What an extension is about, at which port (None for all), and for whose requests (none for everyone's)."""
     spec = cast("Extension", extension.spec)
@@ -164,17 +184,21 @@ def callers(mesh: str, name: str, state: State) -> tuple[Key, ...]:
 
 
 def edges(resource: Resource, state: State) -> Iterator[Edge]:
-    """The references that `resource` makes, in the order of its fields, found where `state` has what they name."""
+    """The references that `resource` makes, in the order of its fields, found where `state` has what they name.
+
+    What another stack took from under an extension is not what that was about, and is not found by it.
+    """
     key = resource.key
     owner = key.owner
     if owner is not None:
         yield Edge(key, owner, Relation.OWNER, "", owner in state)
     for target, relation, path in _named(key, resource.spec):
-        yield Edge(key, target, relation, path, target in state)
+        yield Edge(key, target, relation, path, target in state and not disowned(resource, target, state))
     if isinstance(resource.spec, FaultSpec):
         for index, name in enumerate(resource.spec.callers or ()):
             for caller in callers(key.mesh, name, state):
-                yield Edge(key, caller, Relation.CALLER, f"spec.from[{index}]", caller in state)
+                there = caller in state and not disowned(resource, caller, state)
+                yield Edge(key, caller, Relation.CALLER, f"spec.from[{index}]", there)
 
 
 def _named(key: Key, spec: Spec) -> Iterator[tuple[Key, Relation, str]]:

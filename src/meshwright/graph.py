@@ -14,10 +14,12 @@ from meshwright.edges import (
     Relation,
     callers,
     contradict,
+    disowned,
     edges,
     extended,
     felt,
     gateway_route_target,
+    owned,
     route_action,
     scope_of,
     service_key,
@@ -36,10 +38,12 @@ __all__ = [
     "Relation",
     "callers",
     "contradict",
+    "disowned",
     "edges",
     "extended",
     "felt",
     "gateway_route_target",
+    "owned",
     "resolve",
     "route_action",
     "scope_of",
@@ -92,7 +96,8 @@ class Graph:
         for kind in EXTENSION_KINDS:
             for one in self.state.of(kind):
                 for edge in self.outgoing(one.key, Relation.EXTENDS):
-                    found[kind, edge.target].append(one)
+                    if edge.found or edge.target not in self.state:
+                        found[kind, edge.target].append(one)
         return {place: tuple(some) for place, some in found.items()}
 
     def renewed(self, state: State, touched: Iterable[Key]) -> Graph:
@@ -101,7 +106,7 @@ class Graph:
         It costs what the change is, not what the mesh is: to resolve 400 objects takes 7 ms.
         """
         changed = set(touched)
-        moved = {key for key in changed if (key in state) != (key in self.state)}
+        moved = {key for key in changed if _whose(key, state) != _whose(key, self.state)}
         sources = changed.union(edge.source for key in moved for edge in self.incoming(key))
         if moved:
             # What a name in an extension stands for depends on more than the object that it names now.
@@ -242,6 +247,12 @@ class Graph:
 
 def _nothing_yet(_graph: Graph, *_purpose: object) -> Recent:
     return Recent()
+
+
+def _whose(key: Key, state: State) -> str | None:
+    """The stack of an object, "" for none; None where there is no such object."""
+    found = state.get(key)
+    return None if found is None else found.stack
 
 
 def resolve(state: State) -> Graph:

@@ -15,6 +15,7 @@ from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.objects import shown
 from meshwright.errors import BadRequestException, did_you_mean
+from meshwright.graph import disowned
 from meshwright.model.decoding import DecodeError
 from meshwright.model.identity import EXTENSION_KINDS, Key, Kind, split_mesh
 from meshwright.operations import Request as Operated
@@ -96,7 +97,15 @@ async def _written(services: Services, request: Request, key: Key, wanted: Resou
         if before is not None and sees(key, stamp):
             answers[:] = [repeating.again(before)]
             return None
-        if wanted is not None and there is not None and sees(key, stamp) and not differences(there, wanted):
+        # What has lost its effect to another owner of its target is judged and put anew.
+        stands = there is not None and not any(disowned(there, one, head.state) for one in there.owned)
+        if (
+            wanted is not None
+            and there is not None
+            and stands
+            and sees(key, stamp)
+            and not differences(there, wanted)
+        ):
             answers[:] = [_said(there, request)]
             return None
         claimed = msgspec.structs.replace(asked, stack=permit.stack or None)

@@ -74,10 +74,17 @@ def _missing(graph: Graph, key: Key) -> Iterator[Fault]:
         place = edge.target
         if edge.found or (edge.relation is Relation.EXTENDS and place.kind is Kind.MESH):
             continue
+        rule, path = "MW104" if edge.relation is Relation.OWNER else "MW101", edge.path or "meshName"
+        there = graph.state.get(place)
+        if there is not None:
+            text = f"{place.kind.type_name} {place.wire_name} belongs to stack {there.stack!r} by now"
+            detail = "It was its own stack's or nobody's when this was put. Put this anew if you may, or remove it."
+            yield Fault(rule=rule, path=path, text=text, detail=detail)
+            continue
         kind = "VirtualNode or VirtualGateway" if edge.relation is Relation.CALLER else place.kind.type_name
         yield Fault(
-            rule="MW104" if edge.relation is Relation.OWNER else "MW101",
-            path=edge.path or "meshName",
+            rule=rule,
+            path=path,
             text=f"{kind} with name {place.wire_name} is missing",
             detail=f"Define {place.path}, or correct the name.",
             missing=place,

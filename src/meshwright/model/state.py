@@ -107,6 +107,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """The stack that the object belongs to; "" for none."""
     unreleased: bool = False
     """Whether its stack's owner made it apart from a release: releases leave it alone until one names it."""
+    owned: tuple[Key, ...] = ()
+    """Of an extension that has a stack: what it reaches that was its stack's own, or nobody's, when it was put."""
     metadata: Metadata | None = None
     """None for an object that was read from a file."""
 

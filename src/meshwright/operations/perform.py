@@ -27,6 +27,7 @@ import msgspec
 
 from meshwright import constraints
 from meshwright.errors import BadRequestException, ConflictException, NotFoundException
+from meshwright.graph import owned
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import Metadata, Resource, State
 from meshwright.operations import accounts, paging, references, replies, tagging
@@ -94,6 +95,7 @@ def _create(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
         unreleased=bool(request.stack),
         metadata=fresh,
     )
+    resource = _relying(resource, state)
     after = state.put(resource)
     _refuse_by_constraints(after, key, created=True)
     refuse_excess(after, resource, quotas, before=None)
@@ -114,12 +116,18 @@ def _update(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tup
         unreleased=before.unreleased or request.stack not in {None, before.stack},
         metadata=_next(before, stamp),
     )
+    resource = _relying(resource, state)
     after = state.put(resource)
     _refuse_by_constraints(after, key, created=False)
     if key.kind is Kind.VIRTUAL_ROUTER:
         references.refuse_moved_listeners(before, resource, references.dependents(state, key))
     refuse_excess(after, resource, quotas, before=before)
     return after, Response(body=replies.reply(resource, stamp), key=key, resource=resource)
+
+
+def _relying(resource: Resource, state: State) -> Resource:
+    """The same, with what it reaches as its owner, if it is an extension."""
+    return resource if resource.key.kind.portable else msgspec.structs.replace(resource, owned=owned(resource, state))
 
 
 def _delete(state: State, request: Request, stamp: Stamp, quotas: Quotas) -> tuple[State, Response]:

@@ -11,6 +11,7 @@ import msgspec
 
 from meshwright import operations
 from meshwright.errors import ApiError, RefusedError
+from meshwright.graph import owned
 from meshwright.model.specs import TagRef
 from meshwright.operations import DEFAULT_QUOTAS, OPERATIONS, Request, Stamp, Verb, operation
 from meshwright.operations.accounts import refuse_stranger
@@ -54,6 +55,9 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
     state = state.put(
         *(msgspec.structs.replace(state[key], stack=plan.stack, unreleased=False) for key in released if key in state)
     )
+    # Only now is known whose everything is; what an extension's owner had before the release counts, as it is judged.
+    extensions = (state[key] for key in released if key in state and not key.kind.portable)
+    state = state.put(*(msgspec.structs.replace(one, owned=owned(one, before, state)) for one in extensions))
     _refuse_excess(before, state, plan, quotas)
     return state.put(*_aged(before, state, plan))
 

@@ -75,7 +75,7 @@ def _concerns(graph: Graph, extension: Resource, place: Place, now: int) -> bool
 
 
 def _named(graph: Graph, extension: Resource) -> set[Key]:
-    return {edge.target for edge in graph.outgoing(extension.key, Relation.CALLER)}
+    return {edge.target for edge in graph.outgoing(extension.key, Relation.CALLER) if edge.found}
 
 
 def _generality(extension: Resource) -> tuple[bool, bool]:

@@ -32,6 +32,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[TagRef, ...] = ()
     stack: str = ""
     unreleased: bool = False
+    owned: tuple[Key, ...] = ()
     metadata: Metadata | None = None
 
 
@@ -43,6 +44,7 @@ def body_of(resource: Resource) -> str:
         tags=resource.tags,
         stack=resource.stack,
         unreleased=resource.unreleased,
+        owned=resource.owned,
         metadata=resource.metadata,
     )
     return msgspec.json.encode(body).decode()
@@ -57,7 +59,13 @@ def resource_of(key: Key, text: str) -> Resource:
     body = msgspec.json.decode(text, type=_Body)
     spec = msgspec.json.decode(body.spec, type=SPECS[key.kind])
     return Resource(
-        key=key, spec=spec, tags=body.tags, stack=body.stack, unreleased=body.unreleased, metadata=body.metadata
+        key=key,
+        spec=spec,
+        tags=body.tags,
+        stack=body.stack,
+        unreleased=body.unreleased,
+        owned=body.owned,
+        metadata=body.metadata,
     )
 
 

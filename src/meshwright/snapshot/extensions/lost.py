@@ -1,4 +1,4 @@
-"""Extensions that hold nowhere, because what they are about is gone.
+"""Extensions that hold nowhere, because what they are about is gone, or is another stack's.
 
 The one rule: an object of App Mesh may be deleted whatever is about it; the proxies that it concerned say what is
 left without effect, and nothing is sent that Envoy would refuse.
@@ -27,7 +27,9 @@ def report_lost(assembly: Assembly) -> None:
         concerned = _concerned(assembly)
         for edge in missing:
             if edge.target in concerned or edge.target.owner in concerned:
-                reason = f"{edge.target.kind.type_name} {edge.target.name!r} does not exist: it has no effect"
+                there = assembly.graph.state.get(edge.target)
+                fate = f"belongs to stack {there.stack!r} by now" if there is not None else "does not exist"
+                reason = f"{edge.target.kind.type_name} {edge.target.name!r} {fate}: it has no effect"
                 assembly.refuse(edge.source, edge.path, reason)
     ports = _ports(assembly)
     for kind in EXTENSION_KINDS:
