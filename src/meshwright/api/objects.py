@@ -26,6 +26,7 @@ def shown(one: Resource, principal: Principal) -> dict[str, Any]:
         "tags": {tag.key: tag.value for tag in one.tags} if mine else {},
         "stack": one.stack,
         "unreleased": one.unreleased,
+        "owned": [key.path for key in one.owned],
         "metadata": one.metadata,
     }
 

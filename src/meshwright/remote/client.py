@@ -108,6 +108,7 @@ class Client:
                 msgspec.structs.replace(
                     decoded(parse_key(one["object"]), one["spec"], one["tags"], one["stack"]),
                     unreleased=one.get("unreleased", False),
+                    owned=tuple(parse_key(path) for path in one.get("owned", ())),
                     metadata=msgspec.convert(one["metadata"], Metadata | None),
                 )
                 for one in found["resources"]
