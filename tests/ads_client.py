@@ -101,6 +101,13 @@ class AdsClient:
         assert found is not _EOF, "the server ended the stream"
         return found
 
+    async def ended(self) -> int:
+        """The gRPC code that the stream ended with, once it has; what was said before is passed over."""
+        while await self.call.read() is not _EOF:
+            pass
+        code: int = (await self.call.code()).value[0]
+        return code
+
     async def silence(self, seconds: float = 0.1) -> bool:
         """Whether the server says nothing for a while. The stream cannot be read any further afterwards."""
         try:

@@ -19,6 +19,7 @@ import pytest
 
 from ads_client import AdsClient
 from envoys import envoy, fetch, until, upstream
+from live import Live, live
 from meshwright.errors import MeshwrightError, ServiceUnavailableException
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
@@ -158,6 +159,48 @@ async def test_it_stops_while_envoys_are_connected(tmp_path: Path) -> None:
             await client.hear()
             assert (await server.end())[0] == 0
             assert (await client.call.code()).value[0] == 0
+
+
+def applied(server: Live, spec: dict[str, Any]) -> None:
+    """Release a mesh of one node."""
+    client = Client(server.api, find_credentials({CREDENTIALS: str(server.credentials)}, server.api))
+    content = (Item(key=Key.of_mesh("shop"), spec={}), Item(key=WEB, spec=spec))
+    client.apply("shop", "shop", ApplyRequest(resources=content))
+
+
+def instance(server: Live, number: int) -> AdsClient:
+    """The stream of one of the node's Envoys."""
+    node = {"id": WEB.path, "metadata": {"meshwright": {"instance": f"i{number}"}}}
+    key = parse(server.credentials.read_text())["default"]
+    return AdsClient(f"127.0.0.1:{server.xds}", node, delta=True, key=key)
+
+
+async def test_it_stops_promptly_with_hundreds_of_envoys_and_loses_nothing(tmp_path: Path) -> None:
+    """In the middle of a push each stream ends well; the change is kept, and sent to those alone who lack it."""
+    pooled = web(5)
+    pooled["listeners"][0]["connectionPool"] = {"http": {"maxConnections": 7}}
+    with live(tmp_path / "data", "--xds-envoys-per-node", "500") as server:
+        async with contextlib.AsyncExitStack() as stack:
+            await asyncio.to_thread(applied, server, web(5))
+            clients = [await stack.enter_async_context(instance(server, number)) for number in range(500)]
+            for client in clients:
+                await client.say(CLUSTER)
+            for client in clients:
+                first = await client.hear(60)
+                await client.ack(first)
+            await asyncio.to_thread(applied, server, pooled)
+            newest = await clients[0].hear(30)
+            assert await asyncio.to_thread(server.end) == 0
+            assert {await client.ended() for client in clients} == {0}
+        assert "traceback" not in server.log.read_text().lower()
+    with live(tmp_path / "data") as server:
+        assert server.revision == 2
+        old, new = ({one.name: one.version for one in response.resources} for response in (first, newest))
+        async with instance(server, 0) as informed, instance(server, 1) as ignorant:
+            await ignorant.say(CLUSTER, initial_resource_versions=old)
+            assert {one.name: one.version for one in (await ignorant.hear()).resources} == new
+            await informed.say(CLUSTER, initial_resource_versions=old | new)
+            assert await informed.silence()
 
 
 @contextlib.asynccontextmanager

@@ -235,10 +235,10 @@ class Graph:
         """The extensions of one kind that are about `key`, in order of their keys."""
         return self._extensions.get((kind, key), ())
 
-    @property
+    @cached_property
     def has_extensions(self) -> bool:
-        """Whether there is any extension at all."""
-        return bool(self._extensions)
+        """Whether there is any extension at all, with effect or without."""
+        return any(self.state.count(kind) for kind in EXTENSION_KINDS)
 
     def called_nodes(self, key: Key) -> tuple[Key, ...]:
         """The existing virtual nodes that a node or gateway may send requests to, each once, by key."""
