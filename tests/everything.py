@@ -1,4 +1,4 @@
-"""A mesh in which every field of App Mesh's model occurs, so that tests can go through them one by one."""
+"""A mesh in which every field of App Mesh's model occurs, and of the extensions', to go through them one by one."""
 
 from __future__ import annotations
 
@@ -157,3 +157,70 @@ def _gateway_route(protocol: str, index: int, match: Wire, change: Wire) -> Reso
     route = {"match": match, "action": {"target": target, "rewrite": switch | change}}
     spec = {f"{protocol}Route": route, "priority": index}
     return resource(Kind.GATEWAY_ROUTE, f"{protocol}-{index}", spec, "door")
+
+
+def extended_everything() -> State:
+    """The same mesh with extensions of every kind, about services, routes, gateway routes, nodes and gateways."""
+    extensions = [
+        resource(kind, f"e{index}", spec)
+        for kind, specs in (*_about_traffic().items(), *_about_proxies().items())
+        for index, spec in enumerate(specs)
+    ]
+    return State([*everything(), *extensions])
+
+
+_SERVICE: Wire = {"virtualServiceName": "http.local"}
+_ROUTE: Wire = {"virtualRouterName": "http2", "routeName": "http2-0"}
+_DOOR_ROUTE: Wire = {"virtualGatewayName": "door", "gatewayRouteName": "http-0"}
+_LISTENER: Wire = {"virtualNodeName": "http", "port": 8080}
+_COLLECTOR: Wire = {"openTelemetry": {"endpoint": "otel.example.com:4317", "protocol": "grpc"}}
+_ATTRIBUTES: Wire = {"attributes": [{"key": "team", "value": "x"}, {"key": "tier", "value": "y"}]}
+
+
+def _about_traffic() -> dict[Kind, list[Wire]]:
+    edit = {"name": "x-team", "value": "100% %REQ(x)%"}
+    edits = {"set": [edit], "add": [edit], "remove": ["x-debug"]}
+    fault = {
+        "match": {"headers": HEADERS},
+        "delay": {"duration": SECOND, "percentage": 0.25},
+        "expiresAt": "2999-01-01T00:00:00Z",
+    }
+    origins = [{kind: "https://shop.example"} for kind in ("exact", "prefix", "suffix", "regex")]
+    answer = {"allowMethods": ["GET"], "allowHeaders": ["content-type"], "exposeHeaders": ["x-total"]}
+    limit = {"maxTokens": 100, "tokensPerFill": 10, "fillInterval": SECOND, "statusCode": 503}
+    return {
+        Kind.FAULT: [
+            {"target": _SERVICE, "from": ["caller", "door"], "abort": {"httpStatus": 503, "percentage": 50}} | fault,
+            {"target": _LISTENER, "abort": {"grpcStatus": 14, "percentage": 1}} | fault,
+        ],
+        Kind.MIRROR: [{"target": _ROUTE, "to": {"virtualNodeName": "http", "port": 8080}, "percentage": 5}],
+        Kind.HEADER_EDIT: [{"target": one, "request": edits, "response": edits} for one in (_SERVICE, _DOOR_ROUTE)],
+        Kind.CORS: [
+            {"target": one, "allowOrigins": origins, "maxAge": SECOND, "allowCredentials": True} | answer
+            for one in (_ROUTE, _DOOR_ROUTE)
+        ],
+        Kind.RATE_LIMIT: [{"target": one} | limit for one in (_SERVICE, _LISTENER, {"virtualGatewayName": "door"})],
+        Kind.RETRY_POLICY: [
+            {"target": _SERVICE, "httpRetryPolicy": RETRY | {"httpRetryEvents": HTTP_EVENTS}, "acrossVersions": True},
+            {
+                "target": {"virtualServiceName": "own-grpc.local"},
+                "grpcRetryPolicy": RETRY | {"grpcRetryEvents": GRPC_EVENTS},
+            },
+        ],
+    }
+
+
+def _about_proxies() -> dict[Kind, list[Wire]]:
+    allowed = [
+        {"host": "*.example.com", "ports": [443, 8443], "protocol": "tls"},
+        {"host": "api.example.com", "ports": [80], "protocol": "http"},
+    ]
+    tracing = {"samplingPercentage": 12.5, "serviceName": "shop"} | _COLLECTOR | _ATTRIBUTES
+    return {
+        Kind.EGRESS_POLICY: [{"target": {"virtualNodeName": "caller"}, "type": "DROP_ALL", "allow": allowed}],
+        Kind.TELEMETRY: [{"tracing": tracing, "accessLog": _COLLECTOR | _ATTRIBUTES}],
+        Kind.ZONE_POLICY: [
+            {"target": {"virtualServiceName": "grpc.local"}, "preferSameZone": True, "minHealthyPercentage": 60}
+        ],
+        Kind.REGISTRATION: [{"target": {"virtualNodeName": "grpc"}}],
+    }
