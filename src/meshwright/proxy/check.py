@@ -120,13 +120,14 @@ def _judged(batch: Sequence[Snapshot], writing: threading.Lock) -> str:
 
 def _finding(blamed: Sequence[Culprit], words: str, several: Sequence[Refusal]) -> Diagnostic:
     names = ", ".join(dict.fromkeys(one.origin.path for one in blamed))
+    fields = ", ".join(dict.fromkeys(one.path for one in blamed if one.path)) or "what Envoy names there"
     first, others = several[0].snapshot.proxy, len(several) - 1
     whose = f"{first}" + (f" and {others} more" if others else "")
     return Diagnostic(
         rule="MW901",
         severity=Severity.ERROR,
         summary=f"Envoy rejects the configuration of {whose}: {words}",
-        detail=f"It comes from {names}. A running proxy would keep its old configuration.",
+        detail=f"It comes from {names}: correct {fields}. A running proxy would keep its old configuration.",
         subject=blamed[0].origin.path,
         path=blamed[0].path or "spec",
     )
