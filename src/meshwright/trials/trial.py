@@ -1,0 +1,192 @@
+"""What one test of a mesh is: who calls what, under which faults, and what is expected to come of it.
+
+The one rule: a trial is a value that says all of it; who wrote it, a person or `trials.derive`, makes no difference.
+Times are milliseconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from meshwright.diagnostics import Source
+from meshwright.model.identity import Key
+from meshwright.simulate import Call
+from meshwright.trials.shares import CONFIDENCE
+
+
+class FaultKind(enum.StrEnum):
+    """What can go wrong on purpose."""
+
+    LATENCY = "latency"
+    """Answers come late."""
+    ABORT = "abort"
+    """The application answers with an error."""
+    RESET = "reset"
+    """The application breaks the connection off instead of answering."""
+    REFUSED = "refused"
+    """Nobody listens at the application's port."""
+    BLACKHOLE = "blackhole"
+    """Connections are taken, and nothing is ever answered."""
+    BANDWIDTH = "bandwidth"
+    """Answers trickle."""
+    CRASH = "crash"
+    """The instance is gone, its proxy with it; it returns when the fault ends."""
+    LOST = "lost"
+    """Discovery, DNS or Cloud Map, does not tell of the instance any more."""
+    EXPIRED_CERTIFICATE = "expired-certificate"
+    """The certificate that the node shows has expired."""
+    CONTROL_PLANE = "control-plane"
+    """The control plane is killed; it returns when the fault ends."""
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault that holds while the trial's calls are made, and ends with them."""
+
+    kind: FaultKind
+    at: str = ""
+    """The virtual node that it befalls; "" for the control plane."""
+    instances: int | None = None
+    """How many of the node's instances, the first ones; None for all."""
+    of: int | None = None
+    """How many instances the node must have for it; None for as many as run."""
+    latency: int = 0
+    jitter: int = 0
+    """Up to so much more or less latency, evenly spread."""
+    status: int = 0
+    """The HTTP status of an abort; 0 where `grpc_status` says it."""
+    grpc_status: int = 0
+    bandwidth: int = 0
+    """Bytes a second."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Only requests with all of these headers are concerned; names in lower case."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """From `least` to `most`, both inside; no end where `most` is None."""
+
+    least: int = 0
+    most: int | None = None
+
+    def hold(self, number: int) -> bool:
+        """Whether `number` lies between them."""
+        return number >= self.least and (self.most is None or number <= self.most)
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        if self.least == self.most:
+            return f"{self.least}"
+        return f"at most {self.most}" if not self.least else f"{self.least} to {self.most}"
+
+
+class Encryption(enum.StrEnum):
+    """How a call was encrypted on its way between two proxies."""
+
+    NONE = "none"
+    SERVER = "server"
+    """TLS: the server showed a certificate."""
+    MUTUAL = "mutual"
+    """TLS: both did."""
+
+
+class Expect(msgspec.Struct, frozen=True, kw_only=True):
+    """What must come of it; what is not said is not asked. Each holds for every call unless it says otherwise."""
+
+    statuses: tuple[int, ...] = ()
+    """The HTTP status is one of these; 0 stands for no answer at all."""
+    grpc_statuses: tuple[int, ...] = ()
+    served_by: tuple[str, ...] = ()
+    """A virtual node among these answered."""
+    not_served_by: tuple[str, ...] = ()
+    shares: Mapping[str, float] = MappingProxyType({})
+    """Over all calls: what part, 0 to 1, each virtual node answered, within the interval of `confidence`."""
+    confidence: float = CONFIDENCE
+    path: tuple[str, ...] = ()
+    """The nodes and gateways that the call passed, its caller first."""
+    attempts: Bounds | None = None
+    """How often the call arrived at instances of nodes that it was routed to, as they counted."""
+    given_up: Bounds | None = None
+    """Milliseconds after its arrival at which its proxy gave an attempt up, as the workload saw it."""
+    within: int | None = None
+    """The answer came within so many milliseconds."""
+    headers: Mapping[str, str | None] = MappingProxyType({})
+    """Headers of the answer; None for one that must not be there."""
+    arrived: Mapping[str, str | None] = MappingProxyType({})
+    """Headers of the request as it arrived at who answered it; `:path` and `:authority` among them."""
+    encryption: Encryption | None = None
+    """Between the caller's proxy and the one of who answered."""
+    peer: str | None = None
+    """The name in the client's certificate, as the server's proxy saw it."""
+    errors: int | None = None
+    """Over all calls: at most so many did not meet what is expected of each."""
+    spans: tuple[str, ...] = ()
+    """Nodes and gateways whose proxies told a span of the call."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One test."""
+
+    name: str
+    """Unique among those that run together."""
+    call: Call
+    expect: Expect
+    caller: Key
+    """The virtual node whose application calls, or the virtual gateway that is called from outside."""
+    given: tuple[Given, ...] = ()
+    of: int = 1
+    """How many calls are made."""
+    steady: bool = False
+    """Whether calls are made before, during and after the fault, and all are held to what is expected."""
+    about: tuple[Key, ...] = ()
+    """The objects whose behaviour it is about; whoever wrote it need not say."""
+    path: str = ""
+    """The field of the first of `about` that it was derived from; "" for the object."""
+    source: Source | None = None
+    """Where it is written."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may use the mesh meanwhile: its faults are not confined to its own calls."""
+        return any(not one.headers for one in self.given)
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that runs in place of a stand-in workload."""
+
+    command: tuple[str, ...]
+    folder: str
+    """Where it is run."""
+    environment: Mapping[str, str] = MappingProxyType({})
+
+
+class Suite(msgspec.Struct, frozen=True, kw_only=True):
+    """The trials of a run, and what must run for them."""
+
+    trials: tuple[Trial, ...] = ()
+    programs: Mapping[str, Program] = MappingProxyType({})
+    """By virtual node."""
+    instances: Mapping[str, int] = MappingProxyType({})
+    """How many instances of a virtual node or gateway somebody asked for, by name."""
+
+    def beside(self, other: Suite) -> Suite:
+        """Both; where both say how something runs, `other` does, and of instances there are as many as either asks."""
+        most = {
+            name: max(self.instances.get(name, 1), other.instances.get(name, 1))
+            for name in (*self.instances, *other.instances)
+        }
+        return Suite(
+            trials=(*self.trials, *other.trials), programs={**self.programs, **other.programs}, instances=most
+        )
+
+    @property
+    def needed(self) -> Mapping[str, int]:
+        """How many instances of each node or gateway must run: what was asked for, and what faults need."""
+        found = dict(self.instances)
+        for given in (given for one in self.trials for given in one.given):
+            if given.of is not None:
+                found[given.at] = max(found.get(given.at, 1), given.of)
+        return found
