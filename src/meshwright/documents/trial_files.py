@@ -264,7 +264,7 @@ class _Reader:
         """The virtual node or gateway that is called `name`."""
         known = {one.key.name: one.key for kind in reversed(kinds) for one in self._state.of(kind)}
         if name not in known:
-            what = " or ".join(kind.title for kind in kinds)
+            what = " or ".join(kind.type_name for kind in kinds)
             listed = f"known here: {', '.join(sorted(known)) or 'none'}"
             self._fault(at, f"the definitions have no {what} {name!r}; {did_you_mean(name, known, listed)}")
         return known.get(name)

@@ -1,0 +1,66 @@
+"""What a verdict promises of a call, as expectations of real proxies.
+
+The one rule: what `simulate` cannot know is not expected; what it knows is expected exactly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshwright.trials.trial import Encryption, Expect
+
+if TYPE_CHECKING:
+    from meshwright.simulate import Share, Verdict
+
+OK, UNAVAILABLE = 200, 503
+_GRPC_OK, _GRPC_UNAVAILABLE = 0, 14
+
+
+def expectation(verdict: Verdict) -> Expect | None:
+    """What must come of the verdict's call when nothing goes wrong; None where nothing can be said beforehand."""
+    grpc = verdict.call.protocol == "grpc"
+    if verdict.outcome == "routed":
+        return _routed(verdict, grpc=grpc)
+    if verdict.outcome == "outside":
+        return None
+    # A connection that is closed has no status; the client of a test tells 0 or, with TCP, 503.
+    statuses = (0, UNAVAILABLE) if verdict.status is None else (verdict.status,)
+    grpc_status = verdict.ending.grpc_status
+    if grpc and grpc_status is not None:
+        return Expect(grpc_statuses=(grpc_status,))
+    return Expect(statuses=statuses)
+
+
+def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
+    reached = [one for one in verdict.targets if one.fraction]
+    if any(_disturbed(one) for one in reached) or any(hop.effects for hop in verdict.hops):
+        # An extension delays, aborts or edits a part of the calls; what is sure is only where the rest goes.
+        return None
+    if any(one.refused for one in reached):
+        if not all(one.refused for one in reached):
+            return None
+        return Expect(grpc_statuses=(_GRPC_UNAVAILABLE,)) if grpc else Expect(statuses=(UNAVAILABLE,))
+    served = tuple(sorted({one.node.name for one in reached}))
+    encryption = {_encryption(one) for one in reached}
+    certain = encryption.pop() if len(encryption) == 1 else None
+    if grpc:
+        return Expect(grpc_statuses=(_GRPC_OK,), served_by=served, encryption=certain)
+    return Expect(statuses=(OK,), served_by=served, encryption=certain)
+
+
+def shares(verdict: Verdict) -> dict[str, float]:
+    """The part of the calls that each virtual node gets, 0 to 1, those with no weight included."""
+    found: dict[str, float] = {}
+    for one in verdict.targets:
+        found[one.node.name] = found.get(one.node.name, 0.0) + one.fraction
+    return found
+
+
+def _disturbed(share: Share) -> bool:
+    return any(effect.delay or effect.status is not None for effect in share.effects)
+
+
+def _encryption(share: Share) -> Encryption:
+    if share.tls is None:
+        return Encryption.NONE
+    return Encryption.SERVER if share.tls.certificate is None else Encryption.MUTUAL

@@ -1,0 +1,133 @@
+"""Trials of routes: each one reached, each of its conditions missed by a little, its weights counted.
+
+The one rule: what a call must come to is what `simulate` says of it; a route that no call reaches is told as a gap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.graph import gateway_route_target
+from meshwright.model.gateway_routes import GatewayRouteSpec
+from meshwright.model.identity import Kind
+from meshwright.routing import gateway_route_match, ordered_gateway_routes
+from meshwright.simulate import route
+from meshwright.trials.deriving.entries import (
+    Gap,
+    at_gateway,
+    at_route,
+    callers,
+    listeners,
+    match_of,
+    service_rules,
+)
+from meshwright.trials.deriving.examples import near_misses
+from meshwright.trials.deriving.expectations import expectation, shares
+from meshwright.trials.trial import Expect, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.routing import ServicePort
+    from meshwright.simulate import Call
+    from meshwright.trials.deriving.entries import Arrival
+    from meshwright.trials.deriving.texts import Texts
+
+COUNTED = 1_000
+"""Calls that shares are counted over: 90 % and 80 % then differ by ten standard deviations."""
+
+
+def of_services(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
+    """Every rule of every service."""
+    for port, rule in service_rules(graph):
+        found = at_route(graph, port, rule, texts)
+        if isinstance(found, Gap):
+            yield found
+            continue
+        match, where = match_of(graph, rule)
+        title = _title(rule.origin, port)
+        yield from _reached(found, rule.origin, where, title)
+        for near in near_misses(match, where, found.call, texts):  # type: ignore[arg-type] - as in entries
+            yield from _missed(graph, found.caller, near.call, rule.origin, near.path, f"{title}: {near.told}")
+        weights = shares(found.verdict)
+        if len(weights) > 1:
+            yield _counted(found, weights, rule.origin, title)
+
+
+def of_gateways(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
+    """Every route of every gateway, at each of its listeners that it is for."""
+    for gateway, listener in listeners(graph):
+        for one in ordered_gateway_routes(graph, gateway, listener.port_mapping.port):
+            if not isinstance(one.spec, GatewayRouteSpec):
+                continue
+            found = at_gateway(graph, gateway, listener, one.key, one.spec, texts)
+            if isinstance(found, Gap):
+                yield found
+                continue
+            where = f"spec.{gateway_route_target(one.spec)[0]}.match"
+            title = f"gateway route {one.key.name} of {gateway.name}:{listener.port_mapping.port}"
+            yield from _reached(found, one.key, where, title)
+            for near in near_misses(gateway_route_match(one.spec), where, found.call, texts):
+                yield from _missed(graph, gateway, near.call, one.key, near.path, f"{title}: {near.told}")
+
+
+def of_callers(graph: Graph) -> Iterator[Trial]:
+    """Every node calls every service: those that it declares, and those that it does not."""
+    from meshwright.trials.deriving.entries import bare_call  # noqa: PLC0415
+    from meshwright.routing import service_ports  # noqa: PLC0415
+
+    services = [one.key for one in graph.state.of(Kind.VIRTUAL_SERVICE)]
+    for node in graph.state.of(Kind.VIRTUAL_NODE):
+        declared = graph.entry_services(node.key)
+        for service in services:
+            if callers(graph, service)[:1] == (node.key,):
+                # The trials of its routes show it already.
+                continue
+            for port in service_ports(graph, service)[:1]:
+                call = bare_call(port)
+                expect = expectation(route(graph, node.key, call))
+                if expect is None:
+                    continue
+                verb = "reaches" if service in declared else "does not reach"
+                yield Trial(
+                    name=f"{node.key.name} {verb} {service.name}",
+                    call=call,
+                    expect=expect,
+                    caller=node.key,
+                    about=(node.key, service),
+                    path="spec.backends",
+                )
+
+
+def _reached(found: Arrival, key: Key, where: str, title: str) -> Iterator[Trial]:
+    expect = expectation(found.verdict)
+    if expect is not None:
+        yield _trial(f"{title} is reached", found.caller, found.call, expect, key, where)
+
+
+def _missed(graph: Graph, caller: Key, call: Call, key: Key, path: str, name: str) -> Iterator[Trial]:
+    verdict = route(graph, caller, call)
+    expect = expectation(verdict)
+    if expect is not None and key not in verdict.chosen:
+        yield _trial(f"{name} goes elsewhere", caller, call, expect, key, path)
+
+
+def _counted(found: Arrival, weights: dict[str, float], key: Key, title: str) -> Trial:
+    told = ", ".join(f"{name} {share:.0%}" for name, share in weights.items())
+    expect = Expect(statuses=() if found.call.protocol == "grpc" else (200,), shares=weights)
+    trial = _trial(f"{title} shares out: {told}", found.caller, found.call, expect, key, "spec")
+    return msgspec.structs.replace(trial, of=COUNTED)
+
+
+def _trial(name: str, caller: Key, call: Call, expect: Expect, key: Key, path: str) -> Trial:
+    return Trial(name=name, call=call, expect=expect, caller=caller, about=(key,), path=path)
+
+
+def _title(origin: Key, port: ServicePort) -> str:
+    if origin.kind is Kind.ROUTE:
+        return f"route {origin.name} of {port.service.name}:{port.port}"
+    return f"virtual service {port.service.name}:{port.port}"
