@@ -1,0 +1,140 @@
+"""Route coverage: which routes a run followed, and which of their conditions it missed by a little.
+
+The one rule: only a trial that passed counts, and what counts is where `simulate` says that its call goes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.graph import gateway_route_target, route_action
+from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
+from meshwright.model.identity import Key, Kind
+from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
+from meshwright.routing import gateway_route_match, http_path, route_match
+from meshwright.simulate import route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meshwright.graph import Graph
+    from meshwright.model.state import Resource
+    from meshwright.simulate import Verdict
+    from meshwright.trials.deriving.entries import Gap
+    from meshwright.trials.judging import Result
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """Something of a route that a run can show: that it is followed, that a condition keeps calls out, or a target."""
+
+    route: Key
+    path: str
+    """The field: "" for the route itself, else a condition or a weighted target."""
+    covered: bool
+    why: str = ""
+    """Why it is not covered, where that is known."""
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """All points of a mesh."""
+
+    points: tuple[Point, ...]
+
+    @property
+    def covered(self) -> int:
+        """How many are covered."""
+        return sum(one.covered for one in self.points)
+
+    @property
+    def percent(self) -> float:
+        """0 to 100; 100 where there is nothing to cover."""
+        return 100 * self.covered / len(self.points) if self.points else 100.0
+
+
+def coverage(graph: Graph, results: Iterable[Result], gaps: Iterable[Gap] = ()) -> Coverage:
+    """What `results` show of the routes of `graph`; `gaps` say why nothing could be derived for some."""
+    shown: set[tuple[Key, str]] = set()
+    for one in results:
+        if one.passed:
+            verdict = route(graph, one.trial.caller, one.trial.call)
+            served = {seen.node for seen in one.seen.calls}
+            shown.update(_shown(graph, verdict, served))
+    reasons = {(one.route, one.path): one.reason for one in gaps}
+    return Coverage(
+        points=tuple(
+            Point(
+                route=key,
+                path=path,
+                covered=(key, path) in shown,
+                why="" if (key, path) in shown else reasons.get((key, path), reasons.get((key, ""), "")),
+            )
+            for key, path in _points(graph)
+        )
+    )
+
+
+def _points(graph: Graph) -> Iterable[tuple[Key, str]]:
+    """Every route and gateway route, each of its conditions that something can miss, and its targets with a weight."""
+    for kind in (Kind.GATEWAY_ROUTE, Kind.ROUTE):
+        for resource in graph.state.of(kind):
+            yield resource.key, ""
+            for path in conditions(resource):
+                yield resource.key, path
+            for path, _ in _targets(resource):
+                yield resource.key, path
+
+
+def _shown(graph: Graph, verdict: Verdict, served: set[str]) -> Iterable[tuple[Key, str]]:
+    for hop in verdict.hops:
+        for candidate in hop.candidates:
+            if candidate.origin == hop.chosen:
+                yield candidate.origin, ""
+                for path, node in _targets(graph.state[candidate.origin]):
+                    if node in served:
+                        yield candidate.origin, path
+                # Routes behind the one that is followed were not asked.
+                break
+            if len(candidate.misses) == 1:
+                yield candidate.origin, candidate.misses[0].path
+
+
+def conditions(resource: Resource) -> Iterable[str]:
+    """The fields of a route's conditions, apart from a prefix `/` and a port, which nothing near misses."""
+    spec = resource.spec
+    if isinstance(spec, RouteSpec):
+        match, where = route_match(spec), f"spec.{route_action(spec)[0]}.match"
+    elif isinstance(spec, GatewayRouteSpec):
+        match, where = gateway_route_match(spec), f"spec.{gateway_route_target(spec)[0]}.match"
+    else:
+        return
+    if isinstance(match, HttpRouteMatch | HttpGatewayRouteMatch):
+        kind, text = http_path(match)
+        if kind != "prefix":
+            yield f"{where}.path.{kind}"
+        elif text != "/":
+            yield f"{where}.prefix"
+        if match.method is not None:
+            yield f"{where}.method"
+        if isinstance(match, HttpRouteMatch) and match.scheme is not None:
+            yield f"{where}.scheme"
+        yield from (f"{where}.headers[{index}]" for index in range(len(match.headers or ())))
+        yield from (f"{where}.queryParameters[{index}]" for index in range(len(match.query_parameters or ())))
+    elif isinstance(match, GrpcRouteMatch | GrpcGatewayRouteMatch):
+        if match.service_name is not None:
+            yield f"{where}.serviceName"
+        if isinstance(match, GrpcRouteMatch) and match.method_name is not None:
+            yield f"{where}.methodName"
+        yield from (f"{where}.metadata[{index}]" for index in range(len(match.metadata or ())))
+    if isinstance(match, HttpGatewayRouteMatch | GrpcGatewayRouteMatch) and match.hostname is not None:
+        yield f"{where}.hostname"
+
+
+def _targets(resource: Resource) -> Iterable[tuple[str, str]]:
+    """The weighted targets of a route, each with its virtual node."""
+    if isinstance(resource.spec, RouteSpec):
+        member, action = route_action(resource.spec)
+        for index, target in enumerate(action.weighted_targets):
+            if target.weight:
+                yield f"spec.{member}.action.weightedTargets[{index}]", target.virtual_node
