@@ -20,6 +20,7 @@ from meshwright.errors import MeshwrightError, did_you_mean
 _COMMANDS = {
     "demo": "The whole story on this machine: control plane, real Envoys, a build, a bad build, a rollback.",
     "validate": "Check definitions: fields, limits, references, rules. Exit 1 when something is found.",
+    "test": "Run a mesh on real Envoys and test that it does what its definitions say.",
     "graph": "Print the dependency graph of definitions, or of what really happens.",
     "plan": "Show what applying definitions would change.",
     "apply": "Apply definitions as one release of this stack.",

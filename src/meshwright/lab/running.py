@@ -87,8 +87,6 @@ def _seen(rig: Rig, sent: Sent) -> CallSeen:
         instance=reply.instance,
         path=(sent.at.name, *(one.node for one in reply.walk() if one.node)),
         headers=reply.returned,
-        arrived=reply.headers | {":path": reply.path, ":method": reply.method, ":authority": reply.service},
+        arrived={**reply.headers, ":path": reply.path, ":method": reply.method, ":authority": reply.service},
         attempts=attempts,
     )
-
-

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.graph import gateway_route_target, route_action
-from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
+from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRouteMatch
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
 from meshwright.routing import gateway_route_match, http_path, route_match
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from meshwright.graph import Graph
+    from meshwright.model.gateway_routes import GrpcGatewayRouteMatch
     from meshwright.model.state import Resource
     from meshwright.simulate import Verdict
     from meshwright.trials.deriving.entries import Gap
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """Something of a route that a run can show: that it is followed, that a condition keeps calls out, or a target."""
+    """Something of a route that a run can show: that it is followed, what a condition keeps out, a target."""
 
     route: Key
     path: str
@@ -76,7 +77,7 @@ def coverage(graph: Graph, results: Iterable[Result], gaps: Iterable[Gap] = ()) 
 
 
 def _points(graph: Graph) -> Iterable[tuple[Key, str]]:
-    """Every route and gateway route, each of its conditions that something can miss, and its targets with a weight."""
+    """Every route, each of its conditions that something can miss, and its targets with a weight."""
     for kind in (Kind.GATEWAY_ROUTE, Kind.ROUTE):
         for resource in graph.state.of(kind):
             yield resource.key, ""
@@ -104,31 +105,40 @@ def conditions(resource: Resource) -> Iterable[str]:
     """The fields of a route's conditions, apart from a prefix `/` and a port, which nothing near misses."""
     spec = resource.spec
     if isinstance(spec, RouteSpec):
-        match, where = route_match(spec), f"spec.{route_action(spec)[0]}.match"
+        match = route_match(spec)
+        where = f"spec.{route_action(spec)[0]}.match"
+        if isinstance(match, HttpRouteMatch):
+            yield from _http(match, where)
+        elif isinstance(match, GrpcRouteMatch):
+            yield from _grpc(match, where)
     elif isinstance(spec, GatewayRouteSpec):
-        match, where = gateway_route_match(spec), f"spec.{gateway_route_target(spec)[0]}.match"
-    else:
-        return
-    if isinstance(match, HttpRouteMatch | HttpGatewayRouteMatch):
-        kind, text = http_path(match)
-        if kind != "prefix":
-            yield f"{where}.path.{kind}"
-        elif text != "/":
-            yield f"{where}.prefix"
-        if match.method is not None:
-            yield f"{where}.method"
-        if isinstance(match, HttpRouteMatch) and match.scheme is not None:
-            yield f"{where}.scheme"
-        yield from (f"{where}.headers[{index}]" for index in range(len(match.headers or ())))
-        yield from (f"{where}.queryParameters[{index}]" for index in range(len(match.query_parameters or ())))
-    elif isinstance(match, GrpcRouteMatch | GrpcGatewayRouteMatch):
-        if match.service_name is not None:
-            yield f"{where}.serviceName"
-        if isinstance(match, GrpcRouteMatch) and match.method_name is not None:
-            yield f"{where}.methodName"
-        yield from (f"{where}.metadata[{index}]" for index in range(len(match.metadata or ())))
-    if isinstance(match, HttpGatewayRouteMatch | GrpcGatewayRouteMatch) and match.hostname is not None:
-        yield f"{where}.hostname"
+        entry = gateway_route_match(spec)
+        where = f"spec.{gateway_route_target(spec)[0]}.match"
+        yield from _http(entry, where) if isinstance(entry, HttpGatewayRouteMatch) else _grpc(entry, where)
+        if entry.hostname is not None:
+            yield f"{where}.hostname"
+
+
+def _http(match: HttpRouteMatch | HttpGatewayRouteMatch, where: str) -> Iterable[str]:
+    kind, text = http_path(match)
+    if kind != "prefix":
+        yield f"{where}.path.{kind}"
+    elif text != "/":
+        yield f"{where}.prefix"
+    if match.method is not None:
+        yield f"{where}.method"
+    if isinstance(match, HttpRouteMatch) and match.scheme is not None:
+        yield f"{where}.scheme"
+    yield from (f"{where}.headers[{index}]" for index in range(len(match.headers or ())))
+    yield from (f"{where}.queryParameters[{index}]" for index in range(len(match.query_parameters or ())))
+
+
+def _grpc(match: GrpcRouteMatch | GrpcGatewayRouteMatch, where: str) -> Iterable[str]:
+    if match.service_name is not None:
+        yield f"{where}.serviceName"
+    if isinstance(match, GrpcRouteMatch) and match.method_name is not None:
+        yield f"{where}.methodName"
+    yield from (f"{where}.metadata[{index}]" for index in range(len(match.metadata or ())))
 
 
 def _targets(resource: Resource) -> Iterable[tuple[str, str]]:

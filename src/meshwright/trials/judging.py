@@ -1,6 +1,6 @@
 """Whether what was seen is what was expected, and what is told of it when it is not.
 
-The one rule: every expectation that was not met is told, each with what happened instead; nothing is judged by chance.
+The one rule: every expectation that was not met is told, each with what happened instead.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     """After the call was made."""
     given_up: float | None = None
-    """After this arrival: when the connection or stream was broken off before the answer was out; None if it was not."""
+    """After this arrival: when the caller broke it off before the answer was out; None if it did not."""
 
 
 class SpanSeen(msgspec.Struct, frozen=True, kw_only=True):

@@ -173,7 +173,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     """How many instances of a virtual node or gateway somebody asked for, by name."""
 
     def beside(self, other: Suite) -> Suite:
-        """Both; where both say how something runs, `other` does, and of instances there are as many as either asks."""
+        """Both; what both say how to run runs as `other` says, and of instances there are as many as either asks."""
         most = {
             name: max(self.instances.get(name, 1), other.instances.get(name, 1))
             for name in (*self.instances, *other.instances)

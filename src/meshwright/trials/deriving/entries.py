@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.listeners import VirtualGatewayListener
     from meshwright.routing import Rule
+    from meshwright.trials.deriving.examples import Matched
     from meshwright.trials.deriving.texts import Texts
 
 
@@ -104,8 +105,13 @@ def from_outside(gateway: Key, listener: VirtualGatewayListener) -> Call:
     mapping = listener.port_mapping
     encrypted = listener.tls is not None and listener.tls.mode == "STRICT"
     path = "/lab.Workload/Who" if mapping.protocol == "grpc" else "/"
-    scheme = "https" if encrypted else "http"
-    return Call(protocol=mapping.protocol, host=f"{gateway.name}.test", port=mapping.port, path=path, scheme=scheme)
+    return Call(
+        protocol=mapping.protocol,
+        host=f"{gateway.name}.test",
+        port=mapping.port,
+        path=path,
+        scheme="https" if encrypted else "http",
+    )
 
 
 def service_rules(graph: Graph) -> Iterator[tuple[ServicePort, Rule]]:
@@ -124,7 +130,7 @@ def listeners(graph: Graph) -> Iterator[tuple[Key, VirtualGatewayListener]]:
                 yield one.key, listener
 
 
-def match_of(graph: Graph, rule: Rule) -> tuple[object, str]:
+def match_of(graph: Graph, rule: Rule) -> tuple[Matched, str]:
     """What a rule matches on, and in which field that stands."""
     spec = graph.state[rule.origin].spec
     if not isinstance(spec, RouteSpec):
@@ -134,7 +140,7 @@ def match_of(graph: Graph, rule: Rule) -> tuple[object, str]:
 
 def _calls(graph: Graph, caller: Key, port: ServicePort, rule: Rule, texts: Texts) -> Iterator[Call]:
     match, where = match_of(graph, rule)
-    inside = example(match, where, bare_call(port), texts)  # type: ignore[arg-type] - a route's match by its own type
+    inside = example(match, where, bare_call(port), texts)
     if caller.kind is Kind.VIRTUAL_NODE:
         yield inside
         return

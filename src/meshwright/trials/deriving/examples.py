@@ -13,6 +13,7 @@ from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRo
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.model.scalars import HttpMethod
 from meshwright.routing import grpc_path, http_path
+from meshwright.simulate import Call
 from meshwright.trials.deriving.texts import Texts, outside_prefix, usable_path, usable_query
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from meshwright.model.matching import HttpQueryParameter, HttpRouteHeader
     from meshwright.model.routes import TcpRouteMatch
-    from meshwright.simulate import Call
 
     Matched = HttpRouteMatch | GrpcRouteMatch | TcpRouteMatch | HttpGatewayRouteMatch | GrpcGatewayRouteMatch | None
 
@@ -134,9 +134,7 @@ def _beside_http(
         yield Near(path=f"{where}.method", call=msgspec.structs.replace(call, method=method), told=f"method {method}")
     if isinstance(match, HttpRouteMatch) and match.scheme is not None:
         scheme = "http" if match.scheme == "https" else "https"
-        yield Near(
-            path=f"{where}.scheme", call=_set(call, "x-forwarded-proto", scheme), told=f"scheme {scheme}"
-        )
+        yield Near(path=f"{where}.scheme", call=_set(call, "x-forwarded-proto", scheme), told=f"scheme {scheme}")
     for index, parameter in enumerate(match.query_parameters or ()):
         yield from _beside_parameter(parameter, f"{where}.queryParameters[{index}]", call)
 

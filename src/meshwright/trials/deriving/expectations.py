@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshwright.trials.trial import Encryption, Expect
+from meshwright.trials.trial import Expect
 
 if TYPE_CHECKING:
     from meshwright.simulate import Share, Verdict
@@ -41,11 +41,9 @@ def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
             return None
         return Expect(grpc_statuses=(_GRPC_UNAVAILABLE,)) if grpc else Expect(statuses=(UNAVAILABLE,))
     served = tuple(sorted({one.node.name for one in reached}))
-    encryption = {_encryption(one) for one in reached}
-    certain = encryption.pop() if len(encryption) == 1 else None
     if grpc:
-        return Expect(grpc_statuses=(_GRPC_OK,), served_by=served, encryption=certain)
-    return Expect(statuses=(OK,), served_by=served, encryption=certain)
+        return Expect(grpc_statuses=(_GRPC_OK,), served_by=served)
+    return Expect(statuses=(OK,), served_by=served)
 
 
 def shares(verdict: Verdict) -> dict[str, float]:
@@ -58,9 +56,3 @@ def shares(verdict: Verdict) -> dict[str, float]:
 
 def _disturbed(share: Share) -> bool:
     return any(effect.delay or effect.status is not None for effect in share.effects)
-
-
-def _encryption(share: Share) -> Encryption:
-    if share.tls is None:
-        return Encryption.NONE
-    return Encryption.SERVER if share.tls.certificate is None else Encryption.MUTUAL

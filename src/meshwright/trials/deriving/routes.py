@@ -12,12 +12,13 @@ import msgspec
 from meshwright.graph import gateway_route_target
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Kind
-from meshwright.routing import gateway_route_match, ordered_gateway_routes
+from meshwright.routing import gateway_route_match, ordered_gateway_routes, service_ports
 from meshwright.simulate import route
 from meshwright.trials.deriving.entries import (
     Gap,
     at_gateway,
     at_route,
+    bare_call,
     callers,
     listeners,
     match_of,
@@ -51,7 +52,7 @@ def of_services(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
         match, where = match_of(graph, rule)
         title = _title(rule.origin, port)
         yield from _reached(found, rule.origin, where, title)
-        for near in near_misses(match, where, found.call, texts):  # type: ignore[arg-type] - as in entries
+        for near in near_misses(match, where, found.call, texts):
             yield from _missed(graph, found.caller, near.call, rule.origin, near.path, f"{title}: {near.told}")
         weights = shares(found.verdict)
         if len(weights) > 1:
@@ -77,9 +78,6 @@ def of_gateways(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
 
 def of_callers(graph: Graph) -> Iterator[Trial]:
     """Every node calls every service: those that it declares, and those that it does not."""
-    from meshwright.trials.deriving.entries import bare_call  # noqa: PLC0415
-    from meshwright.routing import service_ports  # noqa: PLC0415
-
     services = [one.key for one in graph.state.of(Kind.VIRTUAL_SERVICE)]
     for node in graph.state.of(Kind.VIRTUAL_NODE):
         declared = graph.entry_services(node.key)

@@ -6,15 +6,14 @@ The one rule: what is handed out was checked with the very comparison that proxi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, cast
-
-import rstr
+from typing import TYPE_CHECKING
 
 from meshwright.routing.expressions import matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from random import Random
+
+    from rstr import Rstr
 
     from meshwright.model.matching import HeaderMatchMethod
 
@@ -28,8 +27,9 @@ _QUERY = re.compile(r"[A-Za-z0-9._~!$'()*,;:@/?-]*")
 class Texts:
     """Makes texts; the same randomness makes the same ones."""
 
-    def __init__(self, randomness: Random) -> None:
-        self._samples = rstr.Rstr(randomness)
+    def __init__(self, samples: Rstr) -> None:
+        """`samples` makes texts from expressions, and holds the randomness."""
+        self._samples = samples
 
     def path(self, expression: str) -> str | None:
         """A path that an expression takes as a whole."""
@@ -65,7 +65,7 @@ class Texts:
     def _sample(self, expression: str, usable: Callable[[str], bool]) -> str | None:
         for _ in range(_TRIES):
             try:
-                text = cast("str", self._samples.xeger(expression))
+                text = self._samples.xeger(expression)
             except (re.error, KeyError, IndexError, ValueError, RecursionError, OverflowError):
                 # RE2 takes a few things that Python's expressions do not have.
                 return None

@@ -1,0 +1,53 @@
+"""`meshwright test`: definitions → trials → a rig of real Envoys → a report and an exit code.
+
+The one rule: progress goes to standard error, the report to standard output, and nothing is left running.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meshwright.cli.options import FORMAT, definition_arguments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("test")
+@definition_arguments
+@click.option("--only", "patterns", multiple=True, metavar="PATTERN",
+              help="Only tests whose name holds PATTERN, or matches it with * and ?; may be repeated.")  # fmt: skip
+@click.option("--fail-under", type=click.FloatRange(0, 100), metavar="N",
+              help="Exit 1 where less than N percent of the routes and their parts is covered.")  # fmt: skip
+@click.option("--list", "listing", is_flag=True, help="Name the tests and run none of them.")
+@FORMAT
+@click.pass_obj
+def command(
+    options: dict[str, Any],
+    *,
+    paths: tuple[Path, ...],
+    parameters: tuple[str, ...],
+    mesh: str | None,
+    patterns: tuple[str, ...],
+    fail_under: float | None,
+    listing: bool,
+    form: str,
+) -> int:
+    """Run a mesh on real Envoys and test that it does what its definitions say.
+
+    Without any test written, tests are derived from the definitions: a call for every route, gateway route and
+    weighted target, calls just outside of each match, and every node calling every service, its backends and others.
+
+    Exit codes: 0 all passed, 1 a test failed or coverage is under --fail-under, 2 the mesh could not be run.
+    """
+    from meshwright.cli.testing import Testing
+    from meshwright.lab import interrupts
+
+    testing = Testing.of(options, paths, parameters, mesh, patterns)
+    if listing:
+        sys.stdout.write("".join(f"{one.name}\n" for one in testing.trials))
+        return 0
+    return interrupts.run(testing.run(form, fail_under))

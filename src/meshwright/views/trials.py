@@ -1,0 +1,192 @@
+"""The report of a test run, as a value whose JSON is documented (`docs/json.md`) and stable.
+
+The one rule: text, JUnit and the page are rendered from this value and from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from meshwright.diagnostics import Source
+from meshwright.simulate import Call, Verdict, route
+from meshwright.trials.judging import Mismatch
+from meshwright.trials.seen import CallSeen
+from meshwright.trials.trial import Given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.trials.coverage import Coverage
+    from meshwright.trials.judging import Result
+
+Finder: TypeAlias = Callable[[str, str], Source | None]
+"""Where a field of an object (`Key.path`, wire path) is written; None where that is not known."""
+
+_KEPT = 5
+"""Calls of a test that are told in full; those that failed come first."""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The object that decided where a test's call goes, as the definitions have it."""
+
+    object: str
+    path: str
+    """The field that kept the call from it or let it in; "" for the whole object."""
+    source: Source | None
+    told: str
+    """In words: what it decided, and what the candidates before it missed."""
+
+
+class Test(msgspec.Struct, frozen=True, kw_only=True):
+    """One test and its result."""
+
+    name: str
+    outcome: str
+    """`passed`, `failed` or `broken`: it could not be run."""
+    derived: bool
+    """Whether nobody wrote it."""
+    about: tuple[str, ...]
+    """Objects, as paths."""
+    source: Source | None
+    """Where it is written; of a derived one, the field that it is about."""
+    caller: str
+    call: Call
+    given: tuple[Given, ...]
+    calls: int
+    seconds: float
+    mismatches: tuple[Mismatch, ...]
+    fault: str
+    decided_by: tuple[Decision, ...]
+    seen: tuple[CallSeen, ...]
+    """A few of the calls, those that were not as expected first."""
+    reproduce: str
+    """The command that runs just this test."""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """Something of a route that tests can show, and whether they did."""
+
+    route: str
+    path: str
+    covered: bool
+    why: str
+    source: Source | None
+
+
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run tried and found."""
+
+    version: int = 1
+    """Raised when a member changes its meaning or goes; new members may come at any time."""
+    mesh: str
+    mode: str
+    """`envoy` on real proxies, `simulate` without any."""
+    isolation: str
+    """`loopback`, `netns`, or "" where nothing ran."""
+    seconds: float
+    starting: float
+    """Seconds of them until every proxy was ready."""
+    passed: int
+    failed: int
+    broken: int
+    tests: tuple[Test, ...]
+    coverage: float
+    """Percentage of the points."""
+    points: tuple[Point, ...]
+
+
+class Manner(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run was made."""
+
+    mode: str
+    isolation: str
+    seconds: float
+    starting: float
+    again: str
+    """The command that repeats it, without the choice of a test."""
+
+
+def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find: Finder, manner: Manner) -> RunReport:
+    """The report on a run."""
+    tests = tuple(_test(graph, one, find, manner.again) for one in results)
+    outcomes = [one.outcome for one in tests]
+    return RunReport(
+        mesh=graph.state.meshes[0],
+        mode=manner.mode,
+        isolation=manner.isolation,
+        seconds=round(manner.seconds, 3),
+        starting=round(manner.starting, 3),
+        passed=outcomes.count("passed"),
+        failed=outcomes.count("failed"),
+        broken=outcomes.count("broken"),
+        tests=tests,
+        coverage=round(covered.percent, 1),
+        points=tuple(
+            Point(
+                route=one.route.path,
+                path=one.path,
+                covered=one.covered,
+                why=one.why,
+                source=find(one.route.path, one.path),
+            )
+            for one in covered.points
+        ),
+    )
+
+
+def _test(graph: Graph, result: Result, find: Finder, again: str) -> Test:
+    trial = result.trial
+    source = trial.source or (find(trial.about[0].path, trial.path) if trial.about else None)
+    failing = sorted({index for one in result.mismatches for index in one.calls})
+    kept = [*failing, *(index for index in range(len(result.seen.calls)) if index not in set(failing))][:_KEPT]
+    return Test(
+        name=trial.name,
+        outcome="broken" if result.seen.fault else "passed" if result.passed else "failed",
+        derived=trial.source is None,
+        about=tuple(key.path for key in trial.about),
+        source=source,
+        caller=trial.caller.path,
+        call=trial.call,
+        given=trial.given,
+        calls=len(result.seen.calls),
+        seconds=round(result.duration, 3),
+        mismatches=result.mismatches,
+        fault=result.seen.fault,
+        decided_by=decisions(graph, route(graph, trial.caller, trial.call), find),
+        seen=tuple(result.seen.calls[index] for index in kept),
+        reproduce=f"{again} --only {quoted(trial.name)}",
+    )
+
+
+def decisions(graph: Graph, verdict: Verdict, find: Finder) -> tuple[Decision, ...]:
+    """Who decides about a call on its way, in the order of the decisions."""
+    found = []
+    for hop in verdict.hops:
+        key = hop.chosen or hop.decided_by
+        missed = [
+            f"{one.origin.name} wants {miss.path.rpartition('match.')[2] or miss.path} {miss.wanted}, had {miss.had}"
+            for one in hop.candidates
+            for miss in one.misses[:1]
+            if hop.chosen is None or one.origin != hop.chosen
+        ]
+        told = f"{key.kind.type_name} {key.name!r}"
+        told += f" ({'; '.join(missed)})" if missed else ""
+        path = "" if key in graph.state else "spec"
+        found.append(Decision(object=key.path, path=path, source=find(key.path, path), told=told))
+    if verdict.outcome != "routed":
+        found.append(Decision(object=_last(verdict).path, path="", source=None, told=verdict.ending.reason))
+    return tuple(found)
+
+
+def _last(verdict: Verdict) -> Key:
+    return verdict.hops[-1].decided_by if verdict.hops else verdict.caller
+
+
+def quoted(text: str) -> str:
+    """`text` as one word of a POSIX shell."""
+    return "'" + text.replace("'", "'\"'\"'") + "'"

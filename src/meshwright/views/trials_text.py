@@ -1,0 +1,82 @@
+"""A test run for people: what failed and why, what no test reached, a summary at the end.
+
+The one rule: a failure says what was expected, what happened, who decided it, and how to run just that test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshwright.views.diagnostics import counted
+from meshwright.views.escaping import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.views.trials import RunReport, Test
+
+_COLOURS = {"passed": "32", "failed": "31", "broken": "35"}
+
+
+def render(report: RunReport, *, colour: bool, quiet: bool = False) -> str:
+    """Failures, then what is not covered, then one line that sums up; ends in a newline."""
+    lines: list[str] = []
+    for one in report.tests:
+        if one.outcome != "passed":
+            lines += [*_failure(one, colour), ""]
+    missing = [one for one in report.points if not one.covered]
+    if missing and not quiet:
+        lines.append("Not covered:")
+        for point in missing:
+            where = f"{terminal(point.source)}: " if point.source else ""
+            why = f" ({terminal(point.why)})" if point.why else ""
+            lines.append(f"  {where}{terminal(point.route)} {terminal(point.path)}{why}".rstrip())
+        lines.append("")
+    return "\n".join([*lines, _summary(report, colour)]) + "\n"
+
+
+def line(name: str, outcome: str, seconds: float, *, colour: bool) -> str:
+    """One test as it ends."""
+    mark = {"passed": "✓", "failed": "✗", "broken": "!"}[outcome]
+    return f"{_painted(mark, _COLOURS[outcome], colour)} {terminal(name)} ({seconds:.2f} s)"
+
+
+def _failure(one: Test, colour: bool) -> Iterator[str]:
+    where = f"{terminal(one.source)}: " if one.source else ""
+    yield f"{where}{_painted(one.outcome, '1;' + _COLOURS[one.outcome], colour)} {terminal(one.name)}"
+    given = "".join(
+        f", {terminal(each.kind.value)} at {terminal(each.at or 'the control plane')}" for each in one.given
+    )
+    yield f"    call      {_call(one)} from {terminal(one.caller.rpartition('/')[2])}{given}"
+    if one.fault:
+        yield f"    fault     {terminal(one.fault)}"
+    for each in one.mismatches:
+        yield f"    expected  {terminal(each.what)}: {terminal(each.expected)}"
+        yield f"    happened  {terminal(each.happened)}"
+    for decision in one.decided_by:
+        place = f" at {terminal(decision.source)}" if decision.source else ""
+        yield f"    decided   {terminal(decision.told)}{place}"
+    yield f"    again     {terminal(one.reproduce)}"
+
+
+def _call(one: Test) -> str:
+    call = one.call
+    scheme = call.protocol if call.protocol != "http" else call.scheme
+    headers = "".join(f" {terminal(name)}: {terminal(value)}" for name, value in call.headers)
+    path = "" if call.protocol == "tcp" else terminal(call.path)
+    method = "" if call.protocol in {"tcp", "grpc"} else f"{call.method} "
+    return f"{method}{scheme}://{terminal(call.host)}:{call.port}{path}{headers}"
+
+
+def _summary(report: RunReport, colour: bool) -> str:
+    counts = [f"{report.passed} passed"]
+    counts += [f"{report.failed} failed"] if report.failed else []
+    counts += [f"{report.broken} could not be run"] if report.broken else []
+    points = sum(one.covered for one in report.points)
+    told = f"{counted(len(report.tests), 'test')}: {', '.join(counts)}; "
+    told += f"coverage {report.coverage:g}% ({points} of {len(report.points)}); {report.seconds:.1f} s"
+    return _painted(told, "31" if report.failed or report.broken else "32", colour)
+
+
+def _painted(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
