@@ -1,0 +1,181 @@
+"""`meshwright test` with no test written: what is derived, what real Envoys say, and what a wrong mesh looks like."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rstr
+
+from meshwright.documents.load import load
+from meshwright.documents.settings import load_project
+from meshwright.graph import resolve
+from meshwright.model import Key, Kind
+from meshwright.trials.deriving import derive
+from meshwright.trials.judging import judge
+from meshwright.trials.seen import CallSeen, Seen
+from meshwright.trials.shares import interval
+from settings import ROOT
+from strategies import MESH, resource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshwright.model import Resource, State
+    from meshwright.trials.deriving import Derived
+
+SHOP = ROOT / "examples" / "shop"
+
+
+def derived(state: State) -> Derived:
+    """What is derived from a state."""
+    return derive(resolve(state), rstr.Rstr(random.Random(1)))  # noqa: S311 - nothing here is secret
+
+
+def routed(match: dict[str, Any]) -> State:
+    """A mesh in which `caller` may call one service, whose only route has `match`."""
+    node = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]}
+    found = {"serviceDiscovery": {"dns": {"hostname": "target.nodes"}}}
+    backend = {"backends": [{"virtualService": {"virtualServiceName": "target.local"}}]}
+    action = {"weightedTargets": [{"virtualNode": "target", "weight": 1}]}
+    resources: list[Resource] = [
+        resource(Kind.VIRTUAL_NODE, "caller", backend),
+        resource(Kind.VIRTUAL_NODE, "target", {**node, **found}),
+        resource(Kind.VIRTUAL_ROUTER, "target", node),
+        resource(Kind.ROUTE, "only", {"httpRoute": {"match": match, "action": action}}, parent="target"),
+        resource(
+            Kind.VIRTUAL_SERVICE, "target.local", {"provider": {"virtualRouter": {"virtualRouterName": "target"}}}
+        ),
+    ]
+    return _state(resources)
+
+
+def _state(resources: list[Resource]) -> State:
+    from meshwright.model import State  # noqa: PLC0415 - a value here, a type above
+
+    return State(resources)
+
+
+def ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`meshwright test` in a folder, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "meshwright.cli", "--quiet", "test", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        cwd=folder,
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    return done
+
+
+@pytest.mark.parametrize(
+    ("match", "missed"),
+    [
+        ({"prefix": "/cart"}, {"spec.httpRoute.match.prefix"}),
+        ({"path": {"exact": "/cart"}}, {"spec.httpRoute.match.path.exact"}),
+        ({"path": {"regex": "/(red|blue)/[0-9]{3}"}}, {"spec.httpRoute.match.path.regex"}),
+        ({"prefix": "/", "method": "POST"}, {"spec.httpRoute.match.method"}),
+        (
+            {"prefix": "/", "headers": [{"name": "x-user", "match": {"range": {"start": 5, "end": 9}}}]},
+            {"spec.httpRoute.match.headers[0]"},
+        ),
+        (
+            {"prefix": "/", "headers": [{"name": "x-user", "invert": True, "match": {"suffix": "-test"}}]},
+            {"spec.httpRoute.match.headers[0]"},
+        ),
+        (
+            {"prefix": "/", "queryParameters": [{"name": "colour", "match": {"exact": "red"}}]},
+            {"spec.httpRoute.match.queryParameters[0]"},
+        ),
+    ],
+)
+def test_each_condition_is_met_and_missed_by_a_little(match: dict[str, Any], missed: set[str]) -> None:
+    """One call that the route takes, and calls that differ in one condition and that nothing takes."""
+    found = derived(routed(match))
+    assert found.gaps == ()
+    about = [one for one in found.trials if one.about[0].name == "only"]
+    assert [one.expect.served_by for one in about if one.expect.served_by] == [("target",)]
+    near = [one for one in about if not one.expect.served_by]
+    assert {one.path for one in near} == missed
+    assert {one.expect.statuses for one in near} == {(404,)}
+
+
+def test_a_route_that_nothing_can_reach_is_told_as_a_gap() -> None:
+    """With who takes its calls before it."""
+    state = routed({"prefix": "/"})
+    action = {"weightedTargets": [{"virtualNode": "target", "weight": 1}]}
+    hidden = resource(
+        Kind.ROUTE,
+        "hidden",
+        {"httpRoute": {"match": {"prefix": "/a"}, "action": action}, "priority": 9},
+        parent="target",
+    )
+    first = resource(
+        Kind.ROUTE,
+        "only",
+        {"httpRoute": {"match": {"prefix": "/"}, "action": action}, "priority": 1},
+        parent="target",
+    )
+    (gap,) = derived(state.put(hidden, first)).gaps
+    assert gap.route == Key(MESH, Kind.ROUTE, "hidden", "target")
+    assert "'only'" in gap.reason
+
+
+def test_the_same_definitions_give_the_same_tests() -> None:
+    """Names and calls, so that a failure can be run again by its name."""
+    state = routed({"path": {"regex": "/[a-z]{4}"}})
+    assert derived(state) == derived(state)
+
+
+def test_shares_outside_the_interval_fail_and_inside_pass() -> None:
+    """Counted over all calls, with the bounds in the message."""
+    project = load_project(SHOP / "meshwright.yaml")
+    state = load(project.definitions, project.load_settings()).state
+    (trial,) = [one for one in derived(state).trials if one.expect.shares]
+    low, high = interval(trial.of, 0.9, trial.expect.confidence)
+
+    def seen(first: int) -> Seen:
+        nodes = ["payment-v1"] * first + ["payment-v2"] * (trial.of - first)
+        return Seen(calls=tuple(CallSeen(id="", status=200, elapsed=1, node=node) for node in nodes))
+
+    assert judge(trial, seen(low)).passed
+    assert judge(trial, seen(high)).passed
+    wrong = judge(trial, seen(800)).mismatches
+    assert [one.what for one in wrong] == ["shares.payment-v1", "shares.payment-v2"]
+    assert f"{low} to {high}" in wrong[0].expected
+    assert wrong[0].happened == f"800 of {trial.of}"
+
+
+@pytest.mark.envoy
+def test_the_shop_passes_all_that_is_derived_from_it() -> None:
+    """On real Envoys, every route, condition and target covered."""
+    done = ran(SHOP, "--format", "json", "--fail-under", "100")
+    report = json.loads(done.stdout)
+    assert [one["name"] for one in report["tests"] if one["outcome"] != "passed"] == []
+    assert done.returncode == 0
+    assert report["coverage"] == 100
+    assert {one["caller"] for one in report["tests"]} >= {
+        "mesh/shop/virtualGateway/entrance",
+        "mesh/shop/virtualNode/web",
+    }
+
+
+@pytest.mark.envoy
+def test_coverage_below_the_mark_fails_the_run(tmp_path: Path) -> None:
+    """Exit code 1 although the one test that ran passed; a pattern that names no test is a usage error."""
+    folder = tmp_path / "shop"
+    shutil.copytree(SHOP, folder)
+    done = ran(folder, "--only", "route testers of payment.shop.internal:8080 is reached", "--fail-under", "90")
+    assert done.returncode == 1
+    assert "under 90%" in done.stderr
+    assert "1 passed" in done.stdout
+    nothing = ran(folder, "--only", "no such test")
+    assert nothing.returncode == 2
+    assert "no test is named like 'no such test'" in nothing.stderr
