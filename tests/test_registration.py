@@ -21,6 +21,7 @@ from meshwright.proxy.farewell import say_farewell
 from meshwright.release import ApplyRequest, Item
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from meshwright.store import sqlite
+from processes import free_port
 from registering import (
     CHECK,
     CLUSTER_NAME,
@@ -302,6 +303,40 @@ async def test_instances_that_are_replaced_under_load_cost_no_request(tmp_path: 
             retried = await caller.stats(f"cluster.{CLUSTER_NAME}.upstream_rq_retry")
             assert set(retried.values()) == {0}  # there is a policy by default, and nothing needed it
             assert sum(load.seen.values()) > 100
+
+
+@pytest.mark.envoy
+async def test_instances_are_replaced_amid_releases_and_kills_of_the_control_plane_without_a_failed_request(
+    tmp_path: Path, place: Place
+) -> None:
+    """A release with every instance that comes, and SIGKILL right after it; no request fails, and none is retried."""
+    xds, load = f"127.0.0.1:{free_port()}", Load(place)
+    async with contextlib.AsyncExitStack() as stack:
+        server = stack.enter_context(serving(tmp_path / "data", "--xds", xds))
+        last = 6 if PROVE else 2
+        for number in range(1, last + 1):
+            await stack.enter_async_context(Application(str(number)).running(place.of(number).application))
+        caller = await stack.enter_async_context(place.caller(server))
+        former = await stack.enter_async_context(running(server, place, 1))
+        await until(answered(place, "1"))
+        async with load.on():
+            for number in range(2, last + 1):
+                newer = await stack.enter_async_context(running(server, place, number))
+                checked = shop(connectionPool={"http": {"maxConnections": 100 + number}})
+                await asyncio.to_thread(client(server).apply, "shop", "shop", checked)
+                await asyncio.to_thread(server.end, signal.SIGKILL)
+                await load.more(20)
+                server = stack.enter_context(live(tmp_path / "data", "--xds", xds))
+                await until(lambda: load.seen.get(str(number)), seconds=60)  # noqa: B023 - awaited here
+                await until(lambda: asyncio.to_thread(connected, server, 3), seconds=60)  # noqa: B023 - likewise
+                former.send_signal(signal.SIGTERM)
+                await asyncio.wait_for(former.wait(), 30)
+                former = newer
+            await load.more(50)
+        assert load.failed == []
+        assert set((await caller.stats(f"cluster.{CLUSTER_NAME}.upstream_rq_retry")).values()) == {0}
+        newest = await asyncio.to_thread(client(server).propagation, "shop", "shop", last, 30.0)
+        assert newest["state"] == "propagated", "what was committed just before the kill has arrived"
 
 
 class Load:
