@@ -8,15 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshwright.errors import UsageError
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind, State
 from meshwright.routing import Timeouts
 from meshwright.simulate import Call, Verdict, route
-from strategies import MESH, Wire, resource
+from settings import examples
+from strategies import MESH, Wire, proxies, resource, services, states
 
 if TYPE_CHECKING:
+    from random import Random
+
     from meshwright.model import Resource
 
 WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
@@ -240,3 +245,88 @@ def test_only_nodes_and_gateways_call() -> None:
         judged(Key(MESH, Kind.VIRTUAL_NODE, "nobody"))
     with pytest.raises(UsageError, match="only virtual nodes and virtual gateways do"):
         judged(Key(MESH, Kind.VIRTUAL_SERVICE, "pay.local"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ("/a/./b", "/a/b"),
+        ("/a/../b?x=//../y", "/b?x=//../y"),
+        ("/../b", "/b"),
+        ("/a//../b", "/a/b"),
+        ("//a///b//", "/a/b/"),
+        ("//", "//"),
+        ("/a/.", "/a/"),
+        ("/a/..", "/"),
+        ("/a/%2e%2E/b", "/b"),
+        ("/a/...", "/a/..."),
+        ("/a\\..\\b", "/b"),
+        ("/%41%7e%2f%5c", "/A~%2f%5c"),
+        ('/"<>^`{|}', "/%22%3C%3E%5E%60%7B%7C%7D"),
+        ("/a%zz%4", "/a%zz%4"),
+        ("/a%%32Fb", "/a%252Fb"),
+        ("/%%41", "/%A"),
+        ("/%c3%a9", "/%c3%a9"),
+    ],
+)
+def test_a_path_is_read_as_envoy_reads_it(sent: str, read: str) -> None:
+    """Each was seen in Envoy 1.40."""
+    assert judged(WEB, path=sent).hops[0].call.path == read
+
+
+@pytest.mark.parametrize(
+    ("match", "values", "fits"),
+    [
+        ({"exact": "1"}, ("0", "1"), True),
+        ({"exact": "0,1"}, ("0", "1"), False),
+        ({"range": {"start": -3, "end": 6}}, ("-3",), True),
+        ({"range": {"start": -3, "end": 6}}, ("+5",), True),
+        ({"range": {"start": -3, "end": 6}}, ("05",), True),
+        ({"range": {"start": -3, "end": 6}}, ("6",), False),
+        ({"range": {"start": -3, "end": 6}}, ("5.0",), False),
+        ({"range": {"start": -3, "end": 6}}, ("",), False),
+        ({"range": {"start": -3, "end": 6}}, ("9223372036854775808",), False),
+        ({"exact": "a,b"}, ("  a,b  ",), True),
+    ],
+)
+def test_a_header_is_compared_value_by_value(match: Wire, values: tuple[str, ...], fits: bool) -> None:
+    """Any one may match; inverted, none may; one that is not there matches neither way."""
+    for inverted in (False, True):
+        header = {"name": "X-H", "match": match, "invert": inverted}
+        asked = resource(
+            Kind.ROUTE, "first", to("v1", match={"prefix": "/", "headers": [header]}) | {"priority": 0}, "pay.local"
+        )
+        found = judged(WEB, asked, headers=tuple(("x-h", one) for one in values))
+        assert (found.chosen[0].name == "first") is (fits is not inverted)
+        assert judged(WEB, asked).chosen[0].name == "rest"
+
+
+def test_a_fault_that_speaks_grpc_is_an_empty_success_to_others() -> None:
+    """As Envoy has it; and a question of a browser about a route that leads nowhere is answered as any other call."""
+    abort = {"abort": {"percentage": 100, "grpcStatus": 8}, "expiresAt": "2031-01-01T00:00:00Z"}
+    fault = resource(Kind.FAULT, "f", {"target": {"virtualServiceName": "pay.local"}, **abort})
+    assert judged(WEB, fault).status == 200
+    assert judged(WEB, fault, protocol="grpc", path="/a/b").ending.grpc_status == 8
+    cors = {"target": {"virtualServiceName": "pay.local"}, "allowOrigins": [{"exact": "https://a"}]}
+    lost = service("pay.local", 8080, "http", gold=to("v1=0"), rest=to("v1=0"))
+    asking = (("Origin", "https://a"), ("Access-Control-Request-Method", "POST"))
+    found = judged(WEB, *lost, resource(Kind.CORS, "c", cors), method="OPTIONS", headers=asking)
+    assert (found.outcome, found.status) == ("no-target", 503)
+
+
+@given(states(), st.randoms(use_true_random=False))
+@settings(max_examples=examples(40), deadline=None)
+def test_every_call_in_every_mesh_has_a_verdict(state: State, chance: Random) -> None:
+    """Whatever is lost, missing or contradictory; a call that is routed has somewhere to go."""
+    graph = resolve(state)
+    for caller in proxies(state):
+        for host in (*(one.name for one in services(state)), "elsewhere"):
+            members: dict[str, Any] = {
+                "protocol": chance.choice(("http", "http2", "grpc", "tcp")),
+                "port": chance.choice((8080, 8081, 9000, 443)),
+                "scheme": chance.choice(("http", "http", "https")),
+                "path": chance.choice(("/", "/a/b", "/s.S/M", "*", "")),
+            }
+            found = route(graph, caller, Call(host=host, **members), NOW)
+            assert bool(found.targets) is (found.outcome == "routed")
+            assert found.ending.reason

@@ -22,6 +22,7 @@ _COMMANDS = {
     "validate": "Check definitions: fields, limits, references, rules. Exit 1 when something is found.",
     "test": "Run a mesh on real Envoys and test that it does what its definitions say.",
     "graph": "Print the dependency graph of definitions, or of what really happens.",
+    "route": "Say where a call would go and why, by definitions alone.",
     "plan": "Show what applying definitions would change.",
     "apply": "Apply definitions as one release of this stack.",
     "status": "Show the server, the connected proxies and what each has taken.",

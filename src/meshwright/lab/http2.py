@@ -98,9 +98,11 @@ class _Connection:
             self._end_call(stream, request, reply)
         else:
             headers = [(":status", str(reply.status)), ("content-type", "application/json")]
-            self._peer.send_headers(stream, headers)
-            # A reply of this lab fits many times into the 64 KiB that a peer must let us send at first.
-            self._peer.send_data(stream, msgspec.json.encode(reply), end_stream=True)
+            head = request.method == "HEAD"
+            self._peer.send_headers(stream, headers, end_stream=head)
+            if not head:
+                # A reply of this lab fits many times into the 64 KiB that a peer must let us send at first.
+                self._peer.send_data(stream, msgspec.json.encode(reply), end_stream=True)
         await self._flush()
 
     def _end_call(self, stream: int, request: Request, reply: Reply) -> None:

@@ -58,7 +58,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         """The Host: as a header says it, else the host, with the port unless it is the scheme's own."""
         for name, value in self.headers:
             if name.lower() in _HOST:
-                return value
+                return value.strip(" \t")
         bracketed = f"[{self.host}]" if ":" in self.host else self.host
         return bracketed if self.port == _DEFAULT_PORTS[self.scheme] else f"{bracketed}:{self.port}"
 
@@ -74,7 +74,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             return ()
         given = tuple(value.strip(" \t") for one, value in self.headers if one.lower() == wanted)
         if given:
-            return (",".join(given),) if wanted in _SINGLE else given
+            return (",".join(filter(None, given)),) if wanted in _SINGLE else given
         return self._added(wanted)
 
     @property

@@ -19,7 +19,8 @@ from meshwright.model.identity import Kind
 from meshwright.routing import LostTarget, copied, holding
 from meshwright.routing.expressions import matches
 from meshwright.simulate.matching import fits, is_preflight
-from meshwright.simulate.verdicts import Effect, Ending
+from meshwright.simulate.statuses import ending
+from meshwright.simulate.verdicts import Effect
 
 if TYPE_CHECKING:
     from meshwright.graph import Graph
@@ -27,30 +28,35 @@ if TYPE_CHECKING:
     from meshwright.model.state import Resource
     from meshwright.routing import Place
     from meshwright.simulate.calls import Call
+    from meshwright.simulate.verdicts import Ending
 
 _CERTAIN = 100
 _KINDS = (Kind.CORS, Kind.RATE_LIMIT, Kind.FAULT, Kind.RETRY_POLICY, Kind.MIRROR, Kind.HEADER_EDIT)
 """In the order of a proxy's filters; then what its router does."""
+_WITHOUT_TARGET = (Kind.RATE_LIMIT, Kind.FAULT)
 
 
-def effects(graph: Graph, place: Place, call: Call, now: int) -> tuple[Effect, ...]:
-    """What the extensions that hold at `place` do to `call`; `now` in milliseconds since the epoch, UTC."""
+def effects(graph: Graph, place: Place, call: Call, now: int, *, sent_on: bool = True) -> tuple[Effect, ...]:
+    """What the extensions that hold at `place` do to `call`; `now` in milliseconds since the epoch, UTC.
+
+    Where it is not `sent_on`, because the route leads nowhere, browsers' questions are not answered either.
+    """
     if not graph.has_extensions:
         return ()
     found: list[Effect] = []
-    for kind in _KINDS:
+    for kind in _KINDS if sent_on else _WITHOUT_TARGET:
         extension = holding(graph, kind, place, now)
         if extension is not None and (place.protocol != "tcp" or kind is Kind.RATE_LIMIT):
             found += _effects(graph, place, call, extension)
     return tuple(found)
 
 
-def answered(told: tuple[Effect, ...]) -> Ending | None:
+def answered(told: tuple[Effect, ...], call: Call) -> Ending | None:
     """How the call ends where an extension answers every call that is like it."""
     for one in told:
-        if one.percentage >= _CERTAIN and (one.status is not None or one.grpc_status is not None):
-            reason = f"{one.origin.kind.type_name} {one.origin.name!r} answers it: {one.told}"
-            return Ending(outcome="answered", reason=reason, status=one.status, grpc_status=one.grpc_status)
+        if one.percentage >= _CERTAIN and one.status is not None:
+            reason = f"{one.origin.kind.type_name} {one.origin.name!r} {one.told}"
+            return ending(call, "answered", one.status, reason, one.origin, one.grpc_status)
     return None
 
 
@@ -100,17 +106,13 @@ def _faults(extension: Resource, spec: FaultSpec) -> list[Effect]:
         wait, share = max(spec.delay.duration.milliseconds, 1), spec.delay.percentage
         found.append(Effect(origin=extension.key, told=f"waits {wait} ms", percentage=share, delay=wait))
     if spec.abort is not None:
-        http, grpc = spec.abort.http_status, spec.abort.grpc_status
-        told = f"answers {http}" if grpc is None else f"answers with gRPC status {grpc}"
-        found.append(
-            Effect(
-                origin=extension.key,
-                told=told,
-                percentage=spec.abort.percentage,
-                status=200 if grpc is not None else http,
-                grpc_status=grpc,
-            )
-        )
+        status, grpc = spec.abort.http_status, spec.abort.grpc_status
+        told = f"answers with status {status}"
+        if grpc is not None:
+            # To a client of plain HTTP that is an empty success.
+            status, told = 200, f"answers with gRPC status {grpc}"
+        share = spec.abort.percentage
+        found.append(Effect(origin=extension.key, told=told, percentage=share, status=status, grpc_status=grpc))
     return found
 
 

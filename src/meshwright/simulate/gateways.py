@@ -11,7 +11,7 @@ import msgspec
 
 from meshwright.graph import gateway_route_target
 from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRouteMatch
-from meshwright.model.identity import Key
+from meshwright.model.identity import Key, Kind
 from meshwright.routing import (
     Place,
     ServicePort,
@@ -19,6 +19,7 @@ from meshwright.routing import (
     domains,
     gateway_route_match,
     gateway_target,
+    holding,
     http_path,
     keeps_host,
     ordered_gateway_routes,
@@ -31,7 +32,8 @@ from meshwright.routing import (
 from meshwright.simulate import paths
 from meshwright.simulate.extending import answered, edited, effects
 from meshwright.simulate.matching import asks_for, misses
-from meshwright.simulate.services import Caller, ending, served
+from meshwright.simulate.services import Caller, malformed, served
+from meshwright.simulate.statuses import ending
 from meshwright.simulate.verdicts import Candidate, Ending, Hop, Miss
 
 if TYPE_CHECKING:
@@ -59,11 +61,11 @@ def through_gateway(
     if listener is None:
         ports = ", ".join(str(one.port_mapping.port) for one in spec.listeners)
         reason = f"virtual gateway {gateway.name!r} does not listen on port {call.port}; it listens on {ports}"
-        return (), Ending(outcome="refused", reason=reason)
+        return (), Ending(outcome="refused", reason=reason, decided_by=gateway)
     if reason := _refusal(gateway, listener, call):
-        return (), Ending(outcome="refused", reason=reason)
-    if fault := paths.fault(call.path):
-        return (), paths_refused(call, fault)
+        return (), Ending(outcome="refused", reason=reason, decided_by=gateway)
+    if refused := malformed(call):
+        return (), refused
     seen = msgspec.structs.replace(call, path=paths.normalised(call.path))
     several = tuple(_routes(graph, gateway, listener))
     considered = tuple(Candidate(origin=one.key, misses=_misses(graph, one, seen, listener, now)) for one in several)
@@ -79,34 +81,29 @@ def through_gateway(
     )
     if chosen is None:
         why = "no gateway route matches" if considered else f"virtual gateway {gateway.name!r} has no routes"
-        return (hop,), ending(seen, "no-route", 404, why)
+        return (hop,), ending(seen, "no-route", 404, why, gateway)
     return _followed(Caller(graph=graph, key=gateway, ports=_called(graph, gateway, spec), now=now), chosen, hop)
-
-
-def paths_refused(call: Call, fault: str) -> Ending:
-    """The end of a call whose path no proxy takes."""
-    return Ending(outcome="refused", reason=f"path {call.path!r}: {fault}", status=400)
 
 
 def _followed(caller: Caller, route: _Route, hop: Hop) -> tuple[tuple[Hop, ...], Ending]:
     graph = caller.graph
-    told = effects(graph, route.place, hop.call, caller.now)
-    hop = msgspec.structs.replace(hop, effects=told, call_after=edited(graph, route.place, hop.call, caller.now))
-    if own := answered(told):
-        return (hop,), own
     target = gateway_target(graph, route.key, route.spec)
+    told = effects(graph, route.place, hop.call, caller.now, sent_on=target.port is not None)
+    hop = msgspec.structs.replace(hop, effects=told, call_after=edited(graph, route.place, hop.call, caller.now))
+    if own := answered(told, hop.call):
+        return (hop,), own
     if target.port is None:
         _, named = gateway_route_target(route.spec)
         why = target.lost or f"nothing answers HTTP at {named.virtual_service.virtual_service_name!r}"
-        return (hop,), ending(hop.call, "no-target", 404, why)
+        return (hop,), ending(hop.call, "no-target", 404, why, route.key)
     after = _rewritten(route.spec, hop.call_after, target.port)
     limits = roomiest(graph.recall_about(target.port.service, rules, target.port))
     hop = msgspec.structs.replace(hop, call_after=after, timeouts=limits)
-    if fault := paths.fault(after.path):
-        return (hop,), paths_refused(after, fault)
+    if refused := malformed(after):
+        return (hop,), refused
     if not _told_apart(caller, target.port):
         why = f"the host name {target.port.service.name!r} cannot be told from another backend's"
-        return (hop,), ending(hop.call, "no-host", 404, why)
+        return (hop,), ending(hop.call, "no-host", 404, why, target.port.service)
     again = msgspec.structs.replace(after, path=paths.normalised(after.path), port=target.port.port)
     second, end = served(caller, target.port, again, target.port.service.name)
     return (hop, second), end
@@ -143,7 +140,7 @@ def _misses(graph: Graph, route: _Route, call: Call, listener: VirtualGatewayLis
     if match.port not in {None, port}:
         return (Miss(f"{where}.port", str(match.port), str(port)),)
     missing = misses(match, call, where)
-    if missing and asks_for(match, call, where) and answered(effects(graph, route.place, call, now)):
+    if missing and asks_for(match, call, where) and holding(graph, Kind.CORS, route.place, now):
         return ()
     return missing
 
@@ -158,7 +155,7 @@ def _rewritten(spec: GatewayRouteSpec, call: Call, port: ServicePort) -> Call:
         rest = path.removeprefix(matched) if wanted.of == "prefix" else ""
         told = call.with_headers(set_=[("x-envoy-original-path", call.path)])
         call = msgspec.structs.replace(told, path=wanted.text + rest + query)
-    return call if keeps_host(spec) else call.to(port.service.name)
+    return call.to(call.authority if keeps_host(spec) else port.service.name)
 
 
 def _called(graph: Graph, gateway: Key, spec: VirtualGatewaySpec) -> tuple[ServicePort, ...]:

@@ -26,7 +26,8 @@ from meshwright.routing import (
     untaken,
 )
 from meshwright.simulate import paths
-from meshwright.simulate.services import Caller, ending, served
+from meshwright.simulate.services import Caller, malformed, served
+from meshwright.simulate.statuses import ending
 from meshwright.simulate.verdicts import Ending, Hop
 
 if TYPE_CHECKING:
@@ -95,9 +96,10 @@ def _by_host(way: _Way, call: Call) -> tuple[tuple[Hop, ...], Ending]:
     if call.encrypted or call.protocol == "tcp":
         what = "encrypted" if call.encrypted else "TCP"
         reason = f"on port {way.port} the proxy takes plain HTTP, and this is {what}"
-        return (), Ending(outcome="refused", reason=reason)
-    if fault := paths.fault(call.path):
-        return (), Ending(outcome="refused", reason=f"path {call.path!r}: {fault}", status=400)
+        owner = way.http[0].provider if way.http else way.egress.origin
+        return (), Ending(outcome="refused", reason=reason, decided_by=owner)
+    if refused := malformed(call):
+        return (), refused
     seen = msgspec.structs.replace(call, path=paths.normalised(call.path))
     host = call.authority.lower()
     taken: set[str] = set()
@@ -116,7 +118,7 @@ def _by_host(way: _Way, call: Call) -> tuple[tuple[Hop, ...], Ending]:
         return _outside(way, seen, "allow_all", f"{_named(way)} lets everything out")
     known = ", ".join(repr(one.service.name) for one in way.http) or "nobody"
     reason = f"Host {call.authority!r} is no backend's; on port {way.port} {way.caller.key.name!r} may call {known}"
-    return (), ending(call, "no-host", 404, reason)
+    return (), ending(call, "no-host", 404, f"{reason}, and {_named(way)} drops the rest", way.egress.origin)
 
 
 def _through(way: _Way, tunnel: Tunnel, call: Call) -> tuple[tuple[Hop, ...], Ending]:
@@ -130,8 +132,10 @@ def _beyond(way: _Way, call: Call) -> tuple[tuple[Hop, ...], Ending]:
         return _outside(way, call, "", f"{_named(way)} lets everything out")
     node = way.caller.key.name
     ports = ", ".join(str(one) for one in sorted({one.port for one in way.caller.ports})) or "no port"
-    reason = f"{node!r} calls nobody on port {way.port}: its backends are on {ports}"
-    return (), Ending(outcome="no-host", reason=reason)
+    reason = (
+        f"{node!r} calls nobody on port {way.port}: its backends are on {ports}, and {_named(way)} drops the rest"
+    )
+    return (), Ending(outcome="no-host", reason=reason, decided_by=way.egress.origin)
 
 
 def _outside(way: _Way, call: Call, virtual_host: str, reason: str) -> tuple[tuple[Hop, ...], Ending]:
@@ -142,7 +146,7 @@ def _outside(way: _Way, call: Call, virtual_host: str, reason: str) -> tuple[tup
         call=call,
         call_after=call,
     )
-    return (hop,), Ending(outcome="outside", reason=reason)
+    return (hop,), Ending(outcome="outside", reason=reason, decided_by=way.egress.origin)
 
 
 def _named(way: _Way) -> str:

@@ -11,7 +11,9 @@ import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]")
 """Characters that need no escape, so that an escaped one is the same as it."""
-_ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
+_ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})?")
+_LOOSE = "\0"
+"""Stands for a percent sign that escapes nothing."""
 _WRITTEN = re.compile(r'["<>^`{|}]')
 """Characters that are taken as they are but passed on as escapes."""
 
@@ -26,6 +28,8 @@ def normalised(path: str) -> str:
     """`path`, which may have a query: without dot segments, doubled slashes and needless escapes."""
     proper, query = split(path)
     plain = _ESCAPED.sub(_unescaped, proper.replace("\\", "/"))
+    # One that would escape what follows it now did not before.
+    plain = re.sub(f"{_LOOSE}(?=[0-9A-Fa-f]{{2}})", "%25", plain).replace(_LOOSE, "%")
     resolved = _without_dots(_WRITTEN.sub(lambda found: f"%{ord(found.group()):02X}", plain))
     return _merged(resolved) + query
 
@@ -45,6 +49,8 @@ def fault(path: str) -> str:
 
 
 def _unescaped(found: re.Match[str]) -> str:
+    if found.group(1) is None:
+        return _LOOSE
     character = chr(int(found.group(1), 16))
     return character if _PLAIN.fullmatch(character) else found.group()
 

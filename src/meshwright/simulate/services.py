@@ -20,14 +20,17 @@ from meshwright.routing import (
     at_ingress,
     at_rule,
     encryption,
+    holding,
     listener_timeouts,
     ordered_routes,
     route_match,
     rules,
     shortest,
 )
+from meshwright.simulate import paths
 from meshwright.simulate.extending import answered, edited, effects
 from meshwright.simulate.matching import asks_for, misses
+from meshwright.simulate.statuses import ending
 from meshwright.simulate.verdicts import Candidate, Ending, Hop, Miss, Share
 
 if TYPE_CHECKING:
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
 
     from meshwright.routing import ClientTls, Target
     from meshwright.simulate.calls import Call
-
-_UNIMPLEMENTED, _UNAVAILABLE = 12, 14
-"""gRPC statuses that a proxy's 404 and 503 become."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,10 +62,10 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(found))
 
 
-def ending(call: Call, outcome: str, status: int, reason: str) -> Ending:
-    """An answer of a proxy to `call`; `status` is 404 or 503."""
-    grpc = (_UNIMPLEMENTED if status == 404 else _UNAVAILABLE) if call.protocol == "grpc" else None
-    return Ending(outcome=outcome, reason=reason, status=status, grpc_status=grpc)  # type: ignore[arg-type]
+def malformed(call: Call) -> Ending | None:
+    """The end of a call whose path no proxy takes; None for every other."""
+    fault = paths.fault(call.path)
+    return ending(call, "refused", 400, f"path {call.path!r}: {fault}", None) if fault else None
 
 
 def served(caller: Caller, port: ServicePort, call: Call, virtual_host: str) -> tuple[Hop, Ending]:
@@ -87,13 +87,14 @@ def served(caller: Caller, port: ServicePort, call: Call, virtual_host: str) -> 
     if chosen is None:
         name = port.service.name
         if carried:
-            return hop, Ending(outcome="no-route", reason=f"no TCP route of {name!r} is for port {port.port}")
+            why = f"no TCP route of {name!r} is for port {port.port}"
+            return hop, Ending(outcome="no-route", reason=why, decided_by=port.provider)
         why = (
             "no route matches"
             if considered
             else f"{port.provider.kind.type_name} {port.provider.name!r} has no routes"
         )
-        return hop, ending(call, "no-route", 404, f"{why} at virtual service {name!r}")
+        return hop, ending(call, "no-route", 404, f"{why} at virtual service {name!r}", port.provider)
     rule = next(one for one in several if one.origin == chosen)
     return _followed(caller, port, rule, hop)
 
@@ -101,26 +102,28 @@ def served(caller: Caller, port: ServicePort, call: Call, virtual_host: str) -> 
 def _followed(caller: Caller, port: ServicePort, rule: Rule, hop: Hop) -> tuple[Hop, Ending]:
     graph, now, call = caller.graph, caller.now, hop.call
     place = at_rule(port, rule.origin, rule.protocol, caller.key)
-    told = effects(graph, place, call, now)
-    after = edited(graph, place, call, now)
     total = sum(one.weight for one in rule.targets)
+    told = effects(graph, place, call, now, sent_on=total > 0)
+    after = edited(graph, place, call, now)
     shares = tuple(_share(caller, rule, one, total, after) for one in rule.targets)
     limits = {"timeouts": rule.timeouts, "retry": rule.retry} if total else {}
     hop = msgspec.structs.replace(hop, effects=told, call_after=after, targets=shares, **limits)
-    if own := answered(told):
+    if own := answered(told, call):
         return hop, own
     named = f"{rule.origin.kind.type_name} {rule.origin.name!r}"
     if not total:
         why = f"{named} has no target with a weight"
         if rule.protocol == "tcp":
-            return hop, Ending(outcome="no-target", reason=f"{why}: the connection is closed")
-        return hop, ending(call, "no-target", 503, why)
+            why = f"{why}: the connection is closed"
+            return hop, Ending(outcome="no-target", reason=why, decided_by=rule.origin)
+        return hop, ending(call, "no-target", 503, why, rule.origin)
     used = [one for one in shares if one.weight]
     if all(one.refused for one in used):
         if rule.protocol == "tcp":
-            return hop, Ending(outcome="refused", reason=used[0].refused)
-        return hop, ending(call, "refused", 503, used[0].refused)
-    return hop, Ending(outcome="routed", reason=f"{named} of {port.service.name!r} takes it")
+            return hop, Ending(outcome="refused", reason=used[0].refused, decided_by=used[0].node)
+        return hop, ending(call, "refused", 503, used[0].refused, used[0].node)
+    taken = f"{named} of {port.service.name!r} takes it"
+    return hop, Ending(outcome="routed", reason=taken, decided_by=rule.origin)
 
 
 def _candidates(caller: Caller, port: ServicePort, call: Call, several: Sequence[Rule]) -> tuple[Candidate, ...]:
@@ -147,7 +150,7 @@ def _misses(caller: Caller, port: ServicePort, call: Call, key: Key, spec: Route
     missing = misses(match, call, where)
     if missing and asks_for(match, call, where):
         place = at_rule(port, key, "http", caller.key)
-        if answered(effects(caller.graph, place, call, caller.now)):
+        if holding(caller.graph, Kind.CORS, place, caller.now):
             return ()
     return missing
 

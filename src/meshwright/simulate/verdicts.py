@@ -27,6 +27,9 @@ Outcome: TypeAlias = Literal["routed", "outside", "answered", "no-route", "no-ho
 """
 
 
+_FIRST_ERROR = 400
+
+
 class Miss(msgspec.Struct, frozen=True):
     """One condition of a route that a call does not meet."""
 
@@ -61,7 +64,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     """The HTTP status that a proxy answers with instead of sending it on."""
     grpc_status: int | None = None
-    """The same in gRPC."""
+    """The gRPC status that it answers with, where the extension says one."""
     copied_to: Key | None = None
     """The node that gets a copy."""
 
@@ -119,6 +122,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """The HTTP status that a proxy answers with; None where somebody else answers, or a connection is closed."""
     grpc_status: int | None = None
     """The same as a gRPC client is told it; None for other protocols."""
+    decided_by: Key | None = None
+    """The object that this is due to; None where no definition is."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +144,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     def status(self) -> int | None:
         """The HTTP status that a proxy answers with, if one does."""
         return self.ending.status
+
+    @property
+    def succeeds(self) -> bool:
+        """Whether it gets where it may go, or is answered without an error."""
+        if self.outcome == "answered":
+            return (self.status or 0) < _FIRST_ERROR and not self.ending.grpc_status
+        return self.outcome in {"routed", "outside"}
 
     @property
     def targets(self) -> tuple[Share, ...]:

@@ -1,0 +1,136 @@
+"""What `simulate` says is what real Envoys do: meshes and calls by chance, near misses included.
+
+Two Envoys, a node's and a gateway's, take one mesh after the other from a running control plane; behind them are
+small servers of the test, one a node, so that who answers tells which route was taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from calling import Heard, send
+from data_plane import data_plane
+from meshwright.graph import resolve
+from meshwright.lab.exchange import Reply, Request
+from meshwright.model.decoding import encode
+from meshwright.simulate import Call, Verdict, route
+from one_envoy import speaking
+from random_meshes import CALLER, GATE, HTTP_NODES, NODE_PORTS, TCP_NODES, Drawn, calls
+from settings import PROVE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from data_plane import DataPlane
+    from meshwright.lab.exchange import Answer
+    from meshwright.model import Key, State
+
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(1800 if PROVE else 120)]
+
+MESHES = 400 if PROVE else 25
+SETTLING = 2.0
+"""Seconds that a disagreement must last to count."""
+CALLS = 100 if PROVE else 60
+
+
+def answering(name: str) -> Answer:
+    """A server that says who it is and what it was asked."""
+
+    async def answer(request: Request, protocol: str) -> Reply:
+        return Reply(
+            node=name, protocol=protocol, service=request.authority, path=request.path, headers=request.headers
+        )
+
+    return answer
+
+
+async def servers(plane: DataPlane, exits: contextlib.AsyncExitStack) -> dict[str, str]:
+    """A server for each node that meshes are drawn with; their addresses."""
+    places = {}
+    for name, protocol in (HTTP_NODES | TCP_NODES).items():
+        places[name] = plane.place(name).ingress
+        await exits.enter_async_context(speaking(protocol, places[name], NODE_PORTS[protocol], answering(name)))
+    return places
+
+
+def difference(verdict: Verdict, heard: Heard) -> str:
+    """In what the two disagree; "" when they do not."""
+    served = heard.reply.node if heard.reply else ""
+    if verdict.outcome == "routed" and verdict.call.verb == "HEAD":
+        return "" if heard.status == 200 else "status 200"
+    if verdict.outcome == "routed":
+        expected = {one.node.name for one in verdict.targets if one.weight}
+        if expected <= TCP_NODES.keys() and verdict.call.protocol != "tcp":
+            return "closed by a server that speaks no HTTP" if served else ""
+        if served not in expected:
+            return f"served by one of {sorted(expected)}"
+        sent = verdict.hops[-1].call_after
+        if verdict.call.protocol == "tcp" or heard.reply is None:
+            return ""
+        if (heard.reply.path, heard.reply.service) != (sent.path, sent.authority):
+            return f"arriving as {sent.authority} {sent.path}"
+        return ""
+    if served:
+        return "served by nobody"
+    if verdict.ending.grpc_status is not None:
+        return "" if heard.grpc_status == verdict.ending.grpc_status else f"gRPC status {verdict.ending.grpc_status}"
+    status = verdict.status or 0
+    return "" if heard.status == status else f"status {status}"
+
+
+async def heard_in_the_end(call: Call, address: str, verdict: Verdict) -> Heard:
+    """What becomes of `call` once the proxies serve what they acked: at once, or a moment later."""
+    end = time.monotonic() + SETTLING
+    while True:
+        heard = await send(call, address)
+        if not difference(verdict, heard) or time.monotonic() > end:
+            return heard
+        await asyncio.sleep(0.05)
+
+
+def told(seed: int, state: State, caller: Key, call: Call, verdict: Verdict, heard: Heard, wanted: str) -> str:
+    """A disagreement, with all that it takes to see it again."""
+    objects = [f"  {one.key.path}: {msgspec.json.encode(encode(one.spec)).decode()}" for one in state]
+    return "\n".join(
+        [
+            f"seed {seed}: {caller.name} sends {call}",
+            f"simulated: {verdict.outcome}, {verdict.ending.reason}; {wanted}",
+            f"heard: {heard}",
+            *(f"  {hop.chosen}: {hop.candidates}" for hop in verdict.hops),
+            *(one for one in objects if "virtualNode/n" not in one and "virtualNode/t" not in one),
+        ]
+    )
+
+
+async def test_simulation_and_real_envoys_agree_on_meshes_and_calls_by_chance(tmp_path: Path) -> None:
+    """Who serves a call, with which path and Host it arrives, or with what it is answered."""
+    first = random.randrange(10**6) if PROVE else 0  # noqa: S311 - chance, nothing secret
+    wrong, compared = [], dict[str, int]()
+    async with data_plane(tmp_path) as plane, contextlib.AsyncExitStack() as exits:
+        places = await servers(plane, exits)
+        addresses = {CALLER: plane.place(CALLER.name).egress, GATE: plane.place(GATE.name).ingress}
+        started = False
+        for seed in range(first, first + MESHES):
+            drawn = Drawn(random.Random(seed), places, 10_000 + 10 * (seed % 2_000))  # noqa: S311
+            state = drawn.state
+            await plane.publish(*state)
+            if not started:
+                await plane.proxy(CALLER)
+                await plane.proxy(GATE)
+                started = True
+            graph = resolve(state)
+            for caller, call in calls(drawn, state, CALLS):
+                verdict = route(graph, caller, call, time.time_ns() // 1_000_000)
+                heard = await heard_in_the_end(call, addresses[caller], verdict)
+                compared[verdict.outcome] = compared.get(verdict.outcome, 0) + 1
+                if wanted := difference(verdict, heard):
+                    wrong.append(told(seed, state, caller, call, verdict, heard, wanted))
+    assert not wrong, f"{len(wrong)} of {sum(compared.values())} differ\n" + "\n\n".join(wrong[:5])
+    assert {"routed", "no-route", "no-host", "no-target", "answered", "refused"} <= compared.keys(), compared
