@@ -81,6 +81,31 @@ def test_a_missed_target_fails_the_run_where_it_is_to_count(
     assert (told["what"], told["verdict"], told["runs"]) == ("one", "met" if value < 2 else "missed", 5)
 
 
+def test_a_run_that_fails_is_tried_again_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody waits for most of an hour to learn that the last case of all failed once."""
+    outcomes = [True, False, True]
+
+    def case(_seconds: int) -> Iterator[Figure]:
+        if not outcomes.pop():
+            raise RuntimeError("the machine was crowded")
+        yield Figure(what="one", value=1)
+
+    assert main(["--runs", "2", "--format", "json"], {"case": case}) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["figures"][0]["runs"] == 2
+    assert "A run of case failed: the machine was crowded" in told.err
+
+
+def test_a_case_without_any_figure_is_given_up() -> None:
+    """It is an error, not a figure that is missing."""
+
+    def case(_seconds: int) -> Iterator[Figure]:
+        raise RuntimeError("the machine was crowded")
+
+    with pytest.raises(RuntimeError, match="none of 3 runs of case"):
+        main(["--runs", "1"], {"case": case})
+
+
 def test_the_floor_sends_what_it_was_given_to_those_whom_it_concerns(tmp_path: Path) -> None:
     """Simulated proxies subscribe as with the control plane, and count the bytes that come."""
     before = {node: held("old", node) for node in NODES}

@@ -45,6 +45,8 @@ CASES: dict[str, Case] = {
     "steady": steady,
 }
 """Each is told how many seconds the steady case lasts, runs once, and tells its figures."""
+FAILURES = 2
+"""Runs of a case that may fail, as when a machine is too crowded, before it is given up."""
 
 
 def parsed(words: Sequence[str] | None, cases: Iterable[str] = CASES) -> argparse.Namespace:
@@ -69,15 +71,25 @@ def measured(chosen: argparse.Namespace, cases: Mapping[str, Case] = CASES) -> l
 
 
 def _repeated(name: str, case: Case, chosen: argparse.Namespace) -> list[Figure]:
-    """The medians of one case over its runs: fewer than asked where they would take too long."""
+    """The medians of one case over its runs: fewer than asked where they would take too long or fail.
+
+    Raises:
+        RuntimeError: no run gave a figure.
+    """
     runs: list[list[Figure]] = []
-    began = time.monotonic()
-    while len(runs) < (1 if name == "steady" else chosen.runs):
+    began, tried, due = time.monotonic(), 0, 1 if name == "steady" else chosen.runs
+    while len(runs) < due and tried < due + FAILURES:
         took = time.monotonic() - began
-        if runs and took + took / len(runs) > chosen.limit:
+        if runs and took + took / tried > chosen.limit:
             break
+        tried += 1
         print(f"Running {name}, run {len(runs) + 1} …", file=sys.stderr)
-        runs.append(list(case(chosen.seconds)))
+        try:
+            runs.append(list(case(chosen.seconds)))
+        except (OSError, RuntimeError) as error:
+            print(f"A run of {name} failed: {error}", file=sys.stderr)
+    if not runs:
+        raise RuntimeError(f"none of {tried} runs of {name} came to its end")
     return combined(runs)
 
 

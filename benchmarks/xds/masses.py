@@ -112,6 +112,7 @@ def reconnect(_: int) -> Iterator[Figure]:
     yield Figure(what="the same, processor time of the server", value=ours.used, floor=least.used)
     yield Figure(what="the same, received by all", value=ours.size, floor=least.size, unit="kB")
     yield Figure(what="the same, resources sent again", value=ours.resent, floor=least.resent, target=0, unit="")
+    yield Figure(what="the same, connections that broke", value=ours.broken, floor=least.broken, unit="")
     yield Figure(what="slowest answer of the API meanwhile", value=ours.slowest, target=1)
 
 
@@ -122,6 +123,7 @@ class _Returned(NamedTuple):
     used: float
     size: float
     resent: int
+    broken: int
     slowest: float
 
     @classmethod
@@ -139,7 +141,7 @@ class _Returned(NamedTuple):
         said = answer.result()
         used = server.seconds() - used
         heard = sum(counts(proxies)["received"]) - heard
-        return cls(said["seconds"], used, heard / 1e3, said["resent"], slowest)
+        return cls(said["seconds"], used, heard / 1e3, said["resent"], said["broken"], slowest)
 
 
 def steady(lasting: int) -> Iterator[Figure]:
