@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 BACK_OFF, LONGEST_BACK_OFF = 0.5, 30.0
 """Seconds: a connection that broke is opened again after less than the first, then twice as much, up to the last."""
+AT_ONCE = 100
+"""Proxies that connect together at first, when nothing is measured yet; when they reconnect, all do."""
 MOST_MEMORY = 8 * 2**30
 """Bytes of address space. On a crowded machine this process grew without end, once in some times that 2,000 streams
 connected at once; with a limit the run fails, and nothing else on the machine does."""
@@ -210,9 +212,11 @@ async def main() -> None:
     nodes = [chosen.node[index % len(chosen.node)] for index in range(chosen.count)]
     known = [Known() for _ in nodes]
     began = time.monotonic()
-    tasks = opened(simulate, nodes, chosen.target, counters, ready, known)
-    for _ in nodes:
-        await asyncio.wait_for(ready.acquire(), 180)
+    tasks: list[asyncio.Task[None]] = []
+    while some := range(len(tasks), min(len(tasks) + AT_ONCE, len(nodes))):
+        tasks += opened(simulate, some, nodes, chosen.target, counters, ready, known)
+        for _ in some:
+            await asyncio.wait_for(ready.acquire(), 180)
     say({"connected": chosen.count, "seconds": time.monotonic() - began})
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -225,7 +229,7 @@ async def main() -> None:
                 await ended(tasks)
                 counters.reset()
                 answered, began = asyncio.Semaphore(0), time.monotonic()
-                tasks = opened(resume, nodes, chosen.target, counters, answered, known)
+                tasks = opened(resume, range(len(nodes)), nodes, chosen.target, counters, answered, known)
                 for _ in nodes:
                     await asyncio.wait_for(answered.acquire(), 180)
                 took = time.monotonic() - began
@@ -239,16 +243,19 @@ async def main() -> None:
 
 def opened(
     how: Callable[..., Awaitable[None]],
+    numbers: range,
     nodes: list[str],
     target: str,
     counters: Counters,
     ready: asyncio.Semaphore,
     known: list[Known],
 ) -> list[asyncio.Task[None]]:
-    """Every proxy on a stream of its own, for as long as its task runs."""
+    """Each proxy of these numbers on a stream of its own, for as long as its task runs."""
     return [
-        asyncio.create_task(lasting(partial(how, index, target, node, counters, ready, known[index]), counters))
-        for index, node in enumerate(nodes)
+        asyncio.create_task(
+            lasting(partial(how, index, target, nodes[index], counters, ready, known[index]), counters)
+        )
+        for index in numbers
     ]
 
 
