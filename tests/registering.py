@@ -108,7 +108,7 @@ class Place:
     def of(self, number: int) -> Loopback:
         """The addresses of one instance; 0 is the caller's."""
         return Loopback(
-            **{name: f"{self._net}.{number}.{at}" for at, name in enumerate(Loopback.__struct_fields__, 1)}
+            **{name: f"{self._net}.{number}.{at}" for at, name in enumerate(("application", "ingress", "egress"), 1)}
         )
 
     async def ask(self) -> tuple[int, str]:

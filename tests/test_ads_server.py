@@ -176,7 +176,7 @@ REFUSALS = [
     ({"id": "mesh/shop/virtualRouter/web"}, "is a VirtualRouter"),
     ({"id": "mesh/shop/virtualNode/wbe"}, "there is no VirtualNode 'mesh/shop/virtualNode/wbe'"),
     ({"id": NODE.path, "metadata": {"meshwright": "x"}}, "must be an object"),
-    ({"id": NODE.path, "metadata": {"meshwright": {"placement": {"ingress": "127.0.0.2"}}}}, "exactly the addresses"),
+    ({"id": NODE.path, "metadata": {"meshwright": {"placement": {"ingress": "127.0.0.2"}}}}, "must hold the addr"),
     ({"id": NODE.path, "metadata": {"meshwright": {"placement": dict.fromkeys(("application", "ingress", "egress"),
       "10.0.0.1")}}}, "'10.0.0.1'; loopback placement listens only on addresses of 127.0.0.0/8"),
     ({"id": "mesh/shop/virtualNode/" + "x" * 100_000}, "there is no VirtualNode 'mesh/shop/virtualNode/xxx"),

@@ -17,7 +17,6 @@ from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
     from meshwright.lab.collector import Span, Trace
-    from meshwright.lab.rig import Sent
 
 pytestmark = pytest.mark.envoy
 
@@ -112,7 +111,7 @@ def secured() -> State:
         node("doubter", **calling("pay", tls=identified("somebody-else"))),
         node("stranger", **calling("api")),
         node("pay", **listening("http", 8082, tls=by_identity)),
-        node("open", **listening("http")),
+        node("open", **listening("http"), **calling("web")),
         *(provided(name) for name in ("web", "api", "stock", "raw", "pay")),
         resource(
             Kind.EGRESS_POLICY, "out", {"target": {"virtualNodeName": "web"}, "type": "DROP_ALL", "allow": allow}
@@ -134,10 +133,8 @@ async def test_a_mesh_runs_from_its_definitions_alone() -> None:
     Who is not trusted, or asks for another name, is refused.
     """
     async with Rig(secured()) as rig:
-        seen = {}
-        for asked in declared(rig.graph):
-            sent = await rig.send(asked.call, asked.at)
-            seen[asked.at.name, asked.call.host] = sent.reply.node
+        sent = [await rig.send(asked.call, asked.at) for asked in declared(rig.graph)]
+        seen = {(one.at.name, one.call.host): one.reply.node for one in sent}
         assert seen == {
             ("door", "gateway.example"): "web",
             ("web", "api.local"): "api",
@@ -146,6 +143,7 @@ async def test_a_mesh_runs_from_its_definitions_alone() -> None:
             ("payer", "pay.local"): "pay",
             ("doubter", "pay.local"): "",
             ("stranger", "api.local"): "",
+            ("open", "web.local"): "web",
         }
         plain = await rig.send(Call(host="gateway.example", port=8443))
         assert plain.reply.status == 0
@@ -156,7 +154,28 @@ async def test_a_mesh_runs_from_its_definitions_alone() -> None:
             Call(host="www.example.net", port=80),
         ]
         assert [(await rig.send(call, key("web"))).reply.node for call in out] == ["outside", "outside", ""]
-        assert (await rig.send(Call(host="www.example.net", port=81), key("open"))).reply.node == "outside"
+        for port in (8080, 81):
+            assert (await rig.send(Call(host="www.example.net", port=port), key("open"))).reply.node == "outside"
+        told = dict(zip(seen, await rig.report(sent), strict=True))
+        assert encrypted(told["web", "api.local"]) == {"web": ("-", "api.nodes"), "api": ("web.nodes", "-")}
+        assert encrypted(told["payer", "pay.local"]) == {
+            "payer": ("-", f"{TRUST}/pay"),
+            "pay": (f"{TRUST}/web", "-"),
+        }
+        assert encrypted(told["web", "raw.local"]) == {"web": ("-", "-"), "raw": ("-", "-")}
+        (failure,) = {one.attributes["upstream.failure"] for one in told["doubter", "pay.local"].records}
+        assert "SAN_matcher" in failure
+
+
+def encrypted(trace: Trace) -> dict[str, tuple[str, ...]]:
+    """By proxy, the name in the certificate of who called it, and of whom it called."""
+    return {
+        one.resource["service.name"]: tuple(
+            one.attributes[f"{end}.tls.names"].replace("-,-", "-").removeprefix("-,").removesuffix(",-")
+            for end in ("client", "upstream")
+        )
+        for one in trace.records
+    }
 
 
 async def test_a_call_is_seen_by_its_sender_the_workloads_and_the_proxies(shop: State) -> None:
@@ -199,8 +218,3 @@ def hops(trace: Trace) -> list[tuple[str, str, dict[str, str]]]:
 def _about(span: Span) -> dict[str, str]:
     names = ("gateway_route", "route", "virtual_service")
     return {name: value for name in names if (value := span.attributes.get(f"meshwright.{name}"))}
-
-
-def who(sent: Sent) -> list[str]:
-    """The instances that a call reached, in order."""
-    return [one.instance for one in sent.attempts]

@@ -286,11 +286,12 @@ def _placement(given: Any) -> Placement:
     if given is None:
         return Redirect()
     names = ("application", "ingress", "egress")
-    if not isinstance(given, dict) or set(given) != set(names):
+    if not isinstance(given, dict) or set(given) - {"outside"} != set(names):
         raise UsageError(
-            f"node.metadata.meshwright.placement is {given!r}; it must hold exactly the addresses {', '.join(names)}"
+            f"node.metadata.meshwright.placement is {given!r}; it must hold the addresses {', '.join(names)}, "
+            "and may hold outside"
         )
-    for name in names:
+    for name in given:
         if not _is_loopback(given[name]):
             raise UsageError(
                 f"node.metadata.meshwright.placement.{name} is {given[name]!r}; loopback placement listens only on "

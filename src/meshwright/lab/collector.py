@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import msgspec
 
+from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """One span, and the service that sent it."""
 
     service: str
+    proxy: str
+    """The path of the node or gateway whose proxy it is, as `Key.path`."""
     name: str
     kind: int
     """2 for a server's, 3 for a client's."""
@@ -47,6 +50,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One log record: what a proxy says of a request or a connection, and which proxy that is."""
 
+    proxy: str
+    """The path of the node or gateway whose proxy it is, as `Key.path`."""
     resource: dict[str, str]
     body: str
     trace: str
@@ -127,8 +132,10 @@ class Collector:
 
 
 def _span(service: str, one: Any) -> Span:
+    attributes = _texts(one.attributes)
     return Span(
         service=service,
+        proxy=attributes.get("node_id", ""),
         name=one.name,
         kind=one.kind,
         trace=one.trace_id.hex(),
@@ -137,12 +144,13 @@ def _span(service: str, one: Any) -> Span:
         began_at=one.start_time_unix_nano / 1e9,
         ended_at=one.end_time_unix_nano / 1e9,
         failed=one.status.code == _FAILED,
-        attributes=_texts(one.attributes),
+        attributes=attributes,
     )
 
 
 def _record(resource: dict[str, str], one: Any) -> Record:
     return Record(
+        proxy=_proxy(resource),
         resource=resource,
         body=one.body.string_value,
         trace=one.trace_id.hex(),
@@ -180,6 +188,17 @@ def _service(name: str, kept: Collector, keep: Callable[[Any], None]) -> Any:
 
     handler = grpc.unary_unary_rpc_method_handler(export, request.FromString, lambda value: value.SerializeToString())
     return grpc.method_handlers_generic_handler(f"{_PACKAGE}.{name}Service", {"Export": handler})
+
+
+def _proxy(resource: dict[str, str]) -> str:
+    mesh = resource.get("meshwright.mesh", "")
+    for kind, name in (
+        (kind, resource.get(f"meshwright.{attribute}"))
+        for kind, attribute in ((Kind.VIRTUAL_NODE, "virtual_node"), (Kind.VIRTUAL_GATEWAY, "virtual_gateway"))
+    ):
+        if name:
+            return Key(mesh, kind, name).path
+    return ""
 
 
 def _texts(attributes: Iterable[Any]) -> dict[str, str]:

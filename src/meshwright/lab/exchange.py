@@ -71,6 +71,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     returned: Mapping[str, str] = {}
     """The answer's own headers as the caller got them; set by whoever called."""
+    port: int = 0
+    """The port that the caller of a TCP service called from; set by whoever called."""
     calls: tuple[Reply, ...] = ()
 
     @property

@@ -10,6 +10,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Self
 
+from msgspec.structs import replace
+
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.graph import resolve
 from meshwright.lab import topology
@@ -150,7 +152,10 @@ class Fleet:
                 folder = self._folder / f"proxy-{len(placed)}"
                 folder.mkdir(mode=0o700)
                 admin = sockets / f"{len(placed)}.sock"
-                site = Site(place=self._block.place(), folder=folder, admin=admin)
+                place = self._block.place()
+                if self._around is not None:
+                    place = replace(place, outside=self._around.outside.host)
+                site = Site(place=place, folder=folder, admin=admin)
                 placed.append(Instance(role, number, site, calls=self._around is None))
                 if self._around is not None and role.key.kind is Kind.VIRTUAL_NODE:
                     self._around.enlist(role.key, placed[-1].name, site.place)

@@ -16,8 +16,10 @@ import msgspec
 
 from meshwright.errors import UsageError
 from meshwright.graph import resolve
+from meshwright.lab.collector import Record, Trace
 from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request
 from meshwright.lab.lab import Lab, whole
+from meshwright.lab.outside import NAME as OUTSIDE
 from meshwright.lab.surroundings import Surroundings
 from meshwright.lab.workload import call
 from meshwright.model.identity import Key, Kind
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
-    from meshwright.lab.collector import Trace
+    from meshwright.lab.collector import Collector
     from meshwright.lab.instance import Instance
     from meshwright.model.state import State
 
@@ -68,6 +70,7 @@ class Rig:
         state = whole(state)
         self.graph = resolve(state)
         self._around = Surroundings(state, traced=traced)
+        self._traced = traced
         self.lab = Lab(state, stack=STACK, instances=instances, around=self._around)
 
     async def __aenter__(self) -> Self:
@@ -109,10 +112,11 @@ class Rig:
         trace = request.trace
         inside = key.kind is Kind.VIRTUAL_NODE
         host, tls = instance.place.egress if inside else instance.place.ingress, self._tls(sent, key)
-        if inside and key in self._around.outside.open and not await _taken(host, sent.port):
-            # Nothing takes it up on its way, so it leaves the machine, as the mesh allows.
+        if inside and key in self._around.outside.open:
             await self._around.outside.listen(sent.port, sent.protocol, encrypted=sent.encrypted)
-            host = self._around.outside.host
+            if not await _taken(host, sent.port):
+                # Nothing takes it up on its way, so it leaves the machine, as the mesh allows.
+                host = self._around.outside.host
         began_at = time.monotonic()
         reply = await call(sent.protocol, host, sent.port, request, tls)
         seconds = time.monotonic() - began_at
@@ -159,16 +163,13 @@ class Rig:
     async def report(self, sent: Iterable[Sent]) -> tuple[Trace, ...]:
         """What proxies said of calls, in their order: spans, and records of access logs. It waits for them, bounded.
 
-        Nothing more is waited for once every call has the record of the proxy that took it first.
+        It waits until the proxy that took a call first and the one of whoever answered have said what they have to
+        say: a record each and, where a route was found, a span. TCP connections have records alone.
         """
-        wanted = tuple(sent)
-        collector = self._around.collector
-
-        def whole() -> bool:
-            return all(collector.trace(one.trace).records for one in wanted if one.call.protocol != "tcp")
-
-        await collector.until(whole, _REPORT_SECONDS)
-        return tuple(collector.trace(one.trace) for one in wanted)
+        wanted, collector = tuple(sent), self._around.collector
+        if self._traced:
+            await collector.until(lambda: all(_whole(collector, one) for one in wanted), _REPORT_SECONDS)
+        return tuple(_told(collector, one) for one in wanted)
 
     def _gateway(self, port: int) -> Key:
         gateways = {one.role.key for one in self.lab.fleet.instances if one.role.key.kind is Kind.VIRTUAL_GATEWAY}
@@ -184,6 +185,33 @@ class Rig:
         found = self._around.tls(at, sent.port) if at.kind is Kind.VIRTUAL_GATEWAY else None
         outside = ClientTls(authorities=self._around.outside.issuer.certificate, name=sent.host)
         return found or outside
+
+
+def _whole(collector: Collector, sent: Sent) -> bool:
+    """Whether everything that is sure to be said of a call was said."""
+    reply, told = sent.reply, _told(collector, sent)
+    if not reply.status and not sent.attempts:
+        return True  # no proxy took it
+    known = {one.proxy: one.attributes.get("meshwright.route", "-") for one in told.records}
+    answered = {one.node.path for one in sent.attempts if one.instance == reply.instance != OUTSIDE}
+    if not known.keys() >= answered | {sent.at.path}:
+        return False
+    return {proxy for proxy, route in known.items() if route != "-"} <= {one.proxy for one in told.spans}
+
+
+def _told(collector: Collector, sent: Sent) -> Trace:
+    """What is known of a call: its trace, or of a TCP connection the records from its caller's port on."""
+    if sent.call.protocol != "tcp":
+        return collector.trace(sent.trace)
+    # Ports come around again: only what was written while it was under way.
+    began = sent.began_at + time.time() - time.monotonic()
+    near = [one for one in collector.trace("").records if -1 < one.at - began < sent.seconds + 1]
+    found, port = list[Record](), str(sent.reply.port)
+    while port.isdecimal():
+        following = [one for one in near if one.attributes.get("client.port") == port and one not in found]
+        found += following
+        port = following[0].attributes.get("upstream.local_port", "-") if following else "-"
+    return Trace(records=found)
 
 
 async def _taken(host: str, port: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from meshwright.lab.exchange import Answer, Reply, Request
 from meshwright.lab.sockets import Outlet, Server, attended, connect
@@ -43,14 +44,15 @@ async def call(host: str, port: int, request: Request, tls: ClientTls | None = N
     if isinstance(opened, Reply):
         return opened
     reader, writer = opened
+    port = int(writer.get_extra_info("sockname")[1])
     try:
         writer.write(msgspec.json.encode(request) + b"\n")
         await writer.drain()
         line = await reader.readline()
     except OSError as error:
-        return Reply(status=503, fault=f"{host}:{port} broke off: {error}")
+        return Reply(status=503, fault=f"{host} broke off: {error}", port=port)
     finally:
         writer.close()
     if not line:
-        return Reply(status=503, fault="the connection was closed without an answer")
-    return msgspec.json.decode(line, type=Reply)
+        return Reply(status=503, fault="the connection was closed without an answer", port=port)
+    return replace(msgspec.json.decode(line, type=Reply), port=port)

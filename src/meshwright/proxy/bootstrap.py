@@ -118,6 +118,8 @@ def _metadata(settings: Settings) -> Document:
             "ingress": settings.placement.ingress,
             "egress": settings.placement.egress,
         }
+        if settings.placement.outside:
+            told["placement"]["outside"] = settings.placement.outside
     if settings.endpoint is not None:
         told["endpoint"] = {"address": settings.endpoint.address, "port": settings.endpoint.port, "checked": True}
     return {"meshwright": told}

@@ -99,20 +99,32 @@ def refusing(target: Target) -> Any:
 
 def original_destination(name: str, *, http: bool = False) -> Any:
     """A cluster that connects to where the application wanted to go; `http`, in the version of HTTP that it spoke."""
-    members: Wire = {}
-    if http:
-        both: Wire = {"http_protocol_options": {}, "http2_protocol_options": {"allow_connect": True}}
-        members["typed_extension_protocol_options"] = {
-            _HTTP_OPTIONS: packed(message(_HTTP_OPTIONS)(use_downstream_protocol_config=both))
-        }
     return message(_CLUSTER)(
         name=name,
         type="ORIGINAL_DST",
         lb_policy="CLUSTER_PROVIDED",
         connect_timeout=duration(_BACKEND_CONNECT),
         circuit_breakers=_breakers(None),
-        **members,
+        **(_as_spoken() if http else {}),
     )
+
+
+def elsewhere(name: str, host: str, port: int) -> Any:
+    """A cluster that stands for whatever lies outside, at one address, in the version of HTTP that is spoken."""
+    return message(_CLUSTER)(
+        name=name,
+        type="STATIC",
+        connect_timeout=duration(_BACKEND_CONNECT),
+        load_assignment=_assignment(name, host, port),
+        circuit_breakers=_breakers(None),
+        **_as_spoken(),
+    )
+
+
+def _as_spoken() -> Wire:
+    both: Wire = {"http_protocol_options": {}, "http2_protocol_options": {"allow_connect": True}}
+    options = packed(message(_HTTP_OPTIONS)(use_downstream_protocol_config=both))
+    return {"typed_extension_protocol_options": {_HTTP_OPTIONS: options}}
 
 
 def by_name(name: str, preference: str | None) -> Any:

@@ -193,8 +193,8 @@ def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyo
         *found,
         *beyond.http_hosts(port, (domain for host in found for domain in host.domains), added),
     ]
-    if beyond.anything:
-        hosts.append(routes.to_anywhere(beyond.anything, added))
+    if anywhere := outside.add_anywhere(assembly, beyond, port):
+        hosts.append(routes.to_anywhere(anywhere, added))
     egress.add_route_configuration(assembly, _routes_name(port, backends), hosts, backends, *beyond.origins)
 
 

@@ -35,8 +35,10 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
 
     origin: Key
     """The object that says so."""
+    open: bool
+    """Whether the application may go wherever it wants to."""
     anything: str
-    """The cluster that leads wherever the application wanted to go; "" where it may not."""
+    """The cluster that leads there; "" where it may not, and on loopback addresses."""
     named: str
     """The cluster that leads to hosts by their names; "" where none is named."""
     tls: Mapping[int, tuple[str, ...]]
@@ -106,7 +108,24 @@ def add_outside(assembly: Assembly, preference: str | None) -> Outside:
     if tls or http:
         hosts = clusters.by_name(names.named_hosts(assembly.proxy), preference)
         named = assembly.add(hosts, (found.origin,), leads_to=assembly.mesh)
-    return Outside(origin=found.origin, anything=anything, named=named, tls=tls, http=http, preference=preference)
+    return Outside(
+        origin=found.origin,
+        open=found.anything,
+        anything=anything,
+        named=named,
+        tls=tls,
+        http=http,
+        preference=preference,
+    )
+
+
+def add_anywhere(assembly: Assembly, beyond: Outside, port: int) -> str:
+    """The cluster for requests to `port` with a Host that nobody models; "" where they are not let out."""
+    if not beyond.open or not isinstance(assembly.placement, Loopback) or not assembly.placement.outside:
+        return beyond.anything
+    name = f"{names.allow_all(assembly.proxy)}_{port}"
+    elsewhere = clusters.elsewhere(name, assembly.placement.outside, port)
+    return assembly.add(elsewhere, (beyond.origin, assembly.mesh), leads_to=assembly.mesh)
 
 
 def aws_chain(assembly: Assembly) -> Wire:

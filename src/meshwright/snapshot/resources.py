@@ -146,6 +146,8 @@ class Loopback(msgspec.Struct, frozen=True, kw_only=True):
     application: str
     ingress: str
     egress: str
+    outside: str = ""
+    """Where calls to HTTP hosts arrive that nobody models, if they may be made; "" where they cannot leave here."""
 
 
 Placement: TypeAlias = Redirect | Loopback

@@ -33,6 +33,8 @@ _TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
 _LOGGER = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
 _FIRST = (1, 25)
 """Envoys that are older may not know the tracer, and would refuse every listener."""
+_ALL_COMMANDS = (1, 31)
+"""Envoys that are older may not know a command of `_CONNECTED`, and would refuse every listener too."""
 _WHOLE = 10_000
 """Envoy samples by a number of the request's id below this, so two decimals of a percentage count."""
 _REQUEST = "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% %RESPONSE_CODE% %DURATION%"
@@ -61,6 +63,18 @@ _HTTP_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Attributes of log records, after OpenTelemetry's conventions where there is one, and what Envoy writes there."""
+_CONNECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "client.port": "%DOWNSTREAM_REMOTE_PORT%",
+        "client.tls.names": "%DOWNSTREAM_PEER_URI_SAN%,%DOWNSTREAM_PEER_DNS_SAN%",
+        "client.tls.version": "%DOWNSTREAM_TLS_VERSION%",
+        "upstream.failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+        "upstream.local_port": "%UPSTREAM_LOCAL_PORT%",
+        "upstream.tls.names": "%UPSTREAM_PEER_URI_SAN%,%UPSTREAM_PEER_DNS_SAN%",
+        "upstream.tls.version": "%UPSTREAM_TLS_VERSION%",
+    }
+)
+"""Of the connections at both ends: how they are encrypted, by whom, and why there is none."""
 _ROUTES: Mapping[Kind, str] = MappingProxyType({Kind.ROUTE: "route", Kind.GATEWAY_ROUTE: "gateway_route"})
 
 
@@ -85,8 +99,10 @@ def told(assembly: Assembly, logs: Sequence[Wire]) -> Told:
     origin, spec = found
     name = (spec.tracing.service_name if spec.tracing else None) or assembly.proxy.name
     export, once = spec.access_log, assembly.graph.memo.once  # for all of the proxy's listeners and ports
+    more = assembly.traits.since(*_ALL_COMMANDS)
     http, connections = (
-        () if export is None else (once(_log, assembly.proxy, name, export, http=http),) for http in (True, False)
+        () if export is None else (once(_log, assembly.proxy, name, export, http=http, connected=more),)
+        for http in (True, False)
     )
     return Told(
         http=(*logs, *http),
@@ -151,7 +167,7 @@ def _tracing(proxy: Key, name: str, export: TracingExport) -> Wire:
     return {"provider": provider, "random_sampling": {"value": 0}, "client_sampling": {"value": 0}}
 
 
-def _log(proxy: Key, name: str, export: AccessLogExport, *, http: bool) -> Wire:
+def _log(proxy: Key, name: str, export: AccessLogExport, *, http: bool, connected: bool) -> Wire:
     own = {key: value.replace("%", "%%") for key, value in _texts(export.attributes).items()}
     # `common_config` is deprecated since Envoy 1.38 and taken by all; older ones ignore what came in its place.
     common = {
@@ -166,7 +182,9 @@ def _log(proxy: Key, name: str, export: AccessLogExport, *, http: bool) -> Wire:
         disable_builtin_labels=True,
         resource_attributes=_attributes({"service.name": name, **_who(proxy)}),
         body={"string_value": _REQUEST if http else _CONNECTION},
-        attributes=_attributes({**_ATTRIBUTES, **(_HTTP_ATTRIBUTES if http else {}), **own}),
+        attributes=_attributes(
+            {**_ATTRIBUTES, **(_HTTP_ATTRIBUTES if http else {}), **(_CONNECTED if connected else {}), **own}
+        ),
     )
 
 
