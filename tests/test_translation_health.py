@@ -246,3 +246,36 @@ async def test_an_instance_is_given_up_and_taken_back_after_as_many_checks_as_de
                 if number == 1:
                     await fetch(made.place.egress, made.port, "/", "checked.local")
     assert seen == {1: 2, 2: 2, 3: 2, 4: 1, 5: 1, 6: 2}
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.skipif(not PROVE, reason="a minute until the second check: make prove")
+async def test_an_instance_that_is_ejected_stays_so_although_it_passes_its_checks(tmp_path: Path) -> None:
+    """What errs is not well because it answers `/ping`: the ejection lasts its time, as App Mesh says."""
+    made = Mesh()
+    counts = {"healthyThreshold": 2, "unhealthyThreshold": 2, "intervalMillis": 5_000, "timeoutMillis": 2_000}
+    checked = {"protocol": "http", "path": "/ping", **counts}
+    made.node("checked", instances=2, healthCheck=checked, outlierDetection=outlier(50, LONG))
+    made.service("checked.local", http_route(("checked", 1), retryPolicy=NEVER))
+    made.add(Kind.VIRTUAL_NODE, "caller", {"backends": [{"virtualService": {"virtualServiceName": "checked.local"}}]})
+    checks: list[Message] = []
+
+    def say(asked: Message) -> Message:
+        if asked.path == "/ping":
+            checks.append(asked)
+            return plain("")
+        return plain("ill", 500)
+
+    ejected = f"cds_egress_m_checked_http_{made.port}.outlier_detection.ejections_active"
+    async with (
+        answering(made.hosts["checked-1"], made.port, "good"),
+        application(made.hosts["checked-2"], made.port, say),
+    ):
+        with contextlib.ExitStack() as stack:
+            ask = await asyncio.to_thread(stack.enter_context, made.envoy(CALLER, tmp_path))
+            while not _counter(ask, ejected):
+                await fetch(made.place.egress, made.port, "/", "checked.local")
+            before = len(checks)
+            await until(lambda: len(checks) >= before + 2, seconds=80)
+            await asyncio.sleep(1)  # by then the answer to the second check counts
+            assert _counter(ask, ejected) == 1

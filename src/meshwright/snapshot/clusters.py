@@ -273,6 +273,8 @@ def _outlier(detection: OutlierDetection) -> Wire:
         "max_ejection_percent": count(detection.max_ejection_percent),
         # App Mesh promises one whatever the share, as Envoy once did by itself; older ones ignore the word.
         "always_eject_one_host": {"value": True},
+        # An ejection lasts its time; newer Envoys end it when the instance passes a health check.
+        "successful_active_health_check_uneject_host": {"value": False},
         "consecutive_5xx": count(min(detection.max_server_errors, UNLIMITED)),
         # App Mesh ejects on consecutive errors only; Envoy would also compare success rates.
         "enforcing_success_rate": count(0),
