@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.certificates import TlsFiles
+    from one_envoy import Conversation
     from pki import Issued
 
 pytestmark = pytest.mark.envoy
@@ -339,13 +340,24 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.write(peer.data_to_send())
 
 
-async def test_websockets_pass_listeners_of_http_2(tmp_path: Path) -> None:
-    """An upgrade of HTTP/1.1 becomes a stream of HTTP/2 to the application, and bytes go both ways."""
+async def echo_upgraded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The same over HTTP/1.1, by an upgrade."""
+    assert b"upgrade: websocket" in (await reader.readuntil(b"\r\n\r\n")).lower()
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    while chunk := await reader.read(65_536):
+        writer.write(chunk)
+
+
+@pytest.mark.parametrize(("protocol", "application"), [("http", echo_upgraded), ("http2", echo)])
+async def test_websockets_pass_listeners_of_http_2_and_of_http(
+    tmp_path: Path, protocol: str, application: Conversation
+) -> None:
+    """An upgrade of HTTP/1.1 stays one, or becomes a stream of HTTP/2 to the application; bytes go both ways."""
     mesh, port = Mesh(), free_port()
-    listener = {"portMapping": {"port": port, "protocol": "http2"}}
+    listener = {"portMapping": {"port": port, "protocol": protocol}}
     discovery = {"dns": {"hostname": mesh.place.ingress}}
     mesh.add(Kind.VIRTUAL_NODE, "server", {"listeners": [listener], "serviceDiscovery": discovery})
-    async with listening(mesh.place.application, port, echo):
+    async with listening(mesh.place.application, port, application):
         with contextlib.ExitStack() as stack:
             await asyncio.to_thread(stack.enter_context, mesh.envoy(SERVER, tmp_path))
             reader, writer = await asyncio.open_connection(mesh.place.ingress, port)
