@@ -244,3 +244,21 @@ async def test_texts_in_access_logs_are_as_written(chain: Chain) -> None:
         await fetch(chain.mesh.place.ingress, chain.ports["long-http"], "/", "server")
     lines = [f"HTTP/1.1 200 is the answer to {asked}" for asked in ("a question", "-")]
     await until(lambda: set(lines) <= set(chain.log.read_text(encoding="utf-8").splitlines()))
+
+
+async def test_connections_of_tcp_are_logged_when_they_end(chain: Chain) -> None:
+    """A line each, of what connections have; the rest is a dash."""
+
+    def lines() -> int:
+        return chain.log.read_text(encoding="utf-8").splitlines().count("- 0 is the answer to -")
+
+    before = lines()
+    port = chain.ports["idle-tcp"]
+    async with listening(chain.mesh.place.application, port, repeat):
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(chain.mesh.place.ingress, port)
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+            writer.close()
+            await writer.wait_closed()
+        await until(lambda: lines() >= before + 3)
