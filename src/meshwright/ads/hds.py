@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -63,6 +64,8 @@ class HealthServer:
         self._home = home
         self._most = most
         self._open: dict[str, _Open] = {}
+        self._reporting: Counter[Key] = Counter()
+        """How many of them are of each node: to go through all for each that came was of the square of thousands."""
         self._ending: set[asyncio.Task[Any]] = set()
 
     async def serve(self, _requests: None, call: Call) -> None:
@@ -101,13 +104,15 @@ class HealthServer:
         stream = _Open(proxy.node, current())
         older = self._open.pop(proxy.id, None)
         if older is not None:
+            self._left(older)
             self._end(older.task)
-        others = sum(one.node == proxy.node for one in self._open.values())
+        others = self._reporting[proxy.node]
         if self._most is not None and others >= self._most:
             raise MeshwrightError(
                 f"{proxy.node.path} has {others} Envoys that report their health, as many as may be"
             )
         self._open[proxy.id] = stream
+        self._reporting[proxy.node] += 1
         try:
             yield stream
         except asyncio.CancelledError:
@@ -118,6 +123,12 @@ class HealthServer:
             self._ending.discard(stream.task)
             if self._open.get(proxy.id) is stream:
                 del self._open[proxy.id]
+                self._left(stream)
+
+    def _left(self, one: _Open) -> None:
+        self._reporting[one.node] -= 1
+        if not self._reporting[one.node]:
+            del self._reporting[one.node]
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._ending.add(task)
