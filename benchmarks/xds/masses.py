@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.xds import captured
 from benchmarks.xds.envoys import envoys
@@ -176,6 +176,15 @@ def _callers(nodes: Sequence[str], second: int) -> list[str]:
     return [nodes[(second - step) % len(nodes)] for step in range(1, BACKENDS + 1)]
 
 
+def _settled(proxies: Process) -> dict[str, Any]:
+    """The counts once a second has passed in which nothing came."""
+    had, now = -1, counts(proxies)
+    while had != now["responses"]:
+        time.sleep(1)
+        had, now = now["responses"], counts(proxies)
+    return now
+
+
 class _Kept(NamedTuple):
     """What it cost to keep changing something."""
 
@@ -192,7 +201,7 @@ class _Kept(NamedTuple):
             change(second)
         if proxies.pid == server.pid:
             raise RuntimeError("the simulated proxies run in the server's own process")
-        had, used, load, began = counts(proxies), server.seconds(), proxies.seconds(), time.monotonic()
+        had, used, load, began = _settled(proxies), server.seconds(), proxies.seconds(), time.monotonic()
         sizes = []
         for second in range(lasting):
             time.sleep(max(0.0, began + second - time.monotonic()))
