@@ -1,4 +1,6 @@
-"""Sending a `Call` exactly as it is written: odd paths, repeated headers, any Host, over each protocol.
+"""Sending a `Call` exactly as it is written, and comparing what comes of it with a `Verdict`.
+
+Odd paths, repeated headers, any Host, over each protocol.
 
 Libraries would tidy up what they send, so the bytes of HTTP/1.1 are written here.
 """
@@ -19,11 +21,15 @@ from meshwright.lab.exchange import Reply, Request
 if TYPE_CHECKING:
     import ssl
 
-    from meshwright.simulate import Call
+    from meshwright.simulate import Call, Verdict
 
 PATIENCE = 10.0
 """Seconds that an answer may take."""
 
+SETTLING = 2.0
+"""Seconds that a disagreement must last to count."""
+OUTSIDE = "outside"
+"""The name of what stands for everybody outside the mesh."""
 _FRAME = 5
 """Bytes before each message of gRPC."""
 
@@ -53,6 +59,43 @@ async def send(call: Call, address: str, context: ssl.SSLContext | None = None) 
             return Heard()
         finally:
             writer.close()
+
+
+async def heard_of(verdict: Verdict, address: str, context: ssl.SSLContext | None = None) -> Heard:
+    """What becomes of a verdict's call once the proxies serve what they acked: at once, or a moment later."""
+    end = asyncio.get_running_loop().time() + SETTLING
+    while True:
+        heard = await send(verdict.call, address, context)
+        if not difference(verdict, heard) or asyncio.get_running_loop().time() > end:
+            return heard
+        await asyncio.sleep(0.05)
+
+
+def difference(verdict: Verdict, heard: Heard) -> str:
+    """In what the two disagree; "" when they do not."""
+    served = heard.reply.node if heard.reply else ""
+    if verdict.outcome == "routed" and verdict.call.verb == "HEAD":
+        return "" if heard.status == 200 else "status 200"
+    if verdict.outcome == "routed":
+        expected = {one.node.name for one in verdict.targets if one.weight}
+        if verdict.call.protocol != "tcp" and all(one.protocol == "tcp" for one in verdict.targets):
+            return "" if served in {"", *expected} else f"served by one of {sorted(expected)}, if it speaks HTTP"
+        if served not in expected:
+            return f"served by one of {sorted(expected)}"
+        sent = verdict.hops[-1].call_after
+        if verdict.call.protocol == "tcp" or heard.reply is None:
+            return ""
+        if (heard.reply.path, heard.reply.service) != (sent.path, sent.authority):
+            return f"arriving as {sent.authority} {sent.path}"
+        return ""
+    if verdict.outcome == "outside":
+        return "" if served == OUTSIDE else "served by whom it meant outside"
+    if served:
+        return "served by nobody"
+    if verdict.ending.grpc_status is not None:
+        return "" if heard.grpc_status == verdict.ending.grpc_status else f"gRPC status {verdict.ending.grpc_status}"
+    status = verdict.status or 0
+    return "" if heard.status == status else f"status {status}"
 
 
 def _pairs(call: Call) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ async def be_application(name: str, host: str, ports: dict[str, str]) -> None:
     for port, protocol in ports.items():
         if protocol in SERVERS:
             kept.append(SERVERS[protocol](answer))
-            await kept[-1].start(f"[{host}]" if protocol == "grpc" and ":" in host else host, int(port))
+            await kept[-1].start(host, int(port))
         else:
             context = _server_context() if protocol == "tls" else None
             kept.append(await asyncio.start_server(greet, host, int(port), ssl=context))

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from configparser import ConfigParser
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from envoy_check import credentials
+from meshwright.documents import LoadSettings, load
+from meshwright.graph import resolve
+from meshwright.model import Key, Kind
+from meshwright.simulate import Call, route
 from netns import Machine, Network, missing
 from processes import until
 
@@ -225,14 +231,18 @@ def test_plain_clients_behind_iptables_are_routed_as_defined(tmp_path: Path) -> 
         other_protocols_pass_both_proxies(shop)
         the_gateway_takes_requests_from_outside(shop)
         everything_else_is_dropped(shop)
+        simulation_says_the_same(shop)
         the_proxies_own_ports_lead_nowhere(shop)
         shop.apply(egress="ALLOW_ALL")
         everything_else_passes(shop)
+        simulation_says_the_same(shop)
         the_proxies_own_ports_lead_nowhere(shop)
         shop.apply(egress="ALLOW_ALL", policy={"allow": NAMED})
         what_a_policy_names_passes_and_nothing_else(shop)
+        simulation_says_the_same(shop)
         shop.apply(egress="DROP_ALL", policy={"type": "ALLOW_ALL"})
         everything_else_passes(shop)
+        simulation_says_the_same(shop)
 
 
 def weights_divide_the_requests(shop: Shop) -> None:
@@ -272,6 +282,35 @@ def the_gateway_takes_requests_from_outside(shop: Shop) -> None:
     assert quote == [200, "ledger /shop.Quote/Get"], quote
     (inbound,) = shop.outside.ask({"http": f"http://{WEB}:8080/", "host": "anything"})
     assert inbound == [200, "web / anything"]
+
+
+def simulation_says_the_same(shop: Shop) -> None:
+    """Of each call of `web`, whether it gets through, by the definitions that were applied last."""
+    asked = (
+        *STRANGERS,
+        {"http": PAYMENT},
+        {"greeting": ["ledger.shop.internal", 9000]},
+        {"grpc": ["quote.shop.internal", 7000, "/shop.Quote/Get"]},
+        {"grpc": ["quote.shop.internal", 7000, "/shop.Quotes/Get"]},
+        {"tls": ["quote.shop.internal", 8080, "quote.shop.internal"]},
+    )
+    graph = resolve(load([shop.folder / "mesh.yaml"], LoadSettings()).state)
+    for task, answer in zip(asked, shop.web.ask(*asked), strict=True):
+        found = route(graph, Key("shop", Kind.VIRTUAL_NODE, "web"), _call(task), time.time_ns() // 1_000_000)
+        through = answer[0] == 200 if isinstance(answer, list) else answer in {"outside\n", "ledger\n"}
+        assert through is found.succeeds, (task, answer, found.ending)
+
+
+def _call(task: dict[str, Any]) -> Call:
+    """A client's task as a call."""
+    if "http" in task:
+        parts = urlsplit(task["http"])
+        return Call(host=str(parts.hostname), port=parts.port or 80, path=parts.path)
+    if "grpc" in task:
+        host, port, path = task["grpc"]
+        return Call(protocol="grpc", host=host, port=port, path=path)
+    host, port, *name = task.get("tls") or task["greeting"]
+    return Call(protocol="tcp", host=name[0] if name else host, port=port, scheme="https" if name else "http")
 
 
 STRANGERS: tuple[dict[str, Any], ...] = (

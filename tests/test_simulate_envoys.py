@@ -6,7 +6,6 @@ small servers of the test, one a node, so that who answers tells which route was
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from calling import Heard, send
+from calling import difference, heard_of
 from data_plane import data_plane
 from meshwright.graph import resolve
 from meshwright.lab.exchange import Reply, Request
@@ -28,6 +27,7 @@ from settings import PROVE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from calling import Heard
     from data_plane import DataPlane
     from meshwright.lab.exchange import Answer
     from meshwright.model import Key, State
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(1800 if PROVE else 120)]
 
 MESHES = 400 if PROVE else 25
-SETTLING = 2.0
-"""Seconds that a disagreement must last to count."""
 CALLS = 100 if PROVE else 60
 
 
@@ -58,41 +56,6 @@ async def servers(plane: DataPlane, exits: contextlib.AsyncExitStack) -> dict[st
         places[name] = plane.place(name).ingress
         await exits.enter_async_context(speaking(protocol, places[name], NODE_PORTS[protocol], answering(name)))
     return places
-
-
-def difference(verdict: Verdict, heard: Heard) -> str:
-    """In what the two disagree; "" when they do not."""
-    served = heard.reply.node if heard.reply else ""
-    if verdict.outcome == "routed" and verdict.call.verb == "HEAD":
-        return "" if heard.status == 200 else "status 200"
-    if verdict.outcome == "routed":
-        expected = {one.node.name for one in verdict.targets if one.weight}
-        if expected <= TCP_NODES.keys() and verdict.call.protocol != "tcp":
-            return "closed by a server that speaks no HTTP" if served else ""
-        if served not in expected:
-            return f"served by one of {sorted(expected)}"
-        sent = verdict.hops[-1].call_after
-        if verdict.call.protocol == "tcp" or heard.reply is None:
-            return ""
-        if (heard.reply.path, heard.reply.service) != (sent.path, sent.authority):
-            return f"arriving as {sent.authority} {sent.path}"
-        return ""
-    if served:
-        return "served by nobody"
-    if verdict.ending.grpc_status is not None:
-        return "" if heard.grpc_status == verdict.ending.grpc_status else f"gRPC status {verdict.ending.grpc_status}"
-    status = verdict.status or 0
-    return "" if heard.status == status else f"status {status}"
-
-
-async def heard_in_the_end(call: Call, address: str, verdict: Verdict) -> Heard:
-    """What becomes of `call` once the proxies serve what they acked: at once, or a moment later."""
-    end = time.monotonic() + SETTLING
-    while True:
-        heard = await send(call, address)
-        if not difference(verdict, heard) or time.monotonic() > end:
-            return heard
-        await asyncio.sleep(0.05)
 
 
 def told(seed: int, state: State, caller: Key, call: Call, verdict: Verdict, heard: Heard, wanted: str) -> str:
@@ -128,7 +91,7 @@ async def test_simulation_and_real_envoys_agree_on_meshes_and_calls_by_chance(tm
             graph = resolve(state)
             for caller, call in calls(drawn, state, CALLS):
                 verdict = route(graph, caller, call, time.time_ns() // 1_000_000)
-                heard = await heard_in_the_end(call, addresses[caller], verdict)
+                heard = await heard_of(verdict, addresses[caller])
                 compared[verdict.outcome] = compared.get(verdict.outcome, 0) + 1
                 if wanted := difference(verdict, heard):
                     wrong.append(told(seed, state, caller, call, verdict, heard, wanted))
