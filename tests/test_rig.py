@@ -9,8 +9,10 @@ import pytest
 
 from meshwright.documents.load import load
 from meshwright.documents.settings import load_project
+from meshwright.errors import UsageError
 from meshwright.lab.rig import Rig
 from meshwright.model import Key, Kind, Resource, State
+from meshwright.model.decoding import encode
 from meshwright.simulate import Call
 from rigging import declared
 from strategies import MESH, Wire, resource
@@ -218,3 +220,31 @@ def hops(trace: Trace) -> list[tuple[str, str, dict[str, str]]]:
 def _about(span: Span) -> dict[str, str]:
     names = ("gateway_route", "route", "virtual_service")
     return {name: value for name in names if (value := span.attributes.get(f"meshwright.{name}"))}
+
+
+async def test_another_state_of_the_same_nodes_runs_without_another_start() -> None:
+    """What is changed holds at once, ports and certificates included; what is changed back is as it was."""
+    first = secured()
+    stock = {"serviceDiscovery": encode(first[key("stock")].spec)["serviceDiscovery"]}
+    moved = first.put(node("stock", **listening("http2", 8085), **stock))
+    changed = moved.put(node("doubter", **calling("pay", tls=identified("pay"))))
+    port = {"stock": 8080}
+
+    async def seen(rig: Rig) -> tuple[str, str, list[int]]:
+        """Who answers the doubter and the web node, and on which port."""
+        doubted = await rig.send(Call(host="pay.local", port=8082), key("doubter"))
+        asked = await rig.send(Call(protocol="http2", host="stock.local", port=port["stock"]), key("web"))
+        return doubted.reply.node, asked.reply.node, [one.port for one in asked.attempts]
+
+    async with Rig(first) as rig:
+        assert await seen(rig) == ("", "stock", [8080])
+        port["stock"] = 8085
+        await rig.apply(changed)
+        assert await seen(rig) == ("pay", "stock", [8085])
+        port["stock"] = 8080
+        await rig.apply(first)
+        assert await seen(rig) == ("", "stock", [8080])
+        with pytest.raises(
+            UsageError, match="another rig is needed where nodes or gateways come or go: mesh/m/virtualNode/new"
+        ):
+            await rig.apply(first.put(node("new")))

@@ -10,11 +10,10 @@ import pytest
 
 from envoys import until
 from meshwright.errors import UsageError
-from meshwright.lab import faults
-from meshwright.lab.exchange import Fault
 from meshwright.lab.rig import Rig
 from meshwright.model import Key, Kind, State
 from meshwright.simulate import Call
+from meshwright.trials.trial import FaultKind, Given
 from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.envoy
 
-WEB, PAY, STOCK, SAFE = (Key(MESH, Kind.VIRTUAL_NODE, name) for name in ("web", "pay", "stock", "safe"))
+WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
+GOLD = {"x-user": "gold"}
 TWO = {"pay": 2, "stock": 2}
 
 
@@ -98,37 +98,43 @@ async def test_what_applications_do_is_felt_and_is_over_when_it_ends() -> None:
     """Slow, failing, resetting, refusing, trickling, unreachable: some instances or all, some requests or all."""
     async with asking() as web:
         rig = web.rig
-        async with faults.misbehaving(rig, PAY, Fault(delay=2.0, headers={"x-user": "gold"})):
+        async with rig.fault(Given(kind=FaultKind.LATENCY, at="pay", latency=2_000, headers=GOLD)):
             assert (await web.one(user="gold")).seconds >= 1.99
             assert (await web.one()).seconds < 1.99
-        async with faults.misbehaving(rig, PAY, Fault(status=503), 1):
+        async with rig.fault(Given(kind=FaultKind.ABORT, at="pay", status=503, instances=1)):
             sent = await web.all(20)
             assert {one.reply.instance for one in sent} == {"pay-2"}
             tried = [[arrival.instance for arrival in one.attempts] for one in sent]
             assert ["pay-1", "pay-2"] in tried
             assert all(one[-1] == "pay-2" for one in tried)
-        async with faults.misbehaving(rig, PAY, Fault(status=500)):
+        async with rig.fault(Given(kind=FaultKind.ABORT, at="pay", status=500)):
             assert {one.reply.status for one in await web.all(4)} == {500}
-        async with faults.misbehaving(rig, PAY, Fault(reset=True), 1):
+        async with rig.fault(Given(kind=FaultKind.RESET, at="pay", instances=1)):
             assert await web.instances() == {"pay-2"}
-        async with faults.refusing(rig, PAY, 1):
+        async with rig.fault(Given(kind=FaultKind.REFUSED, at="pay", instances=1)):
             assert await web.instances() == {"pay-2"}
-        async with faults.refusing(rig, PAY):
+        async with rig.fault(Given(kind=FaultKind.REFUSED, at="pay")):
             refused = await web.one()
             assert (refused.reply.status, refused.attempts) == (503, ())
-        async with faults.trickling(rig, PAY, 500):
+        async with rig.fault(Given(kind=FaultKind.BANDWIDTH, at="pay", bandwidth=500)):
             assert (await web.one()).seconds >= 0.5
         assert await web.instances() == {"pay-1", "pay-2"}
         assert 0.25 <= await given_up(web) <= 10
         with pytest.raises(UsageError, match="3 instances of 'pay' cannot fail: 2 run"):
-            async with faults.crashed(rig, PAY, 3):
+            async with rig.fault(Given(kind=FaultKind.CRASH, at="pay", instances=3)):
                 pytest.fail("it did")
+        with pytest.raises(UsageError, match="no virtual node or gateway 'pya' runs here; did you mean 'pay'"):
+            rig.fault(Given(kind=FaultKind.CRASH, at="pya"))
+        with pytest.raises(UsageError, match="refused at 'pay' befalls connections"):
+            rig.fault(Given(kind=FaultKind.REFUSED, at="pay", headers=GOLD))
 
 
 async def given_up(web: Asking) -> float:
     """After how many seconds a proxy leaves an application alone that never answers, as the application sees it."""
-    async with faults.unreachable(web.rig, PAY, 1), faults.misbehaving(web.rig, PAY, Fault(silent=True)):
-        sent = await web.one("brief")
+    everywhere = Given(kind=FaultKind.BLACKHOLE, at="pay", headers=GOLD)
+    one = Given(kind=FaultKind.BLACKHOLE, at="pay", instances=1)
+    async with web.rig.fault(everywhere), web.rig.fault(one):
+        sent = await web.one("brief", user="gold")
         assert sent.reply.status == 504
         await until(lambda: all(one.given_up_at for one in web.rig.attempts(sent.trace)), "it is left alone")
         return max((one.given_up_at or 0) - one.at for one in sent.attempts)
@@ -138,21 +144,21 @@ async def test_instances_crash_are_lost_and_return_and_nobody_fails() -> None:
     """By DNS and by Cloud Map, with their proxies; the control plane may die too. Traffic goes on all the while."""
     async with asking() as web:
         rig = web.rig
-        async with faults.crashed(rig, PAY, 1):
+        async with rig.fault(Given(kind=FaultKind.CRASH, at="pay", instances=1)):
             assert await web.instances() == {"pay-2"}
         assert await web.instances() == {"pay-1", "pay-2"}
-        for node, name, port in ((STOCK, "stock", 8081), (PAY, "pay", 8080)):
-            async with faults.lost(rig, node, 1):
+        for name, port in (("stock", 8081), ("pay", 8080)):
+            async with rig.fault(Given(kind=FaultKind.LOST, at=name, instances=1)):
                 assert await web.instances(name, port) == {f"{name}-2"}
             assert await web.instances(name, port) == {f"{name}-1", f"{name}-2"}
-        async with faults.abandoned(rig):
+        async with rig.fault(Given(kind=FaultKind.CONTROL_PLANE)):
             assert await web.instances() == {"pay-1", "pay-2"}
-        async with faults.expired(rig, SAFE):
+        async with rig.fault(Given(kind=FaultKind.EXPIRED_CERTIFICATE, at="safe")):
             expired = await web.one("safe", 8443)
             assert expired.reply.status == 503
             (told,) = await rig.report([expired])
             assert "CERTIFICATE_VERIFY_FAILED" in told.records[0].attributes["upstream.failure"]
         assert (await web.one("safe", 8443)).reply.node == "safe"
         with pytest.raises(UsageError, match="no certificate that could expire"):
-            async with faults.expired(rig, PAY):
+            async with rig.fault(Given(kind=FaultKind.EXPIRED_CERTIFICATE, at="pay")):
                 pytest.fail("it did")

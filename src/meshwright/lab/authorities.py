@@ -76,6 +76,12 @@ class Papers(msgspec.Struct, frozen=True, kw_only=True):
     bundles: tuple[Bundle, ...]
     entrances: tuple[Entrance, ...]
 
+    @property
+    def proxies(self) -> frozenset[Key]:
+        """Whoever shows or trusts something."""
+        shown = {one.proxy for one in self.certificates}
+        return frozenset(shown.union(one.proxy for one in self.bundles))
+
 
 def papers(graph: Graph) -> Papers:
     """What the definitions of `graph` name; certificates of AWS are nobody's to issue."""

@@ -10,27 +10,79 @@ import asyncio
 import contextlib
 import json
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from meshwright.errors import MeshwrightError, UsageError
-from meshwright.lab.exchange import Fault
+from meshwright.lab.exchange import UNAVAILABLE, Fault
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.snapshot.names import EGRESS_CLUSTERS
+from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from meshwright.lab.instance import Instance
     from meshwright.lab.rig import Rig
     from meshwright.lab.workload import Workload
     from meshwright.model.identity import Key
+    from meshwright.trials.trial import Given
 
 _PATIENCE = 2.0
 """Seconds that callers have to find out that an instance is well again, before they are started anew."""
 _DISCOVERY = 12.0
 """Seconds that callers have to find out where instances are: they ask DNS every five."""
 _POLL = 0.05
+_BEHAVIOURS: Mapping[FaultKind, Fault] = MappingProxyType(
+    {FaultKind.LATENCY: Fault(), FaultKind.ABORT: Fault(), FaultKind.RESET: Fault(reset=True)}
+)
+"""What applications do by themselves."""
+
+
+def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[None]:
+    """What a trial is given, as a context.
+
+    Raises:
+        UsageError: nothing like it runs here, or it cannot be confined to some requests.
+    """
+    if given.kind is FaultKind.CONTROL_PLANE:
+        return abandoned(rig)
+    key, count = rig.named(given.at), given.instances
+    behaviour = _BEHAVIOURS.get(given.kind)
+    if given.kind is FaultKind.BLACKHOLE and given.headers:
+        behaviour = Fault(silent=True)
+    if behaviour is not None:
+        return misbehaving(rig, key, _told(behaviour, given), count)
+    if given.headers:
+        raise UsageError(f"{given.kind} at {given.at!r} befalls connections: it cannot be for requests with a header")
+    match given.kind:
+        case FaultKind.REFUSED:
+            return refusing(rig, key, count)
+        case FaultKind.BLACKHOLE:
+            return unreachable(rig, key, count)
+        case FaultKind.BANDWIDTH:
+            return trickling(rig, key, given.bandwidth, count)
+        case FaultKind.CRASH:
+            return crashed(rig, key, count)
+        case FaultKind.LOST:
+            return lost(rig, key, count)
+    return expired(rig, key)
+
+
+def _told(behaviour: Fault, given: Given) -> Fault:
+    """`behaviour` with the numbers of a trial, whose times are milliseconds."""
+    failing = given.kind is FaultKind.ABORT
+    return msgspec.structs.replace(
+        behaviour,
+        delay=given.latency / 1_000,
+        jitter=given.jitter / 1_000,
+        status=(given.status or 503) if failing else 200,
+        grpc_status=given.grpc_status or UNAVAILABLE,
+        headers=dict(given.headers),
+    )
 
 
 @contextlib.asynccontextmanager
@@ -168,6 +220,19 @@ async def settled(rig: Rig, key: Key) -> None:
     """
     late = await _waiting(rig, key, lambda hosts: all(hosts.values()), _PATIENCE)
     await asyncio.gather(*(one.restart() for one in late))
+
+
+async def warmed(rig: Rig) -> None:
+    """Return once every proxy uses what it was sent last: it takes the new in place of the old when it is warm.
+
+    Raises:
+        MeshwrightError: one did not in time.
+    """
+    end = time.monotonic() + _DISCOVERY
+    while late := [one.name for one in rig.lab.fleet.instances if not await one.warm()]:
+        if time.monotonic() > end:
+            raise MeshwrightError(f"{', '.join(late)} did not come to use what was sent within {_DISCOVERY:g} s")
+        await asyncio.sleep(_POLL)
 
 
 async def _until(rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], what: str) -> None:

@@ -144,6 +144,19 @@ class Fleet:
         port = entrance.role.ports[0]
         return await call(port.protocol, entrance.place.ingress, port.number, request)
 
+    async def follow(self, state: State) -> None:
+        """Let workloads and DNS be as `state` wants them, in which the same nodes and gateways are defined otherwise.
+
+        Raises:
+            MeshwrightError: a port is taken.
+        """
+        roles = {role.key: role for role in topology.roles(resolve(state), {})}
+        for one in self.instances:
+            await one.become(replace(roles[one.role.key], instances=one.role.instances))
+            if self._around is not None and one.workload is not None:
+                self._around.enlist(one.role.key, one.name, one.place)
+        self.names.publish(self.records())
+
     def _placed(self, sockets: Path) -> list[Instance]:
         placed: list[Instance] = []
         for role in self.roles:

@@ -89,6 +89,22 @@ class Instance:
         await self._launch(self._bootstrap)
         await self.ready()
 
+    async def become(self, role: Role) -> None:
+        """Be an instance of `role`, the same node or gateway defined otherwise.
+
+        Raises:
+            MeshwrightError: a port of the workload's is taken.
+        """
+        self.role = role
+        if self.workload is not None:
+            await self.workload.become(role)
+
+    async def warm(self) -> bool:
+        """Whether Envoy uses all that it was sent, and is not still looking up or checking what it was sent last."""
+        names = "cluster_manager.warming_clusters|listener_manager.total_listeners_warming"
+        told = await self.look(f"/stats?filter=^({names})$") or ""
+        return [line.rpartition(": ")[2] for line in told.splitlines()] == ["0", "0"]
+
     async def stop(self) -> None:
         """End the workload; the Envoy is whoever's who stops them all at once."""
         if self.workload is not None:

@@ -10,12 +10,14 @@ import asyncio
 import secrets
 import time
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
+from meshwright.lab import faults
 from meshwright.lab.collector import Record, Trace
 from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request
 from meshwright.lab.lab import Lab, whole
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from meshwright.lab.collector import Collector
     from meshwright.lab.instance import Instance
     from meshwright.model.state import State
+    from meshwright.trials.trial import Given
 
 STACK = "rig"
 _REPORT_SECONDS = 5.0
@@ -87,6 +90,22 @@ class Rig:
     ) -> None:
         await self.lab.__aexit__(kind, error, trace)
 
+    async def apply(self, state: State) -> None:
+        """Run `state` instead, in which the same nodes and gateways are defined otherwise, and have it in use.
+
+        Raises:
+            UsageError: they are others.
+            MeshwrightError: it is refused, rejected by an Envoy, or not in use in time; then start another rig.
+        """
+        state = whole(state)
+        stale = await self._around.restage(state)
+        await self.lab.fleet.follow(self._around.state)
+        number = await self.lab.apply(self._around.state)
+        self.graph = resolve(state)
+        await asyncio.gather(*(one.restart() for one in self.lab.fleet.instances if one.role.key in stale))
+        await self.lab.propagated(number)
+        await faults.warmed(self)
+
     def instances(self, key: Key) -> tuple[Instance, ...]:
         """The instances of a node or gateway, in the order of their numbers.
 
@@ -97,6 +116,27 @@ class Rig:
         if not found:
             raise UsageError(f"no {key.kind} {key.name!r} runs here")
         return found
+
+    def named(self, name: str) -> Key:
+        """The virtual node, or else the virtual gateway, of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for kind in (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY):
+            if (key := Key(self.lab.mesh, kind, name)) in self.graph.state:
+                return key
+        known = [one.role.key.name for one in self.lab.fleet.instances]
+        hint = f"there is {', '.join(dict.fromkeys(known))}"
+        raise UsageError(f"no virtual node or gateway {name!r} runs here; {did_you_mean(name, known, hint)}")
+
+    def fault(self, given: Given) -> contextlib.AbstractAsyncContextManager[None]:
+        """A fault that holds while the context lasts; when it ends, callers know that all is well again.
+
+        Raises:
+            UsageError: nothing like it runs here, or it cannot be confined to some requests.
+        """
+        return faults.holding(self, given)
 
     async def send(self, sent: Call, at: Key | None = None, *, calls: Iterable[str] = ()) -> Sent:
         """Send one call from the application of node `at`, or from outside to gateway `at`, or to the only gateway.
@@ -192,11 +232,12 @@ def _whole(collector: Collector, sent: Sent) -> bool:
     reply, told = sent.reply, _told(collector, sent)
     if not reply.status and not sent.attempts:
         return True  # no proxy took it
-    known = {one.proxy: one.attributes.get("meshwright.route", "-") for one in told.records}
     answered = {one.node.path for one in sent.attempts if one.instance == reply.instance != OUTSIDE}
-    if not known.keys() >= answered | {sent.at.path}:
+    if not answered | {sent.at.path} <= {one.proxy for one in told.records}:
         return False
-    return {proxy for proxy, route in known.items() if route != "-"} <= {one.proxy for one in told.spans}
+    # A record for each request that a proxy took or made, and a span with it where there was a route.
+    routed = Counter(one.proxy for one in told.records if one.attributes.get("meshwright.route", "-") != "-")
+    return routed <= Counter(one.proxy for one in told.spans)
 
 
 def _told(collector: Collector, sent: Sent) -> Trace:

@@ -81,13 +81,14 @@ class Surroundings:
         async with contextlib.AsyncExitStack() as exits:
             self.collector = await exits.enter_async_context(collector(block.control_plane))
             where = f"{block.control_plane}:{self.collector.port}" if self._traced else ""
+            self._where = where
             self.state = staged(self._graph.state, self.place, where)
             self._write(self._numbers)
             trusted = {one.secret: self._issuer(one.authority).certificate for one in self._papers.bundles}
             self._secrets = SecretServer(trusted, self._shown(self._numbers))
             await exits.enter_async_context(self._secrets.serving(folder / "sds.sock"))
             self.outside = Outside(self._graph, block.outside)
-            exits.push_async_callback(self.outside.stop)
+            exits.push_async_callback(self._leave)
             await self.outside.start()
             if any(one.service_discovery and one.service_discovery.aws_cloud_map for one in self._nodes()):
                 exits.push_async_callback(self.registry.stop)
@@ -95,6 +96,37 @@ class Surroundings:
                 self.arguments += ("--cloud-map", "--cloud-map-interval", _REGISTRY_SECONDS)
                 self.environment = _aws(f"http://{address}")
             yield
+
+    async def restage(self, state: State) -> frozenset[Key]:
+        """Stand around `state` instead, in which the same nodes and gateways are defined otherwise.
+
+        The proxies are those that must be started again, because certificates are not those that they have read.
+
+        Raises:
+            UsageError: they are others.
+        """
+        running = {one.key for kind in (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY) for one in state.of(kind)}
+        if differing := running ^ self._numbers.keys():
+            names = ", ".join(sorted(key.path for key in differing))
+            raise UsageError(f"another rig is needed where nodes or gateways come or go: {names}")
+        self._graph = resolve(state)
+        self.state = staged(state, self.place, self._where)
+        await self._leave()
+        self.outside = Outside(self._graph, self.outside.host)
+        await self.outside.start()
+        before, self._papers = self._papers, papers(self._graph)
+        if before == self._papers:
+            return frozenset()
+        self._issuers.clear()
+        self._write(self._numbers)
+        for one in self._papers.bundles:
+            self._secrets.rotate(one.secret, self._issuer(one.authority).certificate)
+        for (node, name), issued in self._shown(self._numbers).items():
+            self._secrets.rotate(name, issued, node)
+        return before.proxies | self._papers.proxies
+
+    async def _leave(self) -> None:
+        await self.outside.stop()
 
     def place(self, proxy: Key, path: str) -> str:
         """Where the file is that the definition of `proxy` calls `path`; its folder is there."""

@@ -107,6 +107,17 @@ class Workload:
         while self._servers:
             await self._servers.pop().stop()
 
+    async def become(self, role: Role) -> None:
+        """Be an instance of `role`, the same node defined otherwise.
+
+        Raises:
+            MeshwrightError: a port is taken.
+        """
+        before, self._role = self._role, role
+        if role.ports != before.ports:
+            await self.stop()
+            await self.start()
+
     async def refuse(self) -> None:
         """Take no connection until `resume`, and break off those that are open."""
         for server in self._servers:
