@@ -74,12 +74,12 @@ async def heard_of(verdict: Verdict, address: str, context: ssl.SSLContext | Non
 def difference(verdict: Verdict, heard: Heard) -> str:
     """In what the two disagree; "" when they do not."""
     served = heard.reply.node if heard.reply else ""
-    if verdict.outcome == "routed" and verdict.call.verb == "HEAD":
-        return "" if heard.status == 200 else "status 200"
     if verdict.outcome == "routed":
         expected = {one.node.name for one in verdict.targets if one.weight}
         if verdict.call.protocol != "tcp" and all(one.protocol == "tcp" for one in verdict.targets):
             return "" if served in {"", *expected} else f"served by one of {sorted(expected)}, if it speaks HTTP"
+        if verdict.call.verb == "HEAD":
+            return "" if heard.status == 200 else "status 200"
         if served not in expected:
             return f"served by one of {sorted(expected)}"
         sent = verdict.hops[-1].call_after

@@ -14,6 +14,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~-]")
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})?")
 _LOOSE = "\0"
 """Stands for a percent sign that escapes nothing."""
+_PARAMETERS = re.compile(r"(?<=/)(\.{1,2});[^/]*")
+"""What comes behind a dot segment and a semicolon; it counts for nothing."""
 _WRITTEN = re.compile(r'["<>^`{|}]')
 """Characters that are taken as they are but passed on as escapes."""
 
@@ -27,7 +29,7 @@ def split(path: str) -> tuple[str, str]:
 def normalised(path: str) -> str:
     """`path`, which may have a query: without dot segments, doubled slashes and needless escapes."""
     proper, query = split(path)
-    plain = _ESCAPED.sub(_unescaped, proper.replace("\\", "/"))
+    plain = _ESCAPED.sub(_unescaped, _PARAMETERS.sub(r"\1", proper.replace("\\", "/")))
     # One that would escape what follows it now did not before.
     plain = re.sub(f"{_LOOSE}(?=[0-9A-Fa-f]{{2}})", "%25", plain).replace(_LOOSE, "%")
     resolved = _without_dots(_WRITTEN.sub(lambda found: f"%{ord(found.group()):02X}", plain))
