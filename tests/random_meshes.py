@@ -44,7 +44,7 @@ REGEXES: Mapping[str, tuple[str, ...]] = {
     "/a/./c": ("/a/b/c",),
     "a": (),
 }
-NAMES = ("x-a", "X-B", "user-agent", ":path", "host")
+NAMES = ("x-a", "X-B", "user-agent", ":path", "host", "accept", "cookie")
 WORDS = ("1", "ab", "a", "B", "a,b", "5")
 HEADER_REGEXES: Mapping[str, str] = {"a+": "aa", "[0-9]{2}": "42", "(?i)ab": "AB", ".*b": "ab"}
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
@@ -367,7 +367,7 @@ def _other_path(chance: random.Random, call: Call) -> Call:
 def _other_headers(chance: random.Random, call: Call) -> Call:
     headers = list(call.headers)
     at = chance.randrange(len(headers)) if headers else 0
-    name = chance.choice(("x-a", "X-A", "x-b", "user-agent"))
+    name = chance.choice(("x-a", "X-A", "x-b", "user-agent", "accept", "cookie"))
     more = (name, chance.choice((*WORDS, "", "6", "-2", "+5", "05", "5.0", "9", " 5 ", "AB", "ba")))
     match chance.randrange(6):
         case 0 if headers:

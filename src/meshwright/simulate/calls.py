@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from meshwright.simulate.headers import read
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,12 +19,6 @@ Protocol: TypeAlias = Literal["http", "http2", "grpc", "tcp"]
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SCHEMES = frozenset(_DEFAULT_PORTS)
 _HOST = ("host", ":authority")
-_OF_ONE_CONNECTION = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "x-envoy-internal"}
-)
-"""Headers that end at a proxy before it routes."""
-_SINGLE = frozenset({"user-agent", "content-type", "x-forwarded-for", "x-forwarded-proto", "x-request-id"})
-"""Headers of which a proxy keeps one, joining with commas what comes several times."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,12 +66,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         if wanted.startswith(":"):
             pseudo = {":method": self.verb, ":path": self.path, ":scheme": self.seen_scheme}
             return (pseudo[wanted],) if wanted in pseudo else ()
-        if wanted in _OF_ONE_CONNECTION:
-            return ()
-        given = tuple(value.strip(" \t") for one, value in self.headers if one.lower() == wanted)
-        if given:
-            return (",".join(filter(None, given)),) if wanted in _SINGLE else given
-        return self._added(wanted)
+        given = tuple(value for one, value in self.headers if one.lower() == wanted)
+        return read(wanted, given) if given else self._added(wanted)
 
     @property
     def seen_scheme(self) -> str:
