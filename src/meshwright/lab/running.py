@@ -7,6 +7,7 @@ which the trials were given.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 16
 """Calls that are under way at the same time: more would only queue up in front of two cores."""
+_HEARING = 2.0
+"""Seconds that a workload has to hear that an attempt was given up, after its caller did."""
+_POLL = 0.01
 _AGAIN = frozenset({"given_up", "within", "shares"})
 """Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
 
@@ -60,21 +64,40 @@ class _Runner:
     async def _once(self, trial: Trial) -> Result:
         began_at = time.monotonic()
         try:
-            sent = await asyncio.gather(*(self._send(trial) for _ in range(trial.of)))
+            async with contextlib.AsyncExitStack() as holding:
+                for one in trial.given:
+                    await holding.enter_async_context(self._rig.fault(one))
+                sent = await asyncio.gather(*(self._send(trial) for _ in range(trial.of)))
+                if trial.expect.given_up is not None:
+                    await self._given_up(sent)
             seen = Seen(calls=tuple(_seen(self._rig, one) for one in sent))
         except MeshwrightError as error:
             seen = Seen(calls=(), fault=str(error))
         return judge(trial, seen, time.monotonic() - began_at)
 
+    async def _given_up(self, sent: Sequence[Sent]) -> None:
+        """Return once workloads know that every attempt was given up: the caller hears of it before they do."""
+        end = time.monotonic() + _HEARING
+        while any(one.given_up_at is None for call in sent for one in self._rig.attempts(call.trace)):
+            if time.monotonic() > end:
+                return
+            await asyncio.sleep(_POLL)
+
     async def _send(self, trial: Trial) -> Sent:
-        async with self._turns:
+        # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
+        async with contextlib.nullcontext() if trial.given and not trial.alone else self._turns:
             return await self._rig.send(trial.call, trial.caller)
 
 
 def _seen(rig: Rig, sent: Sent) -> CallSeen:
     reply = sent.reply
     attempts = tuple(
-        Attempt(node=one.node.name, instance=one.instance, at=(one.at - sent.began_at) * 1_000)
+        Attempt(
+            node=one.node.name,
+            instance=one.instance,
+            at=(one.at - sent.began_at) * 1_000,
+            given_up=None if one.given_up_at is None else (one.given_up_at - one.at) * 1_000,
+        )
         for one in rig.attempts(sent.trace)
     )
     return CallSeen(

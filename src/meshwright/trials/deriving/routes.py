@@ -14,6 +14,7 @@ from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Kind
 from meshwright.routing import gateway_route_match, ordered_gateway_routes, service_ports
 from meshwright.simulate import route
+from meshwright.trials.deriving import policies
 from meshwright.trials.deriving.entries import (
     Gap,
     at_gateway,
@@ -57,6 +58,7 @@ def of_services(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
         weights = shares(found.verdict)
         if len(weights) > 1:
             yield _counted(found, weights, rule.origin, title)
+        yield from policies.of_way(graph, found, rule.origin, where.removesuffix(".match"), title)
 
 
 def of_gateways(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
@@ -74,6 +76,7 @@ def of_gateways(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
             yield from _reached(found, one.key, where, title)
             for near in near_misses(gateway_route_match(one.spec), where, found.call, texts):
                 yield from _missed(graph, gateway, near.call, one.key, near.path, f"{title}: {near.told}")
+            yield from policies.of_way(graph, found, one.key, where.removesuffix(".match"), title)
 
 
 def of_callers(graph: Graph) -> Iterator[Trial]:
