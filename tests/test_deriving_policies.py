@@ -1,0 +1,96 @@
+"""Trials of limits and retries, as they are derived: what they provoke, and what they ask to be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshwright.model import Kind
+from meshwright.trials.trial import Bounds, FaultKind, Trial
+from strategies import resource
+from test_trials import derived, routed
+
+SECOND = {"unit": "s", "value": 1}
+TWICE = {"maxRetries": 2, "perRetryTimeout": SECOND}
+
+
+def policies(route: dict[str, Any], listener: dict[str, Any] | None = None) -> list[Trial]:
+    """The trials with a fault of the only route, with members added to it and to the listener of its target."""
+    state = routed({"prefix": "/"})
+    action = {"weightedTargets": [{"virtualNode": "target", "weight": 1}]}
+    spec = {"httpRoute": {"match": {"prefix": "/"}, "action": action, **route}}
+    node = {
+        "listeners": [{"portMapping": {"port": 8080, "protocol": "http"}, **(listener or {})}],
+        "serviceDiscovery": {"dns": {"hostname": "target.nodes"}},
+    }
+    state = state.put(
+        resource(Kind.ROUTE, "only", spec, parent="target"), resource(Kind.VIRTUAL_NODE, "target", node)
+    )
+    return [one for one in derived(state).trials if one.given]
+
+
+def late(trials: list[Trial]) -> Trial:
+    """The one whose answers come too late."""
+    (found,) = [one for one in trials if one.given[0].kind is FaultKind.LATENCY]
+    return found
+
+
+def test_faults_are_confined_to_the_calls_of_their_trial() -> None:
+    """By a header that no two trials share, so that all of them run side by side."""
+    found = policies({})
+    marks = [dict(one.given[0].headers) for one in found]
+    assert not any(one.alone for one in found)
+    assert all(mark.items() <= set(one.call.headers) for mark, one in zip(marks, found, strict=True))
+    assert len({tuple(mark.items()) for mark in marks}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("route", "listener", "attempts", "limit"),
+    [
+        ({}, {}, 1, 15_000),
+        ({"timeout": {"perRequest": SECOND}}, {}, 1, 1_000),
+        ({}, {"timeout": {"http": {"perRequest": SECOND}}}, 1, 1_000),
+        ({"timeout": {"idle": SECOND}}, {}, 1, 1_000),
+        ({"retryPolicy": {**TWICE, "httpRetryEvents": ["gateway-error"]}}, {}, 3, 1_000),
+        ({"retryPolicy": {**TWICE, "httpRetryEvents": ["stream-error"]}}, {}, 1, 1_000),
+    ],
+)
+def test_the_limit_that_bites_first_is_the_one_that_is_expected(
+    route: dict[str, Any], listener: dict[str, Any], attempts: int, limit: int
+) -> None:
+    """On each try, and the answers come later than it may take."""
+    trial = late(policies(route, listener))
+    assert trial.expect.attempts == Bounds(least=attempts, most=attempts)
+    assert trial.expect.given_up is not None
+    assert trial.expect.given_up.hold(limit)
+    assert not trial.expect.given_up.hold(limit // 2)
+    assert not trial.expect.given_up.hold(limit * 2)
+    assert trial.given[0].latency > (trial.expect.given_up.most or 0)
+
+
+@pytest.mark.parametrize("limit", [0, 60])
+def test_limits_too_long_to_wait_for_are_not_felt_before_app_meshs_own(limit: int) -> None:
+    """A call that is answered after more than 15 s still is."""
+    timeout = {"perRequest": {"unit": "s", "value": limit}}
+    trial = late(policies({"timeout": timeout}, {"timeout": {"http": timeout}}))
+    assert trial.given[0].latency > 15_000
+    assert trial.expect.served_by == ("target",)
+
+
+def test_only_what_an_event_is_for_is_tried_again() -> None:
+    """As often as the policy says; everything else once."""
+    policy = {"maxRetries": 4, "perRetryTimeout": SECOND, "httpRetryEvents": ["client-error"]}
+    found = {one.given[0].status: one.expect.attempts for one in policies({"retryPolicy": policy})}
+    assert found[409] == Bounds(least=5, most=5)
+    assert found[500] == found[503] == found[429] == Bounds(least=1, most=1)
+
+
+def test_nothing_fails_on_purpose_where_instances_are_ejected_for_it() -> None:
+    """Other trials would feel it."""
+    outlier = {
+        "outlierDetection": {
+            "baseEjectionDuration": SECOND, "interval": SECOND, "maxEjectionPercent": 100, "maxServerErrors": 5,
+        }
+    }  # fmt: skip
+    assert policies({}, outlier) == []
