@@ -16,13 +16,14 @@ from meshwright.lab.certificates import Issuer
 from meshwright.lab.exchange import Arrival, Reply
 from meshwright.lab.workload import SERVERS
 from meshwright.model.identity import Key, Kind
+from meshwright.trials.trial import OUTSIDE
 
 if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.lab.exchange import Request
     from meshwright.lab.sockets import Server
 
-NAME = "outside"
+NAME = OUTSIDE
 """What it calls itself."""
 
 

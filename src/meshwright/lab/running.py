@@ -91,6 +91,8 @@ class _Runner:
 
 def _seen(rig: Rig, sent: Sent) -> CallSeen:
     reply = sent.reply
+    arrivals = rig.attempts(sent.trace)
+    answered = [one.port for one in arrivals if one.instance == reply.instance]
     attempts = tuple(
         Attempt(
             node=one.node.name,
@@ -98,7 +100,7 @@ def _seen(rig: Rig, sent: Sent) -> CallSeen:
             at=(one.at - sent.began_at) * 1_000,
             given_up=None if one.given_up_at is None else (one.given_up_at - one.at) * 1_000,
         )
-        for one in rig.attempts(sent.trace)
+        for one in arrivals
     )
     return CallSeen(
         id=sent.trace,
@@ -110,6 +112,12 @@ def _seen(rig: Rig, sent: Sent) -> CallSeen:
         instance=reply.instance,
         path=(sent.at.name, *(one.node for one in reply.walk() if one.node)),
         headers=reply.returned,
-        arrived={**reply.headers, ":path": reply.path, ":method": reply.method, ":authority": reply.service},
+        arrived={
+            **reply.headers,
+            ":path": reply.path,
+            ":method": reply.method,
+            ":authority": reply.service,
+            **({":port": str(answered[-1])} if answered else {}),
+        },
         attempts=attempts,
     )

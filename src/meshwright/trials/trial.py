@@ -17,6 +17,9 @@ from meshwright.model.identity import Key
 from meshwright.simulate import Call
 from meshwright.trials.shares import CONFIDENCE
 
+OUTSIDE = "outside"
+"""Who answers for everybody outside of the mesh."""
+
 
 class FaultKind(enum.StrEnum):
     """What can go wrong on purpose."""

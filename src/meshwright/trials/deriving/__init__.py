@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.trials.deriving import routes
+from meshwright.trials.deriving import borders, routes
 from meshwright.trials.deriving.entries import Gap
 from meshwright.trials.deriving.texts import Texts
 from meshwright.trials.trial import Trial
@@ -35,7 +35,13 @@ def derive(graph: Graph, samples: Rstr) -> Derived:
     `samples` chooses examples of regular expressions: the same seed gives the same trials.
     """
     texts = Texts(samples)
-    found = [*routes.of_services(graph, texts), *routes.of_gateways(graph, texts), *routes.of_callers(graph)]
+    found = [
+        *routes.of_services(graph, texts),
+        *routes.of_gateways(graph, texts),
+        *routes.of_callers(graph),
+        *borders.of_nodes(graph),
+        *borders.of_gateways(graph),
+    ]
     trials: dict[str, Trial] = {}
     for one in found:
         if isinstance(one, Trial):

@@ -28,6 +28,9 @@ _METHODS = tuple(one for one in get_args(HttpMethod) if one not in {"CONNECT", "
 """Those that a workload's client can send like any other."""
 
 
+_MORE = (("x-meshwright-more", "1"),)
+
+
 class Near(msgspec.Struct, frozen=True, kw_only=True):
     """A call that meets all conditions of a match but one."""
 
@@ -64,6 +67,30 @@ def example(match: Matched, where: str, call: Call, texts: Texts) -> Call:
         host = match.hostname.exact or f"any{match.hostname.suffix}"
         call = call.to(host)
     return call
+
+
+def further(match: Matched, call: Call) -> Call:
+    """Another call that `match` takes, as far from `call`, which it takes, as its conditions let it be."""
+    if call.protocol == "tcp":
+        return call
+    path = call.path
+    if call.protocol == "grpc":
+        if isinstance(match, GrpcRouteMatch | GrpcGatewayRouteMatch) and match.service_name is not None:
+            named = isinstance(match, GrpcRouteMatch) and match.method_name is not None
+            path = path if named else f"/{match.service_name}/Other"
+        else:
+            path = "/lab.Other/Other"
+        return msgspec.structs.replace(call.with_headers(add=_MORE), path=path)
+    way, mark, query = path.partition("?")
+    if match is None or (
+        isinstance(match, HttpRouteMatch | HttpGatewayRouteMatch) and http_path(match)[0] == "prefix"
+    ):
+        way = f"{way.removesuffix('/')}/further/on"
+    method = call.method
+    if match is None or (isinstance(match, HttpRouteMatch | HttpGatewayRouteMatch) and match.method is None):
+        method = "POST"
+    more = f"{query}&further=1" if mark else "further=1"
+    return msgspec.structs.replace(call.with_headers(add=_MORE), path=f"{way}?{more}", method=method)
 
 
 def near_misses(match: Matched, where: str, call: Call, texts: Texts) -> Iterator[Near]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshwright.trials.trial import Expect
+import msgspec
+
+from meshwright.trials.trial import OUTSIDE, Expect
 
 if TYPE_CHECKING:
     from meshwright.simulate import Share, Verdict
@@ -22,7 +24,8 @@ def expectation(verdict: Verdict) -> Expect | None:
     if verdict.outcome == "routed":
         return _routed(verdict, grpc=grpc)
     if verdict.outcome == "outside":
-        return None
+        status = Expect(grpc_statuses=(_GRPC_OK,)) if grpc else Expect(statuses=(OK,))
+        return msgspec.structs.replace(status, served_by=(OUTSIDE,))
     # A connection that is closed has no status; the client of a test tells 0 or, with TCP, 503.
     statuses = (0, UNAVAILABLE) if verdict.status is None else (verdict.status,)
     grpc_status = verdict.ending.grpc_status
@@ -40,10 +43,14 @@ def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
         if not all(one.refused for one in reached):
             return None
         return Expect(grpc_statuses=(_GRPC_UNAVAILABLE,)) if grpc else Expect(statuses=(UNAVAILABLE,))
+    arrived = {} if verdict.call.protocol == "tcp" else {":path": verdict.hops[-1].call_after.path}
+    ports = {one.port for one in reached}
+    if len(ports) == 1:
+        arrived[":port"] = str(ports.pop())
     served = tuple(sorted({one.node.name for one in reached}))
     if grpc:
-        return Expect(grpc_statuses=(_GRPC_OK,), served_by=served)
-    return Expect(statuses=(OK,), served_by=served)
+        return Expect(grpc_statuses=(_GRPC_OK,), served_by=served, arrived=arrived)
+    return Expect(statuses=(OK,), served_by=served, arrived=arrived)
 
 
 def shares(verdict: Verdict) -> dict[str, float]:

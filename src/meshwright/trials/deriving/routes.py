@@ -25,7 +25,7 @@ from meshwright.trials.deriving.entries import (
     match_of,
     service_rules,
 )
-from meshwright.trials.deriving.examples import near_misses
+from meshwright.trials.deriving.examples import further, near_misses
 from meshwright.trials.deriving.expectations import expectation, shares
 from meshwright.trials.trial import Expect, Trial
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from meshwright.routing import ServicePort
     from meshwright.simulate import Call
     from meshwright.trials.deriving.entries import Arrival
+    from meshwright.trials.deriving.examples import Matched
     from meshwright.trials.deriving.texts import Texts
 
 COUNTED = 1_000
@@ -52,7 +53,7 @@ def of_services(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
             continue
         match, where = match_of(graph, rule)
         title = _title(rule.origin, port)
-        yield from _reached(found, rule.origin, where, title)
+        yield from _reached(graph, found, match, rule.origin, where, title)
         for near in near_misses(match, where, found.call, texts):
             yield from _missed(graph, found.caller, near.call, rule.origin, near.path, f"{title}: {near.told}")
         weights = shares(found.verdict)
@@ -73,8 +74,9 @@ def of_gateways(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
                 continue
             where = f"spec.{gateway_route_target(one.spec)[0]}.match"
             title = f"gateway route {one.key.name} of {gateway.name}:{listener.port_mapping.port}"
-            yield from _reached(found, one.key, where, title)
-            for near in near_misses(gateway_route_match(one.spec), where, found.call, texts):
+            match = gateway_route_match(one.spec)
+            yield from _reached(graph, found, match, one.key, where, title)
+            for near in near_misses(match, where, found.call, texts):
                 yield from _missed(graph, gateway, near.call, one.key, near.path, f"{title}: {near.told}")
             yield from policies.of_way(graph, found, one.key, where.removesuffix(".match"), title)
 
@@ -104,10 +106,17 @@ def of_callers(graph: Graph) -> Iterator[Trial]:
                 )
 
 
-def _reached(found: Arrival, key: Key, where: str, title: str) -> Iterator[Trial]:
+def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str, title: str) -> Iterator[Trial]:
+    """By the plainest call that there is, and by one that has all that no condition is about."""
     expect = expectation(found.verdict)
     if expect is not None:
         yield _trial(f"{title} is reached", found.caller, found.call, expect, key, where)
+    call = further(match, found.call)
+    verdict = route(graph, found.caller, call)
+    expect = expectation(verdict)
+    if expect is not None and call != found.call and key in verdict.chosen:
+        name = f"{title} is reached by {call.verb} {call.path}, too"
+        yield _trial(name, found.caller, call, expect, key, where)
 
 
 def _missed(graph: Graph, caller: Key, call: Call, key: Key, path: str, name: str) -> Iterator[Trial]:

@@ -1,0 +1,88 @@
+"""Trials of a mesh's borders: what its nodes may call outside of it, and how its gateways take what comes in.
+
+The one rule: a call that nobody may make is tried like one that may be made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.model.identity import Key, Kind
+from meshwright.routing import egress, service_ports
+from meshwright.simulate import Call, route
+from meshwright.trials.deriving.entries import from_outside, listeners
+from meshwright.trials.deriving.expectations import expectation
+from meshwright.trials.trial import OUTSIDE, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.graph import Graph
+    from meshwright.routing import Egress
+
+_STRANGER = "stranger.example"
+"""A host that no definition knows."""
+_UNUSED = range(8_880, 9_000)
+"""One of these is a port that nobody in the mesh is called on."""
+
+
+def of_nodes(graph: Graph) -> Iterator[Trial]:
+    """Every node calls a host that nobody knows, on a port of its backends and on another, and those it may call."""
+    used = {port.port for one in graph.state.of(Kind.VIRTUAL_SERVICE) for port in service_ports(graph, one.key)}
+    unused = next(port for port in _UNUSED if port not in used)
+    for node in graph.state.of(Kind.VIRTUAL_NODE):
+        called = [port for service in graph.entry_services(node.key) for port in service_ports(graph, service)]
+        ports = dict.fromkeys(one.port for one in called if one.protocol == "http")
+        may = egress(graph, node.key)
+        for port in (*ports, unused):
+            yield from _called(graph, node.key, Call(host=_STRANGER, port=port), may.origin)
+        for call in _allowed(may):
+            yield from _called(graph, node.key, call, may.origin)
+
+
+def of_gateways(graph: Graph) -> Iterator[Trial]:
+    """Every listener of every gateway is called encrypted where it does not ask for that, and the reverse."""
+    for gateway, listener in listeners(graph):
+        call = from_outside(gateway, listener)
+        other = msgspec.structs.replace(call, scheme="http" if call.encrypted else "https")
+        verdict = route(graph, gateway, other)
+        expect = expectation(verdict)
+        if expect is None:
+            continue
+        how = "TLS" if other.encrypted else "plaintext"
+        taken = "does not take" if verdict.outcome == "refused" else "takes"
+        yield Trial(
+            name=f"gateway {gateway.name}:{call.port} {taken} {how}",
+            call=other,
+            expect=expect,
+            caller=gateway,
+            about=(gateway,),
+            path="spec.listeners",
+        )
+
+
+def _called(graph: Graph, node: Key, call: Call, origin: Key) -> Iterator[Trial]:
+    verdict = route(graph, node, call)
+    expect = expectation(verdict)
+    if expect is None:
+        return
+    verb = "reaches" if OUTSIDE in expect.served_by else "does not reach"
+    path = "spec.egressFilter" if origin.kind is Kind.MESH else "spec"
+    yield Trial(
+        name=f"{node.name} {verb} {call.scheme}://{call.host}:{call.port} outside",
+        call=call,
+        expect=expect,
+        caller=node,
+        about=(origin, node) if origin in graph.state else (node,),
+        path=path if origin in graph.state else "",
+    )
+
+
+def _allowed(may: Egress) -> Iterator[Call]:
+    """A call to every host that a policy lets through by name."""
+    for one in () if may.anything else may.allowed:
+        host = f"any{one.host[1:]}" if one.host.startswith("*.") else one.host
+        for port in one.ports:
+            yield Call(host=host, port=port, scheme="https" if one.protocol == "tls" else "http")
