@@ -1,7 +1,7 @@
 """Trials on a rig: calls are made, what became of them is gathered, and each trial is judged.
 
-The one rule: trials that others would feel run alone, the rest side by side; every result is told in the order in
-which the trials were given.
+The one rule: trials that others would feel run alone, the rest side by side; what a busy machine may have upset is
+run once more when all is quiet. Results come in the order in which the trials were given.
 """
 
 from __future__ import annotations
@@ -27,39 +27,61 @@ _AT_ONCE = 16
 _HEARING = 2.0
 """Seconds that a workload has to hear that an attempt was given up, after its caller did."""
 _POLL = 0.01
-_AGAIN = frozenset({"given_up", "within", "shares"})
+_WAITING = 1_000
+"""Milliseconds of latency from which on a trial does little else but wait."""
+_AGAIN = frozenset({"given_up", "within", "shares", "attempts"})
 """Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
+_AGAIN_UNDER_FAULTS = _AGAIN | {"status", "grpc_status"}
+"""The same under a fault: a limit for each try bites, too, where a machine is slow."""
 
 
 async def run(rig: Rig, trials: Sequence[Trial], told: Callable[[Result], None]) -> tuple[Result, ...]:
     """The results of `trials` on a running rig, in their order; `told` hears of each as soon as it is known."""
-    runner = _Runner(rig)
-    found: dict[str, Result] = {}
-
-    async def one(trial: Trial) -> None:
-        found[trial.name] = await runner.result(trial)
-        told(found[trial.name])
-
-    async with asyncio.TaskGroup() as group:
-        for trial in trials:
-            if not trial.alone:
-                group.create_task(one(trial))
-    for trial in trials:
-        if trial.alone:
-            await one(trial)
-    return tuple(found[trial.name] for trial in trials)
+    return await _Runner(rig, told).all(trials)
 
 
 class _Runner:
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, told: Callable[[Result], None]) -> None:
         self._rig = rig
+        self._told = told
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._found: dict[str, Result] = {}
 
-    async def result(self, trial: Trial) -> Result:
-        """Run a trial, and once more where only what chance may upset was not as expected."""
-        first = await self._once(trial)
-        names = {one.what.partition(".")[0] for one in first.mismatches}
-        return await self._once(trial) if names and names <= _AGAIN else first
+    async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
+        """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry."""
+        beside = [one for one in trials if not one.alone]
+        patient = [one for one in beside if _waits(one)]
+        many = [one for one in beside if one.of > 1 and one not in patient]
+        async with asyncio.TaskGroup() as group:
+            for one in patient:
+                group.create_task(self._first(one))
+            quick = [one for one in beside if one.of == 1 and not _waits(one)]
+            await asyncio.gather(*map(self._first, quick))
+            for one in many:
+                group.create_task(self._first(one))
+        for one in trials:
+            if one.alone:
+                await self._first(one)
+        await self._second([one for one in trials if one.name not in self._found])
+        return tuple(self._found[one.name] for one in trials)
+
+    async def _first(self, trial: Trial) -> None:
+        """Run a trial; what only chance or a busy machine may have upset is left open."""
+        result = await self._once(trial)
+        if not _doubtful(result):
+            self._known(result)
+
+    async def _second(self, trials: Sequence[Trial]) -> None:
+        """Run what was left open once more, when all is quiet: one after the other, but for those who wait."""
+        for one in trials:
+            if not _waits(one) or one.alone:
+                self._known(await self._once(one))
+        for result in await asyncio.gather(*(self._once(one) for one in trials if _waits(one) and not one.alone)):
+            self._known(result)
+
+    def _known(self, result: Result) -> None:
+        self._found[result.trial.name] = result
+        self._told(result)
 
     async def _once(self, trial: Trial) -> Result:
         began_at = time.monotonic()
@@ -85,8 +107,18 @@ class _Runner:
 
     async def _send(self, trial: Trial) -> Sent:
         # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
-        async with contextlib.nullcontext() if trial.given and not trial.alone else self._turns:
+        async with contextlib.nullcontext() if _waits(trial) else self._turns:
             return await self._rig.send(trial.call, trial.caller)
+
+
+def _doubtful(result: Result) -> bool:
+    """Whether only what chance or a busy machine may upset was not as expected."""
+    names = {one.what.partition(".")[0] for one in result.mismatches}
+    return bool(names) and names <= (_AGAIN_UNDER_FAULTS if result.trial.given else _AGAIN)
+
+
+def _waits(trial: Trial) -> bool:
+    return any(one.latency >= _WAITING for one in trial.given)
 
 
 def _seen(rig: Rig, sent: Sent) -> CallSeen:
