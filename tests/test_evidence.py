@@ -120,6 +120,40 @@ async def test_what_is_undecided_is_kept_too_and_gone_on_with_after_a_restart(tm
             assert (found["status"], account["state"], account["connected"]) == ("propagated", "acked", True)
 
 
+async def test_a_proxy_that_is_on_its_way_while_the_release_is_noted_is_not_told_as_pending_for_ever(
+    tmp_path: Path,
+) -> None:
+    """It connects after the last ack that was waited for; the release is followed until it is there, too."""
+    path = tmp_path / "data" / "meshwright.db"
+    two = {"id": CALLER.key.path, "metadata": {"meshwright": {"instance": "two"}}}
+    async with serving(tmp_path) as plane, contextlib.AsyncExitStack() as kept:
+        await plane.apply(*CONTENT)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # so that noting it takes a while
+            await kept.enter_async_context(plane.proxy())
+            asking = asyncio.create_task(plane.ask("propagation", 1, 10))
+            await asyncio.wait({asking}, timeout=1)
+            late = await kept.enter_async_context(AdsClient(plane.running.xds, two, delta=True, key=plane.key))
+            await late.say(CLUSTER, resource_names_subscribe=["*"])
+            clusters = await late.hear()
+            other.execute("ROLLBACK")
+        assert (await asking)["status"] == "propagated"
+        assert (await detail(plane, 1))["tally"]["pending"] == 1
+        await late.ack(clusters)
+        for type_url in (LISTENER, ROUTE):
+            await late.say(type_url, resource_names_subscribe=["*"])
+            await late.ack(await late.hear())
+        await asyncio.to_thread(until, lambda: told(plane) == (2, 0))
+    async with serving(tmp_path) as plane:
+        assert {one["state"] for one in (await detail(plane, 1))["accounts"]} == {"acked"}
+
+
+def told(plane: Plane) -> tuple[int, int]:
+    """How many proxies the history says have the first release, and how many are on their way."""
+    (one,) = (found for found in plane.client.releases("m", "shop")["releases"] if found["number"] == 1)
+    return one["tally"]["acked"], one["tally"]["pending"]
+
+
 async def test_a_rejection_fails_the_release_and_stays_in_its_evidence_when_it_is_mended(tmp_path: Path) -> None:
     """The last good release is the one before; a restart in between changes nothing."""
     async with serving(tmp_path) as plane:

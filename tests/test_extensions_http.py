@@ -135,6 +135,7 @@ def test_every_kind_is_put_read_replaced_and_deleted(server: Serving) -> None:
             r"'a\nb' holds a line break or a NUL character",
         ),
         ("headerEdit", {"request": {"set": [{"name": "host", "value": "x"}]}}, "'host' cannot be edited"),
+        ("headerEdit", {"request": {"remove": ["X-App-Mesh-Virtual-Service"]}}, "-Service' cannot be edited"),
         ("headerEdit", {"request": {"set": [{"name": ":path", "value": "x"}]}}, "':path' does not match"),
         ("rateLimit", {"fillInterval": {"value": 49, "unit": "ms"}}, "49 ms are too short"),
         ("rateLimit", {"target": {"virtualNodeName": "a", "port": 81}}, "VirtualNode a does not listen on port 81"),

@@ -41,6 +41,8 @@ class Keeping:
         self._metrics = metrics
         self._complaint = Complaint(_log)
         self._followed: dict[tuple[str, str], tuple[Release, Tracker]] = {}
+        self._leaving: set[Place] = set()
+        """Those that are followed only until nobody is on the way to them."""
         self._left: dict[Place, tuple[Account, ...]] = {}
         """What was seen last of releases that are followed no longer, until it is written."""
         self._unsaved: set[Place] = set()
@@ -57,9 +59,13 @@ class Keeping:
         self._followed[one.mesh, one.stack] = (one, tracker)
 
     def leave(self, one: Release) -> None:
-        """Follow `one` no longer; where a newer one took its place, that goes on."""
+        """Follow `one` no longer than until whoever is on the way to it is there: else it would be told as pending.
+
+        Where a newer one took its place, that goes on.
+        """
         if self._follows(one):
-            self._end(one.mesh, one.stack)
+            self._leaving.add(_place(one))
+            self._end_arrived()
 
     def noted(self, one: Release) -> bool:
         """A release has the status that `one` says; whether that is news of one that is followed.
@@ -110,6 +116,7 @@ class Keeping:
         for _, tracker in self._followed.values():
             self._control.untrack(tracker)
         self._followed.clear()
+        self._leaving.clear()
 
     def _follows(self, one: Release) -> bool:
         followed = self._followed.get((one.mesh, one.stack))
@@ -119,9 +126,17 @@ class Keeping:
         older = self._followed.pop((mesh, stack), None)
         if older is not None:
             place = _place(older[0])
+            self._leaving.discard(place)
             if place in self._unsaved:
                 self._left[place] = older[1].accounts
             self._control.untrack(older[1])
+
+    def _end_arrived(self) -> None:
+        """End what is only followed until nobody is on the way any more."""
+        for mesh, stack, _ in tuple(self._leaving):
+            _, tracker = self._followed[mesh, stack]
+            if not tracker.waits:
+                self._end(mesh, stack)
 
     def _told(self, place: Place) -> None:
         self._unsaved.add(place)
@@ -133,6 +148,7 @@ class Keeping:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), SAVE_SECONDS)
             await self._save_all()
+            self._end_arrived()
 
     async def _save_all(self) -> None:
         for place in tuple(self._unsaved):

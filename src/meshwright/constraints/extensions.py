@@ -25,6 +25,7 @@ from meshwright.model.extensions import (
 )
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
+from meshwright.routing import MARK
 from meshwright.routing.expressions import PROGRAM_SIZE, matches, program_size
 
 if TYPE_CHECKING:
@@ -55,9 +56,13 @@ _UNTOUCHABLE = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        MARK,
     }
 )
-"""What a proxy routes and frames by. Source: https://www.rfc-editor.org/rfc/rfc9110#field.connection"""
+"""What a proxy routes and frames by, a gateway's own mark included.
+
+Source: https://www.rfc-editor.org/rfc/rfc9110#field.connection
+"""
 _DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 

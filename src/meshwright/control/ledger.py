@@ -110,6 +110,11 @@ class Tracker:
             self._keep(delivery, delivery.verdict(self.revision))
         return tuple(self._accounts.values())
 
+    @property
+    def waits(self) -> bool:
+        """Whether a connected proxy has not taken it yet."""
+        return bool(self._open)
+
     def look(self, delivery: Delivery) -> None:
         """`delivery` is new, or moved."""
         verdict = delivery.verdict(self.revision)
