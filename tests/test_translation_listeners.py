@@ -17,7 +17,8 @@ from cryptography import x509
 from envoys import fetch, until
 from meshwright.lab.secrets import SecretServer
 from meshwright.model import Key, Kind
-from one_envoy import Mesh, answering, http_route, listening
+from meshwright.snapshot.resources import Endpoint
+from one_envoy import Mesh, answering, fresh_address, http_route, listening
 from pki import Authority, Issuer
 from processes import free_port
 from strategies import MESH, Wire
@@ -169,6 +170,31 @@ async def test_callers_trust_by_their_policy_and_the_name_they_called(tmp_path: 
     }
     found = await _answers(mesh, tmp_path, issued)
     assert [name for name, status in found.items() if status == 200] == ["right", "any"], found
+
+
+async def test_a_dot_at_the_end_of_a_hostname_is_no_part_of_the_name_that_is_checked(tmp_path: Path) -> None:
+    """Nor of the one that the server is asked for: resolvers alone know such names."""
+    mesh, issuer, asked = Mesh(), Issuer(), set[str | None]()
+    trust = {"file": {"certificateChain": str(issuer.file(tmp_path))}}
+    policy = {"clientPolicy": {"tls": {"validation": {"trust": trust}}}}
+    node, address = Key(MESH, Kind.VIRTUAL_NODE, "dotted"), fresh_address()
+    listener = {"portMapping": {"port": mesh.port, "protocol": "http"}, "tls": ELSEWHERE}
+    found = {"dns": {"hostname": "dotted.example."}}
+    mesh.add(node.kind, node.name, {"listeners": [listener], "serviceDiscovery": found})
+    mesh.add(Kind.REGISTRATION, "dotted", {"target": {"virtualNodeName": node.name}})
+    mesh.found[node] = (Endpoint(address=address, port=mesh.port),)
+    mesh.service("dotted.local", http_route((node.name, 1)))
+    backend = {"virtualService": {"virtualServiceName": "dotted.local", **policy}}
+    mesh.add(Kind.VIRTUAL_NODE, "caller", {"backends": [backend]})
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files = issuer.issue("dotted.example").write(tmp_path, "dotted")
+    context.load_cert_chain(files.certificate, files.key)
+    context.sni_callback = lambda _socket, name, _context: asked.add(name)
+    async with answering(address, mesh.port, "dotted", context=context):
+        with contextlib.ExitStack() as running:
+            await asyncio.to_thread(running.enter_context, mesh.envoy(CALLER, tmp_path))
+            assert await fetch(mesh.place.egress, mesh.port, "/", "dotted.local") == (200, "dotted")
+    assert asked == {"dotted.example"}
 
 
 async def _answers(mesh: Mesh, folder: Path, issued: dict[str, Issued | None]) -> dict[str, int]:

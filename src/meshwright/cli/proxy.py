@@ -50,7 +50,7 @@ from meshwright.errors import UsageError
 @click.option("--log-level", help="Envoy's log level [default: warning].",
               type=click.Choice(["trace", "debug", "info", "warning", "error", "critical", "off"]))  # fmt: skip
 @click.option("--reports", type=click.Choice(["all", "loads", "none"]), default="all", show_default=True,
-              help="What it tells of its calls; loads: no latencies, for Envoy before 1.36.")  # fmt: skip
+              help="What it tells of its calls; loads: no latencies, for Envoy before 1.37.")  # fmt: skip
 @click.option("--print-bootstrap", is_flag=True, help="Print the bootstrap as JSON and run nothing.")
 @click.pass_obj
 def command(options: dict[str, Any], /, *, print_bootstrap: bool, **given: Any) -> int:

@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Registered | None = None
     """What it registers for its virtual node; None to be found in other ways."""
     reports: Literal["all", "loads", "none"] = "all"
-    """What it tells of its calls: counts and latencies, counts alone, or nothing. Latencies need Envoy 1.36."""
+    """What it tells of its calls: counts and latencies, counts alone, or nothing. Latencies need Envoy 1.37."""
     extras: Extras = Extras()
     """What the operator adds to it."""
 

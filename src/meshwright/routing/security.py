@@ -95,11 +95,15 @@ def unservable(tls: ListenerTls) -> str:
 
 
 def discovery_name(discovery: ServiceDiscovery | None) -> str:
-    """The name by which a node is found, which its certificate carries unless the policy says otherwise."""
+    """The name by which a node is found, which its certificate carries unless the policy says otherwise.
+
+    A dot at its end is for resolvers alone: no certificate has one, and no greeting may.
+    Source: https://www.rfc-editor.org/rfc/rfc6066#section-3
+    """
     if discovery is None:
         return ""
     if discovery.dns is not None:
-        return discovery.dns.hostname
+        return discovery.dns.hostname.removesuffix(".")
     found = discovery.aws_cloud_map
     return f"{found.service_name}.{found.namespace_name}" if found else ""
 
