@@ -374,7 +374,7 @@ def _other_headers(chance: random.Random, call: Call) -> Call:
             del headers[at]
         case 1 if headers and headers[at][0] != "host":
             headers.insert(chance.choice((at, at + 1)), (headers[at][0].upper(), more[1]))
-        case 2 if headers:
+        case 2 if headers and headers[at][0] != "host":
             headers[at] = (headers[at][0], headers[at][1] + chance.choice(("x", "1", " ")))
         case 3 if headers:
             headers[at] = (headers[at][0], headers[at][1][1:] or "x")

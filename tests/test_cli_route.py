@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHOP = ROOT / "examples" / "shop"
+EXTENDED = "definitions ../extensions/definitions --parameter FaultExpiresAt=2999-01-01T00:00:00Z"
 GOLDENS = {
     # What is asked, and the exit code.
     "through-the-gateway": ("--from entrance http://shop.example:8080/orders/5?x=1", 0),
@@ -29,6 +30,8 @@ GOLDENS = {
     "no-backend": ("--from web http://payment.shop.internal:8080/", 1),
     "nobody-on-the-port": ("--from web tcp://ledger.shop.internal:9000", 1),
     "no-listener": ("--from entrance http://shop.example/", 1),
+    "extended": (f"{EXTENDED} --from orders http://payment.shop.internal:8080/", 0),
+    "tls": ("../../tests/cases/route/tls.yaml --http2 --from caller HEAD http://pay.local/%7Ea", 0),
     "aws": ("--from web https://s3.us-east-1.amazonaws.com/bucket", 0),
 }
 

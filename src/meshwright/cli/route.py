@@ -72,6 +72,7 @@ def command(
     from meshwright.graph import resolve
     from meshwright.simulate import route
     from meshwright.views import verdicts
+    from meshwright.views.diagnostics import counted
 
     *paths, url = words
     method = paths.pop() if paths and paths[-1] in _METHODS else "GET"
@@ -86,7 +87,7 @@ def command(
     sys.stdout.write(text)
     errors = sum(one.severity is Severity.ERROR for one in read.diagnostics)
     if errors:
-        click.echo(f"{errors} errors in these files; 'meshwright validate' shows them.", err=True)
+        click.echo(f"{counted(errors, 'error')} in these files; 'meshwright validate' shows them.", err=True)
     return int(errors > 0 or not found.succeeds)
 
 

@@ -5,13 +5,13 @@ The one rule: the JSON, which is documented and stable, says all that the text s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.views.escaping import indented_json, terminal
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from meshwright.diagnostics import Source
     from meshwright.model.identity import Key
@@ -22,16 +22,29 @@ if TYPE_CHECKING:
     """Where the field of an object, both as paths, stands in a file."""
 
 
+_ALL = 100
+
+
 def as_json(verdict: Verdict, find: Find) -> str:
-    """`verdict` as indented JSON, with a `source` for each candidate and each condition that it does not meet."""
+    """`verdict` as indented JSON, with the `source` of whatever has a part in it."""
     told = to_wire(verdict)
+    end = verdict.ending.decided_by
+    told["ending"]["source"] = to_wire(end and find(end.path, ""))
     for hop, plain in zip(verdict.hops, told["hops"], strict=True):
         for candidate, written in zip(hop.candidates, plain["candidates"], strict=True):
             subject = candidate.origin.path
             written |= {"matched": candidate.matched, "source": to_wire(find(subject, ""))}
             for miss, line in zip(candidate.misses, written["misses"], strict=True):
                 line["source"] = to_wire(find(subject, miss.path))
+        for several, plains in ((hop.effects, plain["effects"]), *_of_targets(hop, plain["targets"])):
+            for effect, written in zip(several, plains, strict=True):
+                written["source"] = to_wire(find(effect.origin.path, ""))
     return indented_json({"version": 1, **told})
+
+
+def _of_targets(hop: Hop, plain: list[Any]) -> Iterator[tuple[tuple[Effect, ...], list[Any]]]:
+    for share, written in zip(hop.targets, plain, strict=True):
+        yield share.effects, written["effects"]
 
 
 def render(verdict: Verdict, find: Find, *, colour: bool) -> str:
@@ -40,8 +53,11 @@ def render(verdict: Verdict, find: Find, *, colour: bool) -> str:
     status = f" {verdict.status}" if verdict.status is not None else ""
     grpc = f" (gRPC status {verdict.ending.grpc_status})" if verdict.ending.grpc_status is not None else ""
     head = _painted(f"{verdict.outcome}{status}{grpc}", f"1;{good}", colour)
-    lines = [f"{head}: {terminal(verdict.ending.reason)}"]
+    decided = verdict.ending.decided_by
+    lines = [f"{head}: {terminal(verdict.ending.reason)}{_at(find, decided) if decided else ''}"]
     lines.append(f"{_asked(verdict.call)}, {'to' if _from_outside(verdict) else 'from'} {_named(verdict.caller)}")
+    if verdict.hops and verdict.hops[0].call.path != verdict.call.path:
+        lines.append(f"the path is read as {terminal(verdict.hops[0].call.path)}")
     for hop in verdict.hops:
         lines += ["", *_hop(hop, find, colour)]
     return "\n".join(lines) + "\n"
@@ -53,10 +69,10 @@ def _hop(hop: Hop, find: Find, colour: bool) -> Iterator[str]:
     for candidate in hop.candidates:
         if candidate.origin == hop.chosen:
             yield f"  {_named(candidate.origin)}{_at(find, candidate.origin)}"
-    yield from (f"    {line}" for line in (*_changes(hop), *_limits(hop), *map(_effect, hop.effects)))
+    yield from (f"    {line}" for line in (*_changes(hop), *_limits(hop), *_effects(hop.effects, find)))
     for share in hop.targets:
         yield f"    {_share(share)}"
-        yield from (f"      {_effect(one)}" for one in share.effects)
+        yield from (f"      {line}" for line in _effects(share.effects, find))
     others = [one for one in hop.candidates if one.origin != hop.chosen]
     if others:
         yield _painted("  not taken:", "2", colour)
@@ -95,16 +111,16 @@ def _share(share: Share) -> str:
     if share.tls is not None:
         how = "mutual TLS" if share.tls.certificate else "TLS"
         how += f" to {terminal(' or '.join(share.tls.names))}" if share.tls.names else ""
-    text = f"{share.fraction:.4g}".rstrip() if share.fraction in {0, 1} else f"{share.fraction:.3f}"
-    percent = f"{float(text) * 100:g} %"
     refused = f"; refused: {terminal(share.refused)}" if share.refused else ""
     where = f"{terminal(share.node.name)}:{share.port}"
-    return f"→ {percent} {where} ({share.protocol}, {how}), in the end {_timeouts(share.timeouts)}{refused}"
+    limits = _timeouts(share.timeouts)
+    return f"→ {share.fraction * 100:.4g} % {where} ({share.protocol}, {how}), in the end {limits}{refused}"
 
 
-def _effect(effect: Effect) -> str:
-    share = "" if effect.percentage >= 100 else f" ({effect.percentage:g} % of such calls)"
-    return f"{_named(effect.origin)}: {terminal(effect.told)}{share}"
+def _effects(effects: Iterable[Effect], find: Find) -> Iterator[str]:
+    for one in effects:
+        share = "" if one.percentage >= _ALL else f" ({one.percentage:g} % of such calls)"
+        yield f"{_named(one.origin)}: {terminal(one.told)}{share}{_at(find, one.origin)}"
 
 
 def _timeouts(limits: Timeouts) -> str:
