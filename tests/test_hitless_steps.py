@@ -119,7 +119,7 @@ class Stage:
             writer.close()
 
     def _egress(self, node: str) -> str:
-        return next(one.place.egress for one in self.lab.fleet.instances if one.role.key.name == node)
+        return next(one.machine.egress for one in self.lab.fleet.instances if one.role.key.name == node)
 
 
 @contextlib.asynccontextmanager

@@ -190,7 +190,7 @@ async def test_envoys_without_a_control_plane_are_given_up(shop: State, tmp_path
     """They wait for their configuration for ever; the lab does not, and says who waited."""
     with Block() as block:
         nowhere = Address(block.control_plane, 18000)
-        fleet = Fleet(shop, xds=nowhere, block=block, folder=tmp_path, within=1.5)
+        fleet = Fleet(shop, xds=nowhere, ground=block, folder=tmp_path, within=1.5)
         with pytest.raises(
             MeshwrightError,
             match=r"(?s)not ready within 1.5 s: entrance-1, cart-1.* did not reach the control plane at 127",
@@ -313,9 +313,9 @@ def test_no_process_survives_a_signal(number: signal.Signals, ready: bool, tempo
 async def test_the_proxy_command_joins_a_running_mesh(shop: State) -> None:
     """`meshwright proxy` is another Envoy of its node: the control plane sees it take everything, and go again."""
     async with Lab(shop, stack="shop") as lab:
-        place = lab.fleet.entrance("cart").place
+        machine = lab.fleet.entrance("cart").machine
         # Beside the lab's own cart: the next three addresses of its block are nobody's.
-        first, _, last = place.application.rpartition(".")
+        first, _, last = machine.application.rpartition(".")
         spare = [f"{first}.{int(last) + 100 + number}" for number in range(3)]
         resolver = lab.fleet.resolver
         arguments = [

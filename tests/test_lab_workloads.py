@@ -11,6 +11,7 @@ import pytest
 from meshwright.errors import MeshwrightError
 from meshwright.lab.addresses import Block
 from meshwright.lab.exchange import Fault, Request
+from meshwright.lab.machines import on_loopback
 from meshwright.lab.topology import Backend, Port, Role
 from meshwright.lab.workload import Workload, call
 from meshwright.model.identity import Key, Kind
@@ -40,7 +41,7 @@ def role(protocol: str, *backends: Backend) -> Role:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_workload_says_who_it_is_and_what_arrived(protocol: str, place: Loopback) -> None:
     """Node, instance, protocol, path and the caller's headers, over every protocol, twice."""
-    workload = Workload(role(protocol), 2, place)
+    workload = Workload(role(protocol), 2, on_loopback(place))
     await workload.start()
     try:
         for _ in range(2):
@@ -56,7 +57,7 @@ async def test_a_workload_says_who_it_is_and_what_arrived(protocol: str, place: 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_workload_fails_hangs_up_and_is_slow_as_told(protocol: str, place: Loopback) -> None:
     """A failure is never a proper reply; a delay is waited for; healed, it answers as before."""
-    workload = Workload(role(protocol), 1, place)
+    workload = Workload(role(protocol), 1, on_loopback(place))
     await workload.start()
     loop = asyncio.get_running_loop()
     try:
@@ -85,7 +86,7 @@ async def test_a_call_to_nobody_is_a_reply_that_says_so(protocol: str, place: Lo
 async def test_a_request_goes_on_to_the_backends_with_the_users_headers(place: Loopback) -> None:
     """Through the egress address, under the service's name; the proxies' own headers stay behind."""
     backends = (Backend("one.shop.internal", Port(7072, "http")), Backend("two.shop.internal", Port(7073, "tcp")))
-    caller = Workload(role("http", *backends), 1, place)
+    caller = Workload(role("http", *backends), 1, on_loopback(place))
     # In the place of the proxies: a workload of the right protocols at the egress address.
     behind = Role(
         key=Key("shop", Kind.VIRTUAL_NODE, "behind"),
@@ -95,7 +96,7 @@ async def test_a_request_goes_on_to_the_backends_with_the_users_headers(place: L
         backends=(),
     )
     moved = type(place)(application=place.egress, ingress=place.ingress, egress=place.egress)
-    callee = Workload(behind, 1, moved)
+    callee = Workload(behind, 1, on_loopback(moved))
     await caller.start()
     await callee.start()
     try:
@@ -120,7 +121,7 @@ async def test_a_request_goes_on_to_the_backends_with_the_users_headers(place: L
 
 async def test_health_checks_are_answered_without_asking_the_backends(place: Loopback) -> None:
     """Envoy checks often; that must not look like requests, nor fail because a backend does."""
-    workload = Workload(role("http", Backend("gone.shop.internal", Port(7099, "http"))), 1, place)
+    workload = Workload(role("http", Backend("gone.shop.internal", Port(7099, "http"))), 1, on_loopback(place))
     await workload.start()
     try:
         reply = await call(
@@ -136,7 +137,7 @@ async def test_health_checks_are_answered_without_asking_the_backends(place: Loo
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_taken_port_is_named(protocol: str, place: Loopback) -> None:
     """Who could not listen where; the one that came first goes on."""
-    first, second = Workload(role(protocol), 1, place), Workload(role(protocol), 2, place)
+    first, second = Workload(role(protocol), 1, on_loopback(place)), Workload(role(protocol), 2, on_loopback(place))
     await first.start()
     try:
         with pytest.raises(MeshwrightError, match=f"cart-2 cannot listen on {place.application}:7070"):

@@ -71,7 +71,7 @@ async def requests(caller: Instance, service: str, count: int) -> None:
     """That many requests of one node's application, ten at a time, which is not called on behalf of."""
     request = Request(authority=service, path="/", headers={CALLS_HEADER: "none"})
     for _ in range(count // 10):
-        await asyncio.gather(*(call("http", caller.place.egress, 8080, request) for _ in range(10)))
+        await asyncio.gather(*(call("http", caller.machine.egress, 8080, request) for _ in range(10)))
 
 
 async def test_every_call_is_counted_once() -> None:
@@ -85,7 +85,7 @@ async def test_every_call_is_counted_once() -> None:
         await requests(nodes["web"], "cart.local", 30)
         cart.fault = Fault(delay=0.2)
         await requests(nodes["web"], "cart.local", 20)
-        tcp = [call("tcp", nodes["cart"].place.egress, 8080, Request(authority="ledger.local")) for _ in range(7)]
+        tcp = [call("tcp", nodes["cart"].machine.egress, 8080, Request(authority="ledger.local")) for _ in range(7)]
         await asyncio.gather(*tcp)
 
         async def told() -> bool:

@@ -11,6 +11,7 @@ from envoys import until
 from meshwright.lab.addresses import Block
 from meshwright.lab.exchange import Request
 from meshwright.lab.lab import Lab
+from meshwright.lab.machines import on_loopback
 from meshwright.lab.workload import Workload, call
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import Resource, State
@@ -56,7 +57,7 @@ async def test_no_request_is_lost_when_an_instance_drains_under_load(tmp_path: P
         stays, web = (next(one for one in fleet.instances if one.role.key.name == name) for name in ("cart", "web"))
         with Block() as block:
             place = block.place()
-            workload = Workload(role, 2, place)
+            workload = Workload(role, 2, on_loopback(place))
             await workload.start()
             arguments = ("--xds", str(lab.control.xds), "--resolver", str(fleet.resolver), "--drain-seconds", "8")
             placed = ("--application", place.application, "--ingress", place.ingress, "--egress", place.egress)
@@ -67,9 +68,9 @@ async def test_no_request_is_lost_when_an_instance_drains_under_load(tmp_path: P
                     return (await leaving.status())[0] == 200
 
                 await until(ready, "the second instance serves", 30)
-                fleet.names.publish({"cart.local": [stays.place.ingress, place.ingress]})
+                fleet.names.publish({"cart.local": [stays.machine.address, place.ingress]})
                 over = asyncio.Event()
-                callers = [asyncio.create_task(calling(web.place.egress, over)) for _ in range(CALLERS)]
+                callers = [asyncio.create_task(calling(web.machine.egress, over)) for _ in range(CALLERS)]
                 await until(lambda: workload.received >= 100, "both instances share the load", 30)
                 leaving.process.terminate()
 
@@ -78,7 +79,7 @@ async def test_no_request_is_lost_when_an_instance_drains_under_load(tmp_path: P
 
                 await until(draining, "draining", 30)
                 # What an orchestrator does with an instance that is not ready any more.
-                fleet.names.publish({"cart.local": [stays.place.ingress]})
+                fleet.names.publish({"cart.local": [stays.machine.address]})
                 assert (await leaving.ended(60))[0] == 0
                 survivor = stays.workload
                 assert survivor is not None

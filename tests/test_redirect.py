@@ -18,9 +18,10 @@ import pytest
 from envoy_check import credentials
 from meshwright.documents import LoadSettings, load
 from meshwright.graph import resolve
+from meshwright.lab.namespaces import missing
 from meshwright.model import Key, Kind
 from meshwright.simulate import Call, route
-from netns import Machine, Network, missing
+from netns import Machine, Network
 from processes import until
 
 if TYPE_CHECKING:
@@ -198,9 +199,8 @@ class Shop:
     def _machine(self, name: str, address: str, ports: dict[int, str] | None = None) -> Machine:
         folder = self.folder / name
         folder.mkdir()
-        machine = self._network.machine(name, address, folder)
+        machine = self._network.machine(name, address, folder, tuple(ports or ()))
         if ports:
-            machine.redirect(*ports)
             # By the mesh's preference, applications are at `::1`; `v2` has one of its own.
             machine.serve(application=name, ports=ports, host="127.0.0.1" if name == "v2" else "::1")
         return machine

@@ -22,19 +22,22 @@ if TYPE_CHECKING:
               help="Only tests whose name holds PATTERN, or matches it with * and ?; may be repeated.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="N",
               help="Exit 1 where less than N percent of the routes and their parts is covered.")  # fmt: skip
+@click.option("--isolation", type=click.Choice(["auto", "loopback", "netns"]), default="auto", show_default=True,
+              help="What keeps machines apart: loopback addresses, or network namespaces with the redirection of "
+                   "production, which need Linux and root; auto: namespaces where they can be made.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="Name the tests and run none of them.")
 @FORMAT
 @click.pass_obj
 def command(
     options: dict[str, Any],
+    /,
     *,
     paths: tuple[Path, ...],
     parameters: tuple[str, ...],
     mesh: str | None,
     patterns: tuple[str, ...],
-    fail_under: float | None,
     listing: bool,
-    form: str,
+    **manner: Any,
 ) -> int:
     """Run a mesh on real Envoys and test that it does what its definitions say.
 
@@ -50,4 +53,4 @@ def command(
     if listing:
         sys.stdout.write("".join(f"{one.name}\n" for one in testing.trials))
         return 0
-    return interrupts.run(testing.run(form, fail_under))
+    return interrupts.run(testing.run(**manner))

@@ -6,7 +6,7 @@ import fnmatch
 import random
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import click
 import rstr
@@ -15,6 +15,7 @@ from meshwright.cli.definitions import loaded, project
 from meshwright.cli.terminal import shows_colour
 from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
+from meshwright.lab.namespaces import isolated
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.trials.coverage import coverage
@@ -71,11 +72,16 @@ class Testing:
         words += [f"--mesh {quoted(mesh)}"] if mesh else []
         return cls(read, patterns, " ".join(["meshwright test", *words]), quiet=bool(options["quiet"]))
 
-    async def run(self, form: str, fail_under: float | None) -> int:
-        """Run the tests, print the report; the exit code."""
+    async def run(self, form: str, fail_under: float | None, isolation: Literal["auto", "loopback", "netns"]) -> int:
+        """Run the tests, print the report; the exit code.
+
+        Raises:
+            UsageError: the `isolation` that is asked for cannot be had here.
+        """
         began_at = time.monotonic()
-        self._say(f"Starting {len(self.trials)} tests on real Envoys …")
-        async with Rig(self._read.state) as rig:
+        kept, told = isolated(isolation)
+        self._say(f"Starting {len(self.trials)} tests on real Envoys, {told} …")
+        async with Rig(self._read.state, isolation=kept) as rig:
             starting = time.monotonic() - began_at
             self._say(f"Ready after {starting:.1f} s.")
             results = await run(rig, self.trials, self._told)
@@ -86,7 +92,7 @@ class Testing:
             self._read.sources.find,
             Manner(
                 mode="envoy",
-                isolation="loopback",
+                isolation=kept,
                 seconds=time.monotonic() - began_at,
                 starting=starting,
                 again=self._again,

@@ -10,10 +10,15 @@ import socket
 from typing import TYPE_CHECKING, Self
 
 from meshwright.errors import MeshwrightError
+from meshwright.lab.machines import Machine, on_loopback
+from meshwright.lab.sockets import HERE
 from meshwright.snapshot.resources import Loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
+
+    from meshwright.proxy.settings import Address
 
 _LOW, _HIGH = 64, 250
 """Second numbers of the blocks; below, other programs (`127.0.0.53`) have settled."""
@@ -44,26 +49,33 @@ class Block:
             self._claim = claim
             self._number = number
             self._given = 0
+            self.control_plane = self.collector = f"127.{number}.0.2"
+            self.name_server = f"127.{number}.0.3"
+            self.outside = f"127.{number}.0.4"
             return
         raise MeshwrightError(
             f"No free block of loopback addresses from 127.{_LOW} to 127.{_HIGH - 1}: {fault}. "
             "Stop other labs; on macOS, add the addresses with 'ifconfig lo0 alias'."
         )
 
-    @property
-    def control_plane(self) -> str:
-        """The address of the lab's control plane."""
-        return f"127.{self._number}.0.2"
+    port = 0
+    nobody = ""
+    inside = HERE
 
-    @property
-    def name_server(self) -> str:
-        """The address of the lab's DNS server."""
-        return f"127.{self._number}.0.3"
+    def machines(self, ports: Sequence[Sequence[int]]) -> list[Machine]:
+        """A machine for each of the instances that listen on `ports`.
 
-    @property
-    def outside(self) -> str:
-        """The address of what lies outside the mesh."""
-        return f"127.{self._number}.0.4"
+        Raises:
+            MeshwrightError: the block is used up.
+        """
+        return [on_loopback(self.place()) for _ in ports]
+
+    def intercept(self, machines: Sequence[tuple[Machine, Sequence[int]]]) -> None:
+        """Let the instances on `machines` listen on other ports: nothing is intercepted here."""
+
+    async def passing_on(self, address: Address) -> Address:
+        """Where machines reach what listens at an address of this process's network: there."""
+        return address
 
     def place(self) -> Loopback:
         """Three addresses for another proxy.

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import msgspec
 
+from meshwright.lab.sockets import HERE
 from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+
+    from meshwright.lab.sockets import Inside
 
 _PACKAGE = "opentelemetry.proto.collector"
 _TRACES = 20_000
@@ -160,14 +163,15 @@ def _record(resource: dict[str, str], one: Any) -> Record:
 
 
 @contextlib.asynccontextmanager
-async def collector(host: str = "127.0.0.1") -> AsyncIterator[Collector]:
-    """A collector on a free port of `host`."""
+async def collector(host: str = "127.0.0.1", inside: Inside = HERE) -> AsyncIterator[Collector]:
+    """A collector on a free port of `host`, `inside` a network."""
     kept = Collector()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
         (_service("trace.v1.Trace", kept, kept.keep_spans), _service("logs.v1.Logs", kept, kept.keep_records))
     )
-    kept.port = server.add_insecure_port(f"{host}:0")
+    with inside():
+        kept.port = server.add_insecure_port(f"{host}:0")
     await server.start()
     try:
         yield kept

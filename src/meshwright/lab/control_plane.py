@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from meshwright.lab.addresses import Block
 
-START = 20.0
+START = 60.0
 """Seconds that the server has to become ready."""
 _POLL = 0.02
 """Seconds between two looks at a server that is starting."""

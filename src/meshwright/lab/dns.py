@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from typing import TYPE_CHECKING, cast
 
 import dns.exception
@@ -17,11 +18,13 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from meshwright.lab.sockets import Outlet, Server
+from meshwright.lab.sockets import HERE, Outlet, Server, made
 from meshwright.proxy.bootstrap import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from meshwright.lab.sockets import Inside
 
 _TTL = 1
 """Seconds. Proxies ask anew often, so that a change of instances is seen soon."""
@@ -49,19 +52,30 @@ class NameServer:
         """
         self._records = {_canonical(name): tuple(addresses) for name, addresses in records.items()}
 
-    async def start(self, host: str, wanted: int = 0) -> Address:
-        """Answer on a port of `host`, the same one for UDP and TCP; on a free one when `wanted` is 0.
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """What is published of `name`; nothing for one that does not exist."""
+        canonical = _canonical(name)
+        return self._records.get(canonical) or self._records.get(f"*.{canonical.partition('.')[2]}") or ()
+
+    async def start(self, host: str, wanted: int = 0, inside: Inside = HERE) -> Address:
+        """Answer `inside` a network, at one port of `host` for UDP and TCP; at a free one when `wanted` is 0.
 
         Raises:
             OSError: there is none.
         """
         loop = asyncio.get_running_loop()
         for left in reversed(range(1 if wanted else _ATTEMPTS)):
-            self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, wanted))
+            datagrams = made(host, socket.SOCK_DGRAM, inside)
+            try:
+                datagrams.bind((host, wanted))
+            except OSError:
+                datagrams.close()
+                raise
+            self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=datagrams)
             port: int = self._udp.get_extra_info("sockname")[1]
             self._tcp = Server(self._serve, asyncio.IncompleteReadError)
             try:
-                await self._tcp.start(host, port)
+                await self._tcp.start(host, port, None, inside)
             except OSError:
                 # The kernel chose it for UDP only; somebody else has it for TCP.
                 self._udp.close()
@@ -104,8 +118,8 @@ class NameServer:
     def _fill(self, reply: dns.message.Message, question: dns.rrset.RRset) -> None:
         name = _canonical(question.name.to_text())
         self.asked[name] = self.asked.get(name, 0) + 1
-        known = self._records.get(name) or self._records.get(f"*.{name.partition('.')[2]}")
-        if known is None:
+        known = self.addresses(name)
+        if not known and name not in self._records:
             reply.set_rcode(dns.rcode.NXDOMAIN)
             return
         family = {dns.rdatatype.A: False, dns.rdatatype.AAAA: True}.get(question.rdtype)

@@ -171,7 +171,7 @@ async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[N
     """
     chosen, discovery = _chosen(rig, node, count), _discovery(rig, node)
     left = len(rig.instances(node)) - len(chosen)
-    gone = {one.place.ingress for one in chosen}
+    gone = {one.machine.address for one in chosen}
     try:
         for one in chosen:
             rig.hide(one)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +19,7 @@ from meshwright.lab import topology
 from meshwright.lab.dns import NameServer
 from meshwright.lab.folders import private_folder
 from meshwright.lab.instance import Instance, Site
+from meshwright.lab.machines import known_outside
 from meshwright.lab.processes import stop_all
 from meshwright.lab.workload import call
 from meshwright.model.identity import Kind
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from meshwright.lab.addresses import Block
     from meshwright.lab.exchange import Reply, Request
+    from meshwright.lab.machines import Ground
     from meshwright.lab.surroundings import Surroundings
+    from meshwright.lab.topology import Role
     from meshwright.lab.workload import Workload
     from meshwright.model.state import State
     from meshwright.proxy.settings import KeyFile
@@ -48,7 +51,7 @@ class Fleet:
         state: State,
         *,
         xds: Address,
-        block: Block,
+        ground: Ground,
         folder: Path,
         key: KeyFile | None = None,
         instances: Mapping[str, int] | None = None,
@@ -67,13 +70,14 @@ class Fleet:
         """
         self._around = around
         self.roles = topology.roles(resolve(state), instances or {})
+        self._services = _services(state)
         self.names = NameServer()
         self.hidden: set[str] = set()
         """Instances that DNS does not tell of, by name."""
         self.instances: tuple[Instance, ...] = ()
         self._xds = xds
         self._key = key
-        self._block = block
+        self._ground = ground
         self._folder = folder
         self._within = within
         self._exits = contextlib.AsyncExitStack()
@@ -88,8 +92,9 @@ class Fleet:
             MeshwrightError: an Envoy ended or did not become ready in time; with the end of its log.
         """
         async with contextlib.AsyncExitStack() as exits:
+            ground = self._ground
             exits.push_async_callback(self.names.stop)
-            self.resolver = await self.names.start(self._block.name_server)
+            self.resolver = await self.names.start(ground.name_server, ground.port, ground.inside)
             sockets = exits.enter_context(private_folder())
             self.instances = tuple(self._placed(sockets))
             self.names.publish(self.records())
@@ -142,7 +147,7 @@ class Fleet:
         """Send one request from outside the mesh to the first listener of `entrance(at)`."""
         entrance = self.entrance(at)
         port = entrance.role.ports[0]
-        return await call(port.protocol, entrance.place.ingress, port.number, request)
+        return await call(port.protocol, entrance.machine.address, port.number, request, None, self._ground.inside)
 
     async def follow(self, state: State) -> None:
         """Let workloads and DNS be as `state` wants them, in which the same nodes and gateways are defined otherwise.
@@ -151,28 +156,35 @@ class Fleet:
             MeshwrightError: a port is taken.
         """
         roles = {role.key: role for role in topology.roles(resolve(state), {})}
+        self._services = _services(state)
+        self._ground.intercept([(one.machine, _intercepted(roles[one.role.key])) for one in self.instances])
         for one in self.instances:
             await one.become(replace(roles[one.role.key], instances=one.role.instances))
             if self._around is not None and one.workload is not None:
-                self._around.enlist(one.role.key, one.name, one.place)
+                self._around.enlist(one.role.key, one.name, one.machine)
         self.names.publish(self.records())
 
     def _placed(self, sockets: Path) -> list[Instance]:
+        numbered = [(role, number) for role in self.roles for number in range(1, role.instances + 1)]
+        machines = self._ground.machines([_intercepted(role) for role, _ in numbered])
         placed: list[Instance] = []
-        for role in self.roles:
-            for number in range(1, role.instances + 1):
-                # Numbered, not named, because a node's name may be longer than a file's.
-                folder = self._folder / f"proxy-{len(placed)}"
-                folder.mkdir(mode=0o700)
-                admin = sockets / f"{len(placed)}.sock"
-                place = self._block.place()
-                if self._around is not None:
-                    place = replace(place, outside=self._around.outside.host)
-                site = Site(place=place, folder=folder, admin=admin)
-                placed.append(Instance(role, number, site, calls=self._around is None))
-                if self._around is not None and role.key.kind is Kind.VIRTUAL_NODE:
-                    self._around.enlist(role.key, placed[-1].name, site.place)
+        for (role, number), machine in zip(numbered, machines, strict=True):
+            # Numbered, not named, because a node's name may be longer than a file's.
+            folder = self._folder / f"proxy-{len(placed)}"
+            folder.mkdir(mode=0o700)
+            admin = sockets / f"{len(placed)}.sock"
+            there = known_outside(machine, self._around.outside.host) if self._around else machine
+            site = Site(machine=there, folder=folder, admin=admin, lookup=self.address)
+            placed.append(Instance(role, number, site, calls=self._around is None))
+            if self._around is not None and role.key.kind is Kind.VIRTUAL_NODE:
+                self._around.enlist(role.key, placed[-1].name, machine)
         return placed
+
+    def address(self, name: str) -> str:
+        """Where a call to `name` goes, for whoever asks the name server: what it does not know lies outside."""
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(name))
+        return next(iter(self.names.addresses(name)), self._ground.outside)
 
     def _settings(self, one: Instance) -> Settings:
         around, key = self._around, one.role.key
@@ -181,10 +193,10 @@ class Fleet:
             instance=one.name,
             xds=self._xds,
             admin=Address(str(one.admin)),
-            placement=one.place,
+            placement=one.machine.placement,
             resolver=self.resolver,
             credentials=self._key,
-            endpoint=around.endpoint(key, one.place) if around else None,
+            endpoint=around.endpoint(key, one.machine) if around else None,
             extras=around.extras() if around else Extras(),
         )
 
@@ -192,10 +204,12 @@ class Fleet:
         """Every discovery name with the ingress addresses of the instances behind it, and what lies outside."""
         outside = self._around.outside if self._around else None
         records: dict[str, list[str]] = {name: [outside.host] for name in outside.names} if outside else {}
+        nobody = self._ground.nobody
+        services = self._services if nobody else ()
         for one in self.instances:
             if one.role.hostname and one.name not in self.hidden:
-                records.setdefault(one.role.hostname, []).append(one.place.ingress)
-        return records
+                records.setdefault(one.role.hostname, []).append(one.machine.address)
+        return {name: [nobody] for name in services} | records
 
     async def _all_ready(self) -> None:
         try:
@@ -223,3 +237,12 @@ class Fleet:
         await stop_all([one.envoy for one in self.instances if one.envoy is not None])
         for one in self.instances:
             await one.stop()
+
+
+def _services(state: State) -> tuple[str, ...]:
+    return tuple(one.key.name for one in state.of(Kind.VIRTUAL_SERVICE))
+
+
+def _intercepted(role: Role) -> tuple[int, ...]:
+    """The ports on which others call it through an interception; a gateway is called as it is."""
+    return () if role.key.kind is Kind.VIRTUAL_GATEWAY else tuple(port.number for port in role.ports)

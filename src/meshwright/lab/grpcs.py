@@ -5,6 +5,7 @@ Messages are bytes throughout, so that no generated code is needed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,14 +14,17 @@ import msgspec
 from msgspec.structs import replace
 
 from meshwright.lab.exchange import Reply, Request, plain
+from meshwright.lab.sockets import HERE, Server, relay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import asyncio
+    from collections.abc import AsyncIterator, Iterable
 
     from meshwright.lab.exchange import ClientTls
+    from meshwright.lab.sockets import Inside, Outlet
 
 
-async def call(host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
+async def call(host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE) -> Reply:
     """Call `request.path` (`/SERVICE/METHOD`) at `host:port` on a channel of its own.
 
     Never raises for what happens to the call: any status but OK is a reply with status 503 that says so.
@@ -31,7 +35,28 @@ async def call(host: str, port: int, request: Request, tls: ClientTls | None = N
         # Of its own accord it would try some calls again: whoever counts them wants to see each.
         ("grpc.enable_retries", 0),
     ]
-    where = f"{host}:{port}"
+    async with _reached(host, port, inside) as where:
+        return await _called(where, options, request, tls)
+
+
+@contextlib.asynccontextmanager
+async def _reached(host: str, port: int, inside: Inside) -> AsyncIterator[str]:
+    """Where `host:port` `inside` a network can be reached from here: the library makes its own sockets."""
+
+    async def pass_on(reader: asyncio.StreamReader, outlet: Outlet) -> None:
+        await relay(reader, outlet, host, port, inside)
+
+    if inside is HERE:
+        yield f"{host}:{port}"
+        return
+    server = Server(pass_on, OSError)
+    try:
+        yield f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
+    finally:
+        await server.stop()
+
+
+async def _called(where: str, options: list[tuple[str, str | int]], request: Request, tls: ClientTls | None) -> Reply:
     if tls is None:
         channel = grpc.aio.insecure_channel(where, options=options)
     else:

@@ -12,13 +12,14 @@ import msgspec
 from msgspec.structs import replace
 
 from meshwright.lab.exchange import Answer, Reply, Request, reply_of
-from meshwright.lab.sockets import Outlet, Server, attended, connect
+from meshwright.lab.sockets import HERE, Outlet, Server, attended, connect
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
     from meshwright.lab.exchange import ClientTls
+    from meshwright.lab.sockets import Inside
 
 _CHUNK = 65_536
 
@@ -53,12 +54,12 @@ async def received(peer: h11.Connection, reader: asyncio.StreamReader) -> Reques
     return replace(request, body=bytes(body)) if request and body else request
 
 
-async def call(host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
+async def call(host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE) -> Reply:
     """Send `request` to `host:port` on a connection of its own.
 
     Never raises for what happens to the request: a broken connection is a reply with status 0 that says so.
     """
-    opened = await connect(host, port, tls, "http/1.1")
+    opened = await connect(host, port, tls, "http/1.1", inside)
     if isinstance(opened, Reply):
         return opened
     reader, writer = opened

@@ -19,12 +19,13 @@ import msgspec
 from msgspec.structs import replace
 
 from meshwright.lab.exchange import HEALTH, UNAVAILABLE, Answer, HangUpError, Reply, Request, reply_of
-from meshwright.lab.sockets import Outlet, Server, connect
+from meshwright.lab.sockets import HERE, Outlet, Server, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from meshwright.lab.exchange import ClientTls
+    from meshwright.lab.sockets import Inside
 
 _CHUNK = 65_536
 _GRPC = "application/grpc"
@@ -128,12 +129,12 @@ class _Connection:
         await self._outlet.send(self._peer.data_to_send())
 
 
-async def call(host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
+async def call(host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE) -> Reply:
     """Send `request` to `host:port` on a connection of its own.
 
     Never raises for what happens to the request: a broken connection is a reply with status 0 that says so.
     """
-    opened = await connect(host, port, tls, "h2")
+    opened = await connect(host, port, tls, "h2", inside)
     if isinstance(opened, Reply):
         return opened
     reader, writer = opened

@@ -6,6 +6,7 @@ The one rule: an instance that comes back is another process at the same place, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ import msgspec
 from meshwright.errors import MeshwrightError
 from meshwright.lab import http1
 from meshwright.lab.exchange import Request
+from meshwright.lab.machines import Machine
 from meshwright.lab.processes import Child
 from meshwright.lab.workload import Workload
 from meshwright.model.identity import Kind
 from meshwright.proxy import run
 from meshwright.proxy.bootstrap import bootstrap
-from meshwright.snapshot.resources import Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,11 +35,13 @@ _POLL = 0.05
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where an instance is."""
 
-    place: Loopback
+    machine: Machine
     folder: Path
     """For its bootstrap and its log."""
     admin: Path
     """The Unix socket of Envoy's administration interface."""
+    lookup: Callable[[str], str]
+    """The address of a name, of whoever runs there."""
 
 
 class Instance:
@@ -48,12 +51,13 @@ class Instance:
         """The `number`-th of its role; with `calls`, its workload calls all backends for each request."""
         self.role = role
         self.name = f"{role.key.name}-{number}"
-        self.place = site.place
+        self.machine = site.machine
         self.admin = site.admin
         gateway = role.key.kind is Kind.VIRTUAL_GATEWAY
-        self.workload = None if gateway else Workload(role, number, site.place, calls=calls)
+        self.workload = None if gateway else Workload(role, number, site.machine, site.lookup, calls=calls)
         self.envoy: Child | None = None
         self._folder = site.folder
+        self._lookup = site.lookup
         self._environment: Mapping[str, str] | None = None
         self._bootstrap: Path | None = None
 
@@ -61,6 +65,10 @@ class Instance:
     def log(self) -> Path:
         """What its Envoy says."""
         return self._folder / "envoy.log"
+
+    def towards(self, name: str) -> str:
+        """Where its application sends a call to `name`."""
+        return self.machine.towards(name, self._lookup)
 
     async def start(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         """Start the Envoy; it is not ready yet."""
@@ -149,4 +157,6 @@ class Instance:
     async def _launch(self, document: Path) -> None:
         # One worker thread each: a lab runs many Envoys on one machine, and none of them is there for speed.
         arguments = run.command(document, concurrency=1)
-        self.envoy = await Child.start(f"The Envoy of {self.name}", arguments, self.log, self._environment)
+        self.envoy = await Child.start(
+            f"The Envoy of {self.name}", arguments, self.log, self._environment, self.machine.as_proxy
+        )

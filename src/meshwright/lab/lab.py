@@ -16,6 +16,7 @@ from meshwright.lab.control_plane import ControlPlane
 from meshwright.lab.exchange import plain
 from meshwright.lab.fleet import Fleet
 from meshwright.lab.folders import private_folder
+from meshwright.lab.namespaces import Namespaces
 from meshwright.model.decoding import encode
 from meshwright.model.identity import Key
 from meshwright.model.specs import MeshSpec
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from meshwright.lab.exchange import Reply, Request
+    from meshwright.lab.machines import Ground, Isolation
     from meshwright.lab.surroundings import Surroundings
     from meshwright.lab.workload import Workload
     from meshwright.model.state import State
@@ -62,6 +64,7 @@ class Lab:
         stack: str = STACK,
         instances: Mapping[str, int] | None = None,
         around: Surroundings | None = None,
+        isolation: Isolation = "loopback",
     ) -> None:
         """`state` is one mesh; `instances` says how many of a node to run where it is not one, by name.
 
@@ -76,12 +79,15 @@ class Lab:
         self.stack = stack
         self._instances = instances or {}
         self._around = around
+        self._isolation = isolation
         self._exits = contextlib.AsyncExitStack()
 
     control: ControlPlane
     """The control plane, which may be killed and started again."""
     fleet: Fleet
     """The Envoys and workloads."""
+    ground: Ground
+    """What they stand on."""
 
     async def __aenter__(self) -> Self:
         """Start the control plane, apply the state as one release, start the Envoys, and wait for their acks.
@@ -92,9 +98,12 @@ class Lab:
         async with contextlib.AsyncExitStack() as exits:
             folder = exits.enter_context(private_folder())
             block = exits.enter_context(Block())
+            apart = self._isolation == "netns"
+            namespaces = Namespaces(folder, block.control_plane)
+            self.ground = await exits.enter_async_context(namespaces) if apart else block
             around, ready = self._around, self._state
             if around is not None:
-                await exits.enter_async_context(around.standing(block, folder))
+                await exits.enter_async_context(around.standing(self.ground, folder))
                 ready = around.state
             arguments, environment = (around.arguments, around.environment) if around else ((), None)
             control = ControlPlane(block, folder, arguments=arguments, environment=environment)
@@ -104,8 +113,8 @@ class Lab:
                 around.release = f"{self.stack}#{number}"
             fleet = Fleet(
                 ready,
-                xds=self.control.xds,
-                block=block,
+                xds=await self.ground.passing_on(self.control.xds),
+                ground=self.ground,
                 folder=folder,
                 key=self.control.key,
                 instances=self._instances,

@@ -21,7 +21,7 @@ from meshwright.trials.trial import OUTSIDE
 if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.lab.exchange import Request
-    from meshwright.lab.sockets import Server
+    from meshwright.lab.sockets import Inside, Server
 
 NAME = OUTSIDE
 """What it calls itself."""
@@ -30,9 +30,11 @@ NAME = OUTSIDE
 class Outside:
     """The hosts that the nodes of a mesh may call outside of it."""
 
-    def __init__(self, graph: Graph, host: str) -> None:
+    def __init__(self, graph: Graph, host: str, inside: Inside) -> None:
         """They all answer at the address `host`, on the ports that egress policies name, and on others on demand."""
         self.host = host
+        self.inside = inside
+        """The network of that address."""
         found = [routing.egress(graph, node.key) for node in graph.state.of(Kind.VIRTUAL_NODE)]
         self.open = frozenset(
             node.key for node, egress in zip(graph.state.of(Kind.VIRTUAL_NODE), found, strict=True) if egress.anything
@@ -67,7 +69,7 @@ class Outside:
 
         server = SERVERS[protocol](answer)
         try:
-            await server.start(self.host, port, self._context() if encrypted else None)
+            await server.start(self.host, port, self._context() if encrypted else None, self.inside)
         except OSError as error:
             raise MeshwrightError(f"nothing can listen on {self.host}:{port}: {error.strerror}") from error
         self._servers[port] = server

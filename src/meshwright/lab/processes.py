@@ -32,11 +32,21 @@ class Child:
 
     @classmethod
     async def start(
-        cls, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+        cls,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> Child:
-        """Run `arguments` in a session of its own, so that Ctrl-C reaches it through us; output is added to `log`."""
+        """Run `arguments` in a session of its own, so that Ctrl-C reaches it through us; output is added to `log`.
+
+        `within` are the programs that lead to where it runs, each of which becomes the next one.
+        """
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
+                *within,
+                # Last: who becomes another user on the way is no longer told of our death.
                 *guarded(arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,

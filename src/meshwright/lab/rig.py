@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from meshwright.lab.collector import Collector
     from meshwright.lab.instance import Instance
+    from meshwright.lab.machines import Isolation
     from meshwright.model.state import State
     from meshwright.trials.trial import Given
 
@@ -62,7 +63,14 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 class Rig:
     """A running mesh; an async context manager. Everything is gone when it is left, however it is left."""
 
-    def __init__(self, state: State, *, instances: Mapping[str, int] | None = None, traced: bool = True) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        instances: Mapping[str, int] | None = None,
+        traced: bool = True,
+        isolation: Isolation = "loopback",
+    ) -> None:
         """`state` is one mesh; `instances` says how many of a node to run where it is not one, by name.
 
         With `traced`, proxies report what they do to the rig, and to nobody that the definitions name.
@@ -74,7 +82,7 @@ class Rig:
         self.graph = resolve(state)
         self._around = Surroundings(state, traced=traced)
         self._traced = traced
-        self.lab = Lab(state, stack=STACK, instances=instances, around=self._around)
+        self.lab = Lab(state, stack=STACK, instances=instances, around=self._around, isolation=isolation)
 
     async def __aenter__(self) -> Self:
         """Start everything, and wait until every proxy has what is defined.
@@ -151,14 +159,15 @@ class Rig:
         request = _request(sent, secrets.token_hex(16), calls)
         trace = request.trace
         inside = key.kind is Kind.VIRTUAL_NODE
-        host, tls = instance.place.egress if inside else instance.place.ingress, self._tls(sent, key)
+        machine, ground = instance.machine, self.lab.ground
+        host, tls = instance.towards(sent.host) if inside else machine.address, self._tls(sent, key)
         if inside and key in self._around.outside.open:
             await self._around.outside.listen(sent.port, sent.protocol, encrypted=sent.encrypted)
-            if not await _taken(host, sent.port):
+            if machine.egress and not await _taken(host, sent.port):
                 # Nothing takes it up on its way, so it leaves the machine, as the mesh allows.
                 host = self._around.outside.host
         began_at = time.monotonic()
-        reply = await call(sent.protocol, host, sent.port, request, tls)
+        reply = await call(sent.protocol, host, sent.port, request, tls, machine.inside if inside else ground.inside)
         seconds = time.monotonic() - began_at
         return Sent(
             call=sent,
@@ -190,7 +199,9 @@ class Rig:
     def _announce(self, instance: Instance) -> None:
         fleet = self.lab.fleet
         fleet.names.publish(fleet.records())
-        self._around.enlist(instance.role.key, instance.name, instance.place, there=instance.name not in fleet.hidden)
+        self._around.enlist(
+            instance.role.key, instance.name, instance.machine, there=instance.name not in fleet.hidden
+        )
 
     def expired(self, key: Key) -> contextlib.AbstractContextManager[None]:
         """While this lasts, the certificates of a node or gateway are expired ones: proxies see it when they start.

@@ -17,10 +17,15 @@ from meshwright.lab.exchange import HangUpError, Reply
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractContextManager
 
     from meshwright.lab.exchange import ClientTls
 
 Conversation: TypeAlias = "Callable[[asyncio.StreamReader, Outlet], Awaitable[None]]"
+Inside: TypeAlias = "Callable[[], AbstractContextManager[object]]"
+"""Enters the network that sockets are made in: they stay there, whoever uses them. Nothing is awaited inside."""
+HERE: Inside = contextlib.nullcontext
+"""This process's own network."""
 
 _PIECES = 20
 """Into how many pieces a second what is sent slowly is cut."""
@@ -74,16 +79,24 @@ class Server:
         self._server: asyncio.Server | None = None
         self._where = ("", 0)
         self._tls: ssl.SSLContext | None = None
+        self._inside = HERE
         self._deaf: list[socket.socket] = []
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen, on a free port when `port` is 0; the port.
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None, inside: Inside = HERE) -> int:
+        """Listen `inside` a network, on a free port when `port` is 0; the port. `::` is every address, IPv4 too.
 
         Raises:
             OSError: the port is taken.
         """
-        self._server = await asyncio.start_server(self._connected, host, port, ssl=tls)
-        self._where, self._tls = (host, int(self._server.sockets[0].getsockname()[1])), tls
+        listening = made(host, socket.SOCK_STREAM, inside)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            self._server = await asyncio.start_server(self._connected, sock=listening, ssl=tls)
+        except BaseException:
+            listening.close()
+            raise
+        self._where, self._tls, self._inside = (host, int(listening.getsockname()[1])), tls, inside
         return self._where[1]
 
     async def stop(self) -> None:
@@ -105,16 +118,17 @@ class Server:
         The kernel answers no more of them once the queue of a socket is full. Those that are open stay.
         """
         self._close()
-        deaf = socket.socket()
+        host, port = self._where
+        deaf = made(host, socket.SOCK_STREAM, self._inside)
         self._deaf.append(deaf)
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         deaf.bind(self._where)
         deaf.listen(0)
         for _ in range(_FILLING):
-            filling = socket.socket()
+            filling = made(host, socket.SOCK_STREAM, self._inside)
             self._deaf.append(filling)
             filling.setblocking(False)
-            filling.connect_ex(self._where)
+            filling.connect_ex(("::1" if host == "::" else host, port))
 
     async def resume(self) -> None:
         """Take connections again.
@@ -124,7 +138,7 @@ class Server:
         """
         self._hear()
         if self._server is None:
-            await self.start(*self._where, self._tls)
+            await self.start(*self._where, self._tls, self._inside)
 
     def _close(self) -> None:
         if self._server is not None:
@@ -172,13 +186,61 @@ async def attended(answer: Coroutine[object, object, Reply], reader: asyncio.Str
         await asyncio.gather(answering, listening, return_exceptions=True)
 
 
+def made(host: str, kind: int, inside: Inside) -> socket.socket:
+    """A socket `inside` a network, for the family of the address `host`; of IPv6 it serves IPv4 too.
+
+    Raises:
+        OSError: the kernel has no such family.
+    """
+    with inside():
+        found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    if found.family is socket.AF_INET6:
+        found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return found
+
+
 async def connect(
-    host: str, port: int, tls: ClientTls | None, protocol: str
+    host: str, port: int, tls: ClientTls | None, protocol: str, inside: Inside = HERE
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | Reply:
     """A connection, which speaks `protocol` where it is encrypted; where there is none, a reply that says why."""
+    opened: socket.socket | None = None
     try:
+        opened = made(host, socket.SOCK_STREAM, inside)
+        opened.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(opened, (host, port))
         if tls is None:
-            return await asyncio.open_connection(host, port)
-        return await asyncio.open_connection(host, port, ssl=tls.context(protocol), server_hostname=tls.name)
-    except OSError as error:
+            return await asyncio.open_connection(sock=opened)
+        return await asyncio.open_connection(sock=opened, ssl=tls.context(protocol), server_hostname=tls.name)
+    except BaseException as error:
+        if opened is not None:
+            opened.close()
+        if not isinstance(error, OSError):
+            raise
         return Reply(status=0, fault=f"no connection to {host}:{port}: {error.strerror or error}")
+
+
+async def relay(reader: asyncio.StreamReader, outlet: Outlet, host: str, port: int, inside: Inside = HERE) -> None:
+    """Be the wire between a connection and one to `host:port`, `inside` a network, until that ends.
+
+    Raises:
+        HangUpError: there is nobody.
+    """
+    opened = await connect(host, port, None, "", inside)
+    if isinstance(opened, Reply):
+        raise HangUpError(reset=True)
+    answers, writer = opened
+
+    async def onward() -> None:
+        while piece := await reader.read(_CHUNK):
+            writer.write(piece)
+            await writer.drain()
+        writer.write_eof()
+
+    sending = asyncio.ensure_future(onward())
+    try:
+        while piece := await answers.read(_CHUNK):
+            await outlet.send(piece)
+    finally:
+        sending.cancel()
+        writer.close()
+        await asyncio.gather(sending, return_exceptions=True)

@@ -32,11 +32,10 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
-    from meshwright.lab.addresses import Block
     from meshwright.lab.authorities import Certificate, Papers
+    from meshwright.lab.machines import Ground, Machine
     from meshwright.model.identity import Key
     from meshwright.model.state import State
-    from meshwright.snapshot.resources import Loopback
 
 _PROMPTLY: Mapping[str, int | bool] = {
     "tracing.opentelemetry.flush_interval_ms": 100,
@@ -74,25 +73,25 @@ class Surroundings:
     """Further variables of the control plane's environment."""
 
     @contextlib.asynccontextmanager
-    async def standing(self, block: Block, folder: Path) -> AsyncIterator[None]:
+    async def standing(self, ground: Ground, folder: Path) -> AsyncIterator[None]:
         """Bring it all; whatever lies in files goes into `folder`."""
         self._folder = folder
         self.arguments, self.environment = ("--quota", "unlimited"), {}
         async with contextlib.AsyncExitStack() as exits:
-            self.collector = await exits.enter_async_context(collector(block.control_plane))
-            where = f"{block.control_plane}:{self.collector.port}" if self._traced else ""
+            self.collector = await exits.enter_async_context(collector(ground.collector, ground.inside))
+            where = f"{ground.collector}:{self.collector.port}" if self._traced else ""
             self._where = where
             self.state = staged(self._graph.state, self.place, where)
             self._write(self._numbers)
             trusted = {one.secret: self._issuer(one.authority).certificate for one in self._papers.bundles}
             self._secrets = SecretServer(trusted, self._shown(self._numbers))
             await exits.enter_async_context(self._secrets.serving(folder / "sds.sock"))
-            self.outside = Outside(self._graph, block.outside)
+            self.outside = Outside(self._graph, ground.outside, ground.inside)
             exits.push_async_callback(self._leave)
             await self.outside.start()
             if any(one.service_discovery and one.service_discovery.aws_cloud_map for one in self._nodes()):
                 exits.push_async_callback(self.registry.stop)
-                address = await self.registry.start(block.control_plane)
+                address = await self.registry.start(ground.control_plane)
                 self.arguments += ("--cloud-map", "--cloud-map-interval", _REGISTRY_SECONDS)
                 self.environment = _aws(f"http://{address}")
             yield
@@ -112,7 +111,7 @@ class Surroundings:
         self._graph = resolve(state)
         self.state = staged(state, self.place, self._where)
         await self._leave()
-        self.outside = Outside(self._graph, self.outside.host)
+        self.outside = Outside(self._graph, self.outside.host, self.outside.inside)
         await self.outside.start()
         before, self._papers = self._papers, papers(self._graph)
         if before == self._papers:
@@ -138,12 +137,12 @@ class Surroundings:
         """What every Envoy has beside the mesh."""
         return Extras(clusters=(sds_cluster(str(self._folder / "sds.sock")),), runtime=dict(_PROMPTLY))
 
-    def endpoint(self, node: Key, place: Loopback) -> settings.Registered | None:
+    def endpoint(self, node: Key, machine: Machine) -> settings.Registered | None:
         """What the proxy of an instance registers; None for a node that is found otherwise."""
         found = self._graph.extensions(Kind.REGISTRATION, node)
-        return settings.Registered(address=place.ingress) if found else None
+        return settings.Registered(address=machine.address) if found else None
 
-    def enlist(self, node: Key, name: str, place: Loopback, *, there: bool = True) -> None:
+    def enlist(self, node: Key, name: str, machine: Machine, *, there: bool = True) -> None:
         """Put an instance into Cloud Map, or take it out, if that is where its node is found."""
         spec = self._graph.state[node].spec
         discovery = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
@@ -155,7 +154,7 @@ class Surroundings:
                 namespace=found.namespace_name,
                 service=found.service_name,
                 name=name,
-                address=place.ingress,
+                address=machine.address,
                 attributes={one.key: one.value for one in found.attributes or ()},
             )
             self.registry.register(instance)

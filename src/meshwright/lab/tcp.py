@@ -11,12 +11,13 @@ import msgspec
 from msgspec.structs import replace
 
 from meshwright.lab.exchange import Answer, Reply, Request
-from meshwright.lab.sockets import Outlet, Server, attended, connect
+from meshwright.lab.sockets import HERE, Outlet, Server, attended, connect
 
 if TYPE_CHECKING:
     import asyncio
 
     from meshwright.lab.exchange import ClientTls
+    from meshwright.lab.sockets import Inside
 
 
 def server(answer: Answer) -> Server:
@@ -35,12 +36,12 @@ def server(answer: Answer) -> Server:
     return Server(converse, msgspec.DecodeError, ValueError)
 
 
-async def call(host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
+async def call(host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE) -> Reply:
     """Send `request` to `host:port` on a connection of its own.
 
     Never raises for what happens to the request: a closed connection is a reply with status 503 that says so.
     """
-    opened = await connect(host, port, tls, "")
+    opened = await connect(host, port, tls, "", inside)
     if isinstance(opened, Reply):
         return opened
     reader, writer = opened

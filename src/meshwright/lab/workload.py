@@ -18,20 +18,23 @@ from msgspec.structs import replace
 from meshwright.errors import MeshwrightError
 from meshwright.lab import grpcs, http1, http2, tcp
 from meshwright.lab.exchange import Arrival, Fault, HangUpError, Reply, Request
+from meshwright.lab.sockets import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from meshwright.lab.exchange import Answer, ClientTls
-    from meshwright.lab.sockets import Server
+    from meshwright.lab.machines import Machine
+    from meshwright.lab.sockets import Inside, Server
     from meshwright.lab.topology import Backend, Role
-    from meshwright.snapshot.resources import Loopback
 
 
 class Call(Protocol):
     """How a protocol's client is called; see `call`."""
 
-    async def __call__(self, host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
+    async def __call__(
+        self, host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE
+    ) -> Reply:
         """Call."""
         ...
 
@@ -55,11 +58,13 @@ _REMEMBERED = 10_000
 """Traces of which a workload knows what arrived."""
 
 
-async def call(protocol: str, host: str, port: int, request: Request, tls: ClientTls | None = None) -> Reply:
-    """Send `request` over `protocol`; whatever becomes of it is in the reply."""
+async def call(
+    protocol: str, host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE
+) -> Reply:
+    """Send `request` over `protocol`, from `inside` a network; whatever becomes of it is in the reply."""
     try:
         async with asyncio.timeout(PATIENCE):
-            return await CALLS[protocol](host, port, request, tls)
+            return await CALLS[protocol](host, port, request, tls, inside)
     except TimeoutError:
         return Reply(status=0, fault=f"no answer from {host}:{port} within {PATIENCE:g} s")
 
@@ -67,8 +72,10 @@ async def call(protocol: str, host: str, port: int, request: Request, tls: Clien
 class Workload:
     """One instance of a virtual node's application; set `fault` to make it misbehave."""
 
-    def __init__(self, role: Role, number: int, place: Loopback, *, calls: bool = True) -> None:
-        """The `number`-th instance, counted from 1, listening on `place.application`.
+    def __init__(
+        self, role: Role, number: int, machine: Machine, lookup: Callable[[str], str] = str, *, calls: bool = True
+    ) -> None:
+        """The `number`-th instance, counted from 1, on `machine`; `lookup` is its name server.
 
         With `calls`, it asks all of its backends for each request that does not say which; else none.
         """
@@ -83,7 +90,8 @@ class Workload:
         """Health checks that reached it, but those that are no more than a connection."""
         self._role = role
         self._calls = calls
-        self._place = place
+        self._machine = machine
+        self._lookup = lookup
         self._servers: list[Server] = []
         self._arrivals: OrderedDict[str, list[Arrival]] = OrderedDict()
 
@@ -96,9 +104,9 @@ class Workload:
         for port in self._role.ports:
             server = SERVERS[port.protocol](functools.partial(self._answered, port.number))
             try:
-                await server.start(self._place.application, port.number)
+                await server.start(self._machine.application, port.number, None, self._machine.inside)
             except OSError as error:
-                where = f"{self._place.application}:{port.number}"
+                where = f"{self._machine.application}:{port.number}"
                 raise MeshwrightError(f"{self.instance} cannot listen on {where}: {error.strerror}") from error
             self._servers.append(server)
 
@@ -202,7 +210,8 @@ class Workload:
     async def _ask(self, backend: Backend, request: Request) -> Reply:
         path = "/lab.Workload/Who" if backend.port.protocol == "grpc" else request.path
         onward = Request(authority=backend.service, path=path, headers=_passed_on(request.headers))
-        reply = await call(backend.port.protocol, self._place.egress, backend.port.number, onward)
+        host, inside = self._machine.towards(backend.service, self._lookup), self._machine.inside
+        reply = await call(backend.port.protocol, host, backend.port.number, onward, None, inside)
         return replace(reply, service=backend.service)
 
 

@@ -70,7 +70,7 @@ async def _begin(teller: Teller, exits: contextlib.AsyncExitStack, block: Block,
     teller.check("the shop is applied, as one release", held=applied.code == 0, expected="exit code 0", seen=seen)
     state = _shop(scene)
     watch = Stopwatch()
-    fleet = Fleet(state, xds=control.xds, block=block, folder=folder, key=control.key, instances=INSTANCES)
+    fleet = Fleet(state, xds=control.xds, ground=block, folder=folder, key=control.key, instances=INSTANCES)
     scene.running = await exits.enter_async_context(fleet)
     count = len(fleet.instances)
     teller.check(
@@ -100,7 +100,7 @@ def _shop(scene: Scene) -> State:
 
 def _addresses(scene: Scene) -> None:
     entrance = scene.running.entrance()
-    door = f"http://{entrance.place.ingress}:{entrance.role.ports[0].number}/"
+    door = f"http://{entrance.machine.address}:{entrance.role.ports[0].number}/"
     lines = (
         "It keeps running until Ctrl-C. Look around:",
         f"  export MESHWRIGHT_ENDPOINT={scene.control.url} AWS_SHARED_CREDENTIALS_FILE={scene.control.credentials}",

@@ -12,7 +12,8 @@ import msgspec
 from meshwright.graph import gateway_route_target
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Kind
-from meshwright.routing import gateway_route_match, ordered_gateway_routes, service_ports
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.routing import discovery_name, gateway_route_match, ordered_gateway_routes, service_ports
 from meshwright.simulate import route
 from meshwright.trials.deriving import policies
 from meshwright.trials.deriving.entries import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
+    from meshwright.model.state import Resource
     from meshwright.routing import ServicePort
     from meshwright.simulate import Call
     from meshwright.trials.deriving.entries import Arrival
@@ -90,6 +92,9 @@ def of_callers(graph: Graph) -> Iterator[Trial]:
             if callers(graph, service)[:1] == (node.key,):
                 # The trials of its routes show it already.
                 continue
+            if _own_name(node) == service.name:
+                # It would find its own address there, to which no call leaves the machine: no proxy sees it.
+                continue
             for port in service_ports(graph, service)[:1]:
                 call = bare_call(port)
                 expect = expectation(route(graph, node.key, call))
@@ -104,6 +109,12 @@ def of_callers(graph: Graph) -> Iterator[Trial]:
                     about=(node.key, service),
                     path="spec.backends",
                 )
+
+
+def _own_name(node: Resource) -> str:
+    """The name by which a node is found; "" without one."""
+    spec = node.spec
+    return discovery_name(spec.service_discovery) if isinstance(spec, VirtualNodeSpec) else ""
 
 
 def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str, title: str) -> Iterator[Trial]:
