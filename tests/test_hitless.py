@@ -23,10 +23,10 @@ from shop_load import (
     added,
     alone,
     changed,
-    counted,
     edited,
     held,
     listener,
+    no_retries,
     sent,
     shop,
     spec_of,
@@ -79,11 +79,6 @@ def changes(base: State, number: int) -> tuple[State, ...]:
         shifted, routed, called, versioned, checked, limited, timed, unversioned, uncalled,
         edited(base, EVERYBODY, weights(90 - number, 10 + number)),
     )  # fmt: skip
-
-
-async def no_retries(lab: Lab) -> None:
-    """No Envoy has tried anything twice, nor does a default policy hide a failure."""
-    assert await counted(lab, r"cluster\..*upstream_rq_retry") == 0
 
 
 class Killer:

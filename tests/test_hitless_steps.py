@@ -18,7 +18,7 @@ from meshwright.lab.workload import call
 from meshwright.model import Key, Kind, State
 from pki import Issuer
 from settings import PROVE
-from shop_load import EVERYBODY, Load, added, counted, edited, listener, shop, spec_of, weights
+from shop_load import EVERYBODY, Load, added, edited, listener, no_retries, shop, spec_of, weights
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -133,7 +133,7 @@ async def staged(base: State) -> AsyncIterator[Stage]:
             await stage.to("the beginning", base)
             yield stage
             await stage.answered()
-        assert await counted(lab, r"cluster\..*upstream_rq_retry") == 0
+        await no_retries(lab)
     assert load.failed == []
     assert load.sent > 100
 
@@ -143,8 +143,7 @@ async def test_what_operators_do_step_by_step_fails_no_request(tmp_path: Path) -
 
     A connection over TCP that none of it concerns stays open all the while.
     """
-    patient = {"perRequest": {"unit": "s", "value": 15}}
-    base = edited(shifted(shop(), 100), TESTERS, lambda spec: spec["httpRoute"].update(timeout=patient))
+    base = shifted(shop(), 100)
     async with staged(base) as stage:
         await providers(stage, base)
         async with stage.conversation("payment-v1", 7000, LEDGERS.name):
