@@ -147,10 +147,10 @@ def test_shares_outside_the_interval_fail_and_inside_pass() -> None:
 
     assert judge(trial, seen(low)).passed
     assert judge(trial, seen(high)).passed
-    wrong = judge(trial, seen(800)).mismatches
+    wrong = judge(trial, seen(480)).mismatches
     assert [one.what for one in wrong] == ["shares.payment-v1", "shares.payment-v2"]
     assert f"{low} to {high}" in wrong[0].expected
-    assert wrong[0].happened == f"800 of {trial.of}"
+    assert wrong[0].happened == f"480 of {trial.of}"
 
 
 @pytest.mark.envoy
@@ -179,3 +179,17 @@ def test_coverage_below_the_mark_fails_the_run(tmp_path: Path) -> None:
     nothing = ran(folder, "--only", "no such test")
     assert nothing.returncode == 2
     assert "no test is named like 'no such test'" in nothing.stderr
+
+
+@pytest.mark.envoy
+def test_a_change_is_held_against_what_was_before(tmp_path: Path) -> None:
+    """Tests derived from the old definitions tell what the new ones do to callers, and which object decided it."""
+    folder = tmp_path / "shop"
+    shutil.copytree(SHOP, folder)
+    payment = folder / "definitions" / "payment.yaml"
+    payment.write_text(payment.read_text().replace("exact: v2", "exact: v3"))
+    done = ran(folder, "--baseline", str(SHOP / "definitions"), "--only", "*testers of * is reached")
+    assert done.returncode == 1
+    assert "expected  served_by: payment-v2" in done.stdout
+    assert "testers wants headers[0] x-payment-version is 'v3', had 'v2'" in done.stdout
+    assert "--baseline" in done.stdout

@@ -6,14 +6,12 @@ The one rule: progress goes to standard error, the report to standard output, an
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
 from meshwright.cli.options import FORMAT, definition_arguments
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command("test")
@@ -26,6 +24,9 @@ if TYPE_CHECKING:
               help="What keeps machines apart: loopback addresses, or network namespaces with the redirection of "
                    "production, which need Linux and root; auto: namespaces where they can be made.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="Name the tests and run none of them.")
+@click.option("--baseline", "before", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+              help="Derive the tests from these definitions, and run them on the others: what a change does to "
+              "callers. May be repeated.")  # fmt: skip
 @FORMAT
 @click.pass_obj
 def command(
@@ -37,19 +38,21 @@ def command(
     mesh: str | None,
     patterns: tuple[str, ...],
     listing: bool,
+    before: tuple[Path, ...],
     **manner: Any,
 ) -> int:
     """Run a mesh on real Envoys and test that it does what its definitions say.
 
     Without any test written, tests are derived from the definitions: a call for every route, gateway route and
-    weighted target, calls just outside of each match, and every node calling every service, its backends and others.
+    weighted target, calls just outside of each match, answers that come too late or with an error, every node calling
+    every service, its backends and others, and hosts outside of the mesh.
 
     Exit codes: 0 all passed, 1 a test failed or coverage is under --fail-under, 2 the mesh could not be run.
     """
     from meshwright.cli.testing import Testing
     from meshwright.lab import interrupts
 
-    testing = Testing.of(options, paths, parameters, mesh, patterns)
+    testing = Testing.of(options, paths, parameters, mesh, patterns, before)
     if listing:
         sys.stdout.write("".join(f"{one.name}\n" for one in testing.trials))
         return 0

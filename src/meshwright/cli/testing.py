@@ -39,15 +39,18 @@ _SEED = 1
 class Testing:
     """One run of tests."""
 
-    def __init__(self, read: Loaded, patterns: Sequence[str], again: str, *, quiet: bool) -> None:
-        """`again` is the command that repeats it, without the choice of tests.
+    def __init__(
+        self, read: Loaded, patterns: Sequence[str], again: str, *, quiet: bool, before: Loaded | None = None
+    ) -> None:
+        """`again` is the command that repeats it, without the choice of tests; those are derived from `before`.
 
         Raises:
             UsageError: a pattern chooses nothing.
         """
         self._read = read
         self._graph = resolve(read.state)
-        self._derived = derive(self._graph, rstr.Rstr(random.Random(_SEED)))  # noqa: S311 - nothing here is secret
+        wanted = self._graph if before is None else resolve(before.state)
+        self._derived = derive(wanted, rstr.Rstr(random.Random(_SEED)))  # noqa: S311 - nothing here is secret
         self.trials = chosen(self._derived.trials, patterns)
         self._again = again
         self._quiet = quiet
@@ -60,6 +63,7 @@ class Testing:
         parameters: Sequence[str],
         mesh: str | None,
         patterns: Sequence[str],
+        before: Sequence[Path] = (),
     ) -> Self:
         """The run that a command line asks for.
 
@@ -67,10 +71,13 @@ class Testing:
             UsageError: definitions with faults, or that are not one mesh; a pattern that chooses nothing.
             UnreadableError: a file cannot be read.
         """
-        read = loaded(project(options, paths), paths, parameters, mesh)
+        chosen_project = project(options, paths)
+        read = loaded(chosen_project, paths, parameters, mesh)
+        old = loaded(chosen_project, before, parameters, mesh) if before else None
         words = [*(str(path) for path in paths), *(f"--parameter {quoted(one)}" for one in parameters)]
         words += [f"--mesh {quoted(mesh)}"] if mesh else []
-        return cls(read, patterns, " ".join(["meshwright test", *words]), quiet=bool(options["quiet"]))
+        words += [f"--baseline {quoted(str(path))}" for path in before]
+        return cls(read, patterns, " ".join(["meshwright test", *words]), quiet=bool(options["quiet"]), before=old)
 
     async def run(self, form: str, fail_under: float | None, isolation: Literal["auto", "loopback", "netns"]) -> int:
         """Run the tests, print the report; the exit code.

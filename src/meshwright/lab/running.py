@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from meshwright.trials.judging import Result
     from meshwright.trials.trial import Trial
 
-_AT_ONCE = 16
-"""Calls that are under way at the same time: more would only queue up in front of two cores."""
+_AT_ONCE = 4
+"""Calls that are under way at the same time: more would only queue up in front of two cores, until a limit for each
+try bites."""
 _HEARING = 2.0
 """Seconds that a workload has to hear that an attempt was given up, after its caller did."""
 _POLL = 0.01
@@ -31,8 +32,8 @@ _WAITING = 1_000
 """Milliseconds of latency from which on a trial does little else but wait."""
 _AGAIN = frozenset({"given_up", "within", "shares", "attempts"})
 """Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
-_AGAIN_UNDER_FAULTS = _AGAIN | {"status", "grpc_status"}
-"""The same under a fault: a limit for each try bites, too, where a machine is slow."""
+_AGAIN_UNDER_LOAD = _AGAIN | {"status", "grpc_status"}
+"""The same under a fault or among many calls: limits for each try bite, too, where a machine is slow."""
 
 
 async def run(rig: Rig, trials: Sequence[Trial], told: Callable[[Result], None]) -> tuple[Result, ...]:
@@ -114,7 +115,7 @@ class _Runner:
 def _doubtful(result: Result) -> bool:
     """Whether only what chance or a busy machine may upset was not as expected."""
     names = {one.what.partition(".")[0] for one in result.mismatches}
-    return bool(names) and names <= (_AGAIN_UNDER_FAULTS if result.trial.given else _AGAIN)
+    return bool(names) and names <= (_AGAIN_UNDER_LOAD if result.trial.given or result.trial.of > 1 else _AGAIN)
 
 
 def _waits(trial: Trial) -> bool:
