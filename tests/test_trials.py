@@ -167,15 +167,50 @@ def test_the_shop_passes_all_that_is_derived_from_it() -> None:
     }
 
 
+WRONG = """\
+- name: wrong about who serves
+  from: orders
+  request: {url: http://payment.shop.internal:8080/quote, headers: {x-payment-version: v2, x-who: me}}
+  given: [{reset: true, at: payment-v2, when: {x-who: me}}]
+  expect: {status: 200, served_by: payment-v1, attempts: 2, tls: server, spans: [payment-v2, web]}
+- name: right about a crash
+  from: web
+  request: {url: http://catalog.shop.internal:8080/}
+  given: [{crash: true, at: catalog, instances: 1 of 2}]
+  expect: {status: 200, served_by: catalog, steady: true, of: 5}
+"""
+
+
 @pytest.mark.envoy
-def test_coverage_below_the_mark_fails_the_run(tmp_path: Path) -> None:
-    """Exit code 1 although the one test that ran passed; a pattern that names no test is a usage error."""
+def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path: Path) -> None:
+    """With lines of the proxies' logs; coverage below the mark fails a run too, and so does a pattern of no test."""
     folder = tmp_path / "shop"
     shutil.copytree(SHOP, folder)
-    done = ran(folder, "--only", "route testers of payment.shop.internal:8080 gives up*", "--fail-under", "90")
+    (folder / "wrong.yaml").write_text(WRONG, encoding="utf-8")
+    only = ("--only", "wrong", "--only", "right", "--only", "route testers of payment.shop.internal:8080 is reache?")
+    done = ran(folder, "--tests", "wrong.yaml", *only, "--fail-under", "90", "--format", "json")
     assert done.returncode == 1
     assert "under 90%" in done.stderr
-    assert "1 passed" in done.stdout
+    report = json.loads(done.stdout)
+    wrong, *passed = report["tests"]
+    assert {one["name"]: one["outcome"] for one in passed} == {
+        "right about a crash": "passed",
+        "route testers of payment.shop.internal:8080 is reached": "passed",
+    }
+    assert (wrong["outcome"], wrong["derived"], wrong["source"]["line"]) == ("failed", False, 1)
+    told = {one["what"]: (one["expected"], one["happened"]) for one in wrong["mismatches"]}
+    assert told["status"][1].startswith("status 503")
+    assert told["served_by"][0] == "payment-v1"
+    assert told["attempts"][0] == "2"
+    assert told["attempts"][1] == "3 arrived (3 at payment-v2-1)"
+    assert told["tls"] == ("server", "none")
+    assert told["spans"] == ("one from each of payment-v2, web", "spans from orders, payment-v2")
+    assert "Route 'testers'" in wrong["decided_by"][0]["told"]
+    assert wrong["decided_by"][0]["source"]["file"] == "definitions/payment.yaml"
+    assert wrong["reproduce"] == "meshwright test --tests wrong.yaml --only 'wrong about who serves'"
+    (call,) = wrong["seen"]
+    assert {one["proxy"] for one in call["spans"]} == {"orders", "payment-v2"}
+    assert any(line.startswith("orders: GET /quote") and "UC" in line for line in call["log"])
     nothing = ran(folder, "--only", "no such test")
     assert nothing.returncode == 2
     assert "no test is named like 'no such test'" in nothing.stderr

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -19,11 +18,8 @@ from meshwright.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
-    from meshwright.simulate import Call
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_SCHEMES = ("http", "https", "grpc", "grpcs", "tcp", "tls")
 
 
 @click.command("route")
@@ -58,6 +54,7 @@ def command(
 
     \b
     URL is  http://HOST[:PORT]/PATH, https://...       HTTP; https where the caller itself encrypts
+            http2://HOST:PORT/PATH                     HTTP/2, as with --http2
             grpc://HOST:PORT/SERVICE/METHOD            gRPC, or grpcs://
             tcp://HOST:PORT                            TCP, or tls:// with the HOST in the greeting
 
@@ -70,13 +67,13 @@ def command(
     from meshwright.cli.terminal import shows_colour
     from meshwright.diagnostics import Severity
     from meshwright.graph import resolve
-    from meshwright.simulate import route
+    from meshwright.simulate import call_of, route
     from meshwright.views import verdicts
     from meshwright.views.diagnostics import counted
 
     *paths, url = words
     method = paths.pop() if paths and paths[-1] in _METHODS else "GET"
-    call = called(url, method, headers, http2=http2)
+    call = call_of(url, method, map(_header, headers), http2=http2)
     given = tuple(map(Path, paths))
     read = loaded(project(options, given), given, parameters, mesh)
     graph = resolve(read.state)
@@ -89,33 +86,6 @@ def command(
     if errors:
         click.echo(f"{counted(errors, 'error')} in these files; 'meshwright validate' shows them.", err=True)
     return int(errors > 0 or not found.succeeds)
-
-
-def called(url: str, method: str, headers: tuple[str, ...], *, http2: bool) -> Call:
-    """The call that the command line describes.
-
-    Raises:
-        UsageError: the URL or a header cannot mean anything.
-    """
-    from meshwright.simulate import Call
-
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.netloc:
-        raise UsageError(f"{url!r} is no URL such as http://payment.shop.local:8080/quote ({', '.join(_SCHEMES)})")
-    host, port = _endpoint(url, parts.netloc.rpartition("@")[2], _DEFAULT_PORTS.get(parts.scheme))
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    protocol = {"grpc": "grpc", "grpcs": "grpc", "tcp": "tcp", "tls": "tcp"}.get(parts.scheme)
-    if protocol == "grpc" and path.count("/") != 2:
-        raise UsageError(f"{url!r} names no gRPC method: grpc://HOST:PORT/SERVICE/METHOD")
-    return Call(
-        protocol=protocol or ("http2" if http2 else "http"),  # type: ignore[arg-type]
-        host=host,
-        port=port,
-        method=method,
-        scheme="https" if parts.scheme in {"https", "grpcs", "tls"} else "http",
-        path=path,
-        headers=tuple(map(_header, headers)),
-    )
 
 
 def found_caller(graph: Graph, name: str) -> Key:
@@ -134,19 +104,6 @@ def found_caller(graph: Graph, name: str) -> Key:
     if len(found) > 1:
         raise UsageError(f"--from {name!r} may be {' or '.join(key.path for key in found)}; say which.")
     return found[0]
-
-
-def _endpoint(url: str, where: str, default: int | None) -> tuple[str, int]:
-    """Host and port, the host as it is written: its case may matter."""
-    host, colon, port = where.rpartition(":")
-    if not colon or port.endswith("]"):
-        host, port = where, ""
-    if not host or (port and not port.isdecimal()) or (not port and default is None):
-        raise UsageError(f"{url!r} must say a host and a port, such as tcp://ledger.shop.local:9000")
-    number = int(port) if port else default or 0
-    if not 1 <= number <= 65_535:
-        raise UsageError(f"{url!r}: port {number} is not one of 1 to 65535")
-    return host.removeprefix("[").removesuffix("]"), number
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from meshwright.cli.options import FORMAT, definition_arguments
 
 @click.command("test")
 @definition_arguments
+@click.option("--tests", multiple=True, metavar="PATH", type=click.Path(path_type=Path),
+              help="A file or folder of tests, instead of meshwright.yaml's; may be repeated.")  # fmt: skip
 @click.option("--only", "patterns", multiple=True, metavar="PATTERN",
               help="Only tests whose name holds PATTERN, or matches it with * and ?; may be repeated.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="N",
@@ -29,31 +31,22 @@ from meshwright.cli.options import FORMAT, definition_arguments
               "callers. May be repeated.")  # fmt: skip
 @FORMAT
 @click.pass_obj
-def command(
-    options: dict[str, Any],
-    /,
-    *,
-    paths: tuple[Path, ...],
-    parameters: tuple[str, ...],
-    mesh: str | None,
-    patterns: tuple[str, ...],
-    listing: bool,
-    before: tuple[Path, ...],
-    **manner: Any,
-) -> int:
+def command(options: dict[str, Any], /, **given: Any) -> int:
     """Run a mesh on real Envoys and test that it does what its definitions say.
 
-    Without any test written, tests are derived from the definitions: a call for every route, gateway route and
-    weighted target, calls just outside of each match, answers that come too late or with an error, every node calling
-    every service, its backends and others, and hosts outside of the mesh.
+    Tests that people wrote are files of YAML, which meshwright.yaml names beside the definitions (tests:). More are
+    derived from the definitions, and nobody needs to write one: a call for every route, gateway route and weighted
+    target, calls just outside of each match, answers that come too late or with an error, every node calling every
+    service, its backends and others, and hosts outside of the mesh.
 
     Exit codes: 0 all passed, 1 a test failed or coverage is under --fail-under, 2 the mesh could not be run.
     """
-    from meshwright.cli.testing import Testing
+    from meshwright.cli.testing import Asked, Testing
     from meshwright.lab import interrupts
 
-    testing = Testing.of(options, paths, parameters, mesh, patterns, before)
-    if listing:
+    asked = Asked(**given)
+    testing = Testing.of(options, asked)
+    if asked.listing:
         sys.stdout.write("".join(f"{one.name}\n" for one in testing.trials))
         return 0
-    return interrupts.run(testing.run(**manner))
+    return interrupts.run(testing.run())

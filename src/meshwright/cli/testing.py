@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import random
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import click
+import msgspec
 import rstr
+from msgspec import structs
 
 from meshwright.cli.definitions import loaded, project
 from meshwright.cli.terminal import shows_colour
+from meshwright.documents import trial_files
 from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
 from meshwright.lab.namespaces import isolated
@@ -20,13 +25,13 @@ from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.trials.coverage import coverage
 from meshwright.trials.deriving import derive
+from meshwright.trials.trial import Suite
 from meshwright.views import trials_text
 from meshwright.views.diagnostics import as_json
-from meshwright.views.trials import Manner, quoted, run_report
+from meshwright.views.trials import Manner, run_report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from meshwright.documents.load import Loaded
     from meshwright.trials.judging import Result
@@ -36,13 +41,41 @@ _SEED = 1
 """Any fixed one: the same definitions give the same tests, so that a failure can be run again."""
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
+
+    paths: tuple[Path, ...]
+    parameters: tuple[str, ...]
+    mesh: str | None
+    tests: tuple[Path, ...]
+    patterns: tuple[str, ...]
+    fail_under: float | None
+    isolation: Literal["auto", "loopback", "netns"]
+    listing: bool
+    before: tuple[Path, ...]
+    form: str
+
+    def again(self, options: Mapping[str, Any]) -> str:
+        """The command that runs the same again, without the choice of tests; `options` are the global ones."""
+        words = ["meshwright"]
+        for name in ("config", "environment"):
+            words += [f"--{name}", str(options[name])] if options.get(name) else []
+        words += ["test", *map(str, self.paths)]
+        words += [word for path in self.tests for word in ("--tests", str(path))]
+        words += [word for one in self.parameters for word in ("--parameter", one)]
+        words += ["--mesh", self.mesh] if self.mesh else []
+        words += ["--isolation", self.isolation] if self.isolation != "auto" else []
+        words += [word for path in self.before for word in ("--baseline", str(path))]
+        return shlex.join(words)
+
+
 class Testing:
     """One run of tests."""
 
     def __init__(
-        self, read: Loaded, patterns: Sequence[str], again: str, *, quiet: bool, before: Loaded | None = None
+        self, read: Loaded, written: Suite, asked: Asked, options: Mapping[str, Any], before: Loaded | None = None
     ) -> None:
-        """`again` is the command that repeats it, without the choice of tests; those are derived from `before`.
+        """`written` are the tests that people wrote; others are derived from `before`, or else from what is `read`.
 
         Raises:
             UsageError: a pattern chooses nothing.
@@ -51,44 +84,44 @@ class Testing:
         self._graph = resolve(read.state)
         wanted = self._graph if before is None else resolve(before.state)
         self._derived = derive(wanted, rstr.Rstr(random.Random(_SEED)))  # noqa: S311 - nothing here is secret
-        self.trials = chosen(self._derived.trials, patterns)
-        self._again = again
-        self._quiet = quiet
+        # What people wrote stands in the place of what is derived under the same name.
+        names = {one.name for one in written.trials}
+        derived = tuple(one for one in self._derived.trials if one.name not in names)
+        every = written.beside(Suite(trials=derived))
+        self._suite = structs.replace(every, trials=chosen(every.trials, asked.patterns))
+        self._asked = asked
+        self._again = asked.again(options)
+        self._quiet = bool(options["quiet"])
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The tests that are run, those that people wrote first."""
+        return self._suite.trials
 
     @classmethod
-    def of(
-        cls,
-        options: dict[str, Any],
-        paths: Sequence[Path],
-        parameters: Sequence[str],
-        mesh: str | None,
-        patterns: Sequence[str],
-        before: Sequence[Path] = (),
-    ) -> Self:
-        """The run that a command line asks for.
+    def of(cls, options: Mapping[str, Any], asked: Asked) -> Self:
+        """The run that a command line asks for; `options` are the global ones.
 
         Raises:
-            UsageError: definitions with faults, or that are not one mesh; a pattern that chooses nothing.
+            UsageError: definitions or tests with faults, or that are not one mesh; a pattern that chooses nothing.
             UnreadableError: a file cannot be read.
         """
-        chosen_project = project(options, paths)
-        read = loaded(chosen_project, paths, parameters, mesh)
-        old = loaded(chosen_project, before, parameters, mesh) if before else None
-        words = [*(str(path) for path in paths), *(f"--parameter {quoted(one)}" for one in parameters)]
-        words += [f"--mesh {quoted(mesh)}"] if mesh else []
-        words += [f"--baseline {quoted(str(path))}" for path in before]
-        return cls(read, patterns, " ".join(["meshwright test", *words]), quiet=bool(options["quiet"]), before=old)
+        found = project(options, asked.paths)
+        read = loaded(found, asked.paths, asked.parameters, asked.mesh)
+        written = trial_files.load(asked.tests or found.tests_of(asked.paths), read.state)
+        before = loaded(found, asked.before, asked.parameters, asked.mesh) if asked.before else None
+        return cls(read, written, asked, options, before)
 
-    async def run(self, form: str, fail_under: float | None, isolation: Literal["auto", "loopback", "netns"]) -> int:
+    async def run(self) -> int:
         """Run the tests, print the report; the exit code.
 
         Raises:
-            UsageError: the `isolation` that is asked for cannot be had here.
+            UsageError: the isolation that is asked for cannot be had here.
         """
         began_at = time.monotonic()
-        kept, told = isolated(isolation)
+        kept, told = isolated(self._asked.isolation)
         self._say(f"Starting {len(self.trials)} tests on real Envoys, {told} …")
-        async with Rig(self._read.state, isolation=kept) as rig:
+        async with Rig(self._read.state, instances=self._suite.needed, isolation=kept) as rig:
             starting = time.monotonic() - began_at
             self._say(f"Ready after {starting:.1f} s.")
             results = await run(rig, self.trials, self._told)
@@ -105,10 +138,11 @@ class Testing:
                 again=self._again,
             ),
         )
-        if form == "json":
+        if self._asked.form == "json":
             sys.stdout.write(as_json(report))
         else:
             sys.stdout.write(trials_text.render(report, colour=shows_colour(sys.stdout), quiet=self._quiet))
+        fail_under = self._asked.fail_under
         if fail_under is not None and report.coverage < fail_under:
             click.echo(f"Coverage is {report.coverage:g}%, under {fail_under:g}%.", err=True)
             return 1

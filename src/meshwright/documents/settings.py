@@ -51,6 +51,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     stack: str | None = None
     definitions: tuple[Path, ...] = ()
     """Files and folders, relative to the working directory like `file`."""
+    tests: tuple[Path, ...] = ()
+    """Files and folders of tests, relative to the working directory, too."""
     environment: str | None = None
     endpoint: str | None = None
     mesh: str | None = None
@@ -68,6 +70,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         home = os.path.realpath(Path(self.file).parent)
         meant = [self.definitions if os.path.realpath(path) == home else (path,) for path in paths]
         return tuple(path for group in meant for path in group)
+
+    def tests_of(self, paths: Sequence[Path]) -> tuple[Path, ...]:
+        """Its tests where `paths` stand for all of its definitions; none for others, which they are not about."""
+        meant, own = ({os.path.realpath(one) for one in some} for some in (self.expand(paths), self.definitions))
+        return self.tests if meant == own else ()
 
     def load_settings(self, parameters: Mapping[str, str] = MappingProxyType({})) -> LoadSettings:
         """What `documents.load` needs; `parameters` (the command line's) beat the project's."""
@@ -186,7 +193,8 @@ class _Reader:
             "endpoint": self._text,
             "account": self._account,
             "region": self._text,
-            "definitions": self._definitions,
+            "definitions": self._paths,
+            "tests": self._paths,
             "parameters": self._parameters,
             "environments": self._environments,
         }
@@ -221,7 +229,7 @@ class _Reader:
         self._fault(place, f"{name} takes an account id of 12 digits, found {described(value)}.")
         return None
 
-    def _definitions(self, value: Any, place: Place, name: str) -> tuple[Path, ...]:
+    def _paths(self, value: Any, place: Place, name: str) -> tuple[Path, ...]:
         listed = value if isinstance(value, Items) else [value]
         places: Sequence[Place] = value.places if isinstance(value, Items) else [place]
         found = [self._text(one, where, name) for one, where in zip(listed, places, strict=True)]

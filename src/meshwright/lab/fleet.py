@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from meshwright.model.state import State
     from meshwright.proxy.settings import KeyFile
 
-START = 30.0
+START = 60.0
 """Seconds that all Envoys together have to become ready, unless told otherwise."""
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 STACK = "lab"
 """The stack that a lab applies its state as, unless it is told another."""
-WAIT = 20.0
+WAIT = 30.0
 """Seconds that all Envoys together have to connect, and again to ack what was applied."""
 _POLL = 0.05
 """Seconds between two looks for Envoys that are connecting."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from meshwright.trials.trial import Given
 
 STACK = "rig"
-_REPORT_SECONDS = 5.0
+_REPORT_SECONDS = 10.0
 """How long proxies may take to report: spans come at once, records of access logs within the second."""
 
 
@@ -211,14 +211,15 @@ class Rig:
         """
         return self._around.expired(key)
 
-    async def report(self, sent: Iterable[Sent]) -> tuple[Trace, ...]:
-        """What proxies said of calls, in their order: spans, and records of access logs. It waits for them, bounded.
+    async def report(self, sent: Iterable[Sent], *, wait: bool = True) -> tuple[Trace, ...]:
+        """What proxies said of calls, in their order: spans, and records of access logs.
 
-        It waits until the proxy that took a call first and the one of whoever answered have said what they have to
-        say: a record each and, where a route was found, a span. TCP connections have records alone.
+        Unless told not to, it waits, bounded, until the proxy that took a call first and the one of whoever answered
+        have said what they have to say: a record each and, where a route was found, a span. TCP connections have
+        records alone.
         """
         wanted, collector = tuple(sent), self._around.collector
-        if self._traced:
+        if self._traced and wait:
             await collector.until(lambda: all(_whole(collector, one) for one in wanted), _REPORT_SECONDS)
         return tuple(_told(collector, one) for one in wanted)
 

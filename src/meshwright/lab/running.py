@@ -11,13 +11,18 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from meshwright.errors import MeshwrightError
+from meshwright.lab.seeing import seen, told_by_proxies
 from meshwright.trials.judging import judge
-from meshwright.trials.seen import Attempt, CallSeen, Seen
+from meshwright.trials.seen import CallSeen, Seen
+from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from meshwright.lab.collector import Trace
     from meshwright.lab.rig import Rig, Sent
     from meshwright.trials.judging import Result
     from meshwright.trials.trial import Trial
@@ -27,17 +32,26 @@ _AT_ONCE = 4
 try bites."""
 _HEARING = 2.0
 """Seconds that a workload has to hear that an attempt was given up, after its caller did."""
-_POLL = 0.01
-_WAITING = 1_000
+_LONG = 1_000
 """Milliseconds of latency from which on a trial does little else but wait."""
-_AGAIN = frozenset({"given_up", "within", "shares", "attempts"})
+_AGAIN = frozenset({"given_up", "within", "shares", "attempts", "tls", "peer", "spans"})
 """Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
 _AGAIN_UNDER_LOAD = _AGAIN | {"status", "grpc_status"}
 """The same under a fault or among many calls: limits for each try bite, too, where a machine is slow."""
+_CUT_OFF = frozenset({0, 408, 503, 504})
+"""Statuses of calls that somebody gave up."""
+_PAUSE = 0.02
+"""Seconds between two calls while a fault begins or ends, and between two looks at a workload."""
+_RESTARTING = frozenset({FaultKind.CRASH, FaultKind.EXPIRED_CERTIFICATE})
+"""Faults that end proxies, and with them what these have not reported yet."""
 
 
 async def run(rig: Rig, trials: Sequence[Trial], told: Callable[[Result], None]) -> tuple[Result, ...]:
-    """The results of `trials` on a running rig, in their order; `told` hears of each as soon as it is known."""
+    """The results of `trials` on a running rig, in their order; `told` hears of each as soon as it is known.
+
+    What a busy machine may have upset is run once more when all is quiet: there, the mesh's own limits of time cut
+    off what they would not cut off elsewhere. What proxies say of the calls that a report tells is added at the end.
+    """
     return await _Runner(rig, told).all(trials)
 
 
@@ -47,110 +61,141 @@ class _Runner:
         self._told = told
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._found: dict[str, Result] = {}
+        self._sent: dict[str, Sent] = {}
+        """By trace, what was sent of calls that reports tell and that no proxy was asked about yet."""
+        self._doubtful: set[str] = set()
+        """Those of them that proxies that were ended may not have reported."""
 
     async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
         """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry."""
         beside = [one for one in trials if not one.alone]
-        patient = [one for one in beside if _waits(one)]
-        many = [one for one in beside if one.of > 1 and one not in patient]
         async with asyncio.TaskGroup() as group:
-            for one in patient:
-                group.create_task(self._first(one))
-            quick = [one for one in beside if one.of == 1 and not _waits(one)]
-            await asyncio.gather(*map(self._first, quick))
-            for one in many:
-                group.create_task(self._first(one))
+            for one in beside:
+                if _waits(one):
+                    group.create_task(self._first(one))
+            await asyncio.gather(*(self._first(one) for one in beside if one.of == 1 and not _waits(one)))
+            for one in beside:
+                if one.of > 1 and not _waits(one):
+                    group.create_task(self._first(one))
         for one in trials:
             if one.alone:
                 await self._first(one)
         await self._second([one for one in trials if one.name not in self._found])
-        return tuple(self._found[one.name] for one in trials)
+        return await self._reported(tuple(self._found[one.name] for one in trials))
 
     async def _first(self, trial: Trial) -> None:
         """Run a trial; what only chance or a busy machine may have upset is left open."""
         result = await self._once(trial)
-        if not _doubtful(result):
+        if result.passed or not _doubtful(result):
             self._known(result)
 
     async def _second(self, trials: Sequence[Trial]) -> None:
         """Run what was left open once more, when all is quiet: one after the other, but for those who wait."""
         for one in trials:
             if not _waits(one) or one.alone:
-                self._known(await self._once(one))
+                self._known(replace(await self._once(one), again=True))
         for result in await asyncio.gather(*(self._once(one) for one in trials if _waits(one) and not one.alone)):
-            self._known(result)
+            self._known(replace(result, again=True))
 
     def _known(self, result: Result) -> None:
         self._found[result.trial.name] = result
         self._told(result)
 
+    async def _reported(self, results: tuple[Result, ...]) -> tuple[Result, ...]:
+        """`results` with spans and lines of logs in those of their calls that reports tell."""
+        known = {
+            sent.trace: trace for doubtful in (False, True) for sent, trace in await self._reports(doubtful=doubtful)
+        }
+
+        def whole(one: CallSeen) -> CallSeen:
+            return told_by_proxies(one, self._sent[one.id], known[one.id]) if one.id in known else one
+
+        return tuple(replace(one, seen=replace(one.seen, calls=tuple(map(whole, one.seen.calls)))) for one in results)
+
+    async def _reports(self, *, doubtful: bool) -> list[tuple[Sent, Trace]]:
+        sent = [one for trace, one in self._sent.items() if (trace in self._doubtful) == doubtful]
+        return list(zip(sent, await self._rig.report(sent, wait=not doubtful), strict=True))
+
     async def _once(self, trial: Trial) -> Result:
         began_at = time.monotonic()
         try:
-            async with contextlib.AsyncExitStack() as holding:
-                for one in trial.given:
-                    await holding.enter_async_context(self._rig.fault(one))
-                sent = await asyncio.gather(*(self._send(trial) for _ in range(trial.of)))
-                if trial.expect.given_up is not None:
-                    await self._given_up(sent)
-            seen = Seen(calls=tuple(_seen(self._rig, one) for one in sent))
+            calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
+            found = Seen(calls=tuple(calls))
         except MeshwrightError as error:
-            seen = Seen(calls=(), fault=str(error))
-        return judge(trial, seen, time.monotonic() - began_at)
+            found = Seen(calls=(), fault=str(error))
+        result = judge(trial, found, time.monotonic() - began_at)
+        told = {result.seen.calls[index].id for index in result.telling}
+        for trace in {one.id for one in found.calls} - told:
+            self._sent.pop(trace, None)
+        if any(one.kind in _RESTARTING for one in trial.given):
+            self._doubtful |= told
+        return result
 
-    async def _given_up(self, sent: Sequence[Sent]) -> None:
-        """Return once workloads know that every attempt was given up: the caller hears of it before they do."""
-        end = time.monotonic() + _HEARING
-        while any(one.given_up_at is None for call in sent for one in self._rig.attempts(call.trace)):
-            if time.monotonic() > end:
-                return
-            await asyncio.sleep(_POLL)
+    async def _disturbed(self, trial: Trial) -> list[CallSeen]:
+        """The calls of a trial, while its faults hold."""
+        async with contextlib.AsyncExitStack() as exits:
+            await self._give(trial, exits)
+            return await self._burst(trial)
 
-    async def _send(self, trial: Trial) -> Sent:
+    async def _steady(self, trial: Trial) -> list[CallSeen]:
+        """Calls before, during and after the faults of a trial, and one after another while these begin and end."""
+        async with contextlib.AsyncExitStack() as exits:
+            found = await self._burst(trial)
+            found += await self._through(trial, self._give(trial, exits))
+            found += await self._burst(trial)
+            found += await self._through(trial, exits.aclose())
+        return [*found, *await self._burst(trial)]
+
+    async def _give(self, trial: Trial, exits: contextlib.AsyncExitStack) -> None:
+        for one in trial.given:
+            await exits.enter_async_context(self._rig.fault(one))
+
+    async def _through(self, trial: Trial, change: Awaitable[None]) -> list[CallSeen]:
+        """Calls, one after another, until `change` is over."""
+        changing, found = asyncio.ensure_future(change), list[CallSeen]()
+        try:
+            while not changing.done():
+                found.append(await self._call(trial))
+                await asyncio.wait({changing}, timeout=_PAUSE)
+        finally:
+            await changing
+        return found
+
+    async def _burst(self, trial: Trial) -> list[CallSeen]:
+        return list(await asyncio.gather(*(self._call(trial) for _ in range(trial.of))))
+
+    async def _call(self, trial: Trial) -> CallSeen:
+        """Make one call, and wait for whatever the trial wants to be known of it."""
         # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
         async with contextlib.nullcontext() if _waits(trial) else self._turns:
-            return await self._rig.send(trial.call, trial.caller)
+            sent = await self._rig.send(trial.call, trial.caller, calls=trial.onward)
+        expect = trial.expect
+        if expect.given_up is not None:
+            sent = await self._left_alone(sent)
+        told = seen(sent)
+        if expect.encryption or expect.peer or expect.spans:
+            (trace,) = await self._rig.report([sent])
+            return told_by_proxies(told, sent, trace)
+        self._sent[sent.trace] = sent
+        return told
 
-
-def _doubtful(result: Result) -> bool:
-    """Whether only what chance or a busy machine may upset was not as expected."""
-    names = {one.what.partition(".")[0] for one in result.mismatches}
-    return bool(names) and names <= (_AGAIN_UNDER_LOAD if result.trial.given or result.trial.of > 1 else _AGAIN)
+    async def _left_alone(self, sent: Sent) -> Sent:
+        """`sent` once every attempt of it was answered or given up, as far as that is known in time."""
+        end = time.monotonic() + _HEARING
+        while (attempts := self._rig.attempts(sent.trace)) and time.monotonic() < end:
+            if all(one.given_up_at is not None for one in attempts):
+                break
+            await asyncio.sleep(_PAUSE)
+        return replace(sent, attempts=attempts)
 
 
 def _waits(trial: Trial) -> bool:
-    return any(one.latency >= _WAITING for one in trial.given)
+    return any(one.latency >= _LONG for one in trial.given)
 
 
-def _seen(rig: Rig, sent: Sent) -> CallSeen:
-    reply = sent.reply
-    arrivals = rig.attempts(sent.trace)
-    answered = [one.port for one in arrivals if one.instance == reply.instance]
-    attempts = tuple(
-        Attempt(
-            node=one.node.name,
-            instance=one.instance,
-            at=(one.at - sent.began_at) * 1_000,
-            given_up=None if one.given_up_at is None else (one.given_up_at - one.at) * 1_000,
-        )
-        for one in arrivals
-    )
-    return CallSeen(
-        id=sent.trace,
-        status=reply.status,
-        elapsed=sent.seconds * 1_000,
-        grpc_status=reply.grpc_status,
-        fault=reply.fault,
-        node=reply.node,
-        instance=reply.instance,
-        path=(sent.at.name, *(one.node for one in reply.walk() if one.node)),
-        headers=reply.returned,
-        arrived={
-            **reply.headers,
-            ":path": reply.path,
-            ":method": reply.method,
-            ":authority": reply.service,
-            **({":port": str(answered[-1])} if answered else {}),
-        },
-        attempts=attempts,
-    )
+def _doubtful(result: Result) -> bool:
+    """Whether nothing failed but what chance or a busy machine may upset."""
+    asked = _AGAIN_UNDER_LOAD if result.trial.given or result.trial.of > 1 else _AGAIN
+    grave = [one for one in result.mismatches if one.what.partition(".")[0] not in asked]
+    statuses = {result.seen.calls[index].status for one in grave for index in one.calls}
+    return statuses <= _CUT_OFF and all(one.calls for one in grave)

@@ -92,7 +92,7 @@ def _walk(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[P
     if isinstance(info, inspect.UnionType) and value is None:
         return
     takes = _described(info)
-    info = _stripped(info)
+    info = _nearest(_stripped(info), value)
     if isinstance(info, inspect.StructType):
         yield from _walk_struct(info, value, path, lax)
     elif isinstance(info, inspect.VarTupleType):
@@ -102,6 +102,21 @@ def _walk(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[P
     else:
         for one in _walk_scalar(info, value, path, lax):
             yield msgspec.structs.replace(one, hint=one.hint or f"write {takes}") if takes else one
+
+
+def _nearest(info: inspect.Type, value: object) -> inspect.Type:
+    """Of several types, the one that `value` was probably meant for."""
+    if not isinstance(info, inspect.UnionType):
+        return info
+    meant: tuple[type[inspect.Type], ...] = (inspect.LiteralType, inspect.StrType)
+    if isinstance(value, Mapping):
+        meant = (inspect.StructType, inspect.DictType)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        meant = (inspect.VarTupleType,)
+    elif isinstance(value, int | float):
+        meant = (inspect.IntType, inspect.FloatType)
+    kinds = [_stripped(one) for one in info.types]
+    return next((one for one in kinds if isinstance(one, meant)), kinds[0])
 
 
 def _walk_struct(info: inspect.StructType, value: object, path: str, lax: bool) -> Iterator[Problem]:

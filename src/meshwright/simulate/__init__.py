@@ -5,6 +5,7 @@ The one rule: every decision is `routing`'s, the same that `snapshot` writes dow
 
 from meshwright.simulate.calls import Call
 from meshwright.simulate.entry import route
+from meshwright.simulate.urls import call_of
 from meshwright.simulate.verdicts import Candidate, Effect, Ending, Hop, Miss, Outcome, Share, Verdict
 
-__all__ = ["Call", "Candidate", "Effect", "Ending", "Hop", "Miss", "Outcome", "Share", "Verdict", "route"]
+__all__ = ["Call", "Candidate", "Effect", "Ending", "Hop", "Miss", "Outcome", "Share", "Verdict", "call_of", "route"]

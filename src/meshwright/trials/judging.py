@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from meshwright.trials.trial import Expect
 
 
+_TOLD = 5
+"""Calls of a trial that are told in full."""
+
+
 class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
     """One expectation that was not met."""
 
@@ -40,6 +44,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     mismatches: tuple[Mismatch, ...]
     duration: float = 0.0
     """Seconds that it took."""
+    again: bool = False
+    """Whether it is of a second run, after a first that failed."""
+
+    @property
+    def telling(self) -> tuple[int, ...]:
+        """The calls, by their place from 0, that are told in full: a few, those that were not as expected first."""
+        failing = sorted({index for one in self.mismatches for index in one.calls})
+        rest = (index for index in range(len(self.seen.calls)) if index not in set(failing))
+        return (*failing, *rest)[:_TOLD]
 
     @property
     def passed(self) -> bool:

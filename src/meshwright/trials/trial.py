@@ -51,7 +51,7 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: FaultKind
     at: str = ""
-    """The virtual node that it befalls; "" for the control plane."""
+    """The virtual node, or gateway, that it befalls; "" for the control plane."""
     instances: int | None = None
     """How many of the node's instances, the first ones; None for all."""
     of: int | None = None
@@ -141,9 +141,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """The virtual node whose application calls, or the virtual gateway that is called from outside."""
     given: tuple[Given, ...] = ()
     of: int = 1
-    """How many calls are made."""
+    """How many calls are made; of a steady one, in each of its three times."""
     steady: bool = False
-    """Whether calls are made before, during and after the fault, and all are held to what is expected."""
+    """Whether calls are made before, during and after the fault, and one after another while it begins and ends; all
+    are held to what is expected."""
+    onward: tuple[str, ...] = ()
+    """Virtual services that workloads on the way call in turn, each those of its own backends."""
     about: tuple[Key, ...] = ()
     """The objects whose behaviour it is about; whoever wrote it need not say."""
     path: str = ""

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 Finder: TypeAlias = Callable[[str, str], Source | None]
 """Where a field of an object (`Key.path`, wire path) is written; None where that is not known."""
 
-_KEPT = 5
-"""Calls of a test that are told in full; those that failed come first."""
-
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The object that decided where a test's call goes, as the definitions have it."""
@@ -59,6 +56,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     given: tuple[Given, ...]
     calls: int
     seconds: float
+    again: bool
+    """Whether this is what came of a second run, after a first that failed."""
     mismatches: tuple[Mismatch, ...]
     fault: str
     decided_by: tuple[Decision, ...]
@@ -142,8 +141,6 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
 def _test(graph: Graph, result: Result, find: Finder, again: str) -> Test:
     trial = result.trial
     source = trial.source or (find(trial.about[0].path, trial.path) if trial.about else None)
-    failing = sorted({index for one in result.mismatches for index in one.calls})
-    kept = [*failing, *(index for index in range(len(result.seen.calls)) if index not in set(failing))][:_KEPT]
     return Test(
         name=trial.name,
         outcome="broken" if result.seen.fault else "passed" if result.passed else "failed",
@@ -155,10 +152,11 @@ def _test(graph: Graph, result: Result, find: Finder, again: str) -> Test:
         given=trial.given,
         calls=len(result.seen.calls),
         seconds=round(result.duration, 3),
+        again=result.again,
         mismatches=result.mismatches,
         fault=result.seen.fault,
         decided_by=decisions(graph, route(graph, trial.caller, trial.call), find),
-        seen=tuple(result.seen.calls[index] for index in kept),
+        seen=tuple(result.seen.calls[index] for index in result.telling),
         reproduce=f"{again} --only {quoted(trial.name)}",
     )
 

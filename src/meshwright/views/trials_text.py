@@ -70,6 +70,8 @@ def _call(one: Test) -> str:
 
 def _summary(report: RunReport, colour: bool) -> str:
     counts = [f"{report.passed} passed"]
+    again = sum(one.again for one in report.tests if one.outcome == "passed")
+    counts[0] += f" ({again} of them when run once more)" if again else ""
     counts += [f"{report.failed} failed"] if report.failed else []
     counts += [f"{report.broken} could not be run"] if report.broken else []
     points = sum(one.covered for one in report.points)

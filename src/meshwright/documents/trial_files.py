@@ -1,0 +1,334 @@
+"""Files of tests: YAML beside the definitions, each test with its file and line.
+
+The one rule: strict and whole. What is not understood, or names what the mesh does not have, is refused with its
+line, all of it at once; a test that would silently test something else is worse than none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, get_args
+
+from meshwright.diagnostics import Source
+from meshwright.documents import files
+from meshwright.documents.positions import Items, Table, described, reach
+from meshwright.documents.yaml_positions import read_yaml
+from meshwright.errors import UnreadableError, UsageError, did_you_mean, ended
+from meshwright.model.decoding import DecodeError, decode
+from meshwright.model.identity import Kind
+from meshwright.simulate import call_of
+from meshwright.trials import written
+from meshwright.trials.shares import CONFIDENCE
+from meshwright.trials.trial import Bounds, Encryption, Expect, FaultKind, Given, Suite, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from meshwright.model.identity import Key
+    from meshwright.model.state import State
+    from meshwright.simulate import Call
+
+_SUFFIXES = (".yaml", ".yml")
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "B": 1, "KB": 1_000, "MB": 1_000_000}
+_KINDS = {
+    "reset": FaultKind.RESET,
+    "refused": FaultKind.REFUSED,
+    "blackhole": FaultKind.BLACKHOLE,
+    "crash": FaultKind.CRASH,
+    "lost": FaultKind.LOST,
+    "expired_certificate": FaultKind.EXPIRED_CERTIFICATE,
+    "control_plane": FaultKind.CONTROL_PLANE,
+    "latency": FaultKind.LATENCY,
+    "abort": FaultKind.ABORT,
+    "bandwidth": FaultKind.BANDWIDTH,
+}
+_UNSAID = (None, False)
+_WHOLE = frozenset({FaultKind.EXPIRED_CERTIFICATE, FaultKind.CONTROL_PLANE})
+"""Faults that befall all instances."""
+_CONFINED = frozenset({FaultKind.LATENCY, FaultKind.ABORT, FaultKind.RESET, FaultKind.BLACKHOLE})
+"""Faults that may befall some requests and not others."""
+_OF_PROXIES = frozenset({FaultKind.CRASH, FaultKind.EXPIRED_CERTIFICATE})
+_PROXIES = (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY)
+_GRPC = get_args(written.GrpcStatus)
+_SHARED = 1_000
+"""Calls that shares are counted over where nobody says how many."""
+
+
+def find(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The files of tests that `paths` stand for: themselves, and every YAML file below folders, in order.
+
+    Raises:
+        UsageError: one is not there.
+    """
+    listed = tuple(paths)
+    for path in listed:
+        if not path.exists():
+            raise UsageError(f"There are no tests at {path}: no such file or folder.")
+    inside = files.find(listed)
+    return tuple(
+        dict.fromkeys(one for path in listed for one in inside[path] if one.suffix in _SUFFIXES or one == path)
+    )
+
+
+def load(paths: Sequence[Path], state: State) -> Suite:
+    """The tests in the files and folders `paths`, of the mesh in `state`.
+
+    Raises:
+        UnreadableError: a file cannot be read, or is no YAML.
+        UsageError: a file holds what it cannot hold, or names what the mesh does not have; every fault with its line.
+    """
+    suite, faults = Suite(), list[str]()
+    names: dict[str, Source | None] = {}
+    for path in find(paths):
+        reader = _Reader(path, state)
+        one = reader.suite()
+        for trial in one.trials:
+            before = names.setdefault(trial.name, trial.source)
+            if before is not trial.source:
+                reader.faults.append(f"{trial.source}: a test {trial.name!r} stands at {before} already; rename one.")
+        faults += reader.faults
+        suite = suite.beside(one)
+    if faults:
+        raise UsageError("\n".join(faults))
+    return suite
+
+
+class _Reader:
+    """Takes one file apart and collects what is wrong with it."""
+
+    def __init__(self, path: Path, state: State) -> None:
+        self._path = path
+        self._state = state
+        self.faults: list[str] = []
+        self._root: Any = None
+
+    def suite(self) -> Suite:
+        """What the file holds; nothing where it has faults."""
+        file = self._file()
+        if file is None:
+            return Suite()
+        trials = tuple(self._trial(one, f"tests[{index}]") for index, one in enumerate(file.tests))
+        for name in file.instances:
+            self._key(name, f"instances.{name}")
+        return Suite(trials=tuple(one for one in trials if one is not None), instances=file.instances)
+
+    def _file(self) -> written.File | None:
+        text, unreadable = files.read_text(self._path)
+        if unreadable is not None:
+            told = f"{self._at(unreadable.place)}: {unreadable.summary}. {unreadable.detail}"
+            raise UnreadableError(told.rstrip())
+        parsed = read_yaml(text)
+        if parsed.fault is not None:
+            raise UnreadableError(f"{self._at(parsed.fault.place)}: {parsed.fault.summary}. {parsed.fault.detail}")
+        for fault in (fault for one in parsed.documents for fault in one.faults):
+            self.faults.append(f"{self._at(fault.place)}: {fault.summary}. {fault.detail}".rstrip())
+        # A file may be the list alone, several documents, or a mapping that says more.
+        self._root = Table((1, 1))
+        tests = Items((1, 1))
+        for document in parsed.documents:
+            self._gather(document.value, document.place, tests)
+        if tests:
+            self._root.put("tests", tests, tests.place)
+        try:
+            return None if self.faults else decode(written.File, _plain(self._root))
+        except DecodeError as error:
+            for one in error.problems:
+                _, place, _ = reach(self._root, one.path)
+                told = f"{one.message}; {one.hint}" if one.hint else one.message
+                self.faults.append(f"{self._at(place)}: {one.path}: {ended(told)}")
+            return None
+
+    def _gather(self, value: Any, place: tuple[int, int], tests: Items) -> None:
+        if isinstance(value, Items):
+            for one, where in zip(value, value.places, strict=True):
+                tests.put(one, where)
+        elif isinstance(value, Table) and "name" in value and "request" in value:
+            tests.put(value, place)
+        elif isinstance(value, Table):
+            for key, one in value.items():
+                if key == "tests" and isinstance(one, Items):
+                    self._gather(one, place, tests)
+                else:
+                    self._root.put(key, one, value.places[key])
+        elif value is not None:
+            told = f"a file of tests is a list of tests, or a mapping with 'tests'; found {described(value)}."
+            self.faults.append(f"{self._at(place)}: {told}")
+
+    def _trial(self, test: written.Test, at: str) -> Trial | None:
+        before = len(self.faults)
+        caller = self._key(test.from_, f"{at}.from")
+        call = self._call(test.request, f"{at}.request")
+        given = tuple(self._given(one, f"{at}.given[{index}]") for index, one in enumerate(test.given))
+        expect = self._expect(test.expect, f"{at}.expect")
+        if test.expect == written.Expect():
+            self._fault(f"{at}.expect", "expects nothing, so that it cannot fail; say at least a status")
+        if test.expect.steady and not given:
+            self._fault(f"{at}.expect.steady", "is about a time with a fault; say which under 'given'")
+        for index, one in enumerate(test.given):
+            for name, value in one.when.items():
+                if value not in {had for key, had in test.request.headers.items() if key.lower() == name.lower()}:
+                    told = f"the request carries no header {name}: {value}, so the fault would never be felt"
+                    self._fault(f"{at}.given[{index}].when.{name}", told)
+        if caller is None or call is None or len(self.faults) > before:
+            return None
+        place = reach(self._root, at)[1]
+        return Trial(
+            name=test.name,
+            call=call,
+            expect=expect,
+            caller=caller,
+            given=tuple(one for one in given if one is not None),
+            of=test.expect.of or (_SHARED if test.expect.shares else 1),
+            steady=test.expect.steady,
+            onward=test.request.onward,
+            source=Source(file=str(self._path), line=place[0], column=place[1]),
+        )
+
+    def _call(self, request: written.Request, at: str) -> Call | None:
+        known = {one.key.name for one in self._state.of(Kind.VIRTUAL_SERVICE)}
+        for name in request.onward:
+            if name not in known:
+                listed = f"known here: {', '.join(sorted(known)) or 'none'}"
+                told = f"the definitions have no VirtualService {name!r}; {did_you_mean(name, known, listed)}"
+                self._fault(f"{at}.onward", told)
+        try:
+            return call_of(request.url, request.method, request.headers.items())
+        except UsageError as error:
+            self._fault(f"{at}.url", str(error))
+            return None
+
+    def _given(self, one: written.Given, at: str) -> Given | None:
+        kinds = [name for name in _KINDS if getattr(one, name) not in _UNSAID]
+        if len(kinds) != 1:
+            told = f"found {' and '.join(kinds)}" if kinds else "found none"
+            self._fault(at, f"takes exactly one of {', '.join(_KINDS)}; {told}")
+            return None
+        kind = _KINDS[kinds[0]]
+        self._placed(one, kind, at)
+        few, many = (int(part) for part in one.instances.split(" of ")) if one.instances else (None, None)
+        if few is not None and many is not None and few > many:
+            self._fault(f"{at}.instances", f"{few} of {many} are more than there are")
+        abort = one.abort
+        return Given(
+            kind=kind,
+            at=one.at or "",
+            instances=few,
+            of=many,
+            latency=_milliseconds(one.latency),
+            jitter=_milliseconds(one.jitter),
+            status=abort if isinstance(abort, int) else 0,
+            grpc_status=_GRPC.index(abort) if isinstance(abort, str) else 0,
+            bandwidth=_number(one.bandwidth.removesuffix("/s")) if one.bandwidth else 0,
+            headers={name.lower(): value for name, value in one.when.items()},
+        )
+
+    def _placed(self, one: written.Given, kind: FaultKind, at: str) -> None:
+        """Whether a fault says where, as its kind asks."""
+        if one.jitter is not None and kind is not FaultKind.LATENCY:
+            self._fault(f"{at}.jitter", "goes with 'latency' only")
+        if one.when and kind not in _CONFINED:
+            self._fault(f"{at}.when", f"a fault {kind.value!r} befalls everybody, not requests with a header")
+        if one.instances and kind in _WHOLE:
+            self._fault(f"{at}.instances", f"a fault {kind.value!r} befalls all of them")
+        if kind is FaultKind.CONTROL_PLANE:
+            if one.at is not None:
+                self._fault(f"{at}.at", "there is one control plane, and it is nowhere in the mesh; leave it out")
+        elif one.at is None:
+            self._fault(at, "says not where; add 'at' with the name of a virtual node")
+        else:
+            self._key(one.at, f"{at}.at", _PROXIES if kind in _OF_PROXIES else _PROXIES[:1])
+
+    def _expect(self, one: written.Expect, at: str) -> Expect:
+        shares = {name: _part(share) for name, share in one.shares.items()}
+        if shares and sum(shares.values()) > 1.000_001:
+            self._fault(f"{at}.shares", f"come to {sum(shares.values()):.0%} in all")
+        for member in ("served_by", "not_served_by", "path", "spans"):
+            for name in _tuple(getattr(one, member)):
+                self._key(name, f"{at}.{member}")
+        for name in one.shares:
+            self._key(name, f"{at}.shares.{name}")
+        confidence = _part(one.confidence) if one.confidence else CONFIDENCE
+        if not 0 < confidence < 1:
+            self._fault(f"{at}.confidence", f"{one.confidence} is none; it lies between 0% and 100%")
+        return Expect(
+            statuses=_tuple(one.status),
+            grpc_statuses=tuple(_GRPC.index(status) for status in _tuple(one.grpc_status)),
+            served_by=_tuple(one.served_by),
+            not_served_by=_tuple(one.not_served_by),
+            shares=shares,
+            path=one.path,
+            attempts=_bounds(one.attempts),
+            given_up=_times(one.given_up),
+            within=_milliseconds(one.within) if one.within else None,
+            headers={name.lower(): value for name, value in one.headers.items()},
+            arrived={name.lower(): value for name, value in one.arrived.items()},
+            encryption=Encryption(one.tls) if one.tls else None,
+            peer=one.peer,
+            errors=one.errors,
+            spans=one.spans,
+            confidence=confidence,
+        )
+
+    def _key(self, name: str, at: str, kinds: tuple[Kind, ...] = _PROXIES) -> Key | None:
+        """The virtual node or gateway that is called `name`."""
+        known = {one.key.name: one.key for kind in reversed(kinds) for one in self._state.of(kind)}
+        if name not in known:
+            what = " or ".join(kind.type_name for kind in kinds)
+            listed = f"known here: {', '.join(sorted(known)) or 'none'}"
+            self._fault(at, f"the definitions have no {what} {name!r}; {did_you_mean(name, known, listed)}")
+        return known.get(name)
+
+    def _fault(self, at: str, told: str) -> None:
+        self.faults.append(f"{self._at(reach(self._root, at)[1])}: {at}: {ended(told)}")
+
+    def _at(self, place: tuple[int, int]) -> Source:
+        return Source(file=str(self._path), line=place[0], column=place[1])
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    """One or several, as a tuple."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _bounds(value: int | written.Span | None) -> Bounds | None:
+    if value is None:
+        return None
+    return (
+        Bounds(least=value, most=value)
+        if isinstance(value, int)
+        else Bounds(least=value.at_least, most=value.at_most)
+    )
+
+
+def _times(value: written.Times | None) -> Bounds | None:
+    if value is None:
+        return None
+    return Bounds(least=_milliseconds(value.at_least), most=_milliseconds(value.at_most) if value.at_most else None)
+
+
+def _milliseconds(text: str | None) -> int:
+    return _number(text) if text else 0
+
+
+def _number(text: str) -> int:
+    """A number with a unit, in milliseconds or bytes."""
+    found = re.fullmatch(r"([0-9.]+)([A-Za-z]+)", text)
+    if found is None:
+        raise AssertionError(f"the form let {text!r} through")
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
+def _part(text: str) -> float:
+    return float(text.removesuffix("%")) / 100
+
+
+def _plain(value: Any) -> Any:
+    """`value` without positions, and with scalars that YAML reads as numbers where text is meant kept as they are."""
+    if isinstance(value, Table):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Items):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, str) else value

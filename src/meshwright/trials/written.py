@@ -1,0 +1,155 @@
+"""A file of tests as people write it: its members, strict, with what each takes.
+
+The one rule: only the form. What it means is a `Trial`, made by `documents.trial_files`; the JSON Schema for editors
+is made from these very classes, with the texts under their members.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
+Duration: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)\Z", description="a duration such as 1500ms, 2s or 0.5s")
+]
+Percentage: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,6})?%\Z", description="a percentage such as 90%")
+]
+Bandwidth: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,9}(B|KB|MB)/s\Z", description="a rate such as 500B/s or 10KB/s")
+]
+Instances: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[1-9][0-9]{0,2} of [1-9][0-9]{0,2}\Z", description="instances such as '1 of 2'")
+]
+Status: TypeAlias = Annotated[int, Meta(ge=0, le=599, description="an HTTP status; 0 for no answer at all")]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
+GrpcStatus: TypeAlias = Literal[
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+]  # fmt: skip
+"""In the order of their numbers, from 0. Source: https://grpc.io/docs/guides/status-codes/"""
+
+
+class _Written(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Strict: a member that is not understood is a fault."""
+
+
+class Request(_Written, frozen=True, kw_only=True):
+    """What is called."""
+
+    url: Text
+    """`http://payment.shop.local:8080/quote`, `http2://…`, `grpc://HOST:PORT/SERVICE/METHOD` or `tcp://HOST:PORT`."""
+    method: Annotated[str, Meta(pattern=r"^[A-Z]{1,20}\Z", description="a method such as GET")] = "GET"
+    headers: dict[Text, str] = {}
+    """gRPC carries them as metadata."""
+    onward: tuple[Text, ...] = ()
+    """Virtual services that the stand-in workloads on its way call in turn, each those of its own backends."""
+
+
+class Given(_Written, frozen=True, kw_only=True):
+    """A fault that holds meanwhile: exactly one of the members from `latency` to `control_plane`, and where."""
+
+    latency: Duration | None = None
+    """Answers come so much later."""
+    jitter: Duration | None = None
+    """With `latency`: up to so much more or less of it."""
+    abort: Annotated[int, Meta(ge=200, le=599)] | GrpcStatus | None = None
+    """The application answers with this instead: an HTTP status, or by its name one of gRPC."""
+    bandwidth: Bandwidth | None = None
+    """Answers trickle at this rate."""
+    reset: bool = False
+    """The application breaks connections off instead of answering."""
+    refused: bool = False
+    """Nobody listens where the application should."""
+    blackhole: bool = False
+    """Connections are taken and nothing is answered."""
+    crash: bool = False
+    """The instance is gone, with its proxy; it returns afterwards."""
+    lost: bool = False
+    """DNS or Cloud Map does not tell of the instance any more."""
+    expired_certificate: bool = False
+    """The certificate that the node shows has expired."""
+    control_plane: Literal["gone"] | None = None
+    """The control plane is killed; it returns afterwards."""
+    at: Text | None = None
+    """The virtual node that it befalls; a crash and a certificate may be a virtual gateway's."""
+    instances: Instances | None = None
+    """`1 of 2`: one of two, which are run for it; all that run where it is not said."""
+    when: dict[Text, str] = {}
+    """Only requests with all of these headers are concerned."""
+
+
+class Span(_Written, frozen=True, kw_only=True):
+    """From `at_least` to `at_most`, both inside."""
+
+    at_least: Count = 0
+    at_most: Count | None = None
+
+
+class Times(_Written, frozen=True, kw_only=True):
+    """From `at_least` to `at_most`, both inside."""
+
+    at_least: Duration | None = None
+    at_most: Duration | None = None
+
+
+class Expect(_Written, frozen=True, kw_only=True):
+    """What must come of it; what is not said is not asked."""
+
+    status: Status | tuple[Status, ...] | None = None
+    """The HTTP status, or one of several."""
+    grpc_status: GrpcStatus | tuple[GrpcStatus, ...] | None = None
+    served_by: Text | tuple[Text, ...] | None = None
+    """The virtual node that answers, or one of several."""
+    not_served_by: Text | tuple[Text, ...] | None = None
+    shares: dict[Text, Percentage] = {}
+    """What part of all calls each virtual node answers, within the interval of `confidence`."""
+    confidence: Percentage | None = None
+    """The chance that honest shares pass; 99.9% where it is not said."""
+    path: tuple[Text, ...] = ()
+    """The virtual nodes and gateways that the call passes, its caller first."""
+    attempts: Count | Span | None = None
+    """How often the call arrives at instances, as they count."""
+    given_up: Times | None = None
+    """How long after its arrival each attempt is given up by the caller's proxy, as the workload sees it."""
+    within: Duration | None = None
+    """How soon the answer comes."""
+    headers: dict[Text, str | None] = {}
+    """Headers of the answer; null for one that must not be there."""
+    arrived: dict[Text, str | None] = {}
+    """Headers of the request where it arrives; `:path`, `:method` and `:authority` too."""
+    tls: Literal["none", "server", "mutual"] | None = None
+    """How the call is encrypted between the two proxies."""
+    peer: Text | None = None
+    """The name in the client's certificate."""
+    errors: Count | None = None
+    """How many of the calls may fail to meet the rest of it."""
+    spans: tuple[Text, ...] = ()
+    """Virtual nodes and gateways whose proxies told a span of the call."""
+    of: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    """How many calls are made; 1, or 1000 with `shares`, where it is not said."""
+    steady: bool = False
+    """Whether calls are made before, during and after the fault, and while it begins and ends, all held to this."""
+
+
+class Test(_Written, frozen=True, kw_only=True):
+    """One test."""
+
+    name: Text
+    from_: Text = msgspec.field(name="from")
+    """The virtual node whose application calls, or the virtual gateway that is called from outside."""
+    request: Request
+    given: tuple[Given, ...] = ()
+    expect: Expect
+
+
+class File(_Written, frozen=True, kw_only=True):
+    """A file of tests that says more than tests; one that does not is the list alone."""
+
+    tests: tuple[Test, ...] = ()
+    instances: dict[Text, Annotated[int, Meta(ge=1, le=100)]] = {}
+    """How many instances of a virtual node or gateway run, by name; 1 where it is not said."""

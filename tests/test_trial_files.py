@@ -1,0 +1,195 @@
+"""Files of tests: what is understood becomes trials, and what is not is refused with its line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from meshwright.documents import trial_files
+from meshwright.documents.load import load
+from meshwright.documents.settings import load_project
+from meshwright.errors import UnreadableError, UsageError
+from meshwright.simulate import Call
+from meshwright.trials.trial import Bounds, Encryption, FaultKind, Given
+from settings import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshwright.model import State
+    from meshwright.trials.trial import Suite
+
+SHOP = ROOT / "examples" / "shop"
+WHOLE = """\
+instances: {catalog: 3}
+tests:
+  - name: all of it
+    from: orders
+    request:
+      method: POST
+      url: http2://payment.shop.internal:8080/quote?a=b
+      headers: {x-user: gold}
+      onward: [ledger.shop.internal]
+    given:
+      - {latency: 1.5s, jitter: 200ms, at: payment-v1, instances: 1 of 2, when: {x-user: gold}}
+      - {abort: 503, at: payment-v2}
+      - {abort: NOT_FOUND, at: payment-v2}
+      - {bandwidth: 10KB/s, at: payment-v2}
+      - {control_plane: gone}
+      - {crash: true, at: entrance}
+    expect:
+      status: [200, 204]
+      grpc_status: OK
+      served_by: payment-v1
+      not_served_by: [payment-v2]
+      shares: {payment-v1: 90%, payment-v2: 10%}
+      confidence: 99%
+      path: [orders, payment-v1, ledger]
+      attempts: {at_least: 1, at_most: 2}
+      given_up: {at_least: 450ms, at_most: 1s}
+      within: 2s
+      headers: {Content-Type: application/json, x-secret: null}
+      arrived: {":path": /quote}
+      tls: none
+      peer: orders.shop.internal
+      errors: 1
+      spans: [orders]
+      of: 50
+      steady: true
+"""
+
+
+@pytest.fixture(scope="module")
+def shop() -> State:
+    """The shop's definitions."""
+    project = load_project(SHOP / "meshwright.yaml")
+    return load(project.definitions, project.load_settings()).state
+
+
+def read(folder: Path, state: State, text: str, name: str = "some.yaml") -> Suite:
+    """The tests in a text."""
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return trial_files.load([path], state)
+
+
+def test_every_member_of_a_test_is_understood(tmp_path: Path, shop: State) -> None:
+    """With its units, defaults and place."""
+    suite = read(tmp_path, shop, WHOLE)
+    (one,) = suite.trials
+    assert one.call == Call(
+        protocol="http2",
+        host="payment.shop.internal",
+        port=8080,
+        method="POST",
+        path="/quote?a=b",
+        headers=(("x-user", "gold"),),
+    )
+    assert one.given == (
+        Given(
+            kind=FaultKind.LATENCY,
+            at="payment-v1",
+            instances=1,
+            of=2,
+            latency=1_500,
+            jitter=200,
+            headers={"x-user": "gold"},
+        ),
+        Given(kind=FaultKind.ABORT, at="payment-v2", status=503),
+        Given(kind=FaultKind.ABORT, at="payment-v2", grpc_status=5),
+        Given(kind=FaultKind.BANDWIDTH, at="payment-v2", bandwidth=10_000),
+        Given(kind=FaultKind.CONTROL_PLANE),
+        Given(kind=FaultKind.CRASH, at="entrance"),
+    )
+    expect = one.expect
+    assert (expect.statuses, expect.grpc_statuses, expect.served_by) == ((200, 204), (0,), ("payment-v1",))
+    assert (expect.shares, expect.confidence) == ({"payment-v1": 0.9, "payment-v2": 0.1}, 0.99)
+    assert (expect.attempts, expect.given_up) == (Bounds(least=1, most=2), Bounds(least=450, most=1_000))
+    assert (expect.within, expect.encryption, expect.errors) == (2_000, Encryption.NONE, 1)
+    assert expect.headers == {"content-type": "application/json", "x-secret": None}
+    assert (one.of, one.steady, one.onward, one.alone) == (50, True, ("ledger.shop.internal",), True)
+    assert str(one.source) == f"{tmp_path / 'some.yaml'}:3"
+    assert suite.needed == {"catalog": 3, "payment-v1": 2}
+
+
+def one_test(**members: str) -> str:
+    """A file of one test that is well but for `members`."""
+    fields = {
+        "name": "one",
+        "from": "orders",
+        "request": "{url: 'http://payment.shop.internal:8080/'}",
+        "expect": "{status: 200}",
+    } | members
+    return "- " + "\n  ".join(f"{name}: {value}" for name, value in fields.items()) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        (
+            {"from": "order"},
+            "2: tests[0].from: the definitions have no VirtualNode or VirtualGateway 'order'; did you",
+        ),
+        ({"request": "{url: 'ftp://x'}"}, "3: tests[0].request.url: 'ftp://x' is no URL such as"),
+        ({"request": "{url: 'http://a:1/', methud: GET}"}, "3: tests[0].request.methud: unknown field 'methud'; did"),
+        ({"expect": "{}"}, "4: tests[0].expect: expects nothing, so that it cannot fail"),
+        ({"expect": "{status: ok}"}, "4: tests[0].expect.status: expected a whole number, found a string 'ok'"),
+        ({"expect": "{grpc_status: UNAVAIL}"}, "did you mean 'UNAVAILABLE'?"),
+        ({"expect": "{within: 2}"}, "expected a string, found a number 2; write a duration such as 1500ms"),
+        ({"expect": "{shares: {payment-v1: 90%, payment-v2: 20%}}"}, "come to 110% in all"),
+        ({"expect": "{served_by: payment-v3}"}, "no VirtualNode or VirtualGateway 'payment-v3'; did you mean"),
+        ({"expect": "{status: 200, steady: true}"}, "is about a time with a fault; say which under 'given'"),
+        ({"given": "[{at: payment-v1}]"}, "takes exactly one of reset, refused,"),
+        ({"given": "[{reset: true, crash: true, at: payment-v1}]"}, "found reset and crash"),
+        ({"given": "[{reset: true}]"}, "says not where; add 'at'"),
+        ({"given": "[{lost: true, at: entrance}]"}, "no VirtualNode 'entrance'"),
+        ({"given": "[{lost: true, at: cart, jitter: 1s}]"}, "goes with 'latency' only"),
+        ({"given": "[{lost: true, at: cart, instances: 3 of 2}]"}, "3 of 2 are more than there are"),
+        ({"given": "[{lost: true, at: cart, when: {a: b}}]"}, "a fault 'lost' befalls everybody"),
+        ({"given": "[{reset: true, at: cart, when: {a: b}}]"}, "carries no header a: b, so the fault would never"),
+        ({"given": "[{control_plane: gone, at: cart}]"}, "there is one control plane"),
+        ({"given": "[{expired_certificate: true, at: cart, instances: 1 of 2}]"}, "befalls all of them"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_its_line(
+    tmp_path: Path, shop: State, members: dict[str, str], told: str
+) -> None:
+    """Unknown members and names with what was probably meant; faults that nobody could feel."""
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, shop, one_test(**members))
+    assert told in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'some.yaml'}:")
+
+
+def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path, shop: State) -> None:
+    """Names that two tests share among them."""
+    (tmp_path / "a.yaml").write_text(one_test() + one_test(**{"from": "nobody"}), encoding="utf-8")
+    (tmp_path / "b.yml").write_text(one_test(), encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("no tests", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        trial_files.load([tmp_path], shop)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in lines] == ["a.yaml:6", "b.yml:1"]
+    assert f"stands at {tmp_path / 'a.yaml'}:1 already" in lines[1]
+
+
+def test_files_that_are_no_yaml_or_not_there_are_told(tmp_path: Path, shop: State) -> None:
+    """A text alone is no test either; several documents are one list."""
+    with pytest.raises(UnreadableError, match=r"some\.yaml:2"):
+        read(tmp_path, shop, "a: [\n")
+    with pytest.raises(UsageError, match="found 'hello'"):
+        read(tmp_path, shop, "hello\n")
+    with pytest.raises(UsageError, match="There are no tests at"):
+        trial_files.load([tmp_path / "nowhere"], shop)
+    both = read(tmp_path, shop, f"{one_test()}---\n{one_test(name='two')}")
+    assert [one.name for one in both.trials] == ["one", "two"]
+
+
+def test_a_project_s_tests_go_with_its_own_definitions(tmp_path: Path) -> None:
+    """Not with others that are named on the command line."""
+    project = load_project(SHOP / "meshwright.yaml")
+    assert project.tests_of(()) == project.tests_of((SHOP,)) == (SHOP / "tests",)
+    assert project.tests_of((SHOP / "definitions",)) == (SHOP / "tests",)
+    assert project.tests_of((SHOP / "definitions" / "web.yaml",)) == ()
+    assert project.tests_of((tmp_path,)) == ()
