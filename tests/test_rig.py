@@ -93,6 +93,8 @@ def secured() -> State:
     cloud_map = {"awsCloudMap": {
         "namespaceName": "shop.local", "serviceName": "stock", "attributes": [{"key": "version", "value": "2"}],
     }}  # fmt: skip
+    called = ("api", "stock", "raw", "old", "reg")
+    address = {"dns": {"hostname": "10.1.2.3", "ipPreference": "IPv6_ONLY"}}
     allow = [
         {"host": "api.example.com", "ports": [443], "protocol": "tls"},
         {"host": "*.example.org", "ports": [80], "protocol": "http"},
@@ -105,16 +107,19 @@ def secured() -> State:
         resource(
             Kind.GATEWAY_ROUTE, "in", {"httpRoute": {"match": {"prefix": "/"}, "action": to_web}}, parent="door"
         ),
-        node("web", **listening("http"), **calling("api", "stock", "raw", tls=shown | {"ports": [8081]})),
+        node("web", **listening("http"), **calling(*called, tls=shown | {"ports": [8081]})),
         node("api", **listening("grpc", 8081, tls=mutual)),
         node("stock", **listening("http2"), serviceDiscovery=cloud_map),
         node("raw", **listening("tcp", 9000)),
+        node("old", **listening("http", 8083), serviceDiscovery=address),
+        node("reg", **listening("http", 8084)),
+        resource(Kind.REGISTRATION, "reg", {"target": {"virtualNodeName": "reg"}}),
         node("payer", **calling("pay", tls=identified("pay"))),
         node("doubter", **calling("pay", tls=identified("somebody-else"))),
         node("stranger", **calling("api")),
         node("pay", **listening("http", 8082, tls=by_identity)),
         node("open", **listening("http"), **calling("web")),
-        *(provided(name) for name in ("web", "api", "stock", "raw", "pay")),
+        *(provided(name) for name in ("web", "api", "stock", "raw", "old", "reg", "pay")),
         resource(
             Kind.EGRESS_POLICY, "out", {"target": {"virtualNodeName": "web"}, "type": "DROP_ALL", "allow": allow}
         ),
@@ -130,7 +135,7 @@ def key(name: str) -> Key:
 
 
 async def test_a_mesh_runs_from_its_definitions_alone() -> None:
-    """Files, secrets of SDS, Cloud Map, every protocol, gateways with TLS, hosts outside: all are there and work.
+    """Files, secrets of SDS, Cloud Map, registrations, every protocol, gateways with TLS, hosts outside: all work.
 
     Who is not trusted, or asks for another name, is refused.
     """
@@ -142,6 +147,8 @@ async def test_a_mesh_runs_from_its_definitions_alone() -> None:
             ("web", "api.local"): "api",
             ("web", "stock.local"): "stock",
             ("web", "raw.local"): "raw",
+            ("web", "old.local"): "old",
+            ("web", "reg.local"): "reg",
             ("payer", "pay.local"): "pay",
             ("doubter", "pay.local"): "",
             ("stranger", "api.local"): "",

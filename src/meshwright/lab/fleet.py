@@ -23,6 +23,7 @@ from meshwright.lab.machines import known_outside
 from meshwright.lab.processes import stop_all
 from meshwright.lab.workload import call
 from meshwright.model.identity import Kind
+from meshwright.proxy.connection import XDS_CLUSTER
 from meshwright.proxy.settings import Address, Extras, Settings
 from meshwright.snapshot.extensions.telemetry import RELEASE_VARIABLE
 
@@ -223,8 +224,9 @@ class Fleet:
         late = [one for one in self.instances if await one.look("/ready") is None]
         if not late:
             return f"Envoys became ready, but not within {self._within:g} s"
-        connected = await late[0].look("/stats?filter=^control_plane.connected_state$") or ""
-        reached = "reached" if connected.strip().endswith("1") else "did not reach"
+        # Of a control plane that is not there Envoy says that it is connected while it tries.
+        heard = await late[0].look(f"/stats?filter=^cluster.{XDS_CLUSTER}.upstream_cx_rx_bytes_total$") or ""
+        reached = "did not reach" if heard.strip().rpartition(": ")[2] in {"", "0"} else "reached"
         names = ", ".join(one.name for one in late)
         tail = late[0].envoy.tail() if late[0].envoy is not None else ""
         return (

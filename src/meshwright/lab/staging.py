@@ -1,15 +1,18 @@
 """A mesh as it is defined, made ready to run on one machine: other folders for its files, a collector for its traces.
 
-Pure. The one rule: nothing else is changed. What decides where a request goes, and how it gets there, is as defined.
+Pure. The one rule: nothing else is changed, but that no address of another machine is left, where calls would go.
+What decides where a request goes, and how it gets there, is as defined.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.model.decoding import decode, encode
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import SPECS, Resource, State
+from meshwright.snapshot.values import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,28 @@ TELEMETRY = "meshwright-lab"
 """The name of the extension that has proxies report to the lab."""
 _PATHS = frozenset({"certificateChain", "privateKey"})
 _DEVICES = "/dev/"
+_ADDRESSES = "addresses.lab"
+"""The domain of nodes whose discovery name is an address."""
+_FOUND = frozenset({Kind.MESH, Kind.VIRTUAL_NODE})
+
+
+def localised(state: State) -> State:
+    """`state` with names in the place of addresses by which nodes are found, and without a preference of families.
+
+    Here everybody is at IPv4 addresses, which only a name can lead to.
+    """
+    return State([_changed(one, _here(encode(one.spec))) if one.key.kind in _FOUND else one for one in state])
+
+
+def _here(spec: dict[str, Any]) -> dict[str, Any]:
+    discovery = spec.get("serviceDiscovery", {})
+    discovery.pop("ipPreference", None)
+    for how in discovery.values():
+        how.pop("ipPreference", None)
+        hostname = how.get("hostname", "")
+        if is_address(hostname):
+            how["hostname"] = f"ip-{re.sub('[^0-9a-f]+', '-', hostname.lower())}.{_ADDRESSES}"
+    return spec
 
 
 def staged(state: State, place: Place, collector: str) -> State:

@@ -21,7 +21,7 @@ from meshwright.lab.exchange import ClientTls
 from meshwright.lab.outside import Outside
 from meshwright.lab.registry import Registered, Registry
 from meshwright.lab.secrets import SecretServer
-from meshwright.lab.staging import staged
+from meshwright.lab.staging import localised, staged
 from meshwright.model.identity import DEFAULT_REGION, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.proxy import settings
@@ -51,7 +51,7 @@ class Surroundings:
 
     def __init__(self, state: State, *, traced: bool = True) -> None:
         """With `traced`, all proxies report spans and log records, to the lab and to nobody else."""
-        self._graph = resolve(state)
+        self._graph = resolve(localised(state))
         self._traced = traced
         self._papers: Papers = papers(self._graph)
         self._issuers: dict[int, Issuer] = {}
@@ -108,8 +108,8 @@ class Surroundings:
         if differing := running ^ self._numbers.keys():
             names = ", ".join(sorted(key.path for key in differing))
             raise UsageError(f"another rig is needed where nodes or gateways come or go: {names}")
-        self._graph = resolve(state)
-        self.state = staged(state, self.place, self._where)
+        self._graph = resolve(localised(state))
+        self.state = staged(self._graph.state, self.place, self._where)
         await self._leave()
         self.outside = Outside(self._graph, self.outside.host, self.outside.inside)
         await self.outside.start()
