@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.lab.exchange import HangUpError, Reply
 
@@ -173,17 +173,22 @@ async def attended(answer: Coroutine[object, object, Reply], reader: asyncio.Str
     Raises:
         ConnectionResetError: the peer left.
     """
-    answering, listening = asyncio.ensure_future(answer), asyncio.ensure_future(reader.read(_CHUNK))
+    tasks: list[asyncio.Future[Any]] = []
     try:
-        await asyncio.wait((answering, listening), return_when=asyncio.FIRST_COMPLETED)
+        tasks.append(answering := asyncio.ensure_future(answer))
+        await asyncio.sleep(0)
+        if answering.done():  # as most are at once
+            return answering.result(), b""
+        tasks.append(listening := asyncio.ensure_future(reader.read(_CHUNK)))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if listening.done() and not listening.result() and not answering.done():
             raise ConnectionResetError("the peer left before it was answered")
         reply = await answering
         return reply, listening.result() if listening.done() else b""
     finally:
-        for task in (answering, listening):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(answering, listening, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def made(host: str, kind: int, inside: Inside) -> socket.socket:
