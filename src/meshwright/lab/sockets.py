@@ -208,20 +208,25 @@ async def connect(
     host: str, port: int, tls: ClientTls | None, protocol: str, inside: Inside = HERE
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | Reply:
     """A connection, which speaks `protocol` where it is encrypted; where there is none, a reply that says why."""
-    opened: socket.socket | None = None
     try:
-        opened = made(host, socket.SOCK_STREAM, inside)
-        opened.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(opened, (host, port))
-        if tls is None:
-            return await asyncio.open_connection(sock=opened)
-        return await asyncio.open_connection(sock=opened, ssl=tls.context(protocol), server_hostname=tls.name)
-    except BaseException as error:
-        if opened is not None:
-            opened.close()
-        if not isinstance(error, OSError):
-            raise
+        return await _opened(host, port, tls, protocol, inside)
+    except OSError as error:
         return Reply(status=0, fault=f"no connection to {host}:{port}: {error.strerror or error}")
+
+
+async def _opened(
+    host: str, port: int, tls: ClientTls | None, protocol: str, inside: Inside
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    found = made(host, socket.SOCK_STREAM, inside)
+    try:
+        found.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(found, (host, port))
+        if tls is None:
+            return await asyncio.open_connection(sock=found)
+        return await asyncio.open_connection(sock=found, ssl=tls.context(protocol), server_hostname=tls.name)
+    except BaseException:
+        found.close()
+        raise
 
 
 async def relay(reader: asyncio.StreamReader, outlet: Outlet, host: str, port: int, inside: Inside = HERE) -> None:
