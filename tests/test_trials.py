@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import rstr
@@ -167,6 +168,12 @@ def test_the_shop_passes_all_that_is_derived_from_it() -> None:
     }
 
 
+def junit(path: Path) -> ET.Element:
+    """The suite in a file of JUnit XML."""
+    (suite,) = ET.parse(path).getroot()  # noqa: S314 - our own file
+    return suite
+
+
 WRONG = """\
 - name: wrong about who serves
   from: orders
@@ -188,10 +195,17 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     shutil.copytree(SHOP, folder)
     (folder / "wrong.yaml").write_text(WRONG, encoding="utf-8")
     only = ("--only", "wrong", "--only", "right", "--only", "route testers of payment.shop.internal:8080 is reache?")
-    done = ran(folder, "--tests", "wrong.yaml", *only, "--fail-under", "90", "--format", "json")
+    files = ("--junit", "junit.xml", "--report", "report.json")
+    done = ran(folder, "--tests", "wrong.yaml", *only, "--fail-under", "90", "--format", "json", *files)
     assert done.returncode == 1
     assert "under 90%" in done.stderr
     report = json.loads(done.stdout)
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == report
+    suite = junit(folder / "junit.xml")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")
+    (failure,) = suite.findall("testcase/failure")
+    assert "expected  served_by: payment-v1" in (failure.text or "")
+    assert failure.attrib["message"].startswith("status: expected 200, status 503")
     wrong, *passed = report["tests"]
     assert {one["name"]: one["outcome"] for one in passed} == {
         "right about a crash": "passed",
@@ -210,7 +224,10 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     assert wrong["reproduce"] == "meshwright test --tests wrong.yaml --only 'wrong about who serves'"
     (call,) = wrong["seen"]
     assert {one["proxy"] for one in call["spans"]} == {"orders", "payment-v2"}
-    assert any(line.startswith("orders: GET /quote") and "UC" in line for line in call["log"])
+    assert {line.partition(":")[0]: line.partition("flags=")[2].partition(" ")[0] for line in call["log"]} == {
+        "orders": "URX",
+        "payment-v2": "UC",
+    }
     nothing = ran(folder, "--only", "no such test")
     assert nothing.returncode == 2
     assert "no test is named like 'no such test'" in nothing.stderr

@@ -22,6 +22,10 @@ from meshwright.cli.options import FORMAT, definition_arguments
               help="Only tests whose name holds PATTERN, or matches it with * and ?; may be repeated.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="N",
               help="Exit 1 where less than N percent of the routes and their parts is covered.")  # fmt: skip
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the results as JUnit XML, too.")  # fmt: skip
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the results as JSON, too.")  # fmt: skip
 @click.option("--isolation", type=click.Choice(["auto", "loopback", "netns"]), default="auto", show_default=True,
               help="What keeps machines apart: loopback addresses, or network namespaces with the redirection of "
                    "production, which need Linux and root; auto: namespaces where they can be made.")  # fmt: skip

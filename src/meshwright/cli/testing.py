@@ -26,7 +26,7 @@ from meshwright.lab.running import run
 from meshwright.trials.coverage import coverage
 from meshwright.trials.deriving import derive
 from meshwright.trials.trial import Suite
-from meshwright.views import trials_text
+from meshwright.views import trials_junit, trials_text
 from meshwright.views.diagnostics import as_json
 from meshwright.views.trials import Manner, run_report
 
@@ -50,6 +50,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     tests: tuple[Path, ...]
     patterns: tuple[str, ...]
     fail_under: float | None
+    junit: Path | None
+    report: Path | None
     isolation: Literal["auto", "loopback", "netns"]
     listing: bool
     before: tuple[Path, ...]
@@ -138,6 +140,8 @@ class Testing:
                 again=self._again,
             ),
         )
+        _written(self._asked.report, as_json(report))
+        _written(self._asked.junit, trials_junit.render(report))
         if self._asked.form == "json":
             sys.stdout.write(as_json(report))
         else:
@@ -155,6 +159,15 @@ class Testing:
     def _say(self, text: str) -> None:
         if not self._quiet:
             click.echo(text, err=True)
+
+
+def _written(path: Path | None, text: str) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; the tests were run all the same.") from None
 
 
 def chosen(trials: Sequence[Trial], patterns: Sequence[str]) -> tuple[Trial, ...]:

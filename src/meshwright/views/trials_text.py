@@ -41,6 +41,11 @@ def line(name: str, outcome: str, seconds: float, *, colour: bool) -> str:
     return f"{_painted(mark, _COLOURS[outcome], colour)} {terminal(name)} ({seconds:.2f} s)"
 
 
+def told(one: Test) -> str:
+    """What there is to say of a test that did not pass, without colours."""
+    return "\n".join(_failure(one, colour=False))
+
+
 def _failure(one: Test, colour: bool) -> Iterator[str]:
     where = f"{terminal(one.source)}: " if one.source else ""
     yield f"{where}{_painted(one.outcome, '1;' + _COLOURS[one.outcome], colour)} {terminal(one.name)}"
