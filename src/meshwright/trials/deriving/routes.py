@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
     from meshwright.routing import ServicePort
-    from meshwright.simulate import Call
+    from meshwright.simulate import Call, Verdict
     from meshwright.trials.deriving.entries import Arrival
     from meshwright.trials.deriving.examples import Matched
     from meshwright.trials.deriving.texts import Texts
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 COUNTED = 600
 """Calls that shares are counted over. Where 90 % were asked for and 80 % come, one run in some thousands passes; an
 honest share fails once in a thousand and, as it is counted again then, once in a million."""
+
+_FEW, _SOME = 4, 60
+"""Calls by which one target is told from shares, and shares from each of their targets."""
 
 
 def of_services(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
@@ -122,20 +125,19 @@ def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str,
     """By the plainest call that there is, and by one that has all that no condition is about."""
     expect = expectation(found.verdict)
     if expect is not None:
-        yield _trial(f"{title} is reached", found.caller, found.call, expect, key, where)
+        yield _repeated(f"{title} is reached", found.verdict, expect, key, where)
     call = further(match, found.call)
     verdict = route(graph, found.caller, call)
     expect = expectation(verdict)
     if expect is not None and call != found.call and key in verdict.chosen:
-        name = f"{title} is reached by {call.verb} {call.path}, too"
-        yield _trial(name, found.caller, call, expect, key, where)
+        yield _repeated(f"{title} is reached by {call.verb} {call.path}, too", verdict, expect, key, where)
 
 
 def _missed(graph: Graph, caller: Key, call: Call, key: Key, path: str, name: str) -> Iterator[Trial]:
     verdict = route(graph, caller, call)
     expect = expectation(verdict)
     if expect is not None and key not in verdict.chosen:
-        yield _trial(f"{name} goes elsewhere", caller, call, expect, key, path)
+        yield _repeated(f"{name} goes elsewhere", verdict, expect, key, path)
 
 
 def _counted(found: Arrival, weights: dict[str, float], key: Key, title: str) -> Trial:
@@ -143,6 +145,15 @@ def _counted(found: Arrival, weights: dict[str, float], key: Key, title: str) ->
     expect = Expect(statuses=() if found.call.protocol == "grpc" else (200,), shares=weights)
     trial = _trial(f"{title} shares out: {told}", found.caller, found.call, expect, key, "spec")
     return msgspec.structs.replace(trial, of=COUNTED)
+
+
+def _repeated(name: str, verdict: Verdict, expect: Expect, key: Key, path: str) -> Trial:
+    """A trial of enough calls that no other route with shares meets what is expected by luck."""
+    weights = shares(verdict)
+    trial = _trial(name, verdict.caller, verdict.call, expect, key, path)
+    if not expect.served_by or len(weights) < 2:
+        return msgspec.structs.replace(trial, of=_FEW)
+    return msgspec.structs.replace(trial, of=_SOME, expect=msgspec.structs.replace(expect, shares=weights))
 
 
 def _trial(name: str, caller: Key, call: Call, expect: Expect, key: Key, path: str) -> Trial:
