@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(5400)]
 
 SEED = 20260930
-AIM = 0.9
+AIM = 0.95
 """The part of the mutations that a caller can feel which must be found."""
 PATIENT = 1_000
 """Milliseconds of latency from which on a trial is only run where the others found nothing."""

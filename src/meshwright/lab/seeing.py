@@ -45,6 +45,7 @@ def seen(sent: Sent) -> CallSeen:
             ":method": reply.method,
             ":authority": reply.service,
             **({":port": str(answered[-1])} if answered else {}),
+            ":protocol": reply.protocol,
         },
         attempts=tuple(_attempt(one, sent.began_at) for one in sent.attempts if one.instance not in onward),
     )

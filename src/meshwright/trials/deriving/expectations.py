@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.trials.trial import OUTSIDE, Expect
+from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.trials.trial import OUTSIDE, Encryption, Expect
 
 if TYPE_CHECKING:
+    from meshwright.graph import Graph
     from meshwright.simulate import Share, Verdict
 
 OK, UNAVAILABLE = 200, 503
@@ -47,10 +50,31 @@ def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
     ports = {one.port for one in reached}
     if len(ports) == 1:
         arrived[":port"] = str(ports.pop())
+    spoken = {"grpc" if grpc else "http2" if one.protocol == "grpc" else one.protocol for one in reached}
+    if len(spoken) == 1:
+        arrived[":protocol"] = spoken.pop()
     served = tuple(sorted({one.node.name for one in reached}))
     if grpc:
         return Expect(grpc_statuses=(_GRPC_OK,), served_by=served, arrived=arrived)
     return Expect(statuses=(OK,), served_by=served, arrived=arrived)
+
+
+def encrypted(graph: Graph, verdict: Verdict) -> Encryption | None:
+    """How a node's proxy encrypts on the way to where a call goes; None where that is not the same everywhere."""
+    found = {_encryption(graph, one) for one in verdict.targets if one.fraction}
+    same = len(found) == 1 and verdict.caller.kind is Kind.VIRTUAL_NODE and verdict.call.protocol != "tcp"
+    return found.pop() if same else None
+
+
+def _encryption(graph: Graph, share: Share) -> Encryption:
+    if share.tls is None:
+        return Encryption.NONE
+    spec = graph.state[share.node].spec
+    listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
+    tls = next((one.tls for one in listeners if one.port_mapping.port == share.port), None)
+    # Only who asks for a certificate is shown one.
+    asked = tls is not None and tls.validation is not None
+    return Encryption.MUTUAL if asked and share.tls.certificate is not None else Encryption.SERVER
 
 
 def shares(verdict: Verdict) -> dict[str, float]:

@@ -27,7 +27,7 @@ from meshwright.trials.deriving.entries import (
     service_rules,
 )
 from meshwright.trials.deriving.examples import further, near_misses
-from meshwright.trials.deriving.expectations import expectation, shares
+from meshwright.trials.deriving.expectations import encrypted, expectation, shares
 from meshwright.trials.trial import Expect, Trial
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str,
     """By the plainest call that there is, and by one that has all that no condition is about."""
     expect = expectation(found.verdict)
     if expect is not None:
+        if expect.served_by:
+            expect = msgspec.structs.replace(expect, encryption=encrypted(graph, found.verdict))
         yield _repeated(f"{title} is reached", found.verdict, expect, key, where)
     call = further(match, found.call)
     verdict = route(graph, found.caller, call)
