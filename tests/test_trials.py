@@ -188,6 +188,25 @@ WRONG = """\
 """
 
 
+def test_what_asks_only_for_routing_needs_no_envoy(tmp_path: Path) -> None:
+    """Shares are the weights'; what asks for more is skipped, with the reason."""
+    folder = tmp_path / "shop"
+    shutil.copytree(SHOP, folder)
+    done = ran(folder, "--simulate", "--format", "json")
+    report = json.loads(done.stdout)
+    outcomes = {one["name"]: (one["outcome"], one["fault"]) for one in report["tests"]}
+    assert done.returncode == 0
+    assert (report["mode"], report["isolation"]) == ("simulate", "")
+    assert outcomes["one in ten quotes is version 2's"] == ("passed", "")
+    assert outcomes["checkout survives a slow payment instance"] == ("skipped", "it asks for faults, attempts")
+    payment = folder / "definitions" / "payment.yaml"
+    payment.write_text(payment.read_text(encoding="utf-8").replace("weight: 10", "weight: 20"), encoding="utf-8")
+    done = ran(folder, "--simulate", "--only", "one in ten", "--junit", "junit.xml")
+    assert done.returncode == 1
+    assert "expected  shares.payment-v2: 10.0%\n    happened  18.2%" in done.stdout
+    assert junit(folder / "junit.xml").get("failures") == "1"
+
+
 @pytest.mark.envoy
 def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path: Path) -> None:
     """With lines of the proxies' logs; coverage below the mark fails a run too, and so does a pattern of no test."""

@@ -29,6 +29,8 @@ from meshwright.cli.options import FORMAT, definition_arguments
 @click.option("--isolation", type=click.Choice(["auto", "loopback", "netns"]), default="auto", show_default=True,
               help="What keeps machines apart: loopback addresses, or network namespaces with the redirection of "
                    "production, which need Linux and root; auto: namespaces where they can be made.")  # fmt: skip
+@click.option("--simulate", is_flag=True,
+              help="Judge, without any Envoy, written tests that ask only where calls go; skip others.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="Name the tests and run none of them.")
 @click.option("--baseline", "before", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
               help="Derive the tests from these definitions, and run them on the others: what a change does to "
@@ -53,4 +55,6 @@ def command(options: dict[str, Any], /, **given: Any) -> int:
     if asked.listing:
         sys.stdout.write("".join(f"{one.name}\n" for one in testing.trials))
         return 0
+    if asked.simulate:
+        return testing.simulate()
     return interrupts.run(testing.run())

@@ -25,6 +25,9 @@ from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.trials.coverage import coverage
 from meshwright.trials.deriving import derive
+from meshwright.trials.judging import Result
+from meshwright.trials.seen import Seen
+from meshwright.trials.simulated import needs_envoys, simulated
 from meshwright.trials.trial import Suite
 from meshwright.views import trials_junit, trials_text
 from meshwright.views.diagnostics import as_json
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from meshwright.documents.load import Loaded
-    from meshwright.trials.judging import Result
     from meshwright.trials.trial import Trial
 
 _SEED = 1
@@ -53,6 +55,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     junit: Path | None
     report: Path | None
     isolation: Literal["auto", "loopback", "netns"]
+    simulate: bool
     listing: bool
     before: tuple[Path, ...]
     form: str
@@ -66,6 +69,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         words += [word for path in self.tests for word in ("--tests", str(path))]
         words += [word for one in self.parameters for word in ("--parameter", one)]
         words += ["--mesh", self.mesh] if self.mesh else []
+        words += ["--simulate"] if self.simulate else []
         words += ["--isolation", self.isolation] if self.isolation != "auto" else []
         words += [word for path in self.before for word in ("--baseline", str(path))]
         return shlex.join(words)
@@ -89,7 +93,8 @@ class Testing:
         # What people wrote stands in the place of what is derived under the same name.
         names = {one.name for one in written.trials}
         derived = tuple(one for one in self._derived.trials if one.name not in names)
-        every = written.beside(Suite(trials=derived))
+        # What is derived expects what simulation says: to simulate it would prove nothing.
+        every = written if asked.simulate else written.beside(Suite(trials=derived))
         self._suite = structs.replace(every, trials=chosen(every.trials, asked.patterns))
         self._asked = asked
         self._again = asked.again(options)
@@ -127,18 +132,31 @@ class Testing:
             starting = time.monotonic() - began_at
             self._say(f"Ready after {starting:.1f} s.")
             results = await run(rig, self.trials, self._told)
+        return self._reported(results, "envoy", kept, time.monotonic() - began_at, starting)
+
+    def simulate(self) -> int:
+        """Judge by simulation what can be, print the report; the exit code.
+
+        Raises:
+            UsageError: nobody wrote a test.
+        """
+        if not self.trials:
+            raise UsageError("there is no written test to simulate; name files with --tests")
+        began_at = time.monotonic()
+        results = []
+        for one in self.trials:
+            why = needs_envoys(self._graph, one)
+            skipped = Result(trial=one, seen=Seen(calls=()), mismatches=(), skipped=why)
+            results.append(skipped if why else simulated(self._graph, one))
+        return self._reported(results, "simulate", "", time.monotonic() - began_at, 0)
+
+    def _reported(self, results: Sequence[Result], mode: str, isolation: str, seconds: float, starting: float) -> int:
         report = run_report(
             self._graph,
             results,
             coverage(self._graph, results, self._derived.gaps),
             self._read.sources.find,
-            Manner(
-                mode="envoy",
-                isolation=kept,
-                seconds=time.monotonic() - began_at,
-                starting=starting,
-                again=self._again,
-            ),
+            Manner(mode=mode, isolation=isolation, seconds=seconds, starting=starting, again=self._again),
         )
         _written(self._asked.report, as_json(report))
         _written(self._asked.junit, trials_junit.render(report))
@@ -153,8 +171,9 @@ class Testing:
         return int(bool(report.failed or report.broken))
 
     def _told(self, result: Result) -> None:
-        outcome = "broken" if result.seen.fault else "passed" if result.passed else "failed"
-        self._say(trials_text.line(result.trial.name, outcome, result.duration, colour=shows_colour(sys.stderr)))
+        self._say(
+            trials_text.line(result.trial.name, result.outcome, result.duration, colour=shows_colour(sys.stderr))
+        )
 
     def _say(self, text: str) -> None:
         if not self._quiet:

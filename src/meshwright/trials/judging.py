@@ -47,6 +47,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
     """Whether it is of a second run, after a first that failed."""
 
+    skipped: str = ""
+    """Why it was not run; "" when it was."""
+
+    @property
+    def outcome(self) -> str:
+        """`passed`, `failed`, `broken` (it could not be run) or `skipped`."""
+        if self.skipped:
+            return "skipped"
+        return "broken" if self.seen.fault else "failed" if self.mismatches else "passed"
+
     @property
     def telling(self) -> tuple[int, ...]:
         """The calls, by their place from 0, that are told in full: a few, those that were not as expected first."""
@@ -57,7 +67,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         """Whether it ran and all was as expected."""
-        return not self.mismatches and not self.seen.fault
+        return self.outcome == "passed"
 
 
 def judge(trial: Trial, seen: Seen, duration: float = 0.0) -> Result:

@@ -7,6 +7,7 @@ and nothing in it is markup.
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 
 import msgspec
 
@@ -25,8 +26,15 @@ def indented_json(value: object) -> str:
 
     JSON has such characters in strings only, but for the line feeds between its lines.
     """
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    text = msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=2).decode()
     return _CONTROL.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
+def _plain(value: object) -> object:
+    """A mapping that cannot be changed, as one that msgspec knows."""
+    if isinstance(value, MappingProxyType):
+        return dict(value)
+    raise NotImplementedError(f"{type(value).__name__} is no JSON")
 
 
 def xml(text: object) -> str:

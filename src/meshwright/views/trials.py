@@ -44,7 +44,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     outcome: str
-    """`passed`, `failed` or `broken`: it could not be run."""
+    """`passed`, `failed`, `broken` (it could not be run) or `skipped`."""
     derived: bool
     """Whether nobody wrote it."""
     about: tuple[str, ...]
@@ -93,6 +93,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     passed: int
     failed: int
     broken: int
+    skipped: int
     tests: tuple[Test, ...]
     coverage: float
     """Percentage of the points."""
@@ -123,6 +124,7 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
         passed=outcomes.count("passed"),
         failed=outcomes.count("failed"),
         broken=outcomes.count("broken"),
+        skipped=outcomes.count("skipped"),
         tests=tests,
         coverage=round(covered.percent, 1),
         points=tuple(
@@ -143,7 +145,7 @@ def _test(graph: Graph, result: Result, find: Finder, again: str) -> Test:
     source = trial.source or (find(trial.about[0].path, trial.path) if trial.about else None)
     return Test(
         name=trial.name,
-        outcome="broken" if result.seen.fault else "passed" if result.passed else "failed",
+        outcome=result.outcome,
         derived=trial.source is None,
         about=tuple(key.path for key in trial.about),
         source=source,
@@ -154,7 +156,7 @@ def _test(graph: Graph, result: Result, find: Finder, again: str) -> Test:
         seconds=round(result.duration, 3),
         again=result.again,
         mismatches=result.mismatches,
-        fault=result.seen.fault,
+        fault=result.seen.fault or result.skipped,
         decided_by=decisions(graph, route(graph, trial.caller, trial.call), find),
         seen=tuple(result.seen.calls[index] for index in result.telling),
         reproduce=f"{again} --only {quoted(trial.name)}",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def render(report: RunReport) -> str:
     """One suite `meshwright test`; ends in a newline."""
-    counts = f'tests="{len(report.tests)}" failures="{report.failed}" errors="{report.broken}"'
+    counts = (
+        f'tests="{len(report.tests)}" failures="{report.failed}" errors="{report.broken}" skipped="{report.skipped}"'
+    )
     head = f'name="meshwright test" {counts} time="{report.seconds:.3f}"'
     return "\n".join(
         [
@@ -40,6 +42,11 @@ def _case(one: Test) -> Iterator[str]:
     attributes += f' line="{one.source.line}"' if one.source and one.source.line else ""
     if one.outcome == "passed":
         yield f"    <testcase {attributes}/>"
+        return
+    if one.outcome == "skipped":
+        yield f"    <testcase {attributes}>"
+        yield f"      <skipped message={_attribute(one.fault)}/>"
+        yield "    </testcase>"
         return
     member = "error" if one.outcome == "broken" else "failure"
     first = one.fault or "; ".join(

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
     from meshwright.views.trials import RunReport, Test
 
-_COLOURS = {"passed": "32", "failed": "31", "broken": "35"}
+_COLOURS = {"passed": "32", "failed": "31", "broken": "35", "skipped": "33"}
 
 
 def render(report: RunReport, *, colour: bool, quiet: bool = False) -> str:
     """Failures, then what is not covered, then one line that sums up; ends in a newline."""
     lines: list[str] = []
     for one in report.tests:
-        if one.outcome != "passed":
+        if one.outcome == "skipped":
+            lines.append(f"{_painted('skipped', '33', colour)} {terminal(one.name)}: {terminal(one.fault)}")
+        elif one.outcome != "passed":
             lines += [*_failure(one, colour), ""]
     missing = [one for one in report.points if not one.covered]
     if missing and not quiet:
@@ -37,7 +39,7 @@ def render(report: RunReport, *, colour: bool, quiet: bool = False) -> str:
 
 def line(name: str, outcome: str, seconds: float, *, colour: bool) -> str:
     """One test as it ends."""
-    mark = {"passed": "✓", "failed": "✗", "broken": "!"}[outcome]
+    mark = {"passed": "✓", "failed": "✗", "broken": "!", "skipped": "-"}[outcome]
     return f"{_painted(mark, _COLOURS[outcome], colour)} {terminal(name)} ({seconds:.2f} s)"
 
 
@@ -78,6 +80,7 @@ def _summary(report: RunReport, colour: bool) -> str:
     again = sum(one.again for one in report.tests if one.outcome == "passed")
     counts[0] += f" ({again} of them when run once more)" if again else ""
     counts += [f"{report.failed} failed"] if report.failed else []
+    counts += [f"{report.skipped} skipped"] if report.skipped else []
     counts += [f"{report.broken} could not be run"] if report.broken else []
     points = sum(one.covered for one in report.points)
     told = f"{counted(len(report.tests), 'test')}: {', '.join(counts)}; "
