@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from meshwright.cli import cli
 from meshwright.documents import trial_files
 from meshwright.documents.load import load
 from meshwright.documents.settings import load_project
@@ -184,6 +187,23 @@ def test_files_that_are_no_yaml_or_not_there_are_told(tmp_path: Path, shop: Stat
         trial_files.load([tmp_path / "nowhere"], shop)
     both = read(tmp_path, shop, f"{one_test()}---\n{one_test(name='two')}")
     assert [one.name for one in both.trials] == ["one", "two"]
+
+
+def test_the_schema_for_editors_is_that_of_the_program(update_goldens: bool) -> None:
+    """`docs/tests.schema.json`; strict as the program is, and the shop's files name it where it is."""
+    path = ROOT / "docs" / "tests.schema.json"
+    done = CliRunner().invoke(cli, ["test", "--schema"])
+    assert done.exit_code == 0
+    if update_goldens:
+        path.write_text(done.stdout, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == done.stdout, "run `make goldens`"
+    schema = json.loads(done.stdout)
+    assert schema["$defs"]["Given"]["properties"]["crash"]["description"].startswith("The instance is gone")
+    assert schema["$defs"]["Expect"]["additionalProperties"] is False
+    assert schema["$defs"]["Test"]["required"] == ["name", "from", "request", "expect"]
+    for file in (SHOP / "tests").iterdir():
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        assert (file.parent / first.removeprefix("# yaml-language-server: $schema=")).resolve() == path
 
 
 def test_a_project_s_tests_go_with_its_own_definitions(tmp_path: Path) -> None:

@@ -35,9 +35,10 @@ from meshwright.cli.options import FORMAT, definition_arguments
 @click.option("--baseline", "before", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
               help="Derive the tests from these definitions, and run them on the others: what a change does to "
               "callers. May be repeated.")  # fmt: skip
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of files of tests, for editors.")
 @FORMAT
 @click.pass_obj
-def command(options: dict[str, Any], /, **given: Any) -> int:
+def command(options: dict[str, Any], /, *, schema: bool, **given: Any) -> int:
     """Run a mesh on real Envoys and test that it does what its definitions say.
 
     Tests that people wrote are files of YAML, which meshwright.yaml names beside the definitions (tests:). More are
@@ -47,6 +48,12 @@ def command(options: dict[str, Any], /, **given: Any) -> int:
 
     Exit codes: 0 all passed, 1 a test failed or coverage is under --fail-under, 2 the mesh could not be run.
     """
+    if schema:
+        from meshwright.documents import trial_schema
+        from meshwright.views.escaping import indented_json
+
+        sys.stdout.write(indented_json(trial_schema.schema()))
+        return 0
     from meshwright.cli.testing import Asked, Testing
     from meshwright.lab import interrupts
 
