@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from meshwright.documents import Environment, LoadSettings, Project, find_project, load_project
+from meshwright.documents.settings import Command
 from meshwright.errors import UnreadableError, UsageError
 
 GOOD = """\
@@ -23,6 +24,9 @@ environments:
     region: eu-central-1
     parameters: {Zone: staging}
   empty:
+workloads:
+  orders: {command: ./run --fast, folder: orders, environment: {LEVEL: 3}}
+  cart: {command: make serve}
 """
 
 
@@ -53,6 +57,10 @@ def test_a_project_is_read_whole(tmp_path: Path) -> None:
                 parameters={"Zone": "staging"},
             ),
             "empty": Environment(),
+        },
+        workloads={
+            "orders": Command(command="./run --fast", folder=tmp_path / "orders", environment={"LEVEL": "3"}),
+            "cart": Command(command="make serve", folder=tmp_path),
         },
     )
 
@@ -191,3 +199,14 @@ def test_the_project_s_folder_stands_for_its_definitions(tmp_path: Path, monkeyp
     assert project.expand([Path("shop/mesh")]) == (Path("shop/mesh"),)
     bare = load_project(write(shop, "stack: s\n").relative_to(tmp_path))
     assert bare.expand([Path("shop")]) == (Path("shop"),)
+
+
+def test_a_workload_without_a_command_is_refused_with_its_place(tmp_path: Path) -> None:
+    """As is one with members that nobody knows; all at once."""
+    path = write(tmp_path, "workloads:\n  a: ./run\n  b: {folder: x}\n  c: {command: run, comand: y}\n")
+    with pytest.raises(UsageError) as caught:
+        load_project(path)
+    told = str(caught.value).splitlines()
+    assert [line.removeprefix(str(path)).split(": ")[0] for line in told] == [":2", ":3", ":4"]
+    assert "workloads.a takes a mapping with a command" in told[0]
+    assert "did you mean 'command'" in told[2]

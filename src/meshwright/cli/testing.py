@@ -26,6 +26,7 @@ from meshwright.lab.running import run
 from meshwright.trials.coverage import coverage
 from meshwright.trials.deriving import derive
 from meshwright.trials.judging import Result
+from meshwright.trials.programs import beside
 from meshwright.trials.seen import Seen
 from meshwright.trials.simulated import needs_envoys, simulated
 from meshwright.trials.trial import Suite
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from meshwright.documents.load import Loaded
+    from meshwright.documents.settings import Command
     from meshwright.trials.trial import Trial
 
 _SEED = 1
@@ -79,9 +81,17 @@ class Testing:
     """One run of tests."""
 
     def __init__(
-        self, read: Loaded, written: Suite, asked: Asked, options: Mapping[str, Any], before: Loaded | None = None
+        self,
+        read: Loaded,
+        written: Suite,
+        asked: Asked,
+        options: Mapping[str, Any],
+        programs: Mapping[str, Command],
+        before: Loaded | None = None,
     ) -> None:
         """`written` are the tests that people wrote; others are derived from `before`, or else from what is `read`.
+
+        `programs` stand for virtual nodes, by name.
 
         Raises:
             UsageError: a pattern chooses nothing.
@@ -93,8 +103,10 @@ class Testing:
         # What people wrote stands in the place of what is derived under the same name.
         names = {one.name for one in written.trials}
         derived = tuple(one for one in self._derived.trials if one.name not in names)
+        possible = beside(derived, programs)
+        self._programs, self._left = programs, len(derived) - len(possible)
         # What is derived expects what simulation says: to simulate it would prove nothing.
-        every = written if asked.simulate else written.beside(Suite(trials=derived))
+        every = written if asked.simulate else written.beside(Suite(trials=possible))
         self._suite = structs.replace(every, trials=chosen(every.trials, asked.patterns))
         self._asked = asked
         self._again = asked.again(options)
@@ -117,7 +129,7 @@ class Testing:
         read = loaded(found, asked.paths, asked.parameters, asked.mesh)
         written = trial_files.load(asked.tests or found.tests_of(asked.paths), read.state)
         before = loaded(found, asked.before, asked.parameters, asked.mesh) if asked.before else None
-        return cls(read, written, asked, options, before)
+        return cls(read, written, asked, options, found.workloads, before)
 
     async def run(self) -> int:
         """Run the tests, print the report; the exit code.
@@ -128,7 +140,10 @@ class Testing:
         began_at = time.monotonic()
         kept, told = isolated(self._asked.isolation)
         self._say(f"Starting {len(self.trials)} tests on real Envoys, {told} …")
-        async with Rig(self._read.state, instances=self._suite.needed, isolation=kept) as rig:
+        if self._left:
+            self._say(f"Left out are {self._left} tests that would tell programs of yours to misbehave.")
+        running = Rig(self._read.state, instances=self._suite.needed, isolation=kept, programs=self._programs)
+        async with running as rig:
             starting = time.monotonic() - began_at
             self._say(f"Ready after {starting:.1f} s.")
             results = await run(rig, self.trials, self._told)

@@ -33,6 +33,17 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
 
 
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A program of the user's that stands for a virtual node where a mesh is tested."""
+
+    command: str
+    """For the shell."""
+    folder: Path
+    """Where it runs; relative to the working directory."""
+    environment: Mapping[str, str] = MappingProxyType({})
+    """Variables beside those of whoever runs it."""
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """One environment: where its control plane is, which mesh it is, and the values that differ there."""
 
@@ -60,6 +71,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     parameters: Mapping[str, str] = MappingProxyType({})
     environments: Mapping[str, Environment] = MappingProxyType({})
+    workloads: Mapping[str, Command] = MappingProxyType({})
+    """What runs in place of the stand-ins of virtual nodes, by name."""
 
     def expand(self, paths: Sequence[Path]) -> tuple[Path, ...]:
         """What `paths` stand for: none, and the folder of `meshwright.yaml`, for the definitions that it lists."""
@@ -197,6 +210,7 @@ class _Reader:
             "tests": self._paths,
             "parameters": self._parameters,
             "environments": self._environments,
+            "workloads": self._workloads,
         }
         return Project(file=str(self._path), **self._members(table, readers, ""))
 
@@ -248,6 +262,23 @@ class _Reader:
             else:
                 parameters[key] = str(one).lower() if isinstance(one, bool) else str(one)
         return MappingProxyType(parameters)
+
+    def _workloads(self, value: Any, place: Place, name: str) -> Mapping[str, Command]:
+        if not isinstance(value, Table):
+            self._fault(place, f"{name} takes a mapping of virtual nodes to what they run, found {described(value)}.")
+            return MappingProxyType({})
+        readers = {"command": self._text, "folder": self._text, "environment": self._parameters}
+        found: dict[str, Command] = {}
+        for node, one in value.items():
+            where, at = value.places[node], f"{name}.{node}"
+            if not isinstance(one, Table) or "command" not in one:
+                self._fault(where, f"{at} takes a mapping with a command, found {described(one)}.")
+                continue
+            members = self._members(one, readers, f"{at}.")
+            if members["command"]:
+                folder = self._path.parent / (members.pop("folder", None) or ".")
+                found[node] = Command(folder=folder, **members)
+        return MappingProxyType(found)
 
     def _environments(self, value: Any, place: Place, name: str) -> Mapping[str, Environment]:
         if not isinstance(value, Table):

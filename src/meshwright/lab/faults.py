@@ -286,6 +286,9 @@ def _chosen(rig: Rig, key: Key, count: int | None) -> tuple[Instance, ...]:
 
 
 def _workloads(chosen: Sequence[Instance]) -> tuple[Workload, ...]:
+    for one in chosen:
+        if one.program is not None:
+            raise UsageError(f"{one.name} runs a program of yours, which cannot be told to misbehave; it can crash")
     return tuple(one.workload for one in chosen if one.workload is not None)
 
 

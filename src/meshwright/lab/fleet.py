@@ -100,9 +100,6 @@ class Fleet:
             self.instances = tuple(self._placed(sockets))
             self.names.publish(self.records())
             exits.push_async_callback(self._end)
-            for one in self.instances:
-                if one.workload is not None:
-                    await one.workload.start()
             release = self._around.release if self._around else ""
             environment = {**os.environ, RELEASE_VARIABLE: release} if release else None
             for one in self.instances:
@@ -161,7 +158,7 @@ class Fleet:
         self._ground.intercept([(one.machine, _intercepted(roles[one.role.key])) for one in self.instances])
         for one in self.instances:
             await one.become(replace(roles[one.role.key], instances=one.role.instances))
-            if self._around is not None and one.workload is not None:
+            if self._around is not None and one.role.key.kind is Kind.VIRTUAL_NODE:
                 self._around.enlist(one.role.key, one.name, one.machine)
         self.names.publish(self.records())
 
@@ -174,8 +171,9 @@ class Fleet:
             folder = self._folder / f"proxy-{len(placed)}"
             folder.mkdir(mode=0o700)
             admin = sockets / f"{len(placed)}.sock"
+            command = self._around.programs.get(role.key) if self._around else None
             there = known_outside(machine, self._around.outside.host) if self._around else machine
-            site = Site(machine=there, folder=folder, admin=admin, lookup=self.address)
+            site = Site(machine=there, folder=folder, admin=admin, lookup=self.address, command=command)
             placed.append(Instance(role, number, site, calls=self._around is None))
             if self._around is not None and role.key.kind is Kind.VIRTUAL_NODE:
                 self._around.enlist(role.key, placed[-1].name, machine)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-import msgspec
 from msgspec.structs import replace
 
-from meshwright.lab.exchange import Reply, Request, plain
+from meshwright.lab.exchange import Reply, Request, plain, reply_of
 from meshwright.lab.sockets import HERE, Server, relay
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ async def _called(where: str, options: list[tuple[str, str | int]], request: Req
             returned = _texts(error.initial_metadata()) | _texts(error.trailing_metadata())
             return Reply(status=503, fault=told, grpc_status=error.code().value[0], returned=returned)
         returned = _texts(await calling.initial_metadata()) | _texts(await calling.trailing_metadata())
-    return replace(msgspec.json.decode(body, type=Reply), grpc_status=0, returned=returned)
+    return replace(reply_of(200, body), grpc_status=0, returned=returned)
 
 
 def _texts(metadata: Iterable[Any] | None) -> dict[str, str]:

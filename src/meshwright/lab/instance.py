@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.documents.settings import Command
 from meshwright.errors import MeshwrightError
 from meshwright.lab import http1
 from meshwright.lab.exchange import Request
 from meshwright.lab.machines import Machine
 from meshwright.lab.processes import Child
+from meshwright.lab.program import Program
 from meshwright.lab.workload import Workload
 from meshwright.model.identity import Kind
 from meshwright.proxy import run
@@ -42,6 +44,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The Unix socket of Envoy's administration interface."""
     lookup: Callable[[str], str]
     """The address of a name, of whoever runs there."""
+    command: Command | None = None
+    """What runs there in place of a workload."""
 
 
 class Instance:
@@ -54,7 +58,12 @@ class Instance:
         self.machine = site.machine
         self.admin = site.admin
         gateway = role.key.kind is Kind.VIRTUAL_GATEWAY
-        self.workload = None if gateway else Workload(role, number, site.machine, site.lookup, calls=calls)
+        self.workload: Workload | None = None
+        self.program: Program | None = None
+        if site.command is not None:
+            self.program = Program(site.command, role, self.name, site.machine, site.folder / "program.log")
+        elif not gateway:
+            self.workload = Workload(role, number, site.machine, site.lookup, calls=calls)
         self.envoy: Child | None = None
         self._folder = site.folder
         self._lookup = site.lookup
@@ -71,7 +80,13 @@ class Instance:
         return self.machine.towards(name, self._lookup)
 
     async def start(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
-        """Start the Envoy; it is not ready yet."""
+        """Start the application and the Envoy; they are not ready yet.
+
+        Raises:
+            MeshwrightError: a port of the application's is taken.
+        """
+        for one in self._applications():
+            await one.start()
         self._bootstrap, self._environment = run.write(bootstrap(settings), self._folder), environment
         await self._launch(self._bootstrap)
 
@@ -79,8 +94,8 @@ class Instance:
         """End the Envoy and the workload, without any chance to clean up."""
         if self.envoy is not None:
             await self.envoy.kill()
-        if self.workload is not None:
-            await self.workload.stop()
+        for one in self._applications():
+            await one.crash()
 
     async def restart(self) -> None:
         """Start both again after a crash, or the Envoy again where it runs, and wait until it is ready.
@@ -92,8 +107,9 @@ class Instance:
             raise MeshwrightError(f"The Envoy of {self.name} was never started")
         if self.envoy.status is None:
             await self.envoy.kill()
-        elif self.workload is not None:
-            await self.workload.start()
+        else:
+            for one in self._applications():
+                await one.start()
         await self._launch(self._bootstrap)
         await self.ready()
 
@@ -104,8 +120,8 @@ class Instance:
             MeshwrightError: a port of the workload's is taken.
         """
         self.role = role
-        if self.workload is not None:
-            await self.workload.become(role)
+        for one in self._applications():
+            await one.become(role)
 
     async def warm(self) -> bool:
         """Whether Envoy uses all that it was sent, and is not still looking up or checking what it was sent last."""
@@ -114,9 +130,9 @@ class Instance:
         return [line.rpartition(": ")[2] for line in told.splitlines()] == ["0", "0"]
 
     async def stop(self) -> None:
-        """End the workload; the Envoy is whoever's who stops them all at once."""
-        if self.workload is not None:
-            await self.workload.stop()
+        """End the application; the Envoy is whoever's who stops them all at once."""
+        for one in self._applications():
+            await one.stop()
 
     async def administration(self, path: str, method: str = "GET") -> tuple[int, str]:
         """What Envoy's administration interface answers: status and text.
@@ -141,11 +157,13 @@ class Instance:
         return text if status == 200 else None
 
     async def ready(self) -> None:
-        """Return once Envoy has all of its first configuration and serves.
+        """Return once Envoy has all of its first configuration and serves, and a program listens.
 
         Raises:
-            MeshwrightError: Envoy ended.
+            MeshwrightError: Envoy ended, or the program did; with the end of its log.
         """
+        if self.program is not None:
+            await self.program.ready()
         if self.envoy is None:
             raise MeshwrightError(f"The Envoy of {self.name} was never started")
         while True:
@@ -153,6 +171,9 @@ class Instance:
             if await self.look("/ready") is not None:
                 return
             await asyncio.sleep(_POLL)
+
+    def _applications(self) -> tuple[Workload | Program, ...]:
+        return tuple(one for one in (self.workload, self.program) if one is not None)
 
     async def _launch(self, document: Path) -> None:
         # One worker thread each: a lab runs many Envoys on one machine, and none of them is there for speed.

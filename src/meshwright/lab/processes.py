@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 from meshwright.errors import MeshwrightError
@@ -38,10 +39,11 @@ class Child:
         log: Path,
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
+        folder: Path | None = None,
     ) -> Child:
         """Run `arguments` in a session of its own, so that Ctrl-C reaches it through us; output is added to `log`.
 
-        `within` are the programs that lead to where it runs, each of which becomes the next one.
+        `within` are the programs that lead to where it runs, each of which becomes the next one; it runs in `folder`.
         """
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
@@ -52,6 +54,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 env=environment,
+                cwd=folder,
                 start_new_session=True,
             )
         return cls(name, process, log)
@@ -88,16 +91,21 @@ class Child:
             self._process.kill()
         await self._process.wait()
 
-    async def stop(self) -> None:
-        """Ask it to end, and make it."""
-        if self.status is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+    async def signal(self, number: int) -> bool:
+        """Send it a signal that ends it; whether it has ended, in time."""
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
         try:
             async with asyncio.timeout(_GRACE):
                 await self._process.wait()
         except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Ask it to end, and make it."""
+        if not await self.signal(signal.SIGTERM):
             await self.kill()
 
 

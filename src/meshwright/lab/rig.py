@@ -14,10 +14,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
-from meshwright.lab import faults
+from meshwright.lab import faults, witnesses
 from meshwright.lab.collector import Record, Trace
 from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request
 from meshwright.lab.lab import Lab, whole
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
+    from meshwright.documents.settings import Command
     from meshwright.lab.collector import Collector
     from meshwright.lab.instance import Instance
     from meshwright.lab.machines import Isolation
@@ -70,17 +72,19 @@ class Rig:
         instances: Mapping[str, int] | None = None,
         traced: bool = True,
         isolation: Isolation = "loopback",
+        programs: Mapping[str, Command] | None = None,
     ) -> None:
         """`state` is one mesh; `instances` says how many of a node to run where it is not one, by name.
 
-        With `traced`, proxies report what they do to the rig, and to nobody that the definitions name.
+        With `traced`, proxies report what they do to the rig, and to nobody that the definitions name. `programs`
+        run in place of the workloads of nodes, by name; their proxies tell of them.
 
         Raises:
-            UsageError: `state` is not exactly one mesh, or `instances` names no node of it.
+            UsageError: `state` is not exactly one mesh, or `instances` or `programs` name no node of it.
         """
         state = whole(state)
         self.graph = resolve(state)
-        self._around = Surroundings(state, traced=traced)
+        self._around = Surroundings(state, traced=traced, programs=programs)
         self._traced = traced
         self.lab = Lab(state, stack=STACK, instances=instances, around=self._around, isolation=isolation)
 
@@ -169,7 +173,7 @@ class Rig:
         began_at = time.monotonic()
         reply = await call(sent.protocol, host, sent.port, request, tls, machine.inside if inside else ground.inside)
         seconds = time.monotonic() - began_at
-        return Sent(
+        whole = Sent(
             call=sent,
             at=key,
             trace=trace,
@@ -178,12 +182,34 @@ class Rig:
             seconds=seconds,
             attempts=self.attempts(trace),
         )
+        return await self._witnessed(whole) if self._programs() and self._traced else whole
+
+    def _programs(self) -> list[Instance]:
+        return [one for one in self.lab.fleet.instances if one.program is not None]
+
+    async def _witnessed(self, sent: Sent) -> Sent:
+        """The same, with what proxies say where a program of the user took it."""
+        collector, programs, at = self._around.collector, self._programs(), sent.at.path
+
+        def known() -> bool:
+            told = _told(collector, sent)
+            if not any(one.proxy == at for one in told.records):
+                return not sent.reply.status  # else it is still to come
+            taken = witnesses.chosen(told, at, programs)
+            return taken is None or any(one.proxy == taken.role.key.path for one in told.records)
+
+        await collector.until(known, _REPORT_SECONDS)
+        told = _told(collector, sent)
+        reply = witnesses.said(told, at, sent.reply, programs)
+        found = witnesses.arrivals(told, programs) if sent.call.protocol == "tcp" else self.attempts(sent.trace)
+        return replace(sent, reply=reply, attempts=found)
 
     def attempts(self, trace: str) -> tuple[Arrival, ...]:
         """Every time that a request of `trace` reached a workload or the world outside, by time, as known now."""
         workloads = [one.workload for one in self.lab.fleet.instances if one.workload is not None]
         found = [arrival for one in workloads for arrival in one.arrivals(trace)]
         found += self._around.outside.arrivals(trace)
+        found += witnesses.arrivals(self._around.collector.trace(trace), self._programs())
         return tuple(sorted(found, key=lambda arrival: arrival.at))
 
     def hide(self, instance: Instance) -> None:

@@ -12,7 +12,7 @@ import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meshwright.errors import UsageError
+from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
 from meshwright.lab.authorities import papers
 from meshwright.lab.certificates import DAY, Issued, Issuer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
+    from meshwright.documents.settings import Command
     from meshwright.lab.authorities import Certificate, Papers
     from meshwright.lab.machines import Ground, Machine
     from meshwright.model.identity import Key
@@ -49,8 +50,18 @@ _REGISTRY_SECONDS = "0.1"
 class Surroundings:
     """What stands around one mesh while it runs."""
 
-    def __init__(self, state: State, *, traced: bool = True) -> None:
-        """With `traced`, all proxies report spans and log records, to the lab and to nobody else."""
+    def __init__(self, state: State, *, traced: bool = True, programs: Mapping[str, Command] | None = None) -> None:
+        """With `traced`, all proxies report spans and log records, to the lab and to nobody else.
+
+        Raises:
+            UsageError: `programs` names no virtual node.
+        """
+        nodes = {one.key.name: one.key for one in state.of(Kind.VIRTUAL_NODE)}
+        for name in (programs or {}).keys() - nodes.keys():
+            hint = did_you_mean(name, nodes, f"there is {', '.join(nodes) or 'none'}.")
+            raise UsageError(f"workloads names {name!r}, which is no virtual node; {hint}")
+        self.programs = {nodes[name]: command for name, command in (programs or {}).items()}
+        """What runs in place of the workloads of nodes."""
         self._graph = resolve(localised(state))
         self._traced = traced
         self._papers: Papers = papers(self._graph)

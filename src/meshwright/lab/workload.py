@@ -110,6 +110,10 @@ class Workload:
                 raise MeshwrightError(f"{self.instance} cannot listen on {where}: {error.strerror}") from error
             self._servers.append(server)
 
+    async def crash(self) -> None:
+        """The same as `stop`: a socket has nothing to clean up."""
+        await self.stop()
+
     async def stop(self) -> None:
         """Stop listening and break off every connection."""
         while self._servers:

@@ -160,33 +160,20 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return any(not one.headers for one in self.given)
 
 
-class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A program that runs in place of a stand-in workload."""
-
-    command: tuple[str, ...]
-    folder: str
-    """Where it is run."""
-    environment: Mapping[str, str] = MappingProxyType({})
-
-
 class Suite(msgspec.Struct, frozen=True, kw_only=True):
     """The trials of a run, and what must run for them."""
 
     trials: tuple[Trial, ...] = ()
-    programs: Mapping[str, Program] = MappingProxyType({})
-    """By virtual node."""
     instances: Mapping[str, int] = MappingProxyType({})
     """How many instances of a virtual node or gateway somebody asked for, by name."""
 
     def beside(self, other: Suite) -> Suite:
-        """Both; what both say how to run runs as `other` says, and of instances there are as many as either asks."""
+        """Both; of instances there are as many as either asks."""
         most = {
             name: max(self.instances.get(name, 1), other.instances.get(name, 1))
             for name in (*self.instances, *other.instances)
         }
-        return Suite(
-            trials=(*self.trials, *other.trials), programs={**self.programs, **other.programs}, instances=most
-        )
+        return Suite(trials=(*self.trials, *other.trials), instances=most)
 
     @property
     def needed(self) -> Mapping[str, int]:
