@@ -16,6 +16,7 @@ import rstr
 from msgspec import structs
 
 from meshwright.cli.definitions import loaded, project
+from meshwright.cli.progress import Progress
 from meshwright.cli.terminal import shows_colour
 from meshwright.documents import trial_files
 from meshwright.errors import UsageError, did_you_mean
@@ -146,7 +147,12 @@ class Testing:
         async with running as rig:
             starting = time.monotonic() - began_at
             self._say(f"Ready after {starting:.1f} s.")
-            results = await run(rig, self.trials, self._told)
+            progress = Progress(sys.stderr, len(self.trials))
+            try:
+                results = await run(rig, self.trials, lambda one: self._told(progress, one))
+            finally:
+                if not self._quiet:
+                    progress.end()
         return self._reported(results, "envoy", kept, time.monotonic() - began_at, starting)
 
     def simulate(self) -> int:
@@ -185,10 +191,11 @@ class Testing:
             return 1
         return int(bool(report.failed or report.broken))
 
-    def _told(self, result: Result) -> None:
-        self._say(
-            trials_text.line(result.trial.name, result.outcome, result.duration, colour=shows_colour(sys.stderr))
-        )
+    def _told(self, progress: Progress, result: Result) -> None:
+        if not self._quiet:
+            colour = shows_colour(sys.stderr)
+            line = trials_text.line(result.trial.name, result.outcome, result.duration, colour=colour)
+            progress.told(line, passed=result.passed)
 
     def _say(self, text: str) -> None:
         if not self._quiet:
