@@ -15,6 +15,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.graph import resolve
+from meshwright.lab import http2
 from meshwright.lab.exchange import Reply, Request
 from meshwright.lab.workload import SERVERS
 from meshwright.model import Key, Kind, Resource, State
@@ -143,7 +144,8 @@ def http_route(
 @contextlib.asynccontextmanager
 async def speaking(protocol: str, host: str, port: int, answer: Answer) -> AsyncIterator[None]:
     """A server of any of App Mesh's protocols."""
-    server = SERVERS[protocol](answer)
+    # What speaks HTTP/2 alone answers gRPC's calls as gateways and broken servers do: with a status of HTTP.
+    server = http2.server(answer, calls=False) if protocol == "http2" else SERVERS[protocol](answer)
     await server.start(host, port)
     try:
         yield

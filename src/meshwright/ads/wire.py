@@ -159,9 +159,9 @@ def identify(node: Any, peer: str, home: str = "") -> Proxy:
     """Who an Envoy says it is, from the `Node` of its first message; `peer` tells unnamed instances apart.
 
     `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters,
-    `placement` with the addresses `application`, `ingress` and `egress` of 127/8, and `runtime`, whether the
-    bootstrap has the runtime layer that ours have, and `separate`, with the `cluster` by which it asks for each type
-    at that type's own service, and whether in `delta`.
+    `placement` with the addresses `application`, `ingress`, `egress` and maybe `outside` of 127/8, `runtime`, whether
+    the bootstrap has the runtime layer that ours have, and `separate`, with the `cluster` by which it asks for each
+    type at that type's own service, and whether in `delta`.
 
     Raises:
         UsageError: the id names no virtual node or gateway, or a member of the metadata cannot be used.

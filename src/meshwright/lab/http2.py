@@ -33,11 +33,14 @@ _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 """A HealthCheckResponse with the status: field 1, a variant, 1 or 2."""
 
 
-def server(answer: Answer) -> Server:
-    """A server, not yet started, that gives `answer` to every request."""
+def server(answer: Answer, *, calls: bool = True) -> Server:
+    """A server, not yet started, that gives `answer` to every request.
+
+    Without `calls` it knows nothing of gRPC: a call is a request like any other, answered with a status of HTTP.
+    """
 
     async def converse(reader: asyncio.StreamReader, outlet: Outlet) -> None:
-        connection = _Connection(answer, reader, outlet)
+        connection = _Connection(answer, reader, outlet, calls=calls)
         try:
             await connection.converse()
         finally:
@@ -49,8 +52,9 @@ def server(answer: Answer) -> Server:
 class _Connection:
     """One client's connection: its streams, each answered by a task of its own."""
 
-    def __init__(self, answer: Answer, reader: asyncio.StreamReader, outlet: Outlet) -> None:
+    def __init__(self, answer: Answer, reader: asyncio.StreamReader, outlet: Outlet, *, calls: bool) -> None:
         self._answer = answer
+        self._calls = calls
         self._reader, self._outlet = reader, outlet
         self._peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self._streams: dict[int, asyncio.Task[None]] = {}
@@ -88,7 +92,7 @@ class _Connection:
                     task.cancel()
 
     async def _respond(self, stream: int, request: Request) -> None:
-        grpc = request.headers.get("content-type", "").startswith(_GRPC)
+        grpc = self._calls and request.headers.get("content-type", "").startswith(_GRPC)
         try:
             reply = await self._answer(request, "grpc" if grpc else "http2")
         except HangUpError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from meshwright.proxy.connection import (
     XDS_CLUSTER,
     ads,
@@ -113,13 +115,7 @@ def _metadata(settings: Settings) -> Document:
     """What the control plane reads of a proxy: its instance, that it has the runtime layer, unusual addresses."""
     told: Document = {"instance": settings.instance, "runtime": True}
     if isinstance(settings.placement, Loopback):
-        told["placement"] = {
-            "application": settings.placement.application,
-            "ingress": settings.placement.ingress,
-            "egress": settings.placement.egress,
-        }
-        if settings.placement.outside:
-            told["placement"]["outside"] = settings.placement.outside
+        told["placement"] = msgspec.to_builtins(settings.placement)
     if settings.endpoint is not None:
         told["endpoint"] = {"address": settings.endpoint.address, "port": settings.endpoint.port, "checked": True}
     return {"meshwright": told}

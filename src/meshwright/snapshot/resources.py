@@ -136,7 +136,7 @@ class Redirect(msgspec.Struct, frozen=True, kw_only=True):
     """Production: listeners on 15000 and 15001 behind `iptables`, the application on the loopback address."""
 
 
-class Loopback(msgspec.Struct, frozen=True, kw_only=True):
+class Loopback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Without privileges: three addresses of 127/8 for one proxy, so that ports repeat across proxies.
 
     The application listens on `application`, other proxies connect to `ingress`, the application connects to
