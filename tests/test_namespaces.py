@@ -31,4 +31,4 @@ async def test_both_isolations_give_the_same_verdicts() -> None:
     """Over every protocol, with TLS from files and secrets, Cloud Map, gateways, and callers that are refused."""
     found = await verdicts(secured(), "netns")
     assert found == await verdicts(secured(), "loopback")
-    assert set(found.values()) == {"web", "api", "stock", "raw", "pay", ""}
+    assert set(found.values()) == {"web", "api", "stock", "raw", "pay", "reg", "old", ""}
