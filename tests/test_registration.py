@@ -279,16 +279,9 @@ async def test_a_registration_object_finds_a_node_by_its_proxies_instead_of_its_
             await until(answered(place, "no healthy upstream", 503))
 
 
-async def only_the_untaken_was_tried_again(caller: Envoy, instances: int) -> None:
-    """A caller may hear of an instance a moment before its listener is open: no connection, and another try."""
-    counted = await caller.stats(f"cluster.{CLUSTER_NAME}.upstream_")
-    named = [counted[f"cluster.{CLUSTER_NAME}.upstream_{one}"] for one in ("rq_retry", "cx_connect_fail")]
-    assert named[0] <= named[1] <= 4 * instances
-
-
 @pytest.mark.envoy
 async def test_instances_that_are_replaced_under_load_cost_no_request(tmp_path: Path, place: Place) -> None:
-    """Each starts before the older one is stopped by SIGTERM; none fails, and none that was taken is tried twice."""
+    """Each is started before the older one is stopped by SIGTERM; no request fails, and none is tried twice."""
     last = 6 if PROVE else 3
     with serving(tmp_path / "data") as server:
         async with contextlib.AsyncExitStack() as stack:
@@ -297,6 +290,8 @@ async def test_instances_that_are_replaced_under_load_cost_no_request(tmp_path: 
             caller = await stack.enter_async_context(place.caller(server))
             former = await stack.enter_async_context(running(server, place, 1))
             await until(answered(place, "1"))
+            # Before it is known to be well, Envoy is in panic and sends to whoever is there, listening or not.
+            await until(states(server, "healthy"))
             load = Load(place)
             async with load.on():
                 for number in range(2, last + 1):
@@ -307,7 +302,8 @@ async def test_instances_that_are_replaced_under_load_cost_no_request(tmp_path: 
                     former = newer
                 await load.more(50)
             assert load.failed == []
-            await only_the_untaken_was_tried_again(caller, last)
+            retried = await caller.stats(f"cluster.{CLUSTER_NAME}.upstream_rq_retry")
+            assert set(retried.values()) == {0}  # there is a policy by default, and nothing needed it
             assert sum(load.seen.values()) > 100
 
 
@@ -325,6 +321,8 @@ async def test_instances_are_replaced_amid_releases_and_kills_of_the_control_pla
         caller = await stack.enter_async_context(place.caller(server))
         former = await stack.enter_async_context(running(server, place, 1))
         await until(answered(place, "1"))
+        # Before it is known to be well, Envoy is in panic and sends to whoever is there, listening or not.
+        await until(states(server, "healthy"))
         async with load.on():
             for number in range(2, last + 1):
                 newer = await stack.enter_async_context(running(server, place, number))
@@ -340,7 +338,7 @@ async def test_instances_are_replaced_amid_releases_and_kills_of_the_control_pla
                 former = newer
             await load.more(50)
         assert load.failed == []
-        await only_the_untaken_was_tried_again(caller, last)
+        assert set((await caller.stats(f"cluster.{CLUSTER_NAME}.upstream_rq_retry")).values()) == {0}
         newest = await asyncio.to_thread(client(server).propagation, "shop", "shop", last, 30.0)
         assert newest["state"] == "propagated", "what was committed just before the kill has arrived"
 
