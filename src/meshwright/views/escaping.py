@@ -34,7 +34,7 @@ def _plain(value: object) -> object:
     """A mapping that cannot be changed, as one that msgspec knows."""
     if isinstance(value, MappingProxyType):
         return dict(value)
-    raise NotImplementedError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def xml(text: object) -> str:
