@@ -27,11 +27,13 @@ def until(fact: Callable[[], bool]) -> None:
 
 def children(pid: int) -> list[int]:
     """The processes that a running process started; none when it is gone."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except FileNotFoundError:
-        return []
+    found: list[int] = []
+    # Its threads come and go while they are read; one that went says nothing of the others' children.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in list(Path(f"/proc/{pid}/task").iterdir()):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
 
 
 def descendants(pid: int) -> list[int]:
