@@ -22,7 +22,7 @@ from meshwright.trials.shares import CONFIDENCE
 from meshwright.trials.trial import Bounds, Encryption, Expect, FaultKind, Given, Suite, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from meshwright.model.identity import Key
@@ -99,8 +99,8 @@ class _Reader:
 
     def __init__(self, path: Path, state: State) -> None:
         self._path = path
-        self._state = state
         self.faults: list[str] = []
+        self._meaning = Meaning(state, self._fault)
         self._root: Any = None
 
     def suite(self) -> Suite:
@@ -110,7 +110,7 @@ class _Reader:
             return Suite()
         trials = tuple(self._trial(one, f"tests[{index}]") for index, one in enumerate(file.tests))
         for name in file.instances:
-            self._key(name, f"instances.{name}")
+            self._meaning.key(name, f"instances.{name}")
         return Suite(trials=tuple(one for one in trials if one is not None), instances=file.instances)
 
     def _file(self) -> written.File | None:
@@ -157,10 +157,30 @@ class _Reader:
 
     def _trial(self, test: written.Test, at: str) -> Trial | None:
         before = len(self.faults)
-        caller = self._key(test.from_, f"{at}.from")
-        call = self._call(test.request, f"{at}.request")
-        given = tuple(self._given(one, f"{at}.given[{index}]") for index, one in enumerate(test.given))
-        expect = self._expect(test.expect, f"{at}.expect")
+        found = self._meaning.trial(test, at, self._at(reach(self._root, at)[1]))
+        return None if len(self.faults) > before else found
+
+    def _fault(self, at: str, told: str) -> None:
+        self.faults.append(f"{self._at(reach(self._root, at)[1])}: {at}: {ended(told)}")
+
+    def _at(self, place: tuple[int, int]) -> Source:
+        return Source(file=str(self._path), line=place[0], column=place[1])
+
+
+class Meaning:
+    """What the words of tests mean in a mesh, whoever says them."""
+
+    def __init__(self, state: State, fault: Callable[[str, str], None]) -> None:
+        """`fault` is told what cannot be meant: the member, as `tests[0].given[1].at`, and what is wrong with it."""
+        self._state = state
+        self._fault = fault
+
+    def trial(self, test: written.Test, at: str, source: Source) -> Trial | None:
+        """A test, written at `source`; where a fault was told, None or something that must not be run."""
+        caller = self.key(test.from_, f"{at}.from")
+        call = self.call(test.request, f"{at}.request")
+        given = tuple(self.given(one, f"{at}.given[{index}]") for index, one in enumerate(test.given))
+        expect = self.expect(test.expect, f"{at}.expect")
         if test.expect == written.Expect():
             self._fault(f"{at}.expect", "expects nothing, so that it cannot fail; say at least a status")
         if test.expect.steady and not given:
@@ -170,9 +190,8 @@ class _Reader:
                 if value not in {had for key, had in test.request.headers.items() if key.lower() == name.lower()}:
                     told = f"the request carries no header {name}: {value}, so the fault would never be felt"
                     self._fault(f"{at}.given[{index}].when.{name}", told)
-        if caller is None or call is None or len(self.faults) > before:
+        if caller is None or call is None:
             return None
-        place = reach(self._root, at)[1]
         return Trial(
             name=test.name,
             call=call,
@@ -182,10 +201,11 @@ class _Reader:
             of=test.expect.of or (_SHARED if test.expect.shares else 1),
             steady=test.expect.steady,
             onward=test.request.onward,
-            source=Source(file=str(self._path), line=place[0], column=place[1]),
+            source=source,
         )
 
-    def _call(self, request: written.Request, at: str) -> Call | None:
+    def call(self, request: written.Request, at: str) -> Call | None:
+        """What is called; None where a fault was told."""
         known = {one.key.name for one in self._state.of(Kind.VIRTUAL_SERVICE)}
         for name in request.onward:
             if name not in known:
@@ -198,7 +218,8 @@ class _Reader:
             self._fault(f"{at}.url", str(error))
             return None
 
-    def _given(self, one: written.Given, at: str) -> Given | None:
+    def given(self, one: written.Given, at: str) -> Given | None:
+        """A fault of the mesh; None where there is none or several."""
         kinds = [name for name in _KINDS if getattr(one, name) not in _UNSAID]
         if len(kinds) != 1:
             told = f"found {' and '.join(kinds)}" if kinds else "found none"
@@ -237,17 +258,18 @@ class _Reader:
         elif one.at is None:
             self._fault(at, "says not where; add 'at' with the name of a virtual node")
         else:
-            self._key(one.at, f"{at}.at", _PROXIES if kind in _OF_PROXIES else _PROXIES[:1])
+            self.key(one.at, f"{at}.at", _PROXIES if kind in _OF_PROXIES else _PROXIES[:1])
 
-    def _expect(self, one: written.Expect, at: str) -> Expect:
+    def expect(self, one: written.Expect, at: str) -> Expect:
+        """What must come of a call, or of several."""
         shares = {name: _part(share) for name, share in one.shares.items()}
         if shares and sum(shares.values()) > 1.000_001:
             self._fault(f"{at}.shares", f"come to {sum(shares.values()):.0%} in all")
         for member in ("served_by", "not_served_by", "path", "spans"):
             for name in _tuple(getattr(one, member)):
-                self._key(name, f"{at}.{member}")
+                self.key(name, f"{at}.{member}")
         for name in one.shares:
-            self._key(name, f"{at}.shares.{name}")
+            self.key(name, f"{at}.shares.{name}")
         confidence = _part(one.confidence) if one.confidence else CONFIDENCE
         if not 0 < confidence < 1:
             self._fault(f"{at}.confidence", f"{one.confidence} is none; it lies between 0% and 100%")
@@ -270,20 +292,14 @@ class _Reader:
             confidence=confidence,
         )
 
-    def _key(self, name: str, at: str, kinds: tuple[Kind, ...] = _PROXIES) -> Key | None:
-        """The virtual node or gateway that is called `name`."""
+    def key(self, name: str, at: str, kinds: tuple[Kind, ...] = _PROXIES) -> Key | None:
+        """The virtual node or gateway that is called `name`; None where a fault was told."""
         known = {one.key.name: one.key for kind in reversed(kinds) for one in self._state.of(kind)}
         if name not in known:
             what = " or ".join(kind.type_name for kind in kinds)
             listed = f"known here: {', '.join(sorted(known)) or 'none'}"
             self._fault(at, f"the definitions have no {what} {name!r}; {did_you_mean(name, known, listed)}")
         return known.get(name)
-
-    def _fault(self, at: str, told: str) -> None:
-        self.faults.append(f"{self._at(reach(self._root, at)[1])}: {at}: {ended(told)}")
-
-    def _at(self, place: tuple[int, int]) -> Source:
-        return Source(file=str(self._path), line=place[0], column=place[1])
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

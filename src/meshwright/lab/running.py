@@ -171,7 +171,7 @@ class _Runner:
             sent = await self._rig.send(trial.call, trial.caller, calls=trial.onward)
         expect = trial.expect
         if expect.given_up is not None:
-            sent = await self._left_alone(sent)
+            sent = await left_alone(self._rig, sent)
         told = seen(sent)
         if expect.encryption or expect.peer or expect.spans:
             (trace,) = await self._rig.report([sent])
@@ -179,14 +179,15 @@ class _Runner:
         self._sent[sent.trace] = sent
         return told
 
-    async def _left_alone(self, sent: Sent) -> Sent:
-        """`sent` once every attempt of it was answered or given up, as far as that is known in time."""
-        end = time.monotonic() + _HEARING
-        while (attempts := self._rig.attempts(sent.trace)) and time.monotonic() < end:
-            if all(one.given_up_at is not None for one in attempts):
-                break
-            await asyncio.sleep(_PAUSE)
-        return replace(sent, attempts=attempts)
+
+async def left_alone(rig: Rig, sent: Sent) -> Sent:
+    """`sent` once every attempt of it was answered or given up, as far as that is known in time."""
+    end = time.monotonic() + _HEARING
+    while (attempts := rig.attempts(sent.trace)) and time.monotonic() < end:
+        if all(one.given_up_at is not None for one in attempts):
+            break
+        await asyncio.sleep(_PAUSE)
+    return replace(sent, attempts=attempts)
 
 
 def _waits(trial: Trial) -> bool:

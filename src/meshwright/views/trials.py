@@ -113,7 +113,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find: Finder, manner: Manner) -> RunReport:
     """The report on a run."""
-    tests = tuple(_test(graph, one, find, manner.again) for one in results)
+    tests = tuple(reported(graph, one, find, f"{manner.again} --only {quoted(one.trial.name)}") for one in results)
     outcomes = [one.outcome for one in tests]
     return RunReport(
         mesh=graph.state.meshes[0],
@@ -140,7 +140,8 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
     )
 
 
-def _test(graph: Graph, result: Result, find: Finder, again: str) -> Test:
+def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test:
+    """The report on one test, which the command `reproduce` runs alone."""
     trial = result.trial
     source = trial.source or (find(trial.about[0].path, trial.path) if trial.about else None)
     return Test(
@@ -159,7 +160,7 @@ def _test(graph: Graph, result: Result, find: Finder, again: str) -> Test:
         fault=result.seen.fault or result.skipped,
         decided_by=decisions(graph, route(graph, trial.caller, trial.call), find),
         seen=tuple(result.seen.calls[index] for index in result.telling),
-        reproduce=f"{again} --only {quoted(trial.name)}",
+        reproduce=reproduce,
     )
 
 
