@@ -13,6 +13,7 @@ from meshwright.ads.identities import AUTHORITY
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SECRET
 from meshwright.trust.sigv4 import Request, sign
+from processes import DEADLINE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -95,7 +96,7 @@ class AdsClient:
             self._node = None
         await self.call.write(request)
 
-    async def hear(self, timeout: float = 5.0) -> Any:  # noqa: ASYNC109 - a test's patience
+    async def hear(self, timeout: float = DEADLINE) -> Any:  # noqa: ASYNC109 - a test's patience
         """The next response; fails when none comes in time or the stream ends."""
         found = await asyncio.wait_for(self.call.read(), timeout)
         assert found is not _EOF, "the server ended the stream"

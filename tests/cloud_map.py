@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,13 +15,13 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from processes import DEADLINE, free_port
 from settings import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-READY_SECONDS = 60.0
 _INSTALL = "from benchmarks.peers import moto; print(moto())"
 
 
@@ -33,9 +32,7 @@ class Moto:
         self._program = program
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -57,7 +54,7 @@ class Moto:
         with self._log.open("ab") as log:
             arguments = [self._program, "-H", "127.0.0.1", "-p", str(self.port)]
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log)
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 self.reset()
@@ -72,7 +69,7 @@ class Moto:
         Raises:
             OSError: it does not answer.
         """
-        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         with contextlib.closing(asked):
             asked.request("POST", "/moto-api/reset")
             assert asked.getresponse().status == 200
@@ -81,7 +78,7 @@ class Moto:
         """End it."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=DEADLINE)
 
     def client(self) -> Any:
         """A stock client."""

@@ -10,6 +10,7 @@ import grpc.aio
 
 from ads_client import signed
 from meshwright.snapshot.messages import message
+from processes import DEADLINE
 
 if TYPE_CHECKING:
     from meshwright.trust.credentials import Credentials
@@ -32,7 +33,7 @@ async def fetched(target: str, key: Credentials | None = None, **members: Any) -
             response_deserializer=message("envoy.service.status.v3.ClientStatusResponse").FromString,
         )
         metadata = () if key is None else signed(key, SERVICE + "FetchClientStatus")
-        return await asyncio.wait_for(ask(request(**members), metadata=metadata), 10)
+        return await asyncio.wait_for(ask(request(**members), metadata=metadata), DEADLINE)
 
 
 def told(answer: Any) -> dict[str, dict[tuple[str, str], Any]]:

@@ -18,6 +18,7 @@ from meshwright.lab.dns import NameServer
 from meshwright.model import Key, Kind, Resource, State
 from meshwright.snapshot.build import build
 from meshwright.store.contract import Head
+from processes import DEADLINE
 from stage import Everybody
 from strategies import Wire, resource
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from meshwright.snapshot.resources import Endpoint, Loopback, Placement, Snapshot, Traits
 
 PORT = 8080
-_PATIENCE = 20.0
-"""Seconds that all Envoys together have to take a change."""
 
 
 def routed(service: str, route: Wire, protocol: str = "http") -> list[Resource]:
@@ -104,7 +103,7 @@ class DataPlane:
 
     async def settled(self) -> None:
         """Return when every Envoy has taken what was published last; fails when one rejects it."""
-        found = await self.control.wait(self.control.revision, _PATIENCE)
+        found = await self.control.wait(self.control.revision, DEADLINE)
         assert found.state in {"propagated", "no-proxies"}, found
 
     async def proxy(self, key: Key, instance: str = "", zone: str = "") -> Envoy:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.proxy.bootstrap import XDS_CLUSTER, Address, Settings, address, bootstrap
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback, Placement, Redirect
+from processes import DEADLINE
 
 if TYPE_CHECKING:
     import ssl
@@ -103,7 +104,7 @@ def _separate(document: Any, *, delta: bool) -> None:
     document["node"]["metadata"]["meshwright"]["separate"] = {"cluster": XDS_CLUSTER, "delta": delta}
 
 
-async def until(holds: Any, what: str = "", seconds: float = 15.0) -> None:
+async def until(holds: Any, what: str = "", seconds: float = DEADLINE) -> None:
     """Wait until `holds()` is true, asking often; fails with `what` when it never is."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

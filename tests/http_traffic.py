@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from processes import DEADLINE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
@@ -73,7 +75,7 @@ class Caller:
             lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
             start = time.perf_counter()
             writer.write(f"{method} {path} HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n".encode())
-            answer = await asyncio.wait_for(_read(reader), 30)
+            answer = await asyncio.wait_for(_read(reader), DEADLINE)
         except (OSError, asyncio.IncompleteReadError) as error:
             writer.close()
             raise AssertionError(f"no answer to {method} {host}{path}: {error!r}") from None

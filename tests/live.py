@@ -20,12 +20,10 @@ from urllib.parse import urlsplit
 
 from meshwright.store.contract import AccessKey
 from meshwright.trust.credentials import parse
+from processes import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-READY_SECONDS = 20.0
-"""How long a start may take on a machine that is shared with other tests."""
 
 
 class Live:
@@ -77,7 +75,7 @@ class Live:
         """Stop it; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=DEADLINE)
         return self.process.returncode
 
 
@@ -93,7 +91,7 @@ def live(
     *more: str,
     port: int = 0,
     program: Sequence[str] = ("-m", "meshwright.cli"),
-    within: float = READY_SECONDS,
+    within: float = DEADLINE,
 ) -> Iterator[Live]:
     """A server that is ready; killed on leaving if it still runs."""
     with folder.with_name(f"{folder.name}.log").open("ab") as log:

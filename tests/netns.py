@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.lab import namespaces
 from meshwright.lab.namespaces import PROXY, rules
 from meshwright.proxy.run import guarded
+from processes import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,6 @@ def _end(process: subprocess.Popen[str]) -> None:
     with process:
         process.terminate()
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             process.kill()

@@ -24,7 +24,7 @@ from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Endpoint, Loopback
 from meshwright.snapshot.static import static_resources
-from processes import free_port, reserved_net, until
+from processes import DEADLINE, free_port, reserved_net, until
 from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Mesh:
 
         def ask(path: str) -> str:
             port = where.read_text().rpartition(":")[2]
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE) as answer:
                 return str(answer.read().decode())
 
         def ready() -> bool:

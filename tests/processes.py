@@ -9,11 +9,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meshwright.lab.addresses import Block
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_HELD = 40_127
-DEADLINE = 30.0
+_PORTS = range(20_000, 32_000)
+_TAKEN = "127.255.255.254"
+"""Where a datagram socket stands for each port that is taken: nobody else wants one there."""
+DEADLINE = 60.0
 """Seconds; a generous end for what should take a moment."""
 
 
@@ -26,28 +30,47 @@ def until(fact: Callable[[], bool]) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a running process started; none when it is gone."""
-    found: list[int] = []
-    # Its threads come and go while they are read; one that went says nothing of the others' children.
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for task in list(Path(f"/proc/{pid}/task").iterdir()):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                found += [int(child) for child in (task / "children").read_text().split()]
-    return found
+    """The processes that a running process started; none when it is gone.
+
+    By whom each process of the machine names as its parent: what the kernel lists of a thread's children may lack
+    some of them while others of them end.
+    """
+    return _started().get(pid, [])
 
 
 def descendants(pid: int) -> list[int]:
     """Its children, their children, and so on."""
-    found = []
-    for child in children(pid):
-        found += [child, *descendants(child)]
+    started = _started()
+    found = list(started.get(pid, ()))
+    for child in found:  # those that are added on the way too
+        found += started.get(child, ())
     return found
+
+
+def envoys(pid: int) -> list[int]:
+    """Those of the processes that a running process started which have become Envoy."""
+    return [child for child in children(pid) if is_envoy(child)]
+
+
+def _started() -> dict[int, list[int]]:
+    """Who started whom, of all processes: parent to children."""
+    found: dict[int, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            parent = int(_stat(process)[1])
+            found.setdefault(parent, []).append(int(process.name))
+    return found
+
+
+def _stat(process: Path) -> list[str]:
+    """What the kernel says of a process from its state on: the name before that may hold anything."""
+    return (process / "stat").read_text().rpartition(")")[2].split()
 
 
 def alive(pid: int) -> bool:
     """Whether a process runs; one that is dead and not yet buried does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return _stat(Path(f"/proc/{pid}"))[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -64,21 +87,27 @@ def is_envoy(pid: int) -> bool:
 def reserved_net() -> Iterator[str]:
     """The first two bytes of addresses of this machine that no other test has until the block ends.
 
-    Whichever process it runs in: whoever has a net holds a port of its last address.
+    Whichever process it runs in: it is a block such as each lab has one.
     """
-    for number in random.sample(range(64, 254), 190):
-        with socket.socket() as held:
-            try:
-                held.bind((f"127.{number}.255.254", _HELD))
-            except OSError:
-                continue
-            yield f"127.{number}"
-            return
-    raise AssertionError("every net is taken")
+    with Block() as block:
+        yield block.name_server.rpartition(".0.")[0]
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1, and of addresses of the test's own, that is this process's until it ends.
+
+    It is none of those that the kernel gives to whoever asks for any, connections included, and no other process of
+    the tests is given it.
+    """
+    for port in random.sample(_PORTS, 100):
+        taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            taken.bind((_TAKEN, port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            taken.close()
+            continue
+        taken.detach()  # open for as long as this process runs
+        return port
+    raise AssertionError("a hundred ports are taken")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshwright.proxy.administration import Administration
 from meshwright.proxy.settings import Address
-from processes import children, free_port, is_envoy
+from processes import DEADLINE, envoys, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -48,9 +48,9 @@ class Running:
     @property
     def envoy(self) -> int:
         """Envoy's process id; 0 while there is none."""
-        return next((pid for pid in children(self.process.pid) if is_envoy(pid)), 0)
+        return next(iter(envoys(self.process.pid)), 0)
 
-    async def ended(self, seconds: float = 30.0) -> tuple[int, str]:
+    async def ended(self, seconds: float = DEADLINE) -> tuple[int, str]:
         """Wait for its end; exit code and standard error."""
         _, err = await asyncio.wait_for(self.process.communicate(), seconds)
         assert self.process.returncode is not None

@@ -18,7 +18,7 @@ from meshwright.remote import Client, find_credentials
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, Loopback
 from meshwright.trust.credentials import parse
-from processes import reserved_net
+from processes import DEADLINE, reserved_net
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -172,7 +172,7 @@ def proxy(server: Live, node: Any, instance: str = "one", *, delta: bool = True,
     return AdsClient(f"127.0.0.1:{server.xds}", said, delta=delta, key=key)
 
 
-async def heard(stream: AdsClient, type_url: str, seconds: float = 10.0) -> Any:
+async def heard(stream: AdsClient, type_url: str, seconds: float = DEADLINE) -> Any:
     """The next response, which is of this type, acknowledged."""
     response = await stream.hear(seconds)
     assert response.type_url == type_url

@@ -27,6 +27,7 @@ from meshwright.snapshot.resources import Snapshot
 from meshwright.store import sqlite
 from meshwright.store.contract import AccessKey
 from meshwright.trust.sigv4 import Request, sign
+from processes import DEADLINE
 from trusting import WIDE, authority
 from wire_client import Answer, now
 
@@ -80,7 +81,7 @@ class Serving:
 
     def send(self, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> Answer:
         """Send one request with exactly these headers."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=DEADLINE)
         try:
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():

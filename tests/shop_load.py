@@ -23,6 +23,7 @@ from meshwright.documents.settings import load_project
 from meshwright.lab.exchange import Request
 from meshwright.model import SPECS, Key, Kind, Resource, State, decode
 from meshwright.model.decoding import encode
+from processes import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -225,7 +226,7 @@ async def _disconnected(instance: Instance) -> bool:
 
 def sent(lab: Lab) -> Counter[str]:
     """How many resources the control plane has sent since it started, by type: its own word."""
-    with urllib.request.urlopen(f"{lab.control.url}/metrics", timeout=10) as response:  # noqa: S310 - our own server
+    with urllib.request.urlopen(f"{lab.control.url}/metrics", timeout=DEADLINE) as response:  # noqa: S310 - our own server
         text = response.read().decode()
     found = re.findall(r'^meshwright_xds_resources_sent_total\{type="(\w+)"\} (\S+)$', text, re.MULTILINE)
     return Counter({kind: int(float(number)) for kind, number in found if float(number)})

@@ -12,6 +12,7 @@ import pytest
 
 from handmade import plain
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, EnvoyResource
+from processes import DEADLINE
 from stage import again, names, quiet, read, staged, told
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ async def test_an_ack_of_an_older_response_means_nothing(delta: bool) -> None:
             await client.ack(await client.hear())
             assert stage.control.propagation(revision).state == "pending"
         await client.ack(second, **again(delta, "r"))
-        assert (await stage.control.wait(revision, 5)).state == "propagated"
+        assert (await stage.control.wait(revision, DEADLINE)).state == "propagated"
 
 
 @OVER

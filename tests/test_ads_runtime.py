@@ -14,6 +14,7 @@ from meshwright.ads.wire import identify
 from meshwright.errors import UsageError
 from meshwright.snapshot.messages import as_dict, message, unpacked
 from meshwright.snapshot.resources import FAULTS, RUNTIME, Traits
+from processes import DEADLINE
 from stage import staged
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ async def test_an_envoy_forgets_what_expires_though_the_control_plane_is_gone(tm
         await until(holds, "the layer arrives")
         end = later(4)
         revision = stage.publish(faults(50, end))
-        assert (await stage.control.wait(revision, 10)).state == "propagated"
+        assert (await stage.control.wait(revision, DEADLINE)).state == "propagated"
         await stage.server.stop()
         await until(lambda: later(0) > first + 200, "the first end passes")
         assert await holds() or later(0) > end
-        await until(forgot, "the second end passes", 30)
+        await until(forgot, "the second end passes")
         assert later(0) >= end - 50
         assert (await running.stats("runtime.load_error"))["runtime.load_error"] == 0
 
@@ -93,18 +94,20 @@ async def test_an_envoy_that_comes_back_is_not_sent_what_it_has_and_forgets_it_i
     async def reads(expected: str) -> bool:
         return await value_in(running) == expected
 
-    end = later(3)
-    async with staged(faults(50, end)) as stage, envoy(tmp_path, NODE, stage.port) as running:
+    async with staged(faults()) as stage, envoy(tmp_path, NODE, stage.port) as running:
+        await until(stage.control.statuses, "it connects")
+        end = later(3)
+        published = stage.publish(faults(50, end))
         await until(lambda: reads("50"), "the layer arrives")
         updates = (await running.stats("runtime.load_success"))["runtime.load_success"]
         await stage.restart()
         await until(stage.control.statuses, "it connects again")
-        await stage.control.wait(1, 10)
+        await stage.control.wait(published, DEADLINE)
         assert (await running.stats("runtime.load_success"))["runtime.load_success"] == updates or later(0) >= end
         await until(lambda: reads(""), "the end passes")
         assert later(0) >= end - 50
         revision = stage.publish(faults(20, later(600)))
-        assert (await stage.control.wait(revision, 10)).state == "propagated"
+        assert (await stage.control.wait(revision, DEADLINE)).state == "propagated"
         await until(lambda: reads("20"), "the next one arrives")
 
 

@@ -38,6 +38,7 @@ from meshwright.snapshot.resources import (
     Traits,
 )
 from meshwright.snapshot.static import as_dict
+from processes import DEADLINE
 from registering import PAY, PORT, SERVICE, Application, Place, client, serving, shop
 from stage import Stage, quiet, staged, told
 from strategies import resource
@@ -116,7 +117,7 @@ async def test_streams_of_one_proxy_are_one_proxy_and_end_each_other_only_by_kin
         assert await take(clusters, CLUSTER) == {"a": "1"}
         assert await take(first, ENDPOINT, "a") == {"a": "1"}
         assert await take(second, ENDPOINT, "b") == {"b": "1"}
-        assert (await stage.control.wait(1, 5)).acked == (ONE,)
+        assert (await stage.control.wait(1, DEADLINE)).acked == (ONE,)
         assert (stage.server.streams, stage.control.connected, len(stage.control.statuses())) == (3, 1, 1)
         found = await csds_client.fetched(f"127.0.0.1:{stage.port}")
         assert csds_client.states(found) == dict.fromkeys(
@@ -147,14 +148,14 @@ async def test_a_change_is_taken_once_every_stream_that_asks_for_it_has(delta: b
     ):
         await take(clusters, CLUSTER)
         await take(routes, ROUTE, "r")
-        assert (await stage.control.wait(1, 5)).acked == (ONE,)
+        assert (await stage.control.wait(1, DEADLINE)).acked == (ONE,)
         revision = stage.publish(plain(CLUSTER, "a", "2"), plain(ROUTE, "r", "2"), *before[2:])
         await taken(clusters)
         response = await routes.hear()
         assert stage.control.propagation(revision).pending == (ONE,)
         again = {} if delta else names(routes, "r")
         await routes.nack(response, "no", **again)
-        found = await stage.control.wait(revision, 5)
+        found = await stage.control.wait(revision, DEADLINE)
         assert [one.resources for one in found.rejected[0].rejections] == [("r",)]
         (account,) = stage.control.accounts(revision)
         assert {(step.type_url, *step.resources, step.state) for step in account.steps} == {
@@ -163,7 +164,7 @@ async def test_a_change_is_taken_once_every_stream_that_asks_for_it_has(delta: b
         }
         revision = stage.publish(plain(CLUSTER, "a", "2"), plain(ROUTE, "r", "3"), *before[2:])
         await routes.ack(await routes.hear(), **again)
-        assert (await stage.control.wait(revision, 5)).acked == (ONE,)
+        assert (await stage.control.wait(revision, DEADLINE)).acked == (ONE,)
         aside = stage.publish(plain(CLUSTER, "a", "2"), plain(ROUTE, "r", "3"), before[2], plain(LISTENER, "l", "2"))
         assert stage.control.propagation(aside).concerned == ()
 
@@ -181,7 +182,7 @@ async def test_a_proxy_that_says_it_asks_for_all_types_is_held_to_it(delta: bool
         await until(lambda: _held(stage) == {"l": "synced", "r": "not sent"})
         assert stage.control.propagation(1).pending == (ONE,)
         await take(routes, ROUTE, "r")
-        assert (await stage.control.wait(1, 5)).acked == (ONE,)
+        assert (await stage.control.wait(1, DEADLINE)).acked == (ONE,)
 
 
 def _held(stage: Stage) -> dict[str, str]:
@@ -201,7 +202,7 @@ async def test_streams_of_one_type_and_of_all_go_together() -> None:
         await take(all_, CLUSTER)
         assert stage.control.propagation(1).pending == (ONE,)
         await take(endpoints, ENDPOINT, "a")
-        assert (await stage.control.wait(1, 5)).acked == (ONE,)
+        assert (await stage.control.wait(1, DEADLINE)).acked == (ONE,)
         endpoints.call.cancel()
         await until(lambda: stage.server.streams == 1)
         assert stage.control.propagation(1).pending == (ONE,)

@@ -26,6 +26,7 @@ from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, EnvoyResource, Loopback, Redirect
+from processes import DEADLINE
 from settings import examples
 from stage import Everybody, Stage, staged, told
 
@@ -65,13 +66,13 @@ async def test_a_real_envoy_serves_flips_refuses_and_recovers(
         envoy(tmp_path, NODE, stage.port, delta=delta) as running,
     ):
         await until(serves_one, str(running.log))
-        assert (await stage.control.wait(1, 10)).state == "propagated"
+        assert (await stage.control.wait(1, DEADLINE)).state == "propagated"
         flipped = stage.publish(*shop(host, one, two, route("r", "b")))
-        assert (await stage.control.wait(flipped, 10)).state == "propagated"
+        assert (await stage.control.wait(flipped, DEADLINE)).state == "propagated"
         assert await said() == "two"
 
         refused = stage.publish(*shop(host, one, two, route("r", "a", regex="[bad")))
-        found = await stage.control.wait(refused, 10)
+        found = await stage.control.wait(refused, DEADLINE)
         assert found.state == "rejected"
         (rejection,) = found.rejected[0].rejections
         assert (rejection.type_url, rejection.resources) == (ROUTE, ("r",))
@@ -80,7 +81,7 @@ async def test_a_real_envoy_serves_flips_refuses_and_recovers(
         assert await said() == "two"
 
         mended = stage.publish(*shop(host, one, two, route("r", "a")))
-        assert (await stage.control.wait(mended, 10)).state == "propagated"
+        assert (await stage.control.wait(mended, DEADLINE)).state == "propagated"
         assert await said() == "one"
         (status,) = stage.control.statuses()
         assert (status.state, status.acked_revision, status.rejections) == ("synced", mended, ())
@@ -113,9 +114,9 @@ async def test_clusters_change_and_move_without_a_failed_request(
             name = f"c{number}"
             port = one if number % 2 else two
             revision = stage.publish(cluster(name, 1 + number), endpoints(name, port), web, route("r", name))
-            assert (await stage.control.wait(revision, 10)).state == "propagated"
+            assert (await stage.control.wait(revision, DEADLINE)).state == "propagated"
             revision = stage.publish(cluster(name, 2.5), endpoints(name, port), web, route("r", name))
-            assert (await stage.control.wait(revision, 10)).state == "propagated"
+            assert (await stage.control.wait(revision, DEADLINE)).state == "propagated"
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         clusters = (await running.ask("/clusters")).splitlines()
@@ -139,7 +140,7 @@ async def test_a_restart_of_the_server_loses_no_request_and_sends_nothing_again(
         envoy(tmp_path, NODE, stage.port, delta=delta) as running,
     ):
         await until(lambda: _status(host), str(running.log))
-        await stage.control.wait(1, 10)
+        await stage.control.wait(1, DEADLINE)
         taken = await _successes(running)
         await stage.server.stop()
         assert stage.control.statuses() == ()
@@ -147,12 +148,12 @@ async def test_a_restart_of_the_server_loses_no_request_and_sends_nothing_again(
         stage.server = AdsServer(stage.control, Everybody())
         await stage.server.start("127.0.0.1", stage.port)
         await until(lambda: stage.server.streams == 1)
-        assert (await stage.control.wait(1, 10)).state == "propagated"
+        assert (await stage.control.wait(1, DEADLINE)).state == "propagated"
         assert await _status(host)
         assert await _successes(running) == taken
 
         revision = stage.publish(*shop(host, one, two, route("r", "b")))
-        assert (await stage.control.wait(revision, 10)).state == "propagated"
+        assert (await stage.control.wait(revision, DEADLINE)).state == "propagated"
         assert (await fetch(host, PORT))[1] == "two"
         now = await _successes(running)
         assert {name for name in now if now[name] != taken[name]} == {"http.web.rds.r.update_success"}
@@ -265,7 +266,7 @@ async def test_a_long_refusal_is_kept_in_part() -> None:
     async with staged(plain(CLUSTER, "a")) as stage, stage.client(delta=True) as client:
         await client.say(CLUSTER)
         await client.nack(await client.hear(), "no" * 1_000_000)
-        assert (await stage.control.wait(1, 5)).state == "rejected"
+        assert (await stage.control.wait(1, DEADLINE)).state == "rejected"
         (status,) = stage.control.statuses()
         assert len(status.rejections[0].message) == 16_384
 
@@ -305,7 +306,7 @@ async def test_a_slow_reader_holds_one_response_and_then_gets_the_newest(*, delt
         newest = await client.hear()
         assert (told(newest), newest.nonce) == ({"a": "101"}, "2")
         await client.ack(newest)
-        assert (await stage.control.wait(101, 5)).state == "propagated"
+        assert (await stage.control.wait(101, DEADLINE)).state == "propagated"
 
 
 @EACH
@@ -395,7 +396,7 @@ async def test_of_many_that_connect_at_once_each_has_its_turn() -> None:
         async with contextlib.AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(stage.client(delta=True, node=node)) for node in nodes]
             await asyncio.gather(*(client.say(CLUSTER) for client in clients))
-            heard = await asyncio.gather(*(client.hear(30) for client in clients))
+            heard = await asyncio.gather(*(client.hear() for client in clients))
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
     assert all(len(response.resources) == 1 for response in heard)
@@ -472,11 +473,11 @@ async def test_what_a_slow_reader_says_of_an_older_snapshot_does_not_count_for_t
             await answers.next()
             assert stage.control.propagation(newest).state == "pending"
             assert [one.state for one in stage.control.statuses()] == ["pending"]
-            await client.hear(30)
-            last = await client.hear(30)
+            await client.hear()
+            last = await client.hear()
             assert last.nonce == "3"
             await client.ack(last)
-            assert (await stage.control.wait(newest, 30)).state == "propagated"
+            assert (await stage.control.wait(newest, DEADLINE)).state == "propagated"
         await server.stop()
 
 
@@ -496,7 +497,7 @@ async def test_a_newer_stream_of_the_same_instance_takes_the_place_of_the_older(
         await new.say(CLUSTER)
         await new.ack(await new.hear())
         assert await old.call.code() == grpc.StatusCode.OK
-        assert (await stage.control.wait(1, 5)).acked == (f"{NODE.path}@one",)
+        assert (await stage.control.wait(1, DEADLINE)).acked == (f"{NODE.path}@one",)
         assert len(stage.control.statuses()) == 1
 
 

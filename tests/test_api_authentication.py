@@ -19,6 +19,7 @@ from meshwright.api.answers import ErrorLayer
 from meshwright.store.contract import AccessKey, Session
 from meshwright.trust.principals import Principal
 from meshwright.trust.sigv4 import Request, sign
+from processes import DEADLINE
 from raw_http import Raw, head
 from raw_http import signed as whole
 from serving import KEY, now, services
@@ -311,7 +312,7 @@ def presigned(server: Serving, **credentials: str) -> str:
 def fetched(url: str) -> int:
     """The status of a plain GET."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - the address of our own server
+        with urllib.request.urlopen(url, timeout=DEADLINE) as response:  # noqa: S310 - the address of our own server
             return int(response.status)
     except urllib.error.HTTPError as error:
         with error:

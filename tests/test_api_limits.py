@@ -15,6 +15,7 @@ import pytest
 from meshwright.api.limits import Held, Limits, Rate
 from meshwright.errors import TooManyRequestsException
 from meshwright.store.contract import AccessKey
+from processes import DEADLINE
 from raw_http import Raw, head, signed
 from serving import KEY, Answer, serving
 
@@ -309,7 +310,7 @@ def test_more_connections_than_places_take_the_longest_idle_ones(small: Serving)
 def test_when_all_are_busy_a_new_connection_is_told_so(tmp_path: Path) -> None:
     """503 with Retry-After, in the form of every other refusal."""
     with serving(tmp_path, limits=Limits(connections=3)) as server, contextlib.ExitStack() as stack:
-        watching = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+        watching = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=DEADLINE)
         stack.callback(watching.close)
         busy = [stack.enter_context(Raw(server.url)) for _ in range(2)]
         with locked(server):

@@ -21,6 +21,7 @@ from live import Live, live
 from meshwright.discovery.instances import Instance, Query, Service, read
 from meshwright.release import ApplyRequest, Item
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT
+from processes import DEADLINE
 from registering import (
     CALLER,
     CLUSTER_NAME,
@@ -132,7 +133,7 @@ def _with_another(content: ApplyRequest, discovery: dict[str, Any]) -> ApplyRequ
 
 def calls(server: Live) -> dict[tuple[str, str], float]:
     """How often Cloud Map was asked, by operation and result."""
-    with urllib.request.urlopen(f"{server.api}/metrics", timeout=10) as answer:  # noqa: S310 - our own server
+    with urllib.request.urlopen(f"{server.api}/metrics", timeout=DEADLINE) as answer:  # noqa: S310 - our own server
         text = answer.read().decode()
     row = re.compile(r'meshwright_cloud_map_calls_total\{operation="(\w+)",result="(\w+)"\} (\S+)')
     return {(operation, result): float(value) for operation, result, value in row.findall(text)}
@@ -154,10 +155,10 @@ async def test_aws_that_is_away_changes_no_endpoint(tmp_path: Path, aws: Moto) -
     with live(tmp_path / "data", *FAST) as server:
         async with calling(server, "10.0.0.1"):
             aws.start()  # and knows nothing any more
-            await until(lambda: calls(server).get(("revision", "missing"), 0) >= 1, seconds=30)
+            await until(lambda: calls(server).get(("revision", "missing"), 0) >= 1)
             assert rows(server) == [("10.0.0.1", "cloud-map", "healthy")]
             aws.service("pay").register("two", "10.0.0.2")
-            await until(lambda: rows(server) == [("10.0.0.2", "cloud-map", "healthy")], seconds=60)
+            await until(lambda: rows(server) == [("10.0.0.2", "cloud-map", "healthy")])
             assert client(server).endpoints("shop")["faults"] == []
 
 
@@ -170,7 +171,7 @@ async def test_what_was_never_looked_up_is_not_told_as_nothing(
             monkeypatch.setenv(name, value)
         cloud.broken = "ThrottlingException"
         with serving(tmp_path / "data", *FAST) as server:
-            await until(lambda: calls(server).get(("revision", "throttled"), 0) >= 3, seconds=30)
+            await until(lambda: calls(server).get(("revision", "throttled"), 0) >= 3)
             async with proxy(server, CALLER) as caller:
                 await taken(caller, CLUSTER)
                 await caller.say(ENDPOINT, resource_names_subscribe=[CLUSTER_NAME])
@@ -178,7 +179,7 @@ async def test_what_was_never_looked_up_is_not_told_as_nothing(
                 assert not response.resources
                 await caller.ack(response)
                 cloud.broken = ""
-                assert addresses(await heard(caller, ENDPOINT, seconds=30)) == {"10.0.0.1"}
+                assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}
                 await until(lambda: client(server).endpoints("shop")["faults"] == [])
 
 
@@ -208,10 +209,10 @@ async def test_real_envoys_follow_cloud_map(tmp_path: Path, aws: Moto) -> None:
             two.running(place.of(2).application, PORT),
             place.caller(server),
         ):
-            await until(lambda: _answers(place, "one"), seconds=30)
+            await until(lambda: _answers(place, "one"))
             await asyncio.to_thread(pay.register, "two", place.of(2).application)
             await asyncio.to_thread(pay.deregister, "one")
-            await until(lambda: _answers(place, "two"), seconds=30)
+            await until(lambda: _answers(place, "two"))
             await until(lambda: len(rows(server)) == 1)
 
 

@@ -16,6 +16,7 @@ from handmade import NODE, cluster, endpoints, listener, route
 from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, SECRET, EnvoyResource
+from processes import DEADLINE
 from stage import Stage, again, names, staged
 from test_xds_identity import ADMINISTRATOR, ARN, NOBODY, OTHER_ARN, WEB, guarded
 
@@ -40,7 +41,7 @@ async def test_a_real_envoy_is_told_before_and_after_a_rejection(tmp_path: Path,
     """Every resource with the version that Envoy itself says it runs; then the one that it refused, and why."""
     async with staged(*shop(route("r", "a"))) as stage, envoy(tmp_path, NODE, stage.port, delta=delta) as running:
         await until(stage.control.statuses, str(running.log))
-        assert (await stage.control.wait(1, 15)).state == "propagated"
+        assert (await stage.control.wait(1, DEADLINE)).state == "propagated"
         where = f"127.0.0.1:{stage.port}"
         answer = await fetched(where)
         (client,) = answer.config
@@ -59,7 +60,7 @@ async def test_a_real_envoy_is_told_before_and_after_a_rejection(tmp_path: Path,
 
         bad = route("r", "a", regex="[bad")
         refused = stage.publish(*shop(bad))
-        assert (await stage.control.wait(refused, 15)).state == "rejected"
+        assert (await stage.control.wait(refused, DEADLINE)).state == "rejected"
         answer = await fetched(where)
         assert {name: state for name, state in states(answer).items() if state != "SYNCED"} == {
             "RouteConfiguration r": "ERROR"
@@ -189,14 +190,14 @@ async def test_a_stream_answers_each_question_anew() -> None:
             )
             call = opened()
             await call.write(request())
-            assert told(await asyncio.wait_for(call.read(), 5)) == {}
+            assert told(await asyncio.wait_for(call.read(), DEADLINE)) == {}
             async with stage.client(delta=True) as stream:
                 await stream.say(CLUSTER, resource_names_subscribe=["*"])
                 await stream.hear()
                 await call.write(request())
-                assert set(told(await asyncio.wait_for(call.read(), 5))) == {"one"}
+                assert set(told(await asyncio.wait_for(call.read(), DEADLINE))) == {"one"}
             await call.done_writing()
-            assert await asyncio.wait_for(call.code(), 5) == grpc.StatusCode.OK
+            assert await asyncio.wait_for(call.code(), DEADLINE) == grpc.StatusCode.OK
 
 
 async def _refused(plane: Guarded, key: Credentials | None, **members: Any) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from meshwright.errors import FailedCheckError
 from meshwright.lab.stage import Teller
 from meshwright.lab.story import steps, telling
-from processes import alive, descendants, is_envoy, until
+from processes import DEADLINE, alive, descendants, is_envoy, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,12 +57,12 @@ def test_every_check_of_the_story_holds_and_keep_leaves_it_running(tmp_path: Pat
         assert "✗" not in story
         address = next(word for word in story.split() if word.startswith("http://127.") and word.endswith(":8080/"))
         request = urllib.request.Request(address, headers={"Host": "shop.example"})  # noqa: S310 - our own gateway
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:  # noqa: S310 - as above
             assert b"ledger" in answer.read()
         started = descendants(process.pid)
         assert sum(is_envoy(pid) for pid in started) == 10
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert not any(alive(pid) for pid in started)
     assert not list(tmp_path.iterdir())
@@ -75,7 +75,7 @@ def test_an_interrupted_story_leaves_nothing(tmp_path: Path) -> None:
         until(lambda: any(is_envoy(pid) for pid in descendants(process.pid)))
         started = descendants(process.pid)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, err
     assert "Interrupted" in err
     assert "$ meshwright" not in out

@@ -47,13 +47,13 @@ async def test_instances_that_come_and_go_in_the_answer_are_followed(tmp_path: P
                 await stack.enter_async_context(app.running(hosts[app.name]))
             names, resolver = await stack.enter_async_context(resolving({NAME: [hosts["one"], hosts["two"]]}))
             caller = await stack.enter_async_context(place.caller(server, resolver=resolver))
-            await until(lambda: _answers(place, "one", "two"), seconds=30)
+            await until(lambda: _answers(place, "one", "two"))
             names.publish({NAME: [hosts["two"], hosts["three"]]})
-            await until(lambda: _answers(place, "two", "three"), seconds=30)
+            await until(lambda: _answers(place, "two", "three"))
             assert set(names.asked) == {NAME}  # its dot keeps search domains from being tried
             await asyncio.to_thread(client(server).apply, "shop", "shop", shop({"dns": {"hostname": NAME}}))
             names.publish({NAME: [hosts["one"]]})
-            await until(lambda: _answers(place, "one"), seconds=30)
+            await until(lambda: _answers(place, "one"))
             types = await caller.ask("/config_dump?resource=dynamic_active_clusters&mask=cluster.type,cluster.name")
             assert f'"name": "{CLUSTER_NAME}"' in types
             assert '"LOGICAL_DNS"' in types
@@ -89,7 +89,7 @@ async def test_a_name_with_addresses_of_both_families_is_reached_as_preferred(
             six.running("::1", place.port),
             place.caller(server, resolver=resolver),
         ):
-            await until(lambda: _answers(place, word), seconds=30)
+            await until(lambda: _answers(place, word))
 
 
 def _has_ipv6() -> bool:

@@ -20,7 +20,7 @@ from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Redirect
 from meshwright.store import sqlite
 from meshwright.store.contract import Head
-from processes import until
+from processes import DEADLINE, until
 from stage import staged
 from stored import commit_one, release
 from test_metrics import read
@@ -428,13 +428,13 @@ async def test_what_is_removed_and_what_is_repeated_is_told_as_it_was(delta: boo
             names = {"resource_names_subscribe" if delta else "resource_names": _named(url)}
             await stream.say(url, **names)
             await stream.ack(await stream.hear(), **({} if delta else {"resource_names": _named(url)}))
-        assert (await stage.control.wait(1, 10)).state == "propagated"
+        assert (await stage.control.wait(1, DEADLINE)).state == "propagated"
         ((before,),) = [
             [step for step in one.steps if step.type_url == ENDPOINT] for one in stage.control.accounts(1)
         ]
         gone = stage.publish(*first)
         await stream.ack(await stream.hear())
-        assert (await stage.control.wait(gone, 10)).state == "propagated"
+        assert (await stage.control.wait(gone, DEADLINE)).state == "propagated"
         (account,) = stage.control.accounts(gone)
         (step,) = account.steps
         assert (step.type_url, step.resources, step.state) == (CLUSTER, {"b": ""}, "acked")
@@ -443,7 +443,7 @@ async def test_what_is_removed_and_what_is_repeated_is_told_as_it_was(delta: boo
         for _ in range(2):
             heard = await stream.hear()
             await stream.ack(heard, **({} if delta else {"resource_names": _named(heard.type_url)}))
-        assert (await stage.control.wait(changed, 10)).state == "propagated"
+        assert (await stage.control.wait(changed, DEADLINE)).state == "propagated"
         (after,) = [step for one in stage.control.accounts(1) for step in one.steps if step.type_url == ENDPOINT]
         assert after == before
 

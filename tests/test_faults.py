@@ -24,6 +24,7 @@ from meshwright.release import Item
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import FAULTS, ROUTE, RUNTIME, Redirect, Snapshot, Traits
 from meshwright.store.contract import Head
+from processes import DEADLINE
 from registering import Place
 from shares import DRAWS, assert_share
 from strategies import Wire, resource
@@ -154,7 +155,7 @@ async def test_a_fault_ends_on_time_whether_or_not_the_control_plane_is_there(tm
 
             assert await gets(503)
             assert await routed_by_it()
-            await until(lambda: gets(200), "the fault ends", 30)
+            await until(lambda: gets(200), "the fault ends")
             assert time.time_ns() // 1_000_000 >= end
             assert "meshwright.fault" not in await web.ask("/runtime?format=json")
             if there:
@@ -233,7 +234,7 @@ async def test_a_rejected_fault_is_named_and_what_was_before_goes_on(tmp_path: P
         await plane.proxy(WEB)
         revision = plane.control.revision + 1
         plane.control.publish(Head(revision, State(shop(plane, fault("bad-day", spec)))))
-        found = await plane.control.wait(revision, 20)
+        found = await plane.control.wait(revision, DEADLINE)
         ((rejection,),) = (one.rejections for one in found.rejected)
         assert rejection.origins == (Key("m", Kind.FAULT, "bad-day"),)
         async with Caller(plane.place("web").egress, PORT) as caller:
@@ -306,14 +307,14 @@ async def test_a_released_fault_ends_on_time_though_its_server_was_killed(tmp_pa
             async def gets(status: int) -> bool:
                 return (await place.ask())[0] == status
 
-            await until(lambda: gets(200), "the mesh is served", 30)
+            await until(lambda: gets(200), "the mesh is served")
             moment, end = later(8)
             item = Item(key=Key("shop", Kind.FAULT, "outage"), spec={**spec, "expiresAt": moment})
             release = msgspec.structs.replace(mesh, resources=(*(mesh.resources or ()), item))
             registering.client(server).apply("shop", "shop", release)
             await until(lambda: gets(503), "the fault strikes")
             server.end(signal.SIGKILL)
-            await until(lambda: gets(200), "the fault ends", 30)
+            await until(lambda: gets(200), "the fault ends")
             assert time.time_ns() // 1_000_000 >= end
 
 

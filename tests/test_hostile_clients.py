@@ -21,7 +21,7 @@ import pytest
 from live import Disk, Live, live
 from load_program import NODES, spec
 from pki import Issuer
-from processes import until
+from processes import DEADLINE, until
 from settings import PROVE
 from test_load import verify
 from wire_client import Client, Connection, signed
@@ -80,7 +80,7 @@ def many_files() -> Iterator[None]:
 
 def opened(server: Live) -> socket.socket:
     """A new connection."""
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
 
 
 def asked(server: Live, method: str = "GET", target: str = MESHES, body: object = None) -> tuple[int, float]:
@@ -151,7 +151,7 @@ def test_handshakes_that_never_come_to_an_end_keep_nobody_out(tmp_path: Path, ma
             connection.sendall(b"" if index % 3 else b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         for _ in range(5):
             began = time.monotonic()
-            asking = http.client.HTTPSConnection("127.0.0.1", server.port, context=trusted, timeout=10)
+            asking = http.client.HTTPSConnection("127.0.0.1", server.port, context=trusted, timeout=DEADLINE)
             asking.request("GET", "/healthz")
             assert asking.getresponse().status == 200
             asking.close()

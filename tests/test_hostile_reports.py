@@ -27,6 +27,7 @@ from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER
 from meshwright.store.contract import Head
 from meshwright.views.observed import Observed
+from processes import DEADLINE
 from stage import Everybody
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Reports:
         call = self._channel.unary_unary(EXPORT, request_serializer=None, response_deserializer=None)(
             body, metadata=named
         )
-        code: grpc.StatusCode = await asyncio.wait_for(call.code(), 10)
+        code: grpc.StatusCode = await asyncio.wait_for(call.code(), DEADLINE)
         return code
 
     def told(self) -> Observed:
@@ -152,7 +153,7 @@ async def test_a_report_of_many_megabytes_is_refused_before_it_is_read() -> None
         await stream.write(message(LOADS)(node=said(NODE.path)).SerializeToString())
         await stream.read()
         await stream.write(one * (5_000_000 // len(one)))
-        assert await asyncio.wait_for(stream.code(), 10) is grpc.StatusCode.INVALID_ARGUMENT
+        assert await asyncio.wait_for(stream.code(), DEADLINE) is grpc.StatusCode.INVALID_ARGUMENT
         assert "LoadStatsRequest" in await stream.details()
         time_ = histogram(explicit_bounds=[1.0], bucket_counts=[1, 1], sum=1.0)
         assert await reports.export(time_ * (5_000_000 // len(time_))) is grpc.StatusCode.INVALID_ARGUMENT
@@ -170,7 +171,7 @@ async def test_who_is_not_connected_is_not_watched() -> None:
             await stream.read()
             await stream.write(b"")
             await stream.done_writing()
-            assert await asyncio.wait_for(stream.code(), 10) is grpc.StatusCode.OK
+            assert await asyncio.wait_for(stream.code(), DEADLINE) is grpc.StatusCode.OK
         assert reports.traffic.watched_since(NODE, now()) is not None
         assert reports.traffic.watched_since(other, now()) is None
 
@@ -191,7 +192,7 @@ async def test_an_older_stream_that_ends_late_takes_nothing_from_the_newer() -> 
                 lambda wanted=active: [one.in_flight for one in reports.told().calls] == [wanted], "it is told"
             )
         await streams[0].done_writing()
-        assert await asyncio.wait_for(streams[0].code(), 10) is grpc.StatusCode.OK
+        assert await asyncio.wait_for(streams[0].code(), DEADLINE) is grpc.StatusCode.OK
         assert [one.in_flight for one in reports.told().calls] == [2]
         await streams[1].done_writing()
         await streams[1].code()

@@ -28,7 +28,7 @@ from meshwright.lab.topology import roles
 from meshwright.model import Key, Kind, Resource, decode
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.proxy.bootstrap import Address
-from processes import alive, descendants, free_port, is_envoy, until
+from processes import DEADLINE, alive, descendants, free_port, is_envoy, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,7 +298,7 @@ def test_no_process_survives_a_signal(number: signal.Signals, ready: bool, tempo
         until(lambda: any(is_envoy(pid) for pid in descendants(lab.pid)))
         started = descendants(lab.pid)
         lab.send_signal(number)
-        _, err = lab.communicate(timeout=30)
+        _, err = lab.communicate(timeout=DEADLINE)
     if number is signal.SIGKILL:
         until(lambda: not any(alive(pid) for pid in started))
         assert left(temporary)
@@ -332,7 +332,7 @@ async def test_the_proxy_command_joins_a_running_mesh(shop: State) -> None:
         try:
             await proxies(lab, 10, "synced")
             process.terminate()
-            _, err = await asyncio.wait_for(process.communicate(), 20)
+            _, err = await asyncio.wait_for(process.communicate(), DEADLINE)
             assert process.returncode == 0, err.decode()
             await proxies(lab, 9, "synced")
         finally:

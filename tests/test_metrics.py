@@ -17,6 +17,7 @@ from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER
 from meshwright.store.contract import AccessKey
 from meshwright.trust.credentials import Credentials, parse
+from processes import DEADLINE
 from settings import ROOT
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def test_the_page_describes_every_metric_as_it_is_served() -> None:
 
 def read(url: str) -> dict[str, float]:
     """Every sample by its name and labels."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:  # noqa: S310 - our own server
+    with urllib.request.urlopen(f"{url}/metrics", timeout=DEADLINE) as response:  # noqa: S310 - our own server
         assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         text = response.read().decode()
     samples = (SAMPLE.fullmatch(line) for line in text.splitlines() if not line.startswith("#"))

@@ -78,7 +78,7 @@ async def test_every_call_is_counted_once() -> None:
     """Requests, errors, connections and latency, over a restart of the control plane and of a connection to it."""
     async with Lab(State(objects())) as lab:
         nodes = {found.role.key.name: found for found in lab.fleet.instances}
-        await until(lambda: watched(lab), "every proxy reports", 60)
+        await until(lambda: watched(lab), "every proxy reports")
         await requests(nodes["web"], "cart.local", 200)
         cart = lab.workloads("cart")[0]
         cart.fault = Fault(status=500)
@@ -93,7 +93,7 @@ async def test_every_call_is_counted_once() -> None:
             web = between(observed, WEB, CART)
             return web.total.requests >= 250 and web.latency is not None and web.latency.count >= 250
 
-        await until(told, "what was sent is reported", 60)
+        await until(told, "what was sent is reported")
         observed = await seen(lab)
         web = between(observed, WEB, CART)
         assert (web.total.requests, web.total.successes, web.total.errors, web.total.unconnected) == (250, 220, 30, 0)
@@ -119,14 +119,14 @@ async def test_counts_survive_an_outage_of_the_control_plane() -> None:
     """What happens meanwhile is told with the first report after it; what came before went with the old process."""
     async with Lab(State(objects())) as lab:
         nodes = {found.role.key.name: found for found in lab.fleet.instances}
-        await until(lambda: watched(lab), "every proxy reports", 60)
+        await until(lambda: watched(lab), "every proxy reports")
         await requests(nodes["web"], "cart.local", 50)
         await counted(lab, 50)
         before = await seen(lab)
         await lab.control.kill()
         await requests(nodes["web"], "cart.local", 40)
         await lab.control.start()
-        await until(lambda: watched(lab), "every proxy reports again", 60)
+        await until(lambda: watched(lab), "every proxy reports again")
         await requests(nodes["web"], "cart.local", 20)
         await counted(lab, 60)
         after = await seen(lab)
@@ -138,7 +138,7 @@ async def test_what_cannot_be_reached_and_what_is_not_declared_any_more_is_seen(
     """Requests to a proxy that is gone found no connection, thrice each; a backend that is taken out leaves calls."""
     async with Lab(State(objects())) as lab:
         nodes = {found.role.key.name: found for found in lab.fleet.instances}
-        await until(lambda: watched(lab), "every proxy reports", 60)
+        await until(lambda: watched(lab), "every proxy reports")
         await requests(nodes["web"], "stock.local", 10)
         stock = nodes["stock"].envoy
         assert stock is not None
@@ -148,7 +148,7 @@ async def test_what_cannot_be_reached_and_what_is_not_declared_any_more_is_seen(
         async def told() -> bool:
             return between(await seen(lab), WEB, STOCK).total.requests >= 100
 
-        await until(told, "what was sent is reported", 60)
+        await until(told, "what was sent is reported")
         told_of = between(await seen(lab), WEB, STOCK)
         assert told_of.total == Counted(requests=100, successes=10, errors=90, unconnected=90)
         assert not (await seen(lab)).findings
@@ -184,4 +184,4 @@ async def counted(lab: Lab, count: int) -> None:
     async def told() -> bool:
         return between(await seen(lab), WEB, CART).total.requests >= count
 
-    await until(told, f"{count} requests are reported", 60)
+    await until(told, f"{count} requests are reported")

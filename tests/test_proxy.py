@@ -21,7 +21,7 @@ from meshwright.proxy.bootstrap import Address, Environment, KeyFile, Settings, 
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.resources import Loopback
 from meshwright.trust.credentials import Credentials, parse
-from processes import alive, children, free_port, is_envoy, until
+from processes import DEADLINE, alive, envoys, free_port, until
 
 CART = Key("shop", Kind.VIRTUAL_NODE, "cart")
 PLACE = Loopback(application="127.9.0.1", ingress="127.9.0.2", egress="127.9.0.3")
@@ -46,9 +46,8 @@ def test_envoy_takes_every_bootstrap(settings: Settings, tmp_path: Path) -> None
     """Validated by the real Envoy, which refuses unknown fields and wrong types."""
     path = tmp_path / "bootstrap.json"
     path.write_text(json.dumps(bootstrap(settings)))
-    done = subprocess.run(
-        [envoy_path(), "--mode", "validate", "-c", path], capture_output=True, text=True, check=False, timeout=30
-    )
+    command = [envoy_path(), "--mode", "validate", "-c", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
 
 
@@ -123,7 +122,7 @@ def meshwright(*arguments: str, **more: Any) -> subprocess.Popen[str]:
 def printed(*arguments: str, **more: Any) -> Any:
     """The bootstrap that the command prints."""
     with meshwright(*arguments, "--print-bootstrap", **more) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     return json.loads(out)
 
@@ -131,7 +130,7 @@ def printed(*arguments: str, **more: Any) -> Any:
 def test_print_bootstrap_prints_json_alone() -> None:
     """For use with an Envoy of one's own."""
     with meshwright("mesh/shop/virtualNode/cart", "--instance", "cart-1", "--print-bootstrap", env=KEY) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
     assert json.loads(out) == bootstrap(msgspec.structs.replace(PLAIN, credentials=Environment()))
     assert KEY["AWS_SECRET_ACCESS_KEY"] not in out
@@ -174,7 +173,7 @@ def test_a_proxy_says_its_zone(arguments: list[str], variables: dict[str, str], 
 def test_half_or_wrong_placements_are_usage_errors(addresses: list[str], told: str) -> None:
     """Three loopback addresses or none."""
     with meshwright("mesh/shop/virtualNode/cart", *addresses, "--print-bootstrap") as process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2
     assert told in err
 
@@ -184,11 +183,11 @@ def test_half_or_wrong_placements_are_usage_errors(addresses: list[str], told: s
 def test_a_stopped_proxy_leaves_no_envoy_and_no_folder(number: signal.Signals, tmp_path: Path) -> None:
     """Being asked to stop is a clean end; Envoy goes with us, and so does the bootstrap."""
     with _running(tmp_path, free_port()) as process:
-        until(lambda: any(is_envoy(pid) for pid in children(process.pid)))
-        envoy = children(process.pid)[0]
+        until(lambda: bool(envoys(process.pid)))
+        (envoy,) = envoys(process.pid)
         assert list(tmp_path.iterdir())
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert not alive(envoy)
     assert not list(tmp_path.iterdir())
@@ -198,10 +197,10 @@ def test_a_stopped_proxy_leaves_no_envoy_and_no_folder(number: signal.Signals, t
 def test_envoy_dies_with_a_killed_proxy(tmp_path: Path) -> None:
     """Nobody is left to stop it, so the kernel does."""
     with _running(tmp_path, free_port()) as process:
-        until(lambda: any(is_envoy(pid) for pid in children(process.pid)))
-        envoy = children(process.pid)[0]
+        until(lambda: bool(envoys(process.pid)))
+        (envoy,) = envoys(process.pid)
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE)
     until(lambda: not alive(envoy))
 
 
@@ -212,7 +211,7 @@ def test_an_envoy_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with _running(tmp_path, taken.getsockname()[1]) as process:
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2
     assert "Envoy ended by itself with status 1" in err
     assert not list(tmp_path.iterdir())
@@ -225,9 +224,9 @@ def test_an_envoy_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
 def test_a_crash_is_told_from_an_end_from_outside(number: signal.Signals, told: str, tmp_path: Path) -> None:
     """The one is Envoy's own fault, such as SIGABRT; the other somebody's, such as the kernel's when memory ends."""
     with _running(tmp_path, free_port(), "--restarts", "0") as process:
-        until(lambda: any(is_envoy(pid) for pid in children(process.pid)))
-        os.kill(children(process.pid)[0], number)
-        _, err = process.communicate(timeout=30)
+        until(lambda: bool(envoys(process.pid)))
+        os.kill(envoys(process.pid)[0], number)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2
     assert told in err
     assert not list(tmp_path.iterdir())
@@ -275,7 +274,7 @@ def test_a_proxy_that_can_prove_nothing_is_told_what_to_give(tmp_path: Path) -> 
     with meshwright(
         "mesh/shop/virtualNode/cart", "--xds", "mesh.example:443", "--print-bootstrap", env=environment, cwd=tmp_path
     ) as process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2
     assert "AWS_ACCESS_KEY_ID" in err
 
@@ -291,6 +290,6 @@ def test_a_proxy_that_can_prove_nothing_is_told_what_to_give(tmp_path: Path) -> 
 def test_half_of_a_proof_is_a_usage_error(arguments: list[str], words: str) -> None:
     """With what is missing."""
     with meshwright("mesh/shop/virtualNode/cart", *arguments, "--print-bootstrap", env=KEY) as process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2
     assert words in err

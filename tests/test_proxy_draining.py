@@ -67,17 +67,17 @@ async def test_no_request_is_lost_when_an_instance_drains_under_load(tmp_path: P
                 async def ready() -> bool:
                     return (await leaving.status())[0] == 200
 
-                await until(ready, "the second instance serves", 30)
+                await until(ready, "the second instance serves")
                 fleet.names.publish({"cart.local": [stays.machine.address, place.ingress]})
                 over = asyncio.Event()
                 callers = [asyncio.create_task(calling(web.machine.egress, over)) for _ in range(CALLERS)]
-                await until(lambda: workload.received >= 100, "both instances share the load", 30)
+                await until(lambda: workload.received >= 100, "both instances share the load")
                 leaving.process.terminate()
 
                 async def draining() -> bool:
                     return (await leaving.status())[1].get("state") == "DRAINING"
 
-                await until(draining, "draining", 30)
+                await until(draining, "draining")
                 # What an orchestrator does with an instance that is not ready any more.
                 fleet.names.publish({"cart.local": [stays.machine.address]})
                 assert (await leaving.ended(60))[0] == 0

@@ -22,7 +22,7 @@ from meshwright.proxy.extras import extras
 from meshwright.proxy.image import VARIABLES, Variable, image
 from meshwright.proxy.run import envoy_path
 from meshwright.proxy.settings import Address
-from processes import free_port
+from processes import DEADLINE, free_port
 from proxying import Running, proxy
 from stage import staged
 from test_proxy import KEY, meshwright, printed
@@ -251,7 +251,7 @@ async def test_a_running_proxy_does_as_the_variables_say(tmp_path: Path) -> None
         variables = {name: value.format(**places) for name, value in LIVE.items()}
         unsigned = "--insecure-xds-without-authentication"
         async with proxy(tmp_path, unsigned, variables=variables, agent=agent, admin=admin) as one:
-            await until(functools.partial(answers, one), "ready", 30)
+            await until(functools.partial(answers, one), "ready")
             _, said = await asyncio.to_thread(one.admin.ask, "/server_info")
             options = json.loads(said)["command_line_options"]
             assert (options["concurrency"], options["log_level"], options["drain_time"]) == (1, "warning", "7s")
@@ -263,7 +263,7 @@ async def test_a_running_proxy_does_as_the_variables_say(tmp_path: Path) -> None
                 return await requests(one) - begun - asked >= 20
 
             # At the usual ten seconds it would take over three minutes.
-            await until(looked, "its connection is looked at", 60)
+            await until(looked, "its connection is looked at")
 
 
 async def answers(one: Running) -> bool:
@@ -282,7 +282,7 @@ async def test_an_administration_on_a_socket_is_asked_there(tmp_path: Path) -> N
     path = tmp_path / "bootstrap.json"
     path.write_text(json.dumps({"admin": {"address": {"pipe": {"path": str(tmp_path / "admin.sock")}}}}))
     async with proxy(tmp_path, variables={"ENVOY_CONFIG_FILE": str(path)}) as one:
-        await until(functools.partial(answers, one), "ready", 30)
+        await until(functools.partial(answers, one), "ready")
         status, text = await one.ask("/stats/prometheus?filter=server.live")
         assert (status, "envoy_server_live{} 1" in text) == (200, True)
 
@@ -451,7 +451,7 @@ def test_a_node_that_nobody_names_is_asked_for() -> None:
     """With both ways to say it."""
     environment = {name: value for name, value in KEY.items() if not name.startswith("APPMESH_")}
     with meshwright("--print-bootstrap", env=environment) as process:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2
     assert "APPMESH_RESOURCE_ARN" in err
 
@@ -464,7 +464,7 @@ def test_variables_that_do_nothing_here_are_warned_about_once() -> None:
     with meshwright(
         "mesh/shop/virtualNode/cart", "--print-bootstrap", env={**KEY, "APPMESH_PREVIEW": "1"}
     ) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=DEADLINE)
     assert err.startswith("warning: APPMESH_PREVIEW is set and does nothing here.")
     assert json.loads(out)
 

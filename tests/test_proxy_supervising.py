@@ -50,12 +50,12 @@ async def test_an_orchestrator_sees_a_proxy_become_ready_and_drain(tmp_path: Pat
             async def waits() -> bool:
                 return (await one.status())[1].get("state") in {"INITIALIZING", "PRE_INITIALIZING"}
 
-            await until(waits, "Envoy waits for its control plane", 30)
+            await until(waits, "Envoy waits for its control plane")
             assert (await one.status())[0] == 503
             assert (await one.ask("/healthz"))[0] == 200
             assert (await one.ask("/drain_listeners", "POST"))[0] == 503
             await stage.restart()
-            await until(lambda: ready(one), "ready", 30)
+            await until(lambda: ready(one), "ready")
             status, said = await one.status()
             assert (status, said) == (
                 200,
@@ -82,7 +82,7 @@ async def test_an_orchestrator_sees_a_proxy_become_ready_and_drain(tmp_path: Pat
 async def test_the_agent_hands_on_statistics_and_nothing_else(tmp_path: Path) -> None:
     """Prometheus reads what it reads of Envoy itself; what can change Envoy cannot be reached."""
     async with staged() as stage, proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one:
-        await until(lambda: ready(one), "ready", 30)
+        await until(lambda: ready(one), "ready")
         status, text = await one.ask("/stats/prometheus?usedonly&filter=server.live")
         assert status == 200
         assert [line for line in text.splitlines() if not line.startswith("#")] == ["envoy_server_live{} 1"]
@@ -96,7 +96,7 @@ async def test_the_agent_hands_on_statistics_and_nothing_else(tmp_path: Path) ->
 async def test_a_web_page_cannot_drain_a_proxy(tmp_path: Path) -> None:
     """A browser asks no leave for a plain POST to this machine, but says where the page is from."""
     async with staged() as stage, proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one:
-        await until(lambda: ready(one), "ready", 30)
+        await until(lambda: ready(one), "ready")
         for header in ("Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"):
             with socket.socket(socket.AF_UNIX) as page:
                 page.connect(str(tmp_path / "agent.sock"))
@@ -112,7 +112,7 @@ async def test_an_envoy_that_crashed_while_it_drained_is_drained_again(tmp_path:
         staged() as stage,
         proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED, "--drain-seconds", "600") as one,
     ):
-        await until(lambda: ready(one), "ready", 30)
+        await until(lambda: ready(one), "ready")
         assert (await one.ask("/drain_listeners", "POST"))[0] == 200
         first = one.envoy
         os.kill(first, signal.SIGKILL)
@@ -120,13 +120,13 @@ async def test_an_envoy_that_crashed_while_it_drained_is_drained_again(tmp_path:
         async def again() -> bool:
             return await ready(one) and one.envoy not in {0, first}
 
-        await until(again, "serving again", 30)
+        await until(again, "serving again")
         one.process.terminate()
 
         async def drained() -> bool:
             return await asyncio.to_thread(one.admin.state) == "DRAINING"
 
-        await until(drained, "Envoy itself is drained", 30)
+        await until(drained, "Envoy itself is drained")
 
 
 async def test_a_proxy_that_lost_its_control_plane_serves_on_and_finds_it_again(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ async def lost_and_found(folder: Path, door: int, upstream: int) -> None:
         given = (WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED)
         limit = {"HC_DISCONNECTED_TIMEOUT_S": "1"}
         async with proxy(folder, *given, variables=limit) as one:
-            await until(lambda: ready(one), "ready", 30)
+            await until(lambda: ready(one), "ready")
             before = await one.stats("update_success$")
             await stage.server.stop()
 
@@ -158,12 +158,12 @@ async def lost_and_found(folder: Path, door: int, upstream: int) -> None:
                 status, said = await one.status()
                 return status == 503 and said["state"] == "LIVE" and not said["connected"]
 
-            await until(ill, "ill without a control plane for a second", 30)
+            await until(ill, "ill without a control plane for a second")
             assert (await one.ask("/healthz"))[0] == 503
             # The listener answers, and says that nothing listens behind it.
             assert (await fetch("127.0.0.1", door))[0] == 503
             await stage.restart()
-            await until(lambda: ready(one), "ready again", 30)
+            await until(lambda: ready(one), "ready again")
             assert await one.stats("update_success$") == before
             assert (await fetch("127.0.0.1", door))[0] == 503
 
@@ -175,14 +175,14 @@ async def test_a_crashed_envoy_is_started_again_as_often_as_it_may_be(tmp_path: 
         staged() as stage,
         proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED, variables=count) as one,
     ):
-        await until(lambda: ready(one), "ready", 30)
+        await until(lambda: ready(one), "ready")
         first = one.envoy
         os.kill(first, signal.SIGKILL)
 
         async def again() -> bool:
             return await ready(one) and one.envoy not in {0, first}
 
-        await until(again, "serving again", 30)
+        await until(again, "serving again")
         assert (await one.status())[1]["restarts"] == 1
         os.kill(one.envoy, signal.SIGABRT)
         code, err = await one.ended()
@@ -198,14 +198,14 @@ async def test_a_second_signal_ends_a_draining_proxy_at_once(tmp_path: Path) -> 
         staged() as stage,
         proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED, "--drain-seconds", "600") as one,
     ):
-        await until(lambda: ready(one), "ready", 30)
+        await until(lambda: ready(one), "ready")
         envoy = one.envoy
         one.process.terminate()
 
         async def draining() -> bool:
             return (await one.status())[1].get("state") == "DRAINING"
 
-        await until(draining, "draining", 30)
+        await until(draining, "draining")
         assert alive(envoy)
         one.process.terminate()
         assert (await one.ended())[0] == 0
@@ -237,7 +237,7 @@ async def test_the_images_own_way_through_a_unix_socket_is_served(kind: str, tmp
             document["node"]["metadata"]["meshwright"] = {"placement": to_builtins(place)}
             config.write_text(json.dumps(document))
             async with proxy(tmp_path, variables={"ENVOY_CONFIG_FILE": str(config)}) as one:
-                await until(lambda: ready(one), "ready", 30)
+                await until(lambda: ready(one), "ready")
                 assert (await one.status())[1]["connected"]
                 status, listeners = await fetch("127.0.0.1", admin, "/listeners")
                 assert (status, f"::{place.ingress}:8080" in listeners) == (200, True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processes import free_port, until
+from processes import DEADLINE, free_port, reserved_net, until
 from settings import ROOT
 
 if TYPE_CHECKING:
@@ -52,10 +52,21 @@ def in_background(
             yield child
         finally:
             child.send_signal(signal.SIGTERM)
-            code = child.wait(20)
+            code = child.wait(DEADLINE)
             log.seek(0)
             said = log.read()
         assert code == 0, said
+
+
+def at(host: str) -> dict[str, str]:
+    """The environment of commands whose control plane is at an address of the test's own."""
+    names = (name for name in os.environ if not name.startswith(("AWS_", "MESHWRIGHT_")))
+    return {name: os.environ[name] for name in names} | {
+        "MESHWRIGHT_LISTEN": f"{host}:9080",
+        "MESHWRIGHT_XDS_LISTEN": f"{host}:18000",
+        "MESHWRIGHT_XDS": f"{host}:18000",
+        "MESHWRIGHT_ENDPOINT": f"http://{host}:9080",
+    }
 
 
 def heavier(folder: Path) -> None:
@@ -72,17 +83,10 @@ def test_the_readme_can_be_followed_line_by_line(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     for example in ("shop", "trust"):
         shutil.copytree(ROOT / "examples" / example, tmp_path / example)
-    host = f"127.{os.getpid() // 250 % 200 + 20}.{os.getpid() % 250}.9"
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MESHWRIGHT_"))
-    } | {
-        "MESHWRIGHT_LISTEN": f"{host}:9080",
-        "MESHWRIGHT_XDS_LISTEN": f"{host}:18000",
-        "MESHWRIGHT_XDS": f"{host}:18000",
-        "MESHWRIGHT_ENDPOINT": f"http://{host}:9080",
-    }
     ended = []
     with ExitStack() as stack:
+        net = stack.enter_context(reserved_net())
+        environment = at(f"{net}.0.9")
         for call, expected in CALLS:
             arguments = shlex.split(call)[1:]
             if arguments[0] == "COMMAND":
@@ -94,7 +98,7 @@ def test_the_readme_can_be_followed_line_by_line(tmp_path: Path) -> None:
             if arguments[0] == "proxy":
                 # Tests bind loopback addresses only; without these Envoy would bind 0.0.0.0, as in production.
                 places = zip(("--application", "--ingress", "--egress"), (1, 2, 3), strict=True)
-                arguments += [word for flag, last in places for word in (flag, f"{host.rpartition('.')[0]}.{last}")]
+                arguments += [word for flag, last in places for word in (flag, f"{net}.1.{last}")]
                 arguments += ["--drain-seconds", "0", "--admin-port", str(free_port())]
                 stack.enter_context(in_background(arguments, folder, environment))
                 until(lambda: proxies(folder, environment) == 1)

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import os
 import signal
-import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from meshwright.proxy.farewell import say_farewell
 from meshwright.release import ApplyRequest, Item
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from meshwright.store import sqlite
-from processes import free_port
+from processes import DEADLINE, free_port
 from registering import (
     CHECK,
     CLUSTER_NAME,
@@ -113,8 +112,8 @@ async def test_an_application_that_is_not_well_gets_nothing_while_others_are(tmp
             assert {await place.ask() for _ in range(20)} == {(200, "well")}
             assert ill.served == 0
             ill.well = True
-            await until(states(server, "healthy", "healthy"), seconds=30)
-            await until(answered(place, "ill"), seconds=30)
+            await until(states(server, "healthy", "healthy"))
+            await until(answered(place, "ill"))
 
 
 async def _only(caller: Envoy, *addresses: str) -> bool:
@@ -298,7 +297,7 @@ async def test_instances_that_are_replaced_under_load_cost_no_request(tmp_path: 
                     newer = await stack.enter_async_context(running(server, place, number))
                     await until(lambda: load.seen.get(str(number)))  # noqa: B023 - awaited here
                     former.send_signal(signal.SIGTERM)
-                    await asyncio.wait_for(former.wait(), 30)
+                    await asyncio.wait_for(former.wait(), DEADLINE)
                     former = newer
                 await load.more(50)
             assert load.failed == []
@@ -331,10 +330,10 @@ async def test_instances_are_replaced_amid_releases_and_kills_of_the_control_pla
                 await asyncio.to_thread(server.end, signal.SIGKILL)
                 await load.more(20)
                 server = stack.enter_context(live(tmp_path / "data", "--xds", xds))
-                await until(lambda: load.seen.get(str(number)), seconds=60)  # noqa: B023 - awaited here
-                await until(lambda: asyncio.to_thread(connected, server, 3), seconds=60)  # noqa: B023 - likewise
+                await until(lambda: load.seen.get(str(number)))  # noqa: B023 - awaited here
+                await until(lambda: asyncio.to_thread(connected, server, 3))  # noqa: B023 - likewise
                 former.send_signal(signal.SIGTERM)
-                await asyncio.wait_for(former.wait(), 30)
+                await asyncio.wait_for(former.wait(), DEADLINE)
                 former = newer
             await load.more(50)
         assert load.failed == []
@@ -355,7 +354,7 @@ class Load:
     async def more(self, count: int) -> None:
         """Return once so many more were answered."""
         wanted = sum(self.seen.values()) + count
-        await until(lambda: sum(self.seen.values()) >= wanted, seconds=30)
+        await until(lambda: sum(self.seen.values()) >= wanted)
 
     @contextlib.asynccontextmanager
     async def on(self) -> AsyncIterator[None]:
@@ -380,13 +379,10 @@ class Load:
 async def running(server: Live, place: Place, number: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """`meshwright proxy` for an instance that registers itself; killed on leaving if it still runs."""
     at = place.of(number)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        admin = free.getsockname()[1]
     arguments = [
         "-m", "meshwright.cli", "proxy", PAY.path, "--xds", f"127.0.0.1:{server.xds}", "--instance", str(number),
-        "--admin-port", str(admin), "--application", at.application, "--ingress", at.ingress, "--egress", at.egress,
-        "--endpoint-address", at.ingress, "--drain-seconds", "2", "--concurrency", "1",
+        "--admin-port", str(free_port()), "--endpoint-address", at.ingress, "--drain-seconds", "2",
+        "--application", at.application, "--ingress", at.ingress, "--egress", at.egress, "--concurrency", "1",
     ]  # fmt: skip
     settings = {**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(server.credentials)}
     with (place.folder / f"proxy-{number}.log").open("wb") as log:

@@ -20,6 +20,7 @@ from meshwright.snapshot.blame import Culprit, traced
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import ROUTE, EnvoyResource, Loopback, Redirect
 from meshwright.store.contract import Head
+from processes import DEADLINE
 from stage import Everybody
 from strategies import MESH, Wire, resource
 
@@ -226,7 +227,7 @@ class Judges:
     async def blamed(self, one: Object) -> set[tuple[Key, str]]:
         """What is blamed once an Envoy has rejected the base with `one`; afterwards both have the base again."""
         refused = self.publish(one)
-        found = await self.control.wait(refused, 40)
+        found = await self.control.wait(refused, DEADLINE)
         assert found.state == "rejected", f"{one} is {found}"
         causes = {(cause.key, cause.path) for it in found.rejected for said in it.rejections for cause in said.causes}
         back = await self.control.wait(self.publish(), 40)
@@ -264,7 +265,7 @@ async def judging(folder: Path) -> AsyncIterator[Judges]:
             envoy(folder, GATEWAY, port, placement=places["gw"], instance="gw"),
         ):
             await until(lambda: len(judges.control.statuses()) == 2)
-            assert (await judges.control.wait(1, 40)).state == "propagated"
+            assert (await judges.control.wait(1, DEADLINE)).state == "propagated"
             yield judges
     finally:
         await server.stop(0.2)

@@ -31,6 +31,7 @@ from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, Loopback
 from meshwright.store import sqlite
 from meshwright.trust.credentials import parse
+from processes import DEADLINE
 from stored import commit_one
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Served:
     async def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Stop it; its exit code and all that it wrote to standard error."""
         self.process.send_signal(number)
-        _, err = await asyncio.wait_for(self.process.communicate(), 10)
+        _, err = await asyncio.wait_for(self.process.communicate(), DEADLINE)
         assert self.process.returncode is not None
         return self.process.returncode, err.decode()
 
@@ -86,7 +87,7 @@ async def served(folder: Path, xds: int = 0, *more: str) -> AsyncIterator[Served
     process = await _start(arguments(folder, xds, *more))
     try:
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), DEADLINE)
         assert line, (await process.communicate())[1].decode()
         yield Served(process, json.loads(line))
     finally:
@@ -104,7 +105,7 @@ async def _start(command: list[str], program: str = sys.executable) -> asyncio.s
 async def refused(command: list[str]) -> str:
     """The one message of a start that fails with exit code 2."""
     process = await _start(command)
-    out, err = await asyncio.wait_for(process.communicate(), 20)
+    out, err = await asyncio.wait_for(process.communicate(), DEADLINE)
     assert (process.returncode, out) == (2, b"")
     (line,) = err.decode().splitlines()
     return line
@@ -189,7 +190,7 @@ async def test_it_stops_promptly_with_hundreds_of_envoys_and_loses_nothing(tmp_p
                 first = await client.hear(60)
                 await client.ack(first)
             await asyncio.to_thread(applied, server, pooled)
-            newest = await clients[0].hear(30)
+            newest = await clients[0].hear()
             assert await asyncio.to_thread(server.end) == 0
             assert {await client.ended() for client in clients} == {0}
         assert "traceback" not in server.log.read_text().lower()
@@ -224,7 +225,7 @@ async def test_a_head_without_end_is_cut_off(tmp_path: Path) -> None:
                 writer.write(b"x" * 65_536)
                 await writer.drain()
         with contextlib.suppress(ConnectionError):
-            assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 431 ")
+            assert (await asyncio.wait_for(reader.read(), DEADLINE)).startswith(b"HTTP/1.1 431 ")
         assert writer.transport.is_closing() or reader.at_eof()
 
 
@@ -338,7 +339,7 @@ async def test_more_proxies_connect_than_the_usual_limit_of_open_files(tmp_path:
     command = ("-c", 'ulimit -Sn 200; exec "$@"', "sh", sys.executable, *arguments(tmp_path / "data"))
     process = await _start(list(command), "/bin/sh")
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 20)
+    assert await asyncio.wait_for(process.stdout.readline(), DEADLINE)
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
     process.terminate()
     await process.communicate()
@@ -394,6 +395,6 @@ async def test_a_part_that_dies_ends_the_whole_server_with_its_reason(tmp_path: 
         assert not waiting.done()
         running.parts[1].cancel()
         with pytest.raises(MeshwrightError, match="following the database ended: cancelled"):
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, DEADLINE)
         stop.set()
         await running.until(stop)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from meshwright.lab.exchange import Answer
     from meshwright.model import Key, State
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(1800 if PROVE else 120)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(1800 if PROVE else 300)]
 
 MESHES = 400 if PROVE else 25
 CALLS = 100 if PROVE else 60

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from data_plane import DataPlane
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(900 if PROVE else 120)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(900 if PROVE else 300)]
 
 WEB, SERVER = (Key(MESH, Kind.VIRTUAL_NODE, name) for name in ("web", "server"))
 GATE = Key(MESH, Kind.VIRTUAL_GATEWAY, "gate")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
-import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +16,8 @@ from meshwright.model import Key, Kind, Resource, State, encode
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Loopback
+from one_envoy import fresh_address
+from processes import free_port
 from strategies import Wire, proxies, resource
 
 if TYPE_CHECKING:
@@ -26,21 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.envoy
-_numbers = itertools.count(1)
 
 
 def fresh_placement() -> Loopback:
-    """Three addresses that no other test process uses."""
-    block = f"127.{64 + os.getpid() % 128}.{os.getpid() // 128 % 256}"
-    first = next(_numbers) * 3
-    return Loopback(application=f"{block}.{first}", ingress=f"{block}.{first + 1}", egress=f"{block}.{first + 2}")
-
-
-def free_port() -> int:
-    """A port that is free on every address now."""
-    with socket.socket() as one:
-        one.bind(("0.0.0.0", 0))  # noqa: S104 - asks the kernel for a port, listens to nobody
-        return int(one.getsockname()[1])
+    """Three addresses that nothing else in the tests uses."""
+    return Loopback(application=fresh_address(), ingress=fresh_address(), egress=fresh_address())
 
 
 class Lab:

@@ -18,7 +18,7 @@ from meshwright.api.trusted import Trusted
 from meshwright.cli.stores import opened
 from meshwright.errors import UsageError
 from meshwright.store.contract import AccessKey
-from processes import until
+from processes import DEADLINE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def served(folder: Path, *more: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=DEADLINE)
 
 
 def operator(api: str) -> Any:
@@ -81,7 +81,7 @@ def code(call: Any) -> str:
 
 def broken(api: str) -> bool:
     """Whether the metrics tell of a broken trust file."""
-    with urllib.request.urlopen(f"{api}/metrics", timeout=5) as answer:  # noqa: S310 - the server of this test
+    with urllib.request.urlopen(f"{api}/metrics", timeout=DEADLINE) as answer:  # noqa: S310 - the server of this test
         return "meshwright_trust_file_broken 1.0" in answer.read().decode()
 
 

@@ -17,6 +17,7 @@ from meshwright.model import SPECS, Key, Kind, Resource, State, decode, encode
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Loopback, Placement, Snapshot, Traits
 from meshwright.store.contract import Head
+from processes import DEADLINE
 from settings import PROVE
 from stage import Everybody
 from strategies import MESH
@@ -58,7 +59,7 @@ async def running(folder: Path, base: State) -> AsyncIterator[Control]:
             one = envoy(folder, key, port, placement=place, instance=key.name, zone="us-east-1a")
             await exits.enter_async_context(one)
         await until(lambda: len(control.statuses()) == len(PROXIES))
-        assert (await control.wait(1, 60)).state == "propagated"
+        assert (await control.wait(1, DEADLINE)).state == "propagated"
         yield control
 
 
@@ -101,7 +102,7 @@ async def test_running_envoys_take_whatever_validate_passes(
     async with running(tmp_path, base) as control:
         for number, state in enumerate(states, start=2):
             control.publish(Head(number, state))
-            found = await control.wait(number, 60)
+            found = await control.wait(number, DEADLINE)
             assert found.state == "propagated", (found, state)
     assert len(states) > len(chosen) / 5
     record_property("tried", f"odd values pushed to {len(PROXIES)} running Envoys: {len(states)} meshes, all taken")

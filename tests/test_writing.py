@@ -25,6 +25,7 @@ from meshwright.errors import (
 from meshwright.model import Kind, State
 from meshwright.store.contract import Answered, Draft, Head
 from meshwright.store.sqlite import SqliteStore, connect
+from processes import DEADLINE
 from settings import examples
 from stored import commit_one, node, release
 
@@ -353,7 +354,7 @@ async def test_a_slow_decision_is_made_in_a_thread_first_of_its_batch_while_the_
         writer.write(creates("b")),
     )
     held.let_go()
-    await asyncio.wait_for(reckoning.wait(), 10)
+    await asyncio.wait_for(reckoning.wait(), DEADLINE)
     go_on.set()
     assert [one.number for one in await asyncio.gather(*tasks) if one] == [1, 2, 3, 4]
     assert numbers == [1, 2]

@@ -39,6 +39,7 @@ from meshwright.store import sqlite
 from meshwright.store.contract import AccessKey, Head, Session
 from meshwright.trust.credentials import Credentials, render
 from pki import DAY, Issuer
+from processes import DEADLINE
 from trusting import authority
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def decided(trust: str) -> Authority:
 
 async def ended(client: AdsClient) -> tuple[int, str]:
     """How the server ended a stream."""
-    code: grpc.StatusCode = await asyncio.wait_for(client.call.code(), 10)
+    code: grpc.StatusCode = await asyncio.wait_for(client.call.code(), DEADLINE)
     return code.value[0], str(await client.call.details())
 
 
@@ -257,7 +258,7 @@ async def test_a_signature_that_does_not_hold_admits_nobody(
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plane.port}") as channel:
         call: Any = channel.stream_stream(DELTA, request_serializer=None, response_deserializer=None)
         stream = call(metadata=signing())
-        assert (await asyncio.wait_for(stream.code(), 10)).value[0] == 16
+        assert (await asyncio.wait_for(stream.code(), DEADLINE)).value[0] == 16
         assert words in await stream.details()
 
 
@@ -285,9 +286,9 @@ async def test_a_replayed_signature_opens_no_other_node(plane: Guarded) -> None:
             request.node.id = node
             await stream.write(request.SerializeToString())
             if expected:
-                assert (await asyncio.wait_for(stream.code(), 10)).value[0] == expected
+                assert (await asyncio.wait_for(stream.code(), DEADLINE)).value[0] == expected
             else:
-                assert (await asyncio.wait_for(stream.read(), 10)).type_url == CLUSTER
+                assert (await asyncio.wait_for(stream.read(), DEADLINE)).type_url == CLUSTER
             stream.cancel()
         del client
 
@@ -329,7 +330,7 @@ async def test_every_other_service_is_behind_the_same_gate(plane: Guarded, metho
             with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # refused before it was said
                 await stream.write(bytes([(kind or 1) << 3 | 2, len(body)]) + body)
                 await stream.done_writing()
-            return int((await asyncio.wait_for(stream.code(), 10)).value[0])
+            return int((await asyncio.wait_for(stream.code(), DEADLINE)).value[0])
 
     assert await asked(None, ARN) == 16
     assert await asked(WEB, ARN) == 12
@@ -345,7 +346,7 @@ async def test_who_exports_statistics_says_in_a_header_which_node_it_is(plane: G
             call: Any = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
             named = (("x-meshwright-node", node),) if node else ()
             answered = call(b"", metadata=(*(signed(key, method) if key else ()), *named))
-            return int((await asyncio.wait_for(answered.code(), 10)).value[0])
+            return int((await asyncio.wait_for(answered.code(), DEADLINE)).value[0])
 
     assert await asked(None, ARN) == 16
     assert await asked(WEB, "") == 3
@@ -359,7 +360,7 @@ async def test_a_message_of_millions_of_fields_is_not_read_to_its_end(plane: Gua
         call: Any = channel.stream_stream(DELTA, request_serializer=None, response_deserializer=None)
         stream = call(metadata=signed(NOBODY, DELTA))
         await stream.write(b"\x28\x01" * 5_000_000)
-        assert (await asyncio.wait_for(stream.code(), 10)).value[0] == 3
+        assert (await asyncio.wait_for(stream.code(), DEADLINE)).value[0] == 3
         assert "more than 250000 fields" in await stream.details()
 
 
@@ -721,7 +722,7 @@ async def test_an_envoy_outlives_its_certificate_without_a_failed_request(
                 plane.skew = 25 * 3600 * 1000
                 await until(lambda: plane.server.gate.refusals.counts.get("ended_unauthenticated", 0) > 0)
                 ca.issue(ARN, ends=3 * DAY).write(tmp_path, "proxy")
-                await until(lambda: len(plane.control.statuses()) == 1, str(running.log), 30)
+                await until(lambda: len(plane.control.statuses()) == 1, str(running.log))
                 await until(lambda: plane.control.statuses()[0].state == "synced")
                 before = len(answers)
                 await until(lambda: len(answers) > before + 5)
