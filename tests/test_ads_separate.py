@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import itertools
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +37,7 @@ from meshwright.snapshot.resources import (
 )
 from meshwright.snapshot.static import as_dict
 from processes import DEADLINE
-from registering import PAY, PORT, SERVICE, Application, Place, client, serving, shop
+from registering import PAY, PORT, SERVICE, Application, client, serving, shop, somewhere
 from stage import Stage, quiet, staged, told
 from strategies import resource
 
@@ -54,8 +52,6 @@ OWN = [CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, RUNTIME]
 ONE = f"{NODE.path}@one"
 SEPARATE = {"cluster": "xds"}
 TELEMETRY = resource(Kind.TELEMETRY, "all", {"accessLog": {"openTelemetry": {"endpoint": "10.0.0.1:4317"}}})
-
-_NETS = itertools.count(1)
 
 
 def names(client: AdsClient, *wanted: str) -> dict[str, list[str]]:
@@ -243,12 +239,11 @@ def test_all_that_refers_to_another_type_says_whence_for_each_proxy(extended: bo
 @BOTH
 async def test_a_real_envoy_without_ads_serves_and_takes_a_change(tmp_path: Path, delta: bool) -> None:
     """Clusters, endpoints, listeners, routes and runtime, each over its own stream; one proxy in the status."""
-    place = Place(f"127.{100 + os.getpid() % 100 + next(_NETS) % 50}", tmp_path)
 
     async def status(wanted: int) -> bool:
         return (await place.ask())[0] == wanted
 
-    with serving(tmp_path / "data") as server:
+    with somewhere(tmp_path) as place, serving(tmp_path / "data") as server:
         mesh = client(server)
         async with (
             Application("first").running(place.of(1).application),
@@ -259,7 +254,7 @@ async def test_a_real_envoy_without_ads_serves_and_takes_a_change(tmp_path: Path
             assert (await place.ask())[1] == "first"
             applied = await asyncio.to_thread(mesh.apply, "shop", "shop", elsewhere())
             number = applied["release"]["number"]
-            found = await asyncio.to_thread(mesh.propagation, "shop", "shop", number, 20)
+            found = await asyncio.to_thread(mesh.propagation, "shop", "shop", number, DEADLINE)
             assert (found["state"], len(found["acked"])) == ("propagated", 1)
             assert await status(404)
             assert {one["state"] for one in (await asyncio.to_thread(mesh.status))["proxies"]} == {"synced"}

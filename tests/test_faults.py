@@ -25,7 +25,7 @@ from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import FAULTS, ROUTE, RUNTIME, Redirect, Snapshot, Traits
 from meshwright.store.contract import Head
 from processes import DEADLINE
-from registering import Place
+from registering import somewhere
 from shares import DRAWS, assert_share
 from strategies import Wire, resource
 
@@ -293,14 +293,13 @@ def test_what_a_fault_cannot_strike_is_told() -> None:
 
 async def test_a_released_fault_ends_on_time_though_its_server_was_killed(tmp_path: Path) -> None:
     """One release brings the mesh and the fault; the process that serves them is gone before the fault is."""
-    place = Place("127.93", tmp_path)
-    mesh = registering.shop({"dns": {"hostname": place.of(1).ingress}})
     spec = {
         "target": {"virtualServiceName": registering.SERVICE.name},
         "from": [registering.CALLER.name],
         "abort": {"httpStatus": 503, "percentage": 100},
     }
-    with live(tmp_path / "data") as server:
+    with somewhere(tmp_path) as place, live(tmp_path / "data") as server:
+        mesh = registering.shop({"dns": {"hostname": place.of(1).ingress}})
         registering.client(server).apply("shop", "shop", mesh)
         async with application(place.of(1).ingress, PORT, "paid"), place.caller(server):
 

@@ -14,10 +14,10 @@ import pytest
 
 from envoys import envoy, until
 from meshwright.diagnostics import Written
+from meshwright.lab.addresses import Block
 from meshwright.model.identity import Key, Kind
 from meshwright.release import places
 from meshwright.server import Settings, control_plane
-from meshwright.snapshot.resources import Loopback
 from meshwright.trust.credentials import parse
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.envoy
 
-PLACE = Loopback(application="127.78.1.1", ingress="127.78.1.2", egress="127.78.1.3")
 PROXY = "mesh/m/virtualNode/web@one"
 WEB = """virtualNodeName: web
 meshName: m
@@ -111,7 +110,8 @@ async def project(tmp_path: Path) -> AsyncIterator[Project]:
         made = Project(tmp_path / "project", running)
         assert (await made.run("apply", build=44)).code == 0
         node = Key("m", Kind.VIRTUAL_NODE, "web")
-        await stack.enter_async_context(envoy(tmp_path, node, running.xds, placement=PLACE))
+        place = stack.enter_context(Block()).place()
+        await stack.enter_async_context(envoy(tmp_path, node, running.xds, placement=place))
         await until(made.settled, "the proxy has the first release")
         assert (await made.run("wait", "1")).code == 0
         yield made
@@ -120,7 +120,7 @@ async def project(tmp_path: Path) -> AsyncIterator[Project]:
 async def test_the_build_s_log_names_the_object_the_field_and_its_file_and_line(project: Project) -> None:
     """In the job that waits, in the history and in the proxy's own page."""
     project.log(BAD)
-    done = await project.run("apply", "--wait", "20", build=45)
+    done = await project.run("apply", "--wait", "60", build=45)
     assert done.code == 1
     assert f"unable to open file '{BAD}': No such file or directory" in done.out
     brought = f"mesh/m/virtualNode/web {FIELD} at definitions/web.yaml:11, brought by shop#2, build #45 c0ffee45"
@@ -146,13 +146,13 @@ async def test_a_plan_file_and_rollbacks_keep_the_lines_of_the_build_that_wrote_
     """A release that restores an older one leads to the older one's build."""
     project.log(BAD)
     assert (await project.run("plan", "--out", "plan.json")).code == 0
-    assert (await project.run("apply", "--plan", "plan.json", "--wait", "20", build=46)).code == 1
+    assert (await project.run("apply", "--plan", "plan.json", "--wait", "60", build=46)).code == 1
     (cause,) = await project.causes()
     assert (cause["object"], cause["path"], cause["release"]) == ("mesh/m/virtualNode/web", FIELD, "shop#2")
     assert cause["source"] == {"file": "definitions/web.yaml", "line": 11, "column": 0}
     assert (cause["build"]["build_number"], cause["author"]["cause"]) == ("46", "release shop#2")
-    assert (await project.run("rollback", "--last-good", "--wait", "20", build=47)).code == 0
-    assert (await project.run("rollback", "--to", "2", "--wait", "20", build=48)).code == 1
+    assert (await project.run("rollback", "--last-good", "--wait", "60", build=47)).code == 0
+    assert (await project.run("rollback", "--to", "2", "--wait", "60", build=48)).code == 1
     (again,) = await project.causes()
     assert again["author"]["cause"] == "rollback shop#4"
     assert {**again, "author": None} == {**cause, "author": None}

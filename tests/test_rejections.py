@@ -13,12 +13,13 @@ from handmade import NODE, plain, snapshot
 from meshwright.ads.server import AdsServer
 from meshwright.control import Control, Proxy
 from meshwright.graph import resolve
+from meshwright.lab.addresses import Block
 from meshwright.model import Key, Kind, State
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource
 from meshwright.snapshot.blame import Culprit, traced
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import ROUTE, EnvoyResource, Loopback, Redirect
+from meshwright.snapshot.resources import ROUTE, EnvoyResource, Redirect
 from meshwright.store.contract import Head
 from processes import DEADLINE
 from stage import Everybody
@@ -47,9 +48,9 @@ _CA = {"file": {"certificateChain": "/no/such/ca.pem"}}
 
 BASE: tuple[Object, ...] = (
     (Kind.VIRTUAL_NODE, "web", {
-        "listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "127.77.1.1"}},
+        "listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "127.1.1.1"}},
         "backends": [{"virtualService": _SERVICE}]}, ""),
-    (Kind.VIRTUAL_NODE, "n", {"listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "127.77.3.1"}}}, ""),
+    (Kind.VIRTUAL_NODE, "n", {"listeners": [_LISTENER], "serviceDiscovery": {"dns": {"hostname": "127.1.3.1"}}}, ""),
     (Kind.VIRTUAL_SERVICE, "s.local", {"provider": {"virtualRouter": {"virtualRouterName": "r"}}}, ""),
     (Kind.VIRTUAL_ROUTER, "r", {"listeners": [_LISTENER]}, ""),
     (Kind.ROUTE, "good", {"httpRoute": {"match": {"prefix": "/"}, "action": _ACTION}, "priority": 5}, "r"),
@@ -230,7 +231,7 @@ class Judges:
         found = await self.control.wait(refused, DEADLINE)
         assert found.state == "rejected", f"{one} is {found}"
         causes = {(cause.key, cause.path) for it in found.rejected for said in it.rejections for cause in said.causes}
-        back = await self.control.wait(self.publish(), 40)
+        back = await self.control.wait(self.publish(), DEADLINE)
         assert back.state == "propagated", f"after {one} the base is {back}"
         return causes
 
@@ -255,18 +256,15 @@ async def judging(folder: Path) -> AsyncIterator[Judges]:
     judges.publish()
     server = AdsServer(judges.control, Everybody())
     port = await server.start("127.0.0.1", 0)
-    places = {
-        "web": Loopback(application="127.77.1.1", ingress="127.77.1.2", egress="127.77.1.3"),
-        "gw": Loopback(application="127.77.2.1", ingress="127.77.2.2", egress="127.77.2.3"),
-    }
     try:
-        async with (
-            envoy(folder, WEB, port, placement=places["web"]),
-            envoy(folder, GATEWAY, port, placement=places["gw"], instance="gw"),
-        ):
-            await until(lambda: len(judges.control.statuses()) == 2)
-            assert (await judges.control.wait(1, DEADLINE)).state == "propagated"
-            yield judges
+        with Block() as block:
+            async with (
+                envoy(folder, WEB, port, placement=block.place()),
+                envoy(folder, GATEWAY, port, placement=block.place(), instance="gw"),
+            ):
+                await until(lambda: len(judges.control.statuses()) == 2)
+                assert (await judges.control.wait(1, DEADLINE)).state == "propagated"
+                yield judges
     finally:
         await server.stop(0.2)
 
