@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import itertools
 import json
 import subprocess
 import urllib.request
@@ -22,9 +20,9 @@ from meshwright.model import Key, Kind, Resource, State
 from meshwright.proxy.extras import sds_cluster
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import Endpoint, Loopback
+from meshwright.snapshot.resources import Endpoint
 from meshwright.snapshot.static import static_resources
-from processes import DEADLINE, free_port, reserved_net, until
+from processes import DEADLINE, free_port, fresh_address, fresh_place, until
 from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
@@ -34,28 +32,13 @@ if TYPE_CHECKING:
 
     from meshwright.lab.exchange import Answer
 
-_numbers = itertools.count(1)
-_held = contextlib.ExitStack()
-
-
-def fresh_address() -> str:
-    """An address of this machine that nothing else in the tests uses."""
-    number = next(_numbers)
-    return f"{_net()}.{number // 250}.{number % 250 + 1}"
-
-
-@functools.cache
-def _net() -> str:
-    """One for all tests of this process, held until it ends."""
-    return _held.enter_context(reserved_net())
-
 
 class Mesh:
     """A mesh of objects as they are written, all on one port, and where its one Envoy is."""
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.place = Loopback(application=fresh_address(), ingress=fresh_address(), egress=fresh_address())
+        self.place = fresh_place()
         self.hosts: dict[str, str] = {}
         """The address of each other node; servers of the test listen there."""
         self.found: dict[Key, tuple[Endpoint, ...]] = {}

@@ -1,8 +1,10 @@
-"""Looking at processes from outside: who runs, who are whose children, and waiting for a fact with a deadline."""
+"""Processes seen from outside, waiting for a fact with a deadline, and addresses and ports that no other test has."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import random
 import socket
 import time
@@ -10,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshwright.lab.addresses import Block
+from meshwright.snapshot.resources import Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_numbers = itertools.count(1)
+_held = contextlib.ExitStack()
 _PORTS = range(20_000, 32_000)
 _TAKEN = "127.255.255.254"
 """Where a datagram socket stands for each port that is taken: nobody else wants one there."""
@@ -91,6 +96,23 @@ def reserved_net() -> Iterator[str]:
     """
     with Block() as block:
         yield block.name_server.rpartition(".0.")[0]
+
+
+def fresh_address() -> str:
+    """An address of this machine that nothing else in the tests uses."""
+    number = next(_numbers)
+    return f"{_net()}.{number // 250}.{number % 250 + 1}"
+
+
+def fresh_place() -> Loopback:
+    """Such addresses for a proxy and its application."""
+    return Loopback(application=fresh_address(), ingress=fresh_address(), egress=fresh_address())
+
+
+@functools.cache
+def _net() -> str:
+    """One for all tests of this process, held until it ends."""
+    return _held.enter_context(reserved_net())
 
 
 def free_port() -> int:

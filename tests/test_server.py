@@ -28,10 +28,10 @@ from meshwright.proxy.bootstrap import KeyFile
 from meshwright.release import ApplyRequest, Item
 from meshwright.remote import Client, find_credentials
 from meshwright.server import Settings, control_plane
-from meshwright.snapshot.resources import CLUSTER, Loopback
+from meshwright.snapshot.resources import CLUSTER
 from meshwright.store import sqlite
 from meshwright.trust.credentials import parse
-from processes import DEADLINE
+from processes import DEADLINE, fresh_place
 from stored import commit_one
 
 if TYPE_CHECKING:
@@ -264,8 +264,7 @@ async def test_it_resumes_from_disk_with_the_same_key(tmp_path: Path) -> None:
 @pytest.mark.envoy
 async def test_a_killed_server_costs_no_request_and_a_new_one_sends_nothing_again(tmp_path: Path) -> None:
     """Definitions over the API, a real Envoy in loopback placement, kill -9, restart, a change."""
-    net = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
-    place = Loopback(application=f"{net}.1", ingress=f"{net}.2", egress=f"{net}.3")
+    place = fresh_place()
 
     async def serves() -> bool:
         return await fetch(place.ingress, 8080) == (200, "here")

@@ -15,21 +15,16 @@ from meshwright.graph import resolve
 from meshwright.model import Key, Kind, Resource, State, encode
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import Loopback
-from one_envoy import fresh_address
-from processes import free_port
+from processes import free_port, fresh_place
 from strategies import Wire, proxies, resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from meshwright.snapshot.resources import Loopback
+
 pytestmark = pytest.mark.envoy
-
-
-def fresh_placement() -> Loopback:
-    """Three addresses that nothing else in the tests uses."""
-    return Loopback(application=fresh_address(), ingress=fresh_address(), egress=fresh_address())
 
 
 class Lab:
@@ -47,7 +42,7 @@ class Lab:
 
     def node(self, name: str, protocol: str = "http", backends: tuple[str, ...] = (), **listener: Any) -> None:
         """Add a node that listens on the port and is found at its ingress address, and calls `backends`."""
-        place = self.places[name] = fresh_placement()
+        place = self.places[name] = fresh_place()
         spec: Wire = {
             "listeners": [{"portMapping": {"port": self.port, "protocol": protocol}, **listener}],
             "serviceDiscovery": {"dns": {"hostname": place.ingress}},
@@ -57,7 +52,7 @@ class Lab:
 
     def gateway(self, name: str, **spec: Any) -> None:
         """Add a gateway that listens on the port."""
-        self.places[name] = fresh_placement()
+        self.places[name] = fresh_place()
         listeners = [{"portMapping": {"port": self.port, "protocol": "http"}}]
         self.add(Kind.VIRTUAL_GATEWAY, name, {"listeners": listeners, **spec})
 

@@ -31,10 +31,10 @@ from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
 from meshwright.proxy.bootstrap import KeyFile, Tls
 from meshwright.server import Settings, control_plane
-from meshwright.snapshot.resources import CLUSTER, Loopback
+from meshwright.snapshot.resources import CLUSTER
 from meshwright.trust.credentials import Credentials, parse
 from pki import DAY, Issued, Issuer
-from processes import DEADLINE
+from processes import DEADLINE, fresh_place
 from test_aws_cli import aws
 
 if TYPE_CHECKING:
@@ -192,8 +192,7 @@ async def test_the_aws_cli_trusts_the_bundle_that_it_is_given(aws: Path, tmp_pat
 @pytest.mark.envoy
 async def test_a_real_envoy_signs_over_tls_and_checks_the_server_s_name(tmp_path: Path) -> None:
     """It serves; with another authority, or a certificate of another name, it never connects."""
-    net = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
-    place = Loopback(application=f"{net}.11", ingress=f"{net}.12", egress=f"{net}.13")
+    place = fresh_place()
     async with secured(tmp_path) as plane, upstream("here", place.application, 8080):
         appmesh = plane.appmesh()
         await asyncio.to_thread(appmesh.create_mesh, meshName="shop")

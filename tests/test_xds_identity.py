@@ -39,7 +39,7 @@ from meshwright.store import sqlite
 from meshwright.store.contract import AccessKey, Head, Session
 from meshwright.trust.credentials import Credentials, render
 from pki import DAY, Issuer
-from processes import DEADLINE
+from processes import DEADLINE, fresh_address
 from trusting import authority
 
 if TYPE_CHECKING:
@@ -637,7 +637,7 @@ async def test_an_envoy_outlives_its_session_without_a_failed_request(
 ) -> None:
     """It signs, is thrown out when its session is revoked, reads the next one from its file, and serves meanwhile."""
     monkeypatch.setattr(gate, "LOOK_SECONDS", 0.1)
-    host = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.{7 + delta}"
+    host = fresh_address()
     answers: list[int] = []
 
     async def ask() -> None:
@@ -673,7 +673,7 @@ async def test_an_envoy_outlives_its_session_without_a_failed_request(
 @pytest.mark.envoy
 async def test_an_envoy_comes_through_its_socket_with_the_official_image_s_settings(tmp_path: Path) -> None:
     """State of the world, no signature, a Unix socket: what APPMESH_XDS_ENDPOINT=unix:///PATH makes of it."""
-    host = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.9"
+    host = fresh_address()
     async with guarded(tmp_path) as plane, upstream("here") as port:
         plane.offered = shop(host, port)
         path = tmp_path / "web.sock"
@@ -685,7 +685,7 @@ async def test_an_envoy_comes_through_its_socket_with_the_official_image_s_setti
 @pytest.mark.envoy
 async def test_an_envoy_with_a_certificate_needs_no_key(tmp_path: Path) -> None:
     """TLS both ways, the server's name checked."""
-    host = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.10"
+    host = fresh_address()
     ca = Issuer()
     own = ca.issue(ARN).write(tmp_path, "proxy")
     tls = Tls(authorities=str(ca.file(tmp_path)), certificate=str(own.certificate), key=str(own.key))
@@ -703,7 +703,7 @@ async def test_an_envoy_outlives_its_certificate_without_a_failed_request(
 ) -> None:
     """Thrown out at its end, it comes back over a new connection with the one that took its place."""
     monkeypatch.setattr(gate, "LOOK_SECONDS", 0.1)
-    host = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.14"
+    host = fresh_address()
     ca = Issuer()
     own = ca.issue(ARN, ends=DAY).write(tmp_path, "proxy")
     tls = Tls(authorities=str(ca.file(tmp_path)), certificate=str(own.certificate), key=str(own.key))
