@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 _held = contextlib.ExitStack()
-_PORTS = range(20_000, 32_000)
-_TAKEN = "127.255.255.254"
-"""Where a datagram socket stands for each port that is taken: nobody else wants one there."""
+_PORTS = range(20_000, 32_000, 100)
 DEADLINE = 60.0
 """Seconds; a generous end for what should take a moment."""
 
@@ -119,17 +117,26 @@ def free_port() -> int:
     """A port of 127.0.0.1, and of addresses of the test's own, that is this process's until it ends.
 
     It is none of those that the kernel gives to whoever asks for any, connections included, and no other process of
-    the tests is given it.
+    the tests is given it: so it may be closed and listened on again.
     """
-    for port in random.sample(_PORTS, 100):
-        taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port is taken")
+
+
+def _reserved() -> Iterator[int]:
+    """One port after the other, of ranges that no other process has: whoever has one holds a socket of datagrams."""
+    for first in random.sample(_PORTS, len(_PORTS)):
+        held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            taken.bind((_TAKEN, port))
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", port))
+            held.bind(("127.255.255.254", first))
         except OSError:
-            taken.close()
+            held.close()
             continue
-        taken.detach()  # open for as long as this process runs
-        return port
-    raise AssertionError("a hundred ports are taken")
+        held.detach()  # open for as long as this process runs
+        yield from range(first, first + _PORTS.step)
+
+
+_ports = _reserved()

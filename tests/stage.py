@@ -16,6 +16,7 @@ from meshwright.control import Control
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource, State
 from meshwright.store.contract import Head
+from processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -89,7 +90,7 @@ async def staged(
     """A server that offers `resources` to `nodes`, by default to `NODE`; stopped on leaving."""
     stage = Stage(*nodes, retry=retry, most=most)
     stage.publish(*resources)
-    stage.port = await stage.server.start("127.0.0.1", 0)
+    stage.port = await stage.server.start("127.0.0.1", free_port())
     try:
         yield stage
     finally:

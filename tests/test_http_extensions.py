@@ -61,8 +61,9 @@ async def test_a_share_of_the_requests_is_copied_and_nobody_waits_for_the_copies
             await plane.publish(*shop(plane, resource(Kind.MIRROR, "dark", mirror)))
 
             async def settled() -> bool:
-                found = await web.stats("cluster.cds_egress_m_shadow_http_8080.upstream_rq_")
-                return found["cluster.cds_egress_m_shadow_http_8080.upstream_rq_active"] == 0
+                cluster = "cluster.cds_egress_m_shadow_http_8080"
+                found = await web.stats(f"{cluster}.upstream_rq_")
+                return not found[f"{cluster}.upstream_rq_active"] + found[f"{cluster}.upstream_rq_pending_active"]
 
             async def copied() -> int:
                 copies.clear()

@@ -46,7 +46,7 @@ def test_envoy_takes_every_bootstrap(settings: Settings, tmp_path: Path) -> None
     """Validated by the real Envoy, which refuses unknown fields and wrong types."""
     path = tmp_path / "bootstrap.json"
     path.write_text(json.dumps(bootstrap(settings)))
-    command = [envoy_path(), "--mode", "validate", "-c", path]
+    command = [str(envoy_path()), "--mode", "validate", "-c", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
 

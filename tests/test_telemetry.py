@@ -18,6 +18,7 @@ from meshwright.snapshot.build import build
 from meshwright.snapshot.messages import as_dict, unpacked
 from meshwright.snapshot.resources import CLUSTER, FAULTS, LISTENER, ROUTE, RUNTIME, Redirect, Snapshot, Traits
 from settings import PROVE
+from shares import assert_share
 from strategies import Wire, resource
 
 if TYPE_CHECKING:
@@ -167,10 +168,13 @@ async def test_a_change_of_sampling_closes_no_connection(tmp_path: Path) -> None
             times = 2000 if PROVE else 400
             told.spans.clear()
             sampled = "http.egress.tracing.random_sampling"
-            already = (await web.stats(sampled))[sampled]
-            await ask(times)
-            share = (await web.stats(sampled))[sampled] - already
-            assert abs(share - 0.3 * times) < 2.576 * (0.21 * times) ** 0.5 + 1
+
+            async def drawn() -> int:
+                already = (await web.stats(sampled))[sampled]
+                await ask(times)
+                return (await web.stats(sampled))[sampled] - already
+
+            share = await assert_share(0.3, drawn, times)
             # Fewer spans than a batch wait for seconds.
             await until(lambda: len(told.spans) >= 2 * (share - BATCH), "sampled spans arrive")
             assert {tuple(sorted(one)) for one in traces(told.spans).values()} >= {("api 2", "web 3")}

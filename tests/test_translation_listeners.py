@@ -18,9 +18,9 @@ from envoys import fetch, until
 from meshwright.lab.secrets import SecretServer
 from meshwright.model import Key, Kind
 from meshwright.snapshot.resources import Endpoint
-from one_envoy import Mesh, answering, fresh_address, http_route, listening
+from one_envoy import Mesh, answering, http_route, listening
 from pki import Authority, Issuer
-from processes import free_port
+from processes import free_port, fresh_address
 from strategies import MESH, Wire
 
 if TYPE_CHECKING:
