@@ -254,7 +254,7 @@ async def test_a_real_envoy_without_ads_serves_and_takes_a_change(tmp_path: Path
             assert (await place.ask())[1] == "first"
             applied = await asyncio.to_thread(mesh.apply, "shop", "shop", elsewhere())
             number = applied["release"]["number"]
-            found = await asyncio.to_thread(mesh.propagation, "shop", "shop", number, DEADLINE)
+            found = await asyncio.to_thread(mesh.propagation, "shop", "shop", number, 30)
             assert (found["state"], len(found["acked"])) == ("propagated", 1)
             assert await status(404)
             assert {one["state"] for one in (await asyncio.to_thread(mesh.status))["proxies"]} == {"synced"}

@@ -68,7 +68,7 @@ async def test_each_resource_is_told_with_its_version_and_when_it_was_sent_and_a
                 None,
             )
             await stream.ack(offered)
-            found = await detail(plane, 2, 10)
+            found = await detail(plane, 2, 30)
         (account,) = found["accounts"]
         (step,) = account["steps"]
         assert (account["id"], account["node"], account["state"]) == (PROXY, "mesh/m/virtualNode/caller", "acked")
@@ -92,7 +92,7 @@ async def test_a_restart_forgets_nothing_of_who_took_what_and_when(tmp_path: Pat
         async with plane.proxy() as stream:
             await plane.apply(*BETTER)
             await stream.ack(await stream.hear())
-            before = await detail(plane, 2, 10)
+            before = await detail(plane, 2, 30)
             assert before["status"] == "propagated"
     async with serving(tmp_path) as plane:
         after = await detail(plane, 2)
@@ -115,7 +115,7 @@ async def test_what_is_undecided_is_kept_too_and_gone_on_with_after_a_restart(tm
         (account,) = (await detail(plane, 2))["accounts"]
         assert (account["state"], account["connected"]) == ("pending", False)
         async with plane.proxy():
-            found = await detail(plane, 2, 10)
+            found = await detail(plane, 2, 30)
             (account,) = found["accounts"]
             assert (found["status"], account["state"], account["connected"]) == ("propagated", "acked", True)
 
@@ -131,7 +131,7 @@ async def test_a_proxy_that_is_on_its_way_while_the_release_is_noted_is_not_told
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # so that noting it takes a while
             await kept.enter_async_context(plane.proxy())
-            asking = asyncio.create_task(plane.ask("propagation", 1, DEADLINE))
+            asking = asyncio.create_task(plane.ask("propagation", 1, 30))
             await asyncio.wait({asking}, timeout=1)
             late = await kept.enter_async_context(AdsClient(plane.running.xds, two, delta=True, key=plane.key))
             await late.say(CLUSTER, resource_names_subscribe=["*"])
@@ -159,14 +159,14 @@ async def test_a_rejection_fails_the_release_and_stays_in_its_evidence_when_it_i
     async with serving(tmp_path) as plane:
         await plane.apply(*CONTENT)
         async with plane.proxy() as stream:
-            assert (await plane.ask("propagation", 1, DEADLINE))["status"] == "propagated"
+            assert (await plane.ask("propagation", 1, 30))["status"] == "propagated"
             await plane.apply(*BETTER)
             await stream.nack(await stream.hear(), "no")
-            assert (await plane.ask("propagation", 2, DEADLINE))["status"] == "failed"
+            assert (await plane.ask("propagation", 2, 30))["status"] == "failed"
             outcome = await plane.ask("roll_back", RollbackRequest(last_good=True))
             assert outcome["release"]["restores"] == 1
             await stream.ack(await stream.hear())
-            assert (await plane.ask("propagation", 3, DEADLINE))["status"] == "propagated"
+            assert (await plane.ask("propagation", 3, 30))["status"] == "propagated"
     async with serving(tmp_path) as plane:
         found = await detail(plane, 2)
         (account,) = found["accounts"]
@@ -194,7 +194,7 @@ async def test_what_a_newer_release_overtook_stays_as_it_was_seen(tmp_path: Path
             await plane.apply(*best)
             await stream.ack(first)
             await stream.ack(await stream.hear())
-            assert (await plane.ask("propagation", 3, DEADLINE))["status"] == "propagated"
+            assert (await plane.ask("propagation", 3, 30))["status"] == "propagated"
             overtaken = await detail(plane, 2)
             (account,) = overtaken["accounts"]
             assert (overtaken["state"], overtaken["status"], account["state"]) == ("propagated", "applied", "pending")
@@ -234,7 +234,7 @@ async def test_metrics_tell_how_far_the_newest_releases_are_and_what_became_of_t
         await plane.apply(*CONTENT)
         assert gauges(await told()) == ({"applied": 1}, {})
         async with plane.proxy() as stream:
-            assert (await plane.ask("propagation", 1, DEADLINE))["status"] == "propagated"
+            assert (await plane.ask("propagation", 1, 30))["status"] == "propagated"
             found = await told()
             assert gauges(found) == ({}, {})
             assert found['meshwright_release_outcomes_total{status="propagated"}'] == 1
@@ -243,12 +243,12 @@ async def test_metrics_tell_how_far_the_newest_releases_are_and_what_became_of_t
             offered = await stream.hear()
             assert gauges(await told()) == ({"applied": 1}, {"pending": 1})
             await stream.ack(offered)
-            assert (await plane.ask("propagation", 2, DEADLINE))["status"] == "propagated"
+            assert (await plane.ask("propagation", 2, 30))["status"] == "propagated"
             await asyncio.to_thread(until, lambda: read(plane.running.api)[acks] == 2)
             assert gauges(await told()) == ({}, {})
             await plane.apply(*CONTENT)
             await stream.nack(await stream.hear(), "no")
-            assert (await plane.ask("propagation", 3, DEADLINE))["status"] == "failed"
+            assert (await plane.ask("propagation", 3, 30))["status"] == "failed"
             found = await told()
             assert gauges(found) == ({"failed": 1}, {"rejected": 1})
             assert found['meshwright_release_outcomes_total{status="failed"}'] == 1
@@ -267,7 +267,7 @@ async def test_evidence_that_cannot_be_written_is_counted_and_not_said_each_time
         api = plane.running.api
         await plane.apply(*CONTENT)
         async with plane.proxy() as stream:
-            assert (await plane.ask("propagation", 1, DEADLINE))["status"] == "propagated"
+            assert (await plane.ask("propagation", 1, 30))["status"] == "propagated"
             with contextlib.closing(
                 sqlite3.connect(tmp_path / "data" / "meshwright.db", isolation_level=None)
             ) as other:
@@ -276,7 +276,7 @@ async def test_evidence_that_cannot_be_written_is_counted_and_not_said_each_time
                 await stream.ack(await stream.hear())
                 await asyncio.to_thread(until, lambda: read(api)["meshwright_evidence_failures_total{}"] >= 8)
                 other.execute("DROP TRIGGER f")
-            assert (await plane.ask("propagation", 2, DEADLINE))["status"] == "propagated"
+            assert (await plane.ask("propagation", 2, 30))["status"] == "propagated"
             assert (await detail(plane, 2))["tally"]["acked"] == 1
         assert 1 <= len(said("the evidence of m/shop/2 cannot be kept, trying again: ")) <= 2
         assert 1 <= len(said("what became of shop#2 cannot be noted, trying again: ")) <= 2
@@ -291,7 +291,7 @@ async def test_what_another_release_broke_fails_nobody_else(tmp_path: Path) -> N
         async with plane.proxy() as stream:
             await plane.apply(*BETTER)
             await stream.nack(await stream.hear(), "no")
-            assert (await plane.ask("propagation", 2, DEADLINE))["status"] == "failed"
+            assert (await plane.ask("propagation", 2, 30))["status"] == "failed"
             other = ApplyRequest(resources=(more,))
             await asyncio.to_thread(plane.client.apply, "m", "other", other)
             found = await asyncio.to_thread(plane.client.propagation, "m", "other", 1, 10)

@@ -17,7 +17,6 @@ from meshwright.server import Running, Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
 from meshwright.trust.credentials import parse
 from meshwright.views.releases import status_text
-from processes import DEADLINE
 from test_releases import MESH, SHIFTED, SHOP, item, node
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
 async def test_without_a_proxy_nobody_has_it_and_the_release_stays_applied(plane: Plane) -> None:
     """`wait` makes a warning of it."""
     await plane.apply(*CONTENT)
-    found = await plane.ask("propagation", 1, DEADLINE)
+    found = await plane.ask("propagation", 1, 30)
     assert (found["release"], found["state"], found["status"]) == ("shop#1", "no-proxies", "applied")
 
 
@@ -82,7 +81,7 @@ async def test_a_release_is_propagated_when_the_last_concerned_proxy_acks(plane:
     await plane.apply(*CONTENT)
     async with plane.proxy() as stream:
         await plane.apply(*SHIFTED, CALLER, WEB)
-        waiting = asyncio.create_task(plane.ask("propagation", 2, DEADLINE))
+        waiting = asyncio.create_task(plane.ask("propagation", 2, 30))
         offered = await stream.hear()
         before = await plane.ask("propagation", 2)
         assert (before["state"], before["pending"], before["status"]) == ("pending", [PROXY], "applied")
@@ -97,7 +96,7 @@ async def test_a_proxy_that_a_release_does_not_concern_is_not_waited_for(plane: 
     await plane.apply(*CONTENT)
     async with plane.proxy():
         await plane.apply(*CONTENT, node("nobody-calls-me"))
-        found = await plane.ask("propagation", 2, DEADLINE)
+        found = await plane.ask("propagation", 2, 30)
         assert (found["state"], found["concerned"]) == ("propagated", [])
 
 
@@ -121,7 +120,7 @@ async def test_a_rejection_comes_with_the_proxys_words_and_the_objects_that_it_c
         await plane.apply(*SHIFTED, CALLER, WEB)
         offered = await stream.hear()
         await stream.nack(offered, f"no such thing: {offered.resources[0].name}")
-        found = await plane.ask("propagation", 2, DEADLINE)
+        found = await plane.ask("propagation", 2, 30)
         assert (found["state"], found["status"]) == ("rejected", "failed")
         rejection = found["rejected"][0]["rejections"][0]
         assert "no such thing" in rejection["message"]
@@ -134,14 +133,14 @@ async def test_the_story_of_a_bad_release_ends_at_the_last_good_one(plane: Plane
     """Good, rejected, rolled back; then an intruder, rolled back again."""
     await plane.apply(*CONTENT)
     async with plane.proxy() as stream:
-        assert (await plane.ask("propagation", 1, DEADLINE))["status"] == "propagated"
+        assert (await plane.ask("propagation", 1, 30))["status"] == "propagated"
         await plane.apply(*SHIFTED, CALLER, WEB)
         await stream.nack(await stream.hear(), "no")
-        assert (await plane.ask("propagation", 2, DEADLINE))["state"] == "rejected"
+        assert (await plane.ask("propagation", 2, 30))["state"] == "rejected"
         outcome = await plane.ask("roll_back", RollbackRequest(last_good=True))
         assert (outcome["release"]["title"], outcome["release"]["restores"]) == ("shop#3", 1)
         await stream.ack(await stream.hear())
-        assert (await plane.ask("propagation", 3, DEADLINE))["status"] == "propagated"
+        assert (await plane.ask("propagation", 3, 30))["status"] == "propagated"
         history = (await plane.ask("releases"))["releases"]
         assert [one["status"] for one in history] == ["propagated", "rolled back", "propagated"]
 
@@ -152,7 +151,7 @@ async def test_another_process_s_write_does_not_stop_the_server(plane: Plane, tm
     async with plane.proxy():
         with contextlib.closing(sqlite3.connect(tmp_path / "data" / "meshwright.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            asking = asyncio.create_task(plane.ask("propagation", 1, DEADLINE))
+            asking = asyncio.create_task(plane.ask("propagation", 1, 30))
             _, waiting = await asyncio.wait({asking}, timeout=1)
             assert waiting == {asking}
             assert (await plane.ask("release", 1))["status"] == "applied"
@@ -170,7 +169,7 @@ async def test_two_waits_at_once_and_a_client_that_goes_away_harm_nobody(plane: 
         writer.write(b"GET /meshwright/v1/status HTTP/1.1\r\n")
         writer.close()
         del reader
-        waits = [asyncio.create_task(plane.ask("propagation", 2, DEADLINE)) for _ in range(2)]
+        waits = [asyncio.create_task(plane.ask("propagation", 2, 30)) for _ in range(2)]
         await stream.ack(offered)
         assert [one["state"] for one in await asyncio.gather(*waits)] == ["propagated", "propagated"]
 
