@@ -162,6 +162,7 @@ def test_the_shop_passes_all_that_is_derived_from_it() -> None:
     assert [one["name"] for one in report["tests"] if one["outcome"] != "passed"] == []
     assert done.returncode == 0
     assert report["coverage"] == 100
+    assert [one for one in report["graph"]["arrows"] if not one["tests"]] == []
     assert {one["caller"] for one in report["tests"]} >= {
         "mesh/shop/virtualGateway/entrance",
         "mesh/shop/virtualNode/web",
@@ -198,6 +199,11 @@ def test_what_asks_only_for_routing_needs_no_envoy(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert (report["mode"], report["isolation"]) == ("simulate", "")
     assert outcomes["one in ten quotes is version 2's"] == ("passed", "")
+    tests = {(one["source"], one["target"]): one["tests"] for one in report["graph"]["arrows"]}
+    service, unused = (f"mesh/shop/virtualService/{name}.shop.internal" for name in ("payment", "ledger"))
+    assert tests["mesh/shop/virtualNode/orders", service] == 2
+    assert tests[service, "mesh/shop/virtualNode/payment-v1"] == 1
+    assert {count for way, count in tests.items() if unused in way} == {0}
     assert outcomes["checkout survives a slow payment instance"] == ("skipped", "it asks for faults, attempts")
     payment = folder / "definitions" / "payment.yaml"
     payment.write_text(payment.read_text(encoding="utf-8").replace("weight: 10", "weight: 20"), encoding="utf-8")

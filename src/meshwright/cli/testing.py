@@ -138,7 +138,7 @@ class Testing:
         Raises:
             UsageError: the isolation that is asked for cannot be had here.
         """
-        began_at = time.monotonic()
+        at, began_at = _now(), time.monotonic()
         kept, told = isolated(self._asked.isolation)
         self._say(f"Starting {len(self.trials)} tests on real Envoys, {told} …")
         if self._left:
@@ -153,7 +153,8 @@ class Testing:
             finally:
                 if not self._quiet:
                     progress.end()
-        return self._reported(results, "envoy", kept, time.monotonic() - began_at, starting)
+        seconds = time.monotonic() - began_at
+        return self._reported(results, self._manner("envoy", kept, at, seconds, starting))
 
     def simulate(self) -> int:
         """Judge by simulation what can be, print the report; the exit code.
@@ -163,21 +164,24 @@ class Testing:
         """
         if not self.trials:
             raise UsageError("there is no written test to simulate; name files with --tests")
-        began_at = time.monotonic()
+        at, began_at = _now(), time.monotonic()
         results = []
         for one in self.trials:
             why = needs_envoys(self._graph, one)
             skipped = Result(trial=one, seen=Seen(calls=()), mismatches=(), skipped=why)
             results.append(skipped if why else simulated(self._graph, one))
-        return self._reported(results, "simulate", "", time.monotonic() - began_at, 0)
+        return self._reported(results, self._manner("simulate", "", at, time.monotonic() - began_at, 0))
 
-    def _reported(self, results: Sequence[Result], mode: str, isolation: str, seconds: float, starting: float) -> int:
+    def _manner(self, mode: str, isolation: str, at: int, seconds: float, starting: float) -> Manner:
+        return Manner(mode=mode, isolation=isolation, at=at, seconds=seconds, starting=starting, again=self._again)
+
+    def _reported(self, results: Sequence[Result], manner: Manner) -> int:
         report = run_report(
             self._graph,
             results,
             coverage(self._graph, results, self._derived.gaps),
             self._read.sources.find,
-            Manner(mode=mode, isolation=isolation, seconds=seconds, starting=starting, again=self._again),
+            manner,
         )
         _written(self._asked.report, as_json(report))
         _written(self._asked.junit, trials_junit.render(report))
@@ -200,6 +204,11 @@ class Testing:
     def _say(self, text: str) -> None:
         if not self._quiet:
             click.echo(text, err=True)
+
+
+def _now() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 def _written(path: Path | None, text: str) -> None:

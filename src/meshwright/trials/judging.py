@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from meshwright.trials.seen import CallSeen
-    from meshwright.trials.trial import Expect
+    from meshwright.trials.trial import Bounds, Expect
 
 
 _TOLD = 5
@@ -75,108 +75,129 @@ def judge(trial: Trial, seen: Seen, duration: float = 0.0) -> Result:
     if seen.fault:
         return Result(trial=trial, seen=seen, mismatches=(), duration=duration)
     each = [dict(_of_one(trial.expect, one)) for one in seen.calls]
-    allowed = trial.expect.errors
-    found = list(_of_all(trial.expect, seen))
+    allowed, asked = trial.expect.errors, expected(trial.expect, len(each))
+    found = list(_of_all(trial.expect, seen, asked))
     failing = [index for index, wrong in enumerate(each) if wrong]
     if allowed is None:
-        found = [*_merged(each), *found]
+        found = [*_merged(each, asked), *found]
     elif len(failing) > allowed:
-        first = "; ".join(f"{what}: expected {want}, {had}" for what, (want, had) in each[failing[0]].items())
+        first = "; ".join(f"{what}: expected {asked[what]}, {had}" for what, had in each[failing[0]].items())
         told = f"{len(failing)} of {len(each)} calls, the first: {first}"
-        found.insert(0, Mismatch(what="errors", expected=f"at most {allowed}", happened=told, calls=tuple(failing)))
+        wrong = Mismatch(what="errors", expected=asked["errors"], happened=told, calls=tuple(failing))
+        found.insert(0, wrong)
     return Result(trial=trial, seen=seen, mismatches=tuple(found), duration=duration)
 
 
-def _merged(each: list[dict[str, tuple[str, str]]]) -> Iterator[Mismatch]:
+def expected(expect: Expect, count: int) -> Mapping[str, str]:
+    """Everything that is expected, in words, by the member of test files that says it; `count` calls are made."""
+    found = {
+        "status": _or(expect.statuses),
+        "grpc_status": _or(expect.grpc_statuses),
+        "within": "" if expect.within is None else f"at most {expect.within} ms",
+        "served_by": _or(expect.served_by),
+        "not_served_by": f"not {_or(expect.not_served_by)}" if expect.not_served_by else "",
+        "path": " → ".join(expect.path),
+        "attempts": "" if expect.attempts is None else str(expect.attempts),
+        "given_up": "" if expect.given_up is None else f"{expect.given_up} ms",
+        "tls": "" if expect.encryption is None else str(expect.encryption),
+        "peer": "no name" if expect.peer == "" else expect.peer or "",
+        "spans": f"one from each of {', '.join(expect.spans)}" if expect.spans else "",
+        "errors": "" if expect.errors is None else f"at most {expect.errors}",
+    }
+    for what, wanted in (("headers", expect.headers), ("arrived", expect.arrived)):
+        found |= {
+            f"{what}.{name}": f"no {name}" if value is None else f"{name}: {value}" for name, value in wanted.items()
+        }
+    for node, share in expect.shares.items():
+        low, high = interval(count, share, expect.confidence)
+        found[f"shares.{node}"] = f"{share:.1%} of {count}: {low} to {high} at {expect.confidence:.1%} confidence"
+    return {what: told for what, told in found.items() if told}
+
+
+def _merged(each: list[dict[str, str]], asked: Mapping[str, str]) -> Iterator[Mismatch]:
     """One mismatch an expectation, with every call that did not meet it and what happened to the first of them."""
     calls: dict[str, list[int]] = {}
     for index, wrong in enumerate(each):
         for what in wrong:
             calls.setdefault(what, []).append(index)
     for what, indexes in calls.items():
-        expected, happened = each[indexes[0]][what]
+        happened = each[indexes[0]][what]
         if len(each) > 1:
             happened = f"{happened} (call {indexes[0] + 1}; {len(indexes)} of {len(each)} calls)"
-        yield Mismatch(what=what, expected=expected, happened=happened, calls=tuple(indexes))
+        yield Mismatch(what=what, expected=asked[what], happened=happened, calls=tuple(indexes))
 
 
-def _of_one(expect: Expect, one: CallSeen) -> Iterator[tuple[str, tuple[str, str]]]:
-    """What one call did not meet: the expectation's name, what it asks, what happened."""
+def _of_one(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
+    """What one call did not meet: the expectation's name, and what happened."""
     yield from _answer(expect, one)
     yield from _way(expect, one)
     yield from _headers("headers", expect.headers, one.headers)
     yield from _headers("arrived", expect.arrived, one.arrived)
 
 
-def _answer(expect: Expect, one: CallSeen) -> Iterator[tuple[str, tuple[str, str]]]:
+def _answer(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
     told = f" ({one.fault})" if one.fault else ""
     if expect.statuses and one.status not in expect.statuses:
         had = f"status {one.status}" if one.status else "no answer"
-        yield "status", (_or(expect.statuses), f"{had}{told}")
+        yield "status", f"{had}{told}"
     if expect.grpc_statuses and one.grpc_status not in expect.grpc_statuses:
-        yield "grpc_status", (_or(expect.grpc_statuses), f"gRPC status {one.grpc_status}{told}")
+        yield "grpc_status", f"gRPC status {one.grpc_status}{told}"
     if expect.within is not None and one.elapsed > expect.within:
-        yield "within", (f"at most {expect.within} ms", f"{one.elapsed:.0f} ms")
+        yield "within", f"{one.elapsed:.0f} ms"
     if expect.served_by and one.node not in expect.served_by:
-        yield "served_by", (_or(expect.served_by), f"{one.node or 'nobody'} answered{told}")
+        yield "served_by", f"{one.node or 'nobody'} answered{told}"
     if one.node in expect.not_served_by:
-        yield "not_served_by", (f"not {_or(expect.not_served_by)}", f"{one.node} answered")
+        yield "not_served_by", f"{one.node} answered"
 
 
-def _way(expect: Expect, one: CallSeen) -> Iterator[tuple[str, tuple[str, str]]]:
+def _way(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
     if expect.path and one.path != expect.path:
-        yield "path", (" → ".join(expect.path), " → ".join(one.path) or "nowhere")
+        yield "path", " → ".join(one.path) or "nowhere"
     if expect.attempts is not None and not expect.attempts.hold(len(one.attempts)):
         where = Counter(attempt.instance for attempt in one.attempts)
         at = ", ".join(f"{count} at {instance}" for instance, count in where.items())
-        yield "attempts", (str(expect.attempts), f"{len(one.attempts)} arrived{f' ({at})' if at else ''}")
+        yield "attempts", f"{len(one.attempts)} arrived{f' ({at})' if at else ''}"
     if expect.given_up is not None:
-        yield from _given_up(expect, one)
+        yield from _given_up(expect.given_up, one)
     if expect.encryption is not None and one.encryption is not expect.encryption:
-        yield "tls", (str(expect.encryption), "unknown" if one.encryption is None else str(one.encryption))
+        yield "tls", "unknown" if one.encryption is None else str(one.encryption)
     if expect.peer is not None and one.peer != expect.peer:
-        yield "peer", (expect.peer, one.peer or "no name")
+        yield "peer", one.peer or "no name"
     missing = [proxy for proxy in expect.spans if proxy not in {span.proxy for span in one.spans}]
     if missing:
         told = ", ".join(dict.fromkeys(span.proxy for span in one.spans)) or "none"
-        yield "spans", (f"one from each of {', '.join(expect.spans)}", f"spans from {told}")
+        yield "spans", f"spans from {told}"
 
 
-def _given_up(expect: Expect, one: CallSeen) -> Iterator[tuple[str, tuple[str, str]]]:
-    bounds = expect.given_up
-    if bounds is None:
-        return
+def _given_up(bounds: Bounds, one: CallSeen) -> Iterator[tuple[str, str]]:
     waits = [attempt.given_up for attempt in one.attempts]
     if not waits:
-        yield "given_up", (f"{bounds} ms", "nothing arrived")
+        yield "given_up", "nothing arrived"
     for wait in waits:
         if wait is None:
-            yield "given_up", (f"{bounds} ms", "the attempt was not given up")
+            yield "given_up", "the attempt was not given up"
             return
         if not bounds.hold(round(wait)):
-            yield "given_up", (f"{bounds} ms", f"given up after {wait:.0f} ms")
+            yield "given_up", f"given up after {wait:.0f} ms"
             return
 
 
-def _headers(
-    what: str, expected: Mapping[str, str | None], had: Mapping[str, str]
-) -> Iterator[tuple[str, tuple[str, str]]]:
-    for name, value in expected.items():
+def _headers(what: str, wanted: Mapping[str, str | None], had: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in wanted.items():
         seen = had.get(name)
         if seen != value:
-            wanted = f"no {name}" if value is None else f"{name}: {value}"
-            yield f"{what}.{name}", (wanted, f"no {name}" if seen is None else f"{name}: {seen}")
+            yield f"{what}.{name}", f"no {name}" if seen is None else f"{name}: {seen}"
 
 
-def _of_all(expect: Expect, seen: Seen) -> Iterator[Mismatch]:
+def _of_all(expect: Expect, seen: Seen, asked: Mapping[str, str]) -> Iterator[Mismatch]:
     """What all calls together did not meet."""
     count = len(seen.calls)
     served = Counter(one.node for one in seen.calls)
     for node, share in expect.shares.items():
         low, high = interval(count, share, expect.confidence)
         if not low <= served[node] <= high:
-            asked = f"{share:.1%} of {count}: {low} to {high} at {expect.confidence:.1%} confidence"
-            yield Mismatch(what=f"shares.{node}", expected=asked, happened=f"{served[node]} of {count}")
+            what = f"shares.{node}"
+            yield Mismatch(what=what, expected=asked[what], happened=f"{served[node]} of {count}")
 
 
 def _or(values: Iterable[object]) -> str:

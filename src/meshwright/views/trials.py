@@ -5,16 +5,17 @@ The one rule: text, JUnit and the page are rendered from this value and from not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from meshwright.diagnostics import Source
 from meshwright.simulate import Call, Verdict, route
-from meshwright.trials.judging import Mismatch
+from meshwright.trials.judging import Mismatch, expected
 from meshwright.trials.seen import CallSeen
 from meshwright.trials.trial import Given
+from meshwright.views.trials_map import Map, mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +55,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     caller: str
     call: Call
     given: tuple[Given, ...]
+    expected: Mapping[str, str]
+    """In words, by the member of test files that says it."""
     calls: int
     seconds: float
     again: bool
@@ -87,6 +90,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """`envoy` on real proxies, `simulate` without any."""
     isolation: str
     """`loopback`, `netns`, or "" where nothing ran."""
+    at: int
+    """When it began, in milliseconds since the epoch."""
     seconds: float
     starting: float
     """Seconds of them until every proxy was ready."""
@@ -98,6 +103,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     coverage: float
     """Percentage of the points."""
     points: tuple[Point, ...]
+    graph: Map
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +111,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: str
     isolation: str
+    at: int
     seconds: float
     starting: float
     again: str
@@ -113,12 +120,14 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find: Finder, manner: Manner) -> RunReport:
     """The report on a run."""
+    results = tuple(results)
     tests = tuple(reported(graph, one, find, f"{manner.again} --only {quoted(one.trial.name)}") for one in results)
     outcomes = [one.outcome for one in tests]
     return RunReport(
         mesh=graph.state.meshes[0],
         mode=manner.mode,
         isolation=manner.isolation,
+        at=manner.at,
         seconds=round(manner.seconds, 3),
         starting=round(manner.starting, 3),
         passed=outcomes.count("passed"),
@@ -137,12 +146,14 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
             )
             for one in covered.points
         ),
+        graph=mapped(graph, results),
     )
 
 
 def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test:
     """The report on one test, which the command `reproduce` runs alone."""
     trial = result.trial
+    made = sum(bool(one.id) for one in result.seen.calls)  # simulated ones have none
     source = trial.source or (find(trial.about[0].path, trial.path) if trial.about else None)
     return Test(
         name=trial.name,
@@ -153,6 +164,7 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
         caller=trial.caller.path,
         call=trial.call,
         given=trial.given,
+        expected=expected(trial.expect, made or trial.of),
         calls=len(result.seen.calls),
         seconds=round(result.duration, 3),
         again=result.again,
