@@ -19,6 +19,7 @@ from meshwright.model.identity import Key, Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from meshwright.model.scalars import PortProtocol
     from meshwright.snapshot.resources import Loopback
 
 PROTOCOLS = ["http", "http2", "grpc", "tcp"]
@@ -32,14 +33,14 @@ def place() -> Iterator[Loopback]:
         yield block.place()
 
 
-def role(protocol: str, *backends: Backend) -> Role:
+def role(protocol: PortProtocol, *backends: Backend) -> Role:
     """A node `cart` with one port."""
     key = Key("shop", Kind.VIRTUAL_NODE, "cart")
     return Role(key=key, instances=1, ports=(Port(7070, protocol),), hostname="", backends=backends)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_workload_says_who_it_is_and_what_arrived(protocol: str, place: Loopback) -> None:
+async def test_a_workload_says_who_it_is_and_what_arrived(protocol: PortProtocol, place: Loopback) -> None:
     """Node, instance, protocol, path and the caller's headers, over every protocol, twice."""
     workload = Workload(role(protocol), 2, on_loopback(place))
     await workload.start()
@@ -55,7 +56,7 @@ async def test_a_workload_says_who_it_is_and_what_arrived(protocol: str, place: 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_workload_fails_hangs_up_and_is_slow_as_told(protocol: str, place: Loopback) -> None:
+async def test_a_workload_fails_hangs_up_and_is_slow_as_told(protocol: PortProtocol, place: Loopback) -> None:
     """A failure is never a proper reply; a delay is waited for; healed, it answers as before."""
     workload = Workload(role(protocol), 1, on_loopback(place))
     await workload.start()
@@ -76,7 +77,7 @@ async def test_a_workload_fails_hangs_up_and_is_slow_as_told(protocol: str, plac
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_call_to_nobody_is_a_reply_that_says_so(protocol: str, place: Loopback) -> None:
+async def test_a_call_to_nobody_is_a_reply_that_says_so(protocol: PortProtocol, place: Loopback) -> None:
     """No exception: what happened to the request is what the caller wants to know."""
     reply = await call(protocol, place.application, 7071, WHO)
     assert not reply.ok
@@ -135,7 +136,7 @@ async def test_health_checks_are_answered_without_asking_the_backends(place: Loo
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_taken_port_is_named(protocol: str, place: Loopback) -> None:
+async def test_a_taken_port_is_named(protocol: PortProtocol, place: Loopback) -> None:
     """Who could not listen where; the one that came first goes on."""
     first, second = Workload(role(protocol), 1, on_loopback(place)), Workload(role(protocol), 2, on_loopback(place))
     await first.start()

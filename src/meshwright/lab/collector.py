@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from meshwright.lab.sockets import Inside
 
@@ -77,6 +78,8 @@ class Collector:
         self.port = 0
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self._news = asyncio.Condition()
+        self._awaited: dict[str, Callable[[], None]] = {}
+        """By trace, what is to be done whenever something of it was received."""
 
     @property
     def spans(self) -> list[Span]:
@@ -101,14 +104,40 @@ class Collector:
             return wanted()
         return True
 
+    async def heard(self, wanted: Mapping[str, Callable[[Trace], bool]], seconds: float) -> None:
+        """Return once every trace is as `wanted`, or the time is up. Each is looked at when something of it comes.
+
+        However many are waited for, news of one is no work for the others. A trace is waited for by one at a time.
+        """
+        missing, done = set(wanted), asyncio.Event()
+
+        def look(name: str) -> None:
+            if wanted[name](self.trace(name)):
+                missing.discard(name)
+                self._awaited.pop(name, None)
+            if not missing:
+                done.set()
+
+        for name in wanted:
+            self._awaited[name] = functools.partial(look, name)
+            look(name)
+        try:
+            async with asyncio.timeout(seconds):
+                await done.wait()
+        except TimeoutError:
+            for name in missing:
+                self._awaited.pop(name, None)
+
     def keep_spans(self, request: Any) -> None:
         """Take an `ExportTraceServiceRequest`."""
         for resource in request.resource_spans:
             service = _texts(resource.resource.attributes)["service.name"]
             for scope in resource.instrumentation_library_spans:
-                for one in scope.spans:
-                    span = _span(service, one)
+                spans = [_span(service, one) for one in scope.spans]
+                for span in spans:
                     self._of(span.trace).spans.append(span)
+                for name in {span.trace for span in spans} & self._awaited.keys():
+                    self._awaited[name]()
 
     def keep_records(self, request: Any) -> None:
         """Take an `ExportLogsServiceRequest`."""

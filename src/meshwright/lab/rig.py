@@ -30,7 +30,7 @@ from meshwright.simulate import Call
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from meshwright.documents.settings import Command
@@ -248,6 +248,22 @@ class Rig:
         if self._traced and wait:
             await collector.until(lambda: all(_whole(collector, one) for one in wanted), _REPORT_SECONDS)
         return tuple(_told(collector, one) for one in wanted)
+
+    async def heard(self, wanted: Mapping[str, Callable[[Trace], bool]]) -> Mapping[str, Trace]:
+        """The traces of these names, once each is as `wanted`, or when proxies have had the time to report it."""
+        collector = self._around.collector
+        await collector.heard(wanted, _REPORT_SECONDS)
+        return {name: collector.trace(name) for name in wanted}
+
+    @property
+    def release(self) -> str:
+        """What the proxies are told that they were deployed with."""
+        return self._around.release
+
+    @property
+    def traced(self) -> bool:
+        """Whether proxies report to the rig."""
+        return self._traced
 
     def _gateway(self, port: int) -> Key:
         gateways = {one.role.key for one in self.lab.fleet.instances if one.role.key.kind is Kind.VIRTUAL_GATEWAY}

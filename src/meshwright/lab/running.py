@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from meshwright.errors import MeshwrightError
+from meshwright.lab.following import RESTARTING, Follower
 from meshwright.lab.seeing import seen, told_by_proxies
-from meshwright.trials.judging import judge
+from meshwright.trials.judging import judge, with_late
 from meshwright.trials.seen import CallSeen, Seen
-from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from meshwright.lab.collector import Trace
     from meshwright.lab.rig import Rig, Sent
     from meshwright.trials.judging import Result
+    from meshwright.trials.spans import Unlike
     from meshwright.trials.trial import Trial
 
 _AT_ONCE = 4
@@ -42,22 +43,25 @@ _CUT_OFF = frozenset({0, 408, 503, 504})
 """Statuses of calls that somebody gave up."""
 _PAUSE = 0.02
 """Seconds between two calls while a fault begins or ends, and between two looks at a workload."""
-_RESTARTING = frozenset({FaultKind.CRASH, FaultKind.EXPIRED_CERTIFICATE})
-"""Faults that end proxies, and with them what these have not reported yet."""
 
 
-async def run(rig: Rig, trials: Sequence[Trial], told: Callable[[Result], None]) -> tuple[Result, ...]:
+async def run(
+    rig: Rig, trials: Sequence[Trial], told: Callable[[Result], None], *, spans: bool = True
+) -> tuple[Result, ...]:
     """The results of `trials` on a running rig, in their order; `told` hears of each as soon as it is known.
+
+    With `spans`, each hop of each call must have left the span that it should.
 
     What a busy machine may have upset is run once more when all is quiet: there, the mesh's own limits of time cut
     off what they would not cut off elsewhere. What proxies say of the calls that a report tells is added at the end.
     """
-    return await _Runner(rig, told).all(trials)
+    return await _Runner(rig, told, Follower(rig, spans=spans and rig.traced)).all(trials)
 
 
 class _Runner:
-    def __init__(self, rig: Rig, told: Callable[[Result], None]) -> None:
+    def __init__(self, rig: Rig, told: Callable[[Result], None], follower: Follower) -> None:
         self._rig = rig
+        self._follower = follower
         self._told = told
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._found: dict[str, Result] = {}
@@ -107,10 +111,16 @@ class _Runner:
             sent.trace: trace for doubtful in (False, True) for sent, trace in await self._reports(doubtful=doubtful)
         }
 
-        def whole(one: CallSeen) -> CallSeen:
-            return told_by_proxies(one, self._sent[one.id], known[one.id]) if one.id in known else one
+        return tuple(self._whole(one, known) for one in results)
 
-        return tuple(replace(one, seen=replace(one.seen, calls=tuple(map(whole, one.seen.calls)))) for one in results)
+    def _whole(self, result: Result, known: Mapping[str, Trace]) -> Result:
+        calls, late = list(result.seen.calls), {}
+        for index, one in enumerate(calls):
+            if one.id in known:
+                sent, trace = self._sent[one.id], known[one.id]
+                calls[index] = told_by_proxies(one, sent, trace)
+                late[index] = self._follower.late(result.trial, sent, trace)
+        return with_late(replace(result, seen=replace(result.seen, calls=tuple(calls))), late)
 
     async def _reports(self, *, doubtful: bool) -> list[tuple[Sent, Trace]]:
         sent = [one for trace, one in self._sent.items() if (trace in self._doubtful) == doubtful]
@@ -118,16 +128,19 @@ class _Runner:
 
     async def _once(self, trial: Trial) -> Result:
         began_at = time.monotonic()
+        unlike: tuple[tuple[Unlike, ...], ...] = ()
         try:
             calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
-            found = Seen(calls=tuple(calls))
+            lasted = time.monotonic() - began_at
+            followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
+            found, unlike = Seen(calls=tuple(calls), ways=followed.ways, followed=followed.count), followed.unlike
         except MeshwrightError as error:
-            found = Seen(calls=(), fault=str(error))
-        result = judge(trial, found, time.monotonic() - began_at)
+            lasted, found = time.monotonic() - began_at, Seen(calls=(), fault=str(error))
+        result = judge(trial, found, lasted, unlike)
         told = {result.seen.calls[index].id for index in result.telling}
         for trace in {one.id for one in found.calls} - told:
             self._sent.pop(trace, None)
-        if any(one.kind in _RESTARTING for one in trial.given):
+        if any(one.kind in RESTARTING for one in trial.given):
             self._doubtful |= told
         return result
 
@@ -173,10 +186,10 @@ class _Runner:
         if expect.given_up is not None:
             sent = await left_alone(self._rig, sent)
         told = seen(sent)
+        self._sent[sent.trace] = sent
         if expect.encryption or expect.peer or expect.spans:
             (trace,) = await self._rig.report([sent])
             return told_by_proxies(told, sent, trace)
-        self._sent[sent.trace] = sent
         return told
 
 

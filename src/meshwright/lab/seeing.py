@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meshwright.lab.exchange import Arrival
     from meshwright.lab.rig import Sent
 
-_KINDS = {2: "server", 3: "client"}
+KINDS = {2: "server", 3: "client"}
 """Source: https://github.com/open-telemetry/opentelemetry-proto, `Span.SpanKind`"""
 _NONE = "-"
 """What an access log writes where there is nothing."""
@@ -53,11 +53,17 @@ def seen(sent: Sent) -> CallSeen:
 
 def told_by_proxies(one: CallSeen, sent: Sent, trace: Trace) -> CallSeen:
     """`one`, which is about `sent`, with what `trace` has of it."""
-    epoch = sent.began_at + time.time() - time.monotonic()
-    spans = sorted((_span(span, epoch) for span in trace.spans), key=lambda span: span.start)
     records = sorted(trace.records, key=lambda record: record.at)
     encryption, peer = _encryption(records, sent.at.path)
-    return replace(one, spans=tuple(spans), log=tuple(map(_line, records)), encryption=encryption, peer=peer)
+    return replace(
+        one, spans=told_spans(sent, trace), log=tuple(map(_line, records)), encryption=encryption, peer=peer
+    )
+
+
+def told_spans(sent: Sent, trace: Trace) -> tuple[SpanSeen, ...]:
+    """The spans in `trace`, which are about `sent`, as they began."""
+    epoch = sent.began_at + time.time() - time.monotonic()
+    return tuple(sorted((_span(span, epoch) for span in trace.spans), key=lambda span: span.start))
 
 
 def _attempt(arrival: Arrival, began_at: float) -> Attempt:
@@ -68,9 +74,12 @@ def _attempt(arrival: Arrival, began_at: float) -> Attempt:
 
 def _span(span: Span, epoch: float) -> SpanSeen:
     return SpanSeen(
+        id=span.id,
+        parent=span.parent,
         proxy=_name(span.proxy) or span.service,
+        service=span.service,
         name=span.name,
-        kind=_KINDS.get(span.kind, "internal"),
+        kind=KINDS.get(span.kind, "internal"),
         start=(span.began_at - epoch) * 1_000,
         duration=(span.ended_at - span.began_at) * 1_000,
         attributes=span.attributes,

@@ -11,6 +11,7 @@ import msgspec
 
 from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
+from meshwright.model.scalars import PortProtocol
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec, VirtualRouterSpec
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Port(msgspec.Struct, frozen=True, order=True):
     """A port and what is spoken on it: `http`, `http2`, `grpc` or `tcp`."""
 
     number: int
-    protocol: str
+    protocol: PortProtocol
 
 
 class Backend(msgspec.Struct, frozen=True, order=True):

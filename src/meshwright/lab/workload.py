@@ -212,11 +212,16 @@ class Workload:
         return tuple(one for one in self._role.backends if one.service in names)
 
     async def _ask(self, backend: Backend, request: Request) -> Reply:
-        path = "/lab.Workload/Who" if backend.port.protocol == "grpc" else request.path
-        onward = Request(authority=backend.service, path=path, headers=_passed_on(request.headers))
         host, inside = self._machine.towards(backend.service, self._lookup), self._machine.inside
-        reply = await call(backend.port.protocol, host, backend.port.number, onward, None, inside)
+        sent = onward(backend, request)
+        reply = await call(backend.port.protocol, host, backend.port.number, sent, None, inside)
         return replace(reply, service=backend.service)
+
+
+def onward(backend: Backend, request: Request) -> Request:
+    """What a workload sends to a backend when `request` has reached it."""
+    path = "/lab.Workload/Who" if backend.port.protocol == "grpc" else request.path
+    return Request(authority=backend.service, path=path, headers=_passed_on(request.headers))
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:

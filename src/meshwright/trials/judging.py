@@ -15,9 +15,10 @@ from meshwright.trials.shares import interval
 from meshwright.trials.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from meshwright.trials.seen import CallSeen
+    from meshwright.trials.spans import Unlike
     from meshwright.trials.trial import Bounds, Expect
 
 
@@ -70,12 +71,20 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome == "passed"
 
 
-def judge(trial: Trial, seen: Seen, duration: float = 0.0) -> Result:
-    """The result of `trial`, of whose calls `seen` is what became; `duration` in seconds is told and not judged."""
+def judge(trial: Trial, seen: Seen, duration: float = 0.0, spans: Sequence[Sequence[Unlike]] = ()) -> Result:
+    """The result of `trial`, of whose calls `seen` is what became; `duration` in seconds is told and not judged.
+
+    `spans` says of each call, where somebody looked, how its spans are not as they should be.
+    """
     if seen.fault:
         return Result(trial=trial, seen=seen, mismatches=(), duration=duration)
     each = [dict(_of_one(trial.expect, one)) for one in seen.calls]
-    allowed, asked = trial.expect.errors, expected(trial.expect, len(each))
+    asked = dict(expected(trial.expect, len(each)))
+    for unmet, several in zip(each, spans, strict=False):
+        for what, (want, had) in _spans(several):
+            asked.setdefault(what, want)
+            unmet[what] = had
+    allowed = trial.expect.errors
     found = list(_of_all(trial.expect, seen, asked))
     failing = [index for index, wrong in enumerate(each) if wrong]
     if allowed is None:
@@ -112,6 +121,27 @@ def expected(expect: Expect, count: int) -> Mapping[str, str]:
         low, high = interval(count, share, expect.confidence)
         found[f"shares.{node}"] = f"{share:.1%} of {count}: {low} to {high} at {expect.confidence:.1%} confidence"
     return {what: told for what, told in found.items() if told}
+
+
+def with_late(result: Result, late: Mapping[int, Sequence[Unlike]]) -> Result:
+    """`result` with what spans that came later say, by the place of their call."""
+    known = {one.what for one in result.mismatches}
+    more = tuple(
+        Mismatch(what=what, expected=want, happened=had, calls=(index,))
+        for index, several in late.items()
+        for what, (want, had) in _spans(several)
+        if what not in known
+    )
+    return msgspec.structs.replace(result, mismatches=(*result.mismatches, *more)) if more else result
+
+
+def _spans(several: Iterable[Unlike]) -> Iterator[tuple[str, tuple[str, str]]]:
+    found: dict[str, list[Unlike]] = {}
+    for one in several:
+        found.setdefault(f"spans.{one.proxy}.{one.kind}", []).append(one)
+    for what, same in found.items():
+        wanted, had = [one.expected for one in same], [one.happened for one in same]
+        yield what, ("; ".join(dict.fromkeys(wanted)), "; ".join(dict.fromkeys(had)))
 
 
 def _merged(each: list[dict[str, str]], asked: Mapping[str, str]) -> Iterator[Mismatch]:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from meshwright.model.identity import Key
 from meshwright.trials.trial import Encryption
 
 
@@ -27,8 +28,13 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class SpanSeen(msgspec.Struct, frozen=True, kw_only=True):
     """One span that a proxy told of a call."""
 
+    id: str
+    parent: str
+    """The span that it lies in; one that nobody told is the sender's."""
     proxy: str
     """The node or gateway that the proxy belongs to."""
+    service: str
+    """Under which name the proxy reports."""
     name: str
     kind: str
     """`server`, `client` or `internal`."""
@@ -74,3 +80,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[CallSeen, ...]
     fault: str = ""
     """Why the trial could not be run; "" when it was."""
+    ways: tuple[tuple[Key, Key], ...] = ()
+    """Who called whom, sorted: a node or gateway and a node that it got to."""
+    followed: int | None = None
+    """Calls whose spans were held against what simulation says; None where spans were not looked at."""
