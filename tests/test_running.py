@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from meshwright.graph import resolve
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.model import Key, Kind, State
@@ -72,3 +73,58 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
 def instances(result: Result) -> set[str]:
     """Who answered."""
     return {one.instance for one in result.seen.calls}
+
+
+def routed(route: str, *, backends: tuple[str, ...]) -> State:
+    """A node that may call `backends`, all of one router with a route of that name."""
+    port = {"portMapping": {"port": 8080, "protocol": "http"}}
+    discovery = {"dns": {"hostname": "pay.nodes", "responseType": "ENDPOINTS"}}
+    named = [{"virtualService": {"virtualServiceName": name}} for name in backends]
+    leading = {"action": {"weightedTargets": [{"virtualNode": "pay", "weight": 1}]}, "match": {"prefix": "/"}}
+    retries = {"retryPolicy": {"maxRetries": 1, "perRetryTimeout": {"unit": "s", "value": 5}, "httpRetryEvents": [
+        "server-error",
+    ]}}  # fmt: skip
+    provider = {"provider": {"virtualRouter": {"virtualRouterName": "pay"}}}
+    return State([
+        resource(Kind.MESH, MESH, {}),
+        resource(Kind.VIRTUAL_NODE, "web", {"backends": named}),
+        resource(Kind.VIRTUAL_NODE, "pay", {"listeners": [port], "serviceDiscovery": discovery}),
+        resource(Kind.VIRTUAL_ROUTER, "pay", {"listeners": [port]}),
+        resource(Kind.ROUTE, route, {"httpRoute": {**leading, **retries}}, parent="pay"),
+        *(resource(Kind.VIRTUAL_SERVICE, name, provider) for name in ("pay.local", "old.local", "new.local")),
+    ])  # fmt: skip
+
+
+async def test_each_hop_of_each_call_leaves_the_span_that_simulation_says() -> None:
+    """Of retried calls and of those that nobody takes, too; spans that are missing, others or too many are told."""
+    calls = {name: Call(host=f"{name}.local", port=8080) for name in ("pay", "old", "new")}
+
+    def asked(name: str, expect: Expect, *given: Given, of: int = 1) -> Trial:
+        return Trial(name=name, call=calls[name], caller=WEB, expect=expect, given=given, of=of)
+
+    fine, lost, broken = Expect(statuses=(200,)), Expect(statuses=(404,)), Expect(statuses=(503,))
+    told = (asked("pay", fine, of=20), asked("old", broken, Given(kind=FaultKind.ABORT, at="pay", status=503)))
+    refused = asked("pay", broken, Given(kind=FaultKind.REFUSED, at="pay"))
+    async with Rig(routed("all", backends=("pay.local", "old.local"))) as rig:
+        well = await run(rig, (*told, asked("new", lost)), lambda _: None)
+        well += await run(rig, (refused,), lambda _: None)
+        # What is defined by now is not what the proxies hold.
+        rig.graph = resolve(routed("every", backends=("pay.local", "new.local")))
+        wrong = await run(rig, (asked("pay", fine), asked("old", fine), asked("new", lost)), lambda _: None)
+        unseen = await run(rig, told[:1], lambda _: None, spans=False)
+    pay = Key(MESH, Kind.VIRTUAL_NODE, "pay")
+    assert [(one.outcome, one.mismatches) for one in well] == [("passed", ())] * 4
+    assert [one.seen.followed for one in well] == [20, 1, 1, 1]
+    assert [one.seen.ways for one in well] == [((WEB, pay),), ((WEB, pay),), (), ((WEB, pay),)]
+    assert [(one.what, one.expected, one.happened) for result in wrong for one in result.mismatches] == [
+        (
+            "spans.web.client",
+            "1 of the client's kind with virtual_service pay.local, route every",
+            "meshwright.route all instead of every",
+        ),
+        ("spans.web.client", "none, by simulation", "one of the client's kind"),
+        ("spans.pay.server", "none, by simulation", "one of the server's kind"),
+        ("spans.web.client", "1 of the client's kind with virtual_service new.local, route every", "no span"),
+    ]
+    assert [one.again for one in wrong] == [True, False, True]
+    assert (unseen[0].passed, unseen[0].seen.followed, unseen[0].seen.ways) == (True, None, ((WEB, pay),))

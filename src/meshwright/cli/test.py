@@ -31,6 +31,8 @@ from meshwright.cli.options import FORMAT, definition_arguments
                    "production, which need Linux and root; auto: namespaces where they can be made.")  # fmt: skip
 @click.option("--simulate", is_flag=True,
               help="Judge, without any Envoy, written tests that ask only where calls go; skip others.")  # fmt: skip
+@click.option("--spans/--no-spans", default=True, show_default=True,
+              help="Check that each hop of each call leaves the OpenTelemetry span that it should.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True, help="Name the tests and run none of them.")
 @click.option("--baseline", "before", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
               help="Derive the tests from these definitions, and run them on the others: what a change does to "

@@ -59,6 +59,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     report: Path | None
     isolation: Literal["auto", "loopback", "netns"]
     simulate: bool
+    spans: bool
     listing: bool
     before: tuple[Path, ...]
     form: str
@@ -73,6 +74,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         words += [word for one in self.parameters for word in ("--parameter", one)]
         words += ["--mesh", self.mesh] if self.mesh else []
         words += ["--simulate"] if self.simulate else []
+        words += [] if self.spans else ["--no-spans"]
         words += ["--isolation", self.isolation] if self.isolation != "auto" else []
         words += [word for path in self.before for word in ("--baseline", str(path))]
         return shlex.join(words)
@@ -149,7 +151,7 @@ class Testing:
             self._say(f"Ready after {starting:.1f} s.")
             progress = Progress(sys.stderr, len(self.trials))
             try:
-                results = await run(rig, self.trials, lambda one: self._told(progress, one))
+                results = await run(rig, self.trials, lambda one: self._told(progress, one), spans=self._asked.spans)
             finally:
                 if not self._quiet:
                     progress.end()

@@ -44,7 +44,7 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Due(msgspec.Struct, frozen=True):
-    """What is due of one call; nothing where `spans` is empty."""
+    """What is due of one call."""
 
     spans: tuple[Due, ...]
     closed: bool
@@ -80,19 +80,18 @@ class Follower:
         told = await self._rig.heard({
             sent.trace: functools.partial(due.enough, sent)
             for sent, due in zip(calls, dues, strict=True)
-            if due.spans
+            if due is not None
         })  # fmt: skip
         found = [
-            due.unlike(sent, told[sent.trace]) if due.spans else () for sent, due in zip(calls, dues, strict=True)
+            () if due is None else due.unlike(sent, told[sent.trace]) for sent, due in zip(calls, dues, strict=True)
         ]
         ways = {way for trace in told.values() for way in self._spanned(trace)}
         ways.update(way for one in calls for way in self._answered(one))
-        count = sum(bool(due.spans) for due in dues)
-        return Followed(unlike=tuple(found), ways=tuple(sorted(ways)), count=count)
+        return Followed(unlike=tuple(found), ways=tuple(sorted(ways)), count=len(told))
 
     def late(self, trial: Trial, sent: Sent, trace: Trace) -> tuple[Unlike, ...]:
         """What came of a call that was not due, as is known once all is over."""
-        if not self._looks_at(trial) or not (due := self._due(trial, sent)).spans:
+        if not self._looks_at(trial) or (due := self._due(trial, sent)) is None:
             return ()
         return tuple(one for one in due.unlike(sent, trace) if not one.lacking)
 
@@ -100,7 +99,10 @@ class Follower:
         """A test that sends the beginning of a trace of its own decides about it, too."""
         return self._spans and _TRACE not in {name.lower() for name, _ in trial.call.headers}
 
-    def _due(self, trial: Trial, sent: Sent) -> _Due:
+    def _due(self, trial: Trial, sent: Sent) -> _Due | None:
+        """What is due of a call; None where nothing can be known, because TCP carries it."""
+        if sent.call.protocol == "tcp":
+            return None
         arrivals = [one for one in sent.attempts if one.node in self._roles]
         arrived = Counter(one.node for one in arrivals if self._carries_http(one.node, one.port))
         legs = [self._first(sent), *self._onward(trial, sent)]

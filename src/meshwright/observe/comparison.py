@@ -12,7 +12,7 @@ from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.model.identity import Kind
 from meshwright.observe.latency import Latency
 from meshwright.observe.traffic import Counts
-from meshwright.routing import rules, service_ports
+from meshwright.routing import declared_ways
 from meshwright.views.observed import Call, Counted, Observed, Times
 
 if TYPE_CHECKING:
@@ -22,15 +22,13 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.observe.traffic import Edge, Traffic
 
-    Declared = dict[tuple[Key, Key], tuple[str, ...]]
-
 LONG_ENOUGH = 3_600_000
 """Milliseconds of reports after which a backend without a call is found."""
 
 
 def compared(graph: Graph, traffic: Traffic, mesh: str, *, revision: int, now: int, minutes: int) -> Observed:
     """The observed graph of `mesh` over the last `minutes`, which the minute that has begun is one of."""
-    declared = _declared(graph, mesh)
+    declared = declared_ways(graph, mesh)
     seen = {(one.caller, one.callee, one.way): one for one in traffic.edges(mesh)}
     ways = sorted({*seen, *((caller, callee, "") for caller, callee in declared)})
     calls = tuple(_call(way, seen.get(way), declared.get(way[:2], ()), now, minutes) for way in ways)
@@ -45,20 +43,6 @@ def compared(graph: Graph, traffic: Traffic, mesh: str, *, revision: int, now: i
         unwatched=tuple(sorted(one.path for one in callers if traffic.watched_since(one, now) is None)),
         findings=tuple(_findings(calls, ways, traffic, now)),
     )
-
-
-def _declared(graph: Graph, mesh: str) -> Declared:
-    """The services by which a caller's definition leads to a node, by caller and node."""
-    found: dict[tuple[Key, Key], dict[str, None]] = {}
-    callers = (one.key for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE) for one in graph.state.of(kind, mesh))
-    for caller in callers:
-        for service in graph.entry_services(caller):
-            for port in service_ports(graph, service):
-                for rule in rules(graph, port):
-                    for target in rule.targets:
-                        if target.weight:
-                            found.setdefault((caller, target.node), {})[service.name] = None
-    return {way: tuple(services) for way, services in found.items()}
 
 
 def _call(way: tuple[Key, Key, str], edge: Edge | None, services: tuple[str, ...], now: int, minutes: int) -> Call:

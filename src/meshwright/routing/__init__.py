@@ -27,7 +27,7 @@ from meshwright.routing.outbound import (
 from meshwright.routing.policies import DEFAULT_HEALTHY, Egress, Zones, egress, registration, telemetry, zones
 from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.security import ClientTls, Encryption, client_tls, discovery_name, encryption, unservable
-from meshwright.routing.services import LostTarget, Rule, Target, copied, rules
+from meshwright.routing.services import LostTarget, Rule, Target, copied, declared_ways, rules
 from meshwright.routing.timing import (
     DEFAULT_IDLE,
     DEFAULT_REQUEST,
@@ -69,6 +69,7 @@ __all__ = [
     "at_rule",
     "client_tls",
     "copied",
+    "declared_ways",
     "discovery_name",
     "domains",
     "egress",

@@ -23,6 +23,7 @@ from meshwright.model.state import Resource
 from meshwright.routing.extending import at_rule, holding
 from meshwright.routing.ordering import ordered_routes, route_match
 from meshwright.routing.policies import zones
+from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.timing import (
     DEFAULT_IDLE,
     DEFAULT_REQUEST,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from meshwright.graph import Graph
     from meshwright.model.extensions.traffic import MirrorDestination
-    from meshwright.routing.ports import ServicePort
 
 
 _PROTOCOLS: Mapping[str, PortProtocol] = MappingProxyType(
@@ -200,3 +200,17 @@ def _why_lost(graph: Graph, node: Key, wanted: int | None) -> str:
     if wanted is not None:
         return f"virtual node {node.name!r} does not listen on port {wanted}; it listens on {ports}"
     return f"virtual node {node.name!r} has no listener for the protocol; its ports are {ports}"
+
+
+def declared_ways(graph: Graph, mesh: str) -> dict[tuple[Key, Key], tuple[str, ...]]:
+    """The services by which the definition of a caller, a node or gateway, leads to a node: by caller and node."""
+    found: dict[tuple[Key, Key], dict[str, None]] = {}
+    callers = (one.key for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE) for one in graph.state.of(kind, mesh))
+    for caller in callers:
+        for service in graph.entry_services(caller):
+            for port in service_ports(graph, service):
+                for rule in rules(graph, port):
+                    for target in rule.targets:
+                        if target.weight:
+                            found.setdefault((caller, target.node), {})[service.name] = None
+    return {way: tuple(services) for way, services in found.items()}

@@ -16,6 +16,7 @@ from meshwright.trials.trial import Encryption
 
 if TYPE_CHECKING:
     from meshwright.graph import Graph
+    from meshwright.model.identity import Key
     from meshwright.simulate import Verdict
     from meshwright.trials.trial import Trial
 
@@ -51,13 +52,18 @@ def simulated(graph: Graph, trial: Trial) -> Result:
     """The result of a trial that needs no Envoys: a call to each of its targets, which all must be as expected."""
     verdict = route(graph, trial.caller, trial.call)
     expect = trial.expect
-    found = judge(replace(trial, expect=replace(expect, shares={})), Seen(calls=_calls(verdict)))
+    found = judge(replace(trial, expect=replace(expect, shares={})), Seen(calls=_calls(verdict), ways=_ways(verdict)))
     wrong = tuple(
         Mismatch(what=f"shares.{node}", expected=f"{share:.1%}", happened=f"{_share(verdict, node):.1%}")
         for node, share in expect.shares.items()
         if abs(_share(verdict, node) - share) > _TOLERANCE
     )
     return replace(found, trial=trial, mismatches=(*found.mismatches, *wrong))
+
+
+def _ways(verdict: Verdict) -> tuple[tuple[Key, Key], ...]:
+    nodes = {one.node for one in verdict.targets if one.fraction and not one.refused}
+    return tuple((verdict.caller, node) for node in sorted(nodes))
 
 
 def _share(verdict: Verdict, node: str) -> float:

@@ -15,6 +15,7 @@ from meshwright.simulate import Call, Verdict, route
 from meshwright.trials.judging import Mismatch, expected
 from meshwright.trials.seen import CallSeen
 from meshwright.trials.trial import Given
+from meshwright.views.trials_edges import Edge, edges
 from meshwright.views.trials_map import Map, mapped
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: tuple[Decision, ...]
     seen: tuple[CallSeen, ...]
     """A few of the calls, those that were not as expected first."""
+    ways: tuple[tuple[str, str], ...]
+    """Who called whom, callers and called nodes as paths."""
     reproduce: str
     """The command that runs just this test."""
 
@@ -104,6 +107,9 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Percentage of the points."""
     points: tuple[Point, ...]
     graph: Map
+    followed: int | None
+    """Calls each of whose hops must have left its span, and was looked at; null where spans were not."""
+    edges: tuple[Edge, ...]
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +153,14 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
             for one in covered.points
         ),
         graph=mapped(graph, results),
+        followed=_followed(results),
+        edges=tuple(edges(graph, results)),
     )
+
+
+def _followed(results: Iterable[Result]) -> int | None:
+    known = [one.seen.followed for one in results if one.seen.followed is not None]
+    return sum(known) if known else None
 
 
 def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test:
@@ -172,6 +185,7 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
         fault=result.seen.fault or result.skipped,
         decided_by=decisions(graph, route(graph, trial.caller, trial.call), find),
         seen=tuple(result.seen.calls[index] for index in result.telling),
+        ways=tuple((caller.path, callee.path) for caller, callee in result.seen.ways),
         reproduce=reproduce,
     )
 

@@ -34,7 +34,25 @@ def render(report: RunReport, *, colour: bool, quiet: bool = False) -> str:
             why = f" ({terminal(point.why)})" if point.why else ""
             lines.append(f"  {where}{terminal(point.route)} {terminal(point.path)}{why}".rstrip())
         lines.append("")
+    if not quiet:
+        lines += _edges("Calls that are declared, and that no passing test made:", report, declared=True)
+        lines += _edges("Calls that were made, and that nobody declares:", report, declared=False)
     return "\n".join([*lines, _summary(report, colour)]) + "\n"
+
+
+def _edges(title: str, report: RunReport, *, declared: bool) -> list[str]:
+    """Edges of the graph that tests do not show, or that the definitions do not."""
+    told = [one for one in report.edges if one.declared is declared and not (declared and one.passed)]
+    lines = [
+        f"  {terminal(_name(one.caller))} → {terminal(_name(one.callee))}"
+        + (f" ({terminal(', '.join(one.services))})" if declared else f" (by {counted(one.tests, 'test')})")
+        for one in told
+    ]
+    return [title, *lines, ""] if told else []
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def line(name: str, outcome: str, seconds: float, *, colour: bool) -> str:
@@ -54,7 +72,7 @@ def _failure(one: Test, colour: bool) -> Iterator[str]:
     given = "".join(
         f", {terminal(each.kind.value)} at {terminal(each.at or 'the control plane')}" for each in one.given
     )
-    yield f"    call      {_call(one)} from {terminal(one.caller.rpartition('/')[2])}{given}"
+    yield f"    call      {_call(one)} from {terminal(_name(one.caller))}{given}"
     if one.fault:
         yield f"    fault     {terminal(one.fault)}"
     for each in one.mismatches:
@@ -84,7 +102,9 @@ def _summary(report: RunReport, colour: bool) -> str:
     counts += [f"{report.broken} could not be run"] if report.broken else []
     points = sum(one.covered for one in report.points)
     told = f"{counted(len(report.tests), 'test')}: {', '.join(counts)}; "
-    told += f"coverage {report.coverage:g}% ({points} of {len(report.points)}); {report.seconds:.1f} s"
+    told += f"coverage {report.coverage:g}% ({points} of {len(report.points)}); "
+    told += f"spans of {counted(report.followed, 'call')} checked" if report.followed else "spans not checked"
+    told += f"; {report.seconds:.1f} s"
     return _painted(told, "31" if report.failed or report.broken else "32", colour)
 
 
