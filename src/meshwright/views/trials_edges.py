@@ -1,6 +1,6 @@
 """Who called whom in a test run, beside what the definitions declare.
 
-The one rule: what proxies and workloads told counts, not what simulation says; where nothing ran, that is all there is.
+The one rule: what proxies and workloads told counts; where nothing ran, it is what simulation says.
 """
 
 from __future__ import annotations
