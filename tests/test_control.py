@@ -35,7 +35,7 @@ from settings import examples
 from strategies import proxies, resource, states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.snapshot.resources import Placement
@@ -483,7 +483,7 @@ def test_what_was_said_of_the_whole_mesh_ends_for_every_proxy(target: dict[str, 
 
 def test_revisions_that_are_taken_in_together_are_each_acked_with_the_last() -> None:
     """An older one of them is not propagated because nothing was pushed for it alone."""
-    turns: list[Callable[[], None]] = []
+    turns: list[Callable[[], Iterator[None]]] = []
     versions = iter("12")
     control = Control(lambda _, node, *__: snapshot(a(next(versions)), node=node), lambda: 0, turns.append)
     control.publish(Head(1, State([Resource(key=NODE, spec=VirtualNodeSpec())])))
@@ -493,7 +493,7 @@ def test_revisions_that_are_taken_in_together_are_each_acked_with_the_last() -> 
     for number in (2, 3, 4):
         control.publish(Head(number, State([Resource(key=NODE, spec=VirtualNodeSpec(), stack=str(number))])))
     assert pushed == []
-    turns[-1]()
+    assert len(list(turns[-1]())) == 1
     assert len(pushed) == 1
     for revision in (2, 3, 4):
         assert control.propagation(revision).pending == ("one",)
@@ -507,9 +507,10 @@ async def test_a_lone_change_leaves_at_once_and_a_burst_is_taken_in_together() -
     seen: list[int] = []
     newest, last = 0, asyncio.Event()
 
-    def turn() -> None:
+    def turn() -> Iterator[None]:
         time.sleep(0.005)
         seen.append(newest)
+        yield
         if newest == 200:
             last.set()
 
@@ -548,3 +549,150 @@ def test_whoever_asks_sees_the_newest_though_it_is_not_taken_in_yet() -> None:
     found = control.delivery("p")
     assert found is not None
     assert found.state == "pending"
+
+
+class Steps:
+    """A pace whose turns go on when the test says so."""
+
+    def __init__(self) -> None:
+        self.turns: list[Callable[[], Iterator[None]]] = []
+
+    def __call__(self, turn: Callable[[], Iterator[None]]) -> None:
+        """A turn is asked for."""
+        self.turns.append(turn)
+
+    def begin(self) -> Iterator[None]:
+        """The turn that was asked for last, after its first step."""
+        steps = self.turns[-1]()
+        next(steps)
+        return steps
+
+
+def stepping(board: Board) -> Steps:
+    """Have the board's turns go on by hand."""
+    pace = Steps()
+    board.control = Control(board._build, board._now, pace)
+    return pace
+
+
+def test_what_one_proxy_gets_leaves_before_the_next_is_built_for() -> None:
+    """So that the first works on it, and may have taken it, meanwhile."""
+    board = Board()
+    pace = stepping(board)
+    board.publish(web=(a(),), other=(a(),))
+    (one, to_one), (two, to_two) = board.connect(), board.connect(OTHER)
+    took(one)
+    took(two)
+    revision = board.publish(web=(a("2"),), other=(a("2"),))
+    turn = pace.begin()
+    assert (len(to_one), len(to_two)) == (1, 0)
+    took(one)
+    assert list(turn) == [None]
+    assert (len(to_one), len(to_two)) == (1, 1)
+    found = board.control.propagation(revision)
+    assert (found.acked, found.pending) == ((one.proxy.id,), (two.proxy.id,))
+
+
+async def test_waiting_during_a_turn_waits_for_whoever_is_still_to_be_built_for() -> None:
+    """A revision is not taken for propagated because those who know of it have it."""
+    board = Board()
+    pace = stepping(board)
+    board.publish(web=(a(),), other=(a(),))
+    (one, _), (two, _) = board.connect(), board.connect(OTHER)
+    took(one)
+    took(two)
+    revision = board.publish(web=(a("2"),), other=(a("2"),))
+    turn = pace.begin()
+    took(one)
+    waiting = asyncio.create_task(board.control.wait(revision, 30))
+    await asyncio.sleep(0)
+    list(turn)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    took(two)
+    assert (await waiting).acked == (two.proxy.id, one.proxy.id)
+
+
+def test_whoever_asks_or_connects_during_a_turn_meets_the_newest() -> None:
+    """The rest of the turn is then made for them, and has nothing left to do."""
+    board = Board()
+    pace = stepping(board)
+    board.publish(web=(a(),), other=(a(),))
+    (one, _), (two, to_two) = board.connect(), board.connect(OTHER)
+    took(one)
+    took(two)
+    board.publish(web=(a("2"),), other=(a("2"),))
+    turn = pace.begin()
+    again, _ = board.connect(OTHER, "2")
+    assert again.snapshot.of(CLUSTER)["a"].version == a("2").version
+    assert len(to_two) == 1
+    board.publish(web=(a("3"),), other=(a("3"),))
+    assert [one.acked_revision for one in board.control.statuses()] == [1, 1, 1]
+    assert len(to_two) == 2
+    board.builds.clear()
+    assert list(turn) == []
+    assert board.builds == []
+
+
+def test_a_release_is_followed_at_those_who_were_built_for_before_and_after_it_began() -> None:
+    """Following begins once the commit is published, in the middle of its turn."""
+    board = Board()
+    pace = stepping(board)
+    board.publish(web=(a(),), other=(a(),))
+    (one, _), (two, _) = board.connect(), board.connect(OTHER)
+    took(one)
+    took(two)
+    revision = board.publish(web=(a("2"),), other=(a("2"),))
+    turn = pace.begin()
+    tracker = board.control.track(revision, "shop", (), lambda: None)
+    list(turn)
+    took(one)
+    assert {(found.id, found.state) for found in tracker.accounts} == {
+        (one.proxy.id, "acked"),
+        (two.proxy.id, "pending"),
+    }
+
+
+def test_a_revision_that_comes_during_a_turn_is_built_together_with_what_is_left_of_it() -> None:
+    """A group still to be built for gets both at once, and has either with the same ack."""
+    board = Board()
+    pace = stepping(board)
+    board.publish(web=(a(),), other=(a(),))
+    (one, _), (two, to_two) = board.connect(), board.connect(OTHER)
+    took(one)
+    took(two)
+    earlier = board.publish(web=(a("2"),), other=(a("2"),))
+    pace.begin()
+    later = board.publish(web=(a("2"),), other=(a("2"), r()))
+    list(pace.turns[-1]())
+    assert len(to_two) == 1
+    took(two, (ROUTE, "r"))
+    for revision in (earlier, later):
+        assert two.proxy.id in board.control.propagation(revision).pending
+    took(two)
+    assert board.control.propagation(later).acked == (two.proxy.id,)
+    assert board.control.propagation(earlier).acked == (two.proxy.id,)
+
+
+async def test_what_a_step_woke_runs_before_the_next_step() -> None:
+    """And who asks for another turn meanwhile has it after this one."""
+    seen: list[str] = []
+    over = asyncio.Event()
+    pace = Paced()
+
+    def turn() -> Iterator[None]:
+        for step in "ab":
+            asyncio.get_running_loop().call_soon(seen.append, f"woken by {step}")
+            seen.append(step)
+            yield
+
+    def next_turn() -> Iterator[None]:
+        seen.append("next")
+        over.set()
+        return iter(())
+
+    pace(turn)
+    assert seen == ["a"]
+    pace(next_turn)
+    await asyncio.wait_for(over.wait(), 10)
+    assert seen == ["a", "woken by a", "b", "woken by b", "next"]

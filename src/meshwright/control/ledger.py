@@ -116,7 +116,9 @@ class Tracker:
         return bool(self._open)
 
     def look(self, delivery: Delivery) -> None:
-        """`delivery` is new, or moved."""
+        """`delivery` is new, or moved, or built for; one of another mesh has nothing to do with it."""
+        if delivery.proxy.node.mesh != self.mesh:
+            return
         verdict = delivery.verdict(self.revision)
         if verdict in {"pending", "rejected"}:
             self._open.add(delivery)

@@ -1,6 +1,9 @@
 """The control loop: from the newest revision to a snapshot for each group of proxies that it concerns.
 
 The one rule: level-triggered. Only the newest state counts, and a failure for one proxy stops no other.
+
+One group of proxies is built for after the other, and what it is pushed leaves before the next: twenty Envoys work on
+what they got while the server still builds. Whoever asks how proxies stand has the rest built first.
 """
 
 from __future__ import annotations
@@ -8,25 +11,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.control.delivery import Delivery
 from meshwright.control.group import Group
 from meshwright.control.ledger import Tracker
 from meshwright.control.pacing import at_once
+from meshwright.control.propagating import Waiter, propagation
 from meshwright.control.reaching import reach
-from meshwright.control.standing import Propagation, Standing
+from meshwright.control.standing import Standing
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import Graph, felt, resolve
 from meshwright.model.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from meshwright.control.lane import Lane, Push
     from meshwright.control.pacing import Pace
-    from meshwright.control.standing import Proxy, ProxyStatus
+    from meshwright.control.standing import Propagation, Proxy, ProxyStatus
     from meshwright.model.identity import Key
     from meshwright.model.state import Spec
     from meshwright.release import Account
@@ -67,8 +71,12 @@ class Control:
         self._touched: set[Key] = set()
         """What may differ between the newest state and the graph, which is renewed when a proxy needs it."""
         self._groups: dict[tuple[Key, Placement, Traits], Group] = {}
+        self._due: OrderedDict[Group, range | None] = OrderedDict()
+        """The groups to build for, each with the revisions that it is of; None where it is of none."""
+        self._unfinished = range(0)
+        """The revisions that were taken in and may not be built for all yet."""
         self._deliveries: dict[str, Delivery] = {}
-        self._waiters: set[_Waiter] = set()
+        self._waiters: set[Waiter] = set()
         self._rescheduled = asyncio.Event()
         self._trackers: set[Tracker] = set()
         self._changes: deque[tuple[int, frozenset[Key]]] = deque(maxlen=_CHANGES)
@@ -89,13 +97,13 @@ class Control:
 
     def spec_of(self, key: Key) -> Spec | None:
         """The spec of an object as it is now; None for one that there is not."""
-        self._catch_up()
+        self._take_in()
         found = self._state.get(key)
         return found.spec if found is not None else None
 
     def changed_since(self, revision: int) -> frozenset[Key]:
         """The objects that `revision` and later ones changed, as far as that is remembered."""
-        self._catch_up()
+        self._take_in()
         return frozenset(key for number, keys in self._changes if number >= revision for key in keys)
 
     def publish(self, head: Head, touched: Iterable[Key] | None = None) -> None:
@@ -113,36 +121,51 @@ class Control:
             self._named = None
         elif self._named is not None:
             self._named.update(touched)
-        self._pace(self._catch_up)
+        self._pace(self._turn)
+
+    def _turn(self) -> Iterator[None]:
+        """One turn of the control loop: a step for each group that what was published concerns."""
+        self._take_in()
+        while self._due:
+            self._build_for(*self._due.popitem(last=False))
+            yield
+        if self._unfinished:
+            self._unfinished = range(0)
+            self._waken()
 
     def _catch_up(self) -> None:
-        """Take in what was published, and where instances are now."""
+        """Take in what was published, and where instances are now, for everybody."""
+        for _ in self._turn():
+            pass
+
+    def _take_in(self) -> None:
+        """Find out whom it concerns; what they should hold is built in the steps of a turn."""
         if self._next is not None:
-            self._take_in(self._next)
+            self._take_in_head(self._next)
         if self._refreshed:
             nodes, self._refreshed = frozenset(self._refreshed), set()
-            for group in list(self._groups.values()):
-                if not nodes.isdisjoint(group.reach):
-                    self._turn(group, recorded=False)
+            self._concern(nodes, None)
 
-    def _take_in(self, head: Head) -> None:
+    def _take_in_head(self, head: Head) -> None:
         named = self._named
         self._next, self._named = None, set()
         differing = frozenset(head.state.differing(self._state) if named is None else named)
         changed = felt(differing, self._state, head.state)
-        self._changes.append((head.revision, differing))
+        if differing:
+            self._changes.append((head.revision, differing))
         self._newest = range(min(self.revision + 1, head.revision), head.revision + 1)
+        self._unfinished = range((self._unfinished or self._newest).start, self._newest.stop)
         self.revision, self._state = head.revision, head.state
         if changed:
             self._touched.update(differing)
-            for group in list(self._groups.values()):
-                if not changed.isdisjoint(group.reach):
-                    self._turn(group)
-        for tracker in self._trackers:
-            if tracker.revision in self._newest:
-                self._look(tracker)
-        for waiter in list(self._waiters):
-            waiter.wake()
+            self._concern(changed, self._newest)
+
+    def _concern(self, changed: frozenset[Key], revisions: range | None) -> None:
+        """Have built anew for whoever may reach what changed at `revisions`, which join those not yet built."""
+        for group in self._groups.values():
+            if not changed.isdisjoint(group.reach):
+                known = self._due.get(group) or revisions
+                self._due[group] = range(known.start, revisions.stop) if known and revisions else known
 
     def refresh(self, nodes: Iterable[Key]) -> None:
         """The endpoints of `nodes` changed: push what this changes to every proxy that may call them.
@@ -151,7 +174,7 @@ class Control:
         together are taken in together, as `pace` says.
         """
         self._refreshed.update(nodes)
-        self._pace(self._catch_up)
+        self._pace(self._turn)
 
     def connect(self, proxy: Proxy, push: Push, only: str = "") -> Lane:
         """A proxy opened a stream, of the type `only` or "" for all; `push` is called with each new snapshot.
@@ -163,7 +186,7 @@ class Control:
             UnknownProxyError: its virtual node or gateway does not exist.
             MeshwrightError: its snapshot cannot be built.
         """
-        self._catch_up()
+        self._take_in()
         if proxy.node not in self._state:
             raise UnknownProxyError(
                 f"there is no {proxy.node.kind.type_name} {proxy.node.path!r} here: create it first, or correct the "
@@ -181,8 +204,7 @@ class Control:
             group.members.add(delivery)
         lane = delivery.join(push, only)
         for tracker in self._trackers:
-            if tracker.mesh == proxy.node.mesh:
-                tracker.look(delivery)
+            tracker.look(delivery)
         self._waken()
         return lane
 
@@ -196,12 +218,14 @@ class Control:
         group = self._groups.get(alike)
         if group is None:
             group = Group(proxy, reach(self.graph, proxy.node))
-            self._turn(group)
+            self._build_for(group, self._newest)
             if group.failure:
                 raise MeshwrightError(
                     f"the configuration of {proxy.node.path!r} cannot be built now; the log says why"
                 )
             self._groups[alike] = group
+        elif group in self._due:
+            self._build_for(group, self._due.pop(group))
         return group
 
     def disconnect(self, delivery: Delivery) -> None:
@@ -212,6 +236,7 @@ class Control:
         group.members.discard(delivery)
         if not group.members:
             self._groups.pop((group.node, group.placement, group.traits), None)
+            self._due.pop(group, None)
         if self._deliveries.get(delivery.proxy.id) is delivery:
             del self._deliveries[delivery.proxy.id]
         self._waken()
@@ -235,8 +260,8 @@ class Control:
         """
         tracker = Tracker(revision, mesh, known, told)
         self._trackers.add(tracker)
-        if revision <= self.revision:
-            self._look(tracker)  # else it is looked at once the revision is taken in
+        for delivery in self._deliveries.values() if revision <= self.revision else ():
+            tracker.look(delivery)  # at others once they are built for
         return tracker
 
     def untrack(self, tracker: Tracker) -> None:
@@ -261,10 +286,10 @@ class Control:
 
     def pass_time(self) -> int | None:
         """Build again what time has changed; the moment at which that is next due, None for never."""
-        self._catch_up()
+        self._take_in()
         for group in list(self._groups.values()):
             if group.changes_at is not None and group.changes_at <= self.now():
-                self._turn(group, recorded=False)
+                self._build_for(group, self._due.pop(group, None))
         return min((one.changes_at for one in self._groups.values() if one.changes_at is not None), default=None)
 
     async def keep_time(self) -> None:
@@ -303,32 +328,27 @@ class Control:
     def propagation(self, revision: int, mesh: str = "") -> Propagation:
         """How far `revision` has come; with `mesh`, among its proxies only: those of others say nothing about it."""
         self._catch_up()
+        return self._propagation(revision, mesh)
+
+    def _propagation(self, revision: int, mesh: str) -> Propagation:
         deliveries = {one: it for one, it in self._deliveries.items() if mesh in {"", it.proxy.node.mesh}}
-        if not deliveries:
-            return Propagation(revision=revision, state="no-proxies")
-        if revision > self.revision:
-            return Propagation(revision=revision, state="pending")
-        verdicts = {one: deliveries[one].verdict(revision) for one in sorted(deliveries)}
-        pending = tuple(one for one, verdict in verdicts.items() if verdict == "pending")
-        rejected = tuple(deliveries[one].status() for one, verdict in verdicts.items() if verdict == "rejected")
-        return Propagation(
-            revision=revision,
-            state="rejected" if rejected else "pending" if pending else "propagated",
-            concerned=tuple(one for one, verdict in verdicts.items() if verdict != "unconcerned"),
-            acked=tuple(one for one, verdict in verdicts.items() if verdict == "acked"),
-            pending=pending,
-            rejected=rejected,
-        )
+        built = self._unfinished.start - 1 if self._unfinished else self.revision
+        return propagation(revision, deliveries, decided=revision <= built)
 
     async def wait(self, revision: int, timeout: float, mesh: str = "") -> Propagation:  # noqa: ASYNC109 - the caller gets an answer, not an exception
-        """Wait until every proxy that `revision` concerns has it, one rejects it, or `timeout` seconds are over."""
+        """Wait until every proxy that `revision` concerns has it, one rejects it, or `timeout` seconds are over.
+
+        Who waits has nothing built sooner than its turn would.
+        """
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
-            found = self.propagation(revision, mesh)
+            found = self._propagation(revision, mesh)
             left = deadline - asyncio.get_running_loop().time()
-            if found.state != "pending" or left <= 0:
+            if found.state != "pending":
                 return found
-            waiter = _Waiter(revision, set(found.pending))
+            if left <= 0:
+                return self.propagation(revision, mesh)
+            waiter = Waiter(revision, set(found.pending))
             self._waiters.add(waiter)
             try:
                 await asyncio.wait_for(waiter.woken.wait(), left)
@@ -350,20 +370,16 @@ class Control:
             self._touched.clear()
         return self._resolved
 
-    def _look(self, tracker: Tracker) -> None:
-        for delivery in self._deliveries.values():
-            if delivery.proxy.node.mesh == tracker.mesh:
-                tracker.look(delivery)
-
     def _waken(self) -> None:
         for waiter in self._waiters:
             waiter.wake()
 
-    def _turn(self, group: Group, *, recorded: bool = True) -> None:
-        """One turn of the control loop: a new snapshot for one group of proxies; a failure stays with that group.
+    def _build_for(self, group: Group, revisions: range | None) -> None:
+        """A new snapshot for one group of proxies; a failure stays with that group.
 
-        It is `recorded` as what the newest revision changed, or else belongs to none.
+        It is recorded as what `revisions` changed, or else belongs to none.
         """
+        of = revisions or self._newest
         try:
             if group.node not in self._state:
                 # An Envoy cannot do anything useful without its node: it keeps what it has.
@@ -373,20 +389,11 @@ class Control:
         except Exception as error:  # noqa: BLE001 - one turn of the control loop: others must go on
             _log.exception("snapshot of %s cannot be built", group.node.path)
             within = reach(self.graph, group.node)
-            group.fail(f"{type(error).__name__}: {error}", within, self._newest, self.now())
+            group.fail(f"{type(error).__name__}: {error}", within, of, self.now())
         else:
-            group.renew(snapshot, reach(self.graph, group.node), self._newest, recorded=recorded)
+            group.renew(snapshot, reach(self.graph, group.node), of, recorded=revisions is not None)
             if snapshot.changes_at is not None:
                 self._rescheduled.set()
-
-
-class _Waiter:
-    """One call of `wait`."""
-
-    def __init__(self, revision: int, pending: set[str]) -> None:
-        self.revision = revision
-        self.pending = pending
-        self.woken = asyncio.Event()
-
-    def wake(self) -> None:
-        self.woken.set()
+        for tracker in self._trackers:
+            for member in group.members if tracker.revision in of else ():
+                tracker.look(member)

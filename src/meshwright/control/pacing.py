@@ -2,40 +2,54 @@
 
 The one rule: the wait is as long as the work. A turn of the control loop costs what the mesh and its proxies make it
 cost; until as much time has passed again, commits gather, and are taken in together. So at most half of the event
-loop goes into a burst, a lone change leaves at once, and none waits longer than `LONGEST_SECONDS` for its turn.
+loop goes into a burst, a lone change leaves at once, and the next turn begins `LONGEST_SECONDS` after one at most.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    Turn: TypeAlias = Callable[[], None]
+    Turn: TypeAlias = Callable[[], Iterator[None]]
+    """A turn goes on with each step of the iterator; between two of them others may have their time."""
     Pace: TypeAlias = Callable[[Turn], None]
 
 LONGEST_SECONDS = 0.1
 
 
 def at_once(turn: Turn) -> None:
-    """Take every commit in when it comes."""
-    turn()
+    """Take every commit in when it comes, in one go."""
+    for _ in turn():
+        pass
 
 
 class Paced:
-    """Calls a turn when it is asked for, or later for several that asked. For use in one event loop."""
+    """Takes turns when they are asked for, or later for several that asked. For use in one event loop.
+
+    The first step of a turn is made at once. Before each further one the event loop serves whoever is there, whom
+    the steps before have woken among them: what they have to say leaves while the turn goes on.
+    """
 
     def __init__(self) -> None:
         self._free_at = float("-inf")
         """When as much time has passed as the last turn took, by the event loop's clock."""
         self._due: asyncio.Handle | None = None
+        self._under_way = False
+        self._asked: Turn | None = None
+        """What is to be taken next, asked for while another turn was under way."""
 
     def __call__(self, turn: Turn) -> None:
-        """See that `turn` is called: now, or together with whoever else asks meanwhile."""
-        if self._due is not None:
-            return
+        """See that `turn` is taken: now, or together with whoever else asks meanwhile."""
+        if self._under_way:
+            self._asked = turn
+        elif self._due is None:
+            self._plan(turn)
+
+    def _plan(self, turn: Turn) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._free_at:
             self._take(loop, turn)
@@ -44,15 +58,23 @@ class Paced:
 
     def _take(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
         self._due = None
-        began = loop.time()
-        self._free_at = began + LONGEST_SECONDS
-        try:
-            turn()
-        finally:
-            # Called after everything that the turn woke has begun to write: that is part of what it costs.
-            loop.call_soon(self._rest, began)
+        self._under_way = True
+        self._step(loop, turn(), loop.time())
 
-    def _rest(self, began: float) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._due is None:
-            self._free_at = now + min(now - began, LONGEST_SECONDS)
+    def _step(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None], began: float) -> None:
+        # Its end comes after all that the last step woke has begun to write: that is part of what a turn costs.
+        then = functools.partial(self._rest, loop, began)
+        try:
+            for _ in steps:
+                then = functools.partial(self._step, loop, steps, began)
+                break
+        finally:
+            loop.call_soon(then)
+
+    def _rest(self, loop: asyncio.AbstractEventLoop, began: float) -> None:
+        self._under_way = False
+        now = loop.time()
+        self._free_at = now + min(now - began, LONGEST_SECONDS)
+        if self._asked is not None:
+            turn, self._asked = self._asked, None
+            self._plan(turn)
