@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 START = 180
 """Seconds that all together have until they serve."""
+_ALWAYS = (
+    "control_plane.connected_state",
+    "cluster_manager.cds.update_success",
+    "listener_manager.lds.update_success",
+)
+_TAKEN = f"^({'|'.join(_ALWAYS)}|http\\..*\\.rds\\..*\\.update_success)$"
+"""Statistics that are above 0 for one that is connected and configured; of routes each listener has one."""
 _RECEIVED = "upstream_cx_rx_bytes_total"
 
 
@@ -41,12 +48,16 @@ class Envoy:
 
     @property
     def ready(self) -> bool:
-        """Whether it has its first configuration whole, and serves."""
+        """Whether it has its first configuration whole, and serves.
+
+        Where nothing comes for some seconds, as on a crowded machine, Envoy starts without and says that it is ready.
+        """
         try:
             self._asked("/ready")
+            taken = self._asked(f"/stats?filter={_TAKEN}").splitlines()
         except OSError:
             return False
-        return True
+        return len(taken) > len(_ALWAYS) and not any(line.endswith(": 0") for line in taken)
 
     @property
     def received(self) -> int:

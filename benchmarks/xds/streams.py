@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import random
 import resource
@@ -29,7 +30,7 @@ from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
 from meshwright.trust.sigv4 import SIGNING_NAME, Request, sign
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 BACK_OFF, LONGEST_BACK_OFF = 0.5, 30.0
@@ -101,31 +102,6 @@ class Known:
             versions.pop(name, None)
 
 
-async def resume(
-    index: int, target: str, node: str, counters: Counters, ready: asyncio.Semaphore, known: Known
-) -> None:
-    """The same proxy on a new stream: it says what it has, and asks for what is not there to be sure of an answer."""
-    request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")
-    response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
-    async with _channel(target) as channel:
-        call = channel.stream_stream(METHOD)(metadata=signed(target))
-        for number, (url, versions) in enumerate(known.versions.items()):
-            said = request(type_url=url, initial_resource_versions=versions)
-            if number == 0:
-                said.node.CopyFrom(_node(node, index))
-            if url == ROUTE:
-                said.resource_names_subscribe.extend([*known.routes, "absent"])
-            await call.write(said.SerializeToString())
-        while (raw := await call.read()) is not _EOF:
-            pushed = response.FromString(raw)
-            ack = request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString()
-            await call.write(ack)
-            counters.resent += len(pushed.resources)
-            counters.push(index, len(raw), len(ack))
-            if "absent" in pushed.removed_resources:
-                ready.release()
-
-
 async def lasting(stream: Callable[[], Awaitable[None]], counters: Counters) -> None:
     """A proxy that opens its stream again when the connection broke, after as long as Envoy waits.
 
@@ -143,32 +119,65 @@ async def lasting(stream: Callable[[], Awaitable[None]], counters: Counters) -> 
         longest = min(2 * longest, LONGEST_BACK_OFF)
 
 
-async def simulate(
-    index: int, target: str, node: str, counters: Counters, ready: asyncio.Semaphore, known: Known
-) -> None:
-    """One proxy: subscribe to clusters and listeners, then to the route configurations; ack what comes."""
-    request = message("envoy.service.discovery.v3.DeltaDiscoveryRequest")
-    response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
-    async with _channel(target) as channel:
-        call = channel.stream_stream(METHOD)(metadata=signed(target))
-        await call.write(request(type_url=CLUSTER, node=_node(node, index)).SerializeToString())
-        await call.write(request(type_url=LISTENER).SerializeToString())
-        routes = known.routes
-        while (raw := await call.read()) is not _EOF:
-            pushed = response.FromString(raw)
-            ack = request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString()
-            await call.write(ack)
-            counters.push(index, len(raw), len(ack))
-            known.take(pushed)
+class Proxy:
+    """One proxy, whatever becomes of its streams: each is opened with what it has from those before."""
+
+    def __init__(self, index: int, target: str, node: str, counters: Counters) -> None:
+        self._index = index
+        self._target = target
+        self._node = node
+        self._counters = counters
+        self._known = Known()
+
+    async def begin(self, ready: asyncio.Semaphore) -> None:
+        """Subscribe to clusters and listeners, then to the route configurations; with each of these it is `ready`."""
+
+        async def take(call: Any, pushed: Any) -> None:
+            self._known.take(pushed)
             if pushed.type_url == LISTENER:
                 wanted = {name for one in pushed.resources for name in route_names(one.resource.value)}
-                if new := wanted - routes:
-                    routes |= new
+                if new := wanted - self._known.routes:
+                    self._known.routes |= new
                     await call.write(
-                        request(type_url=ROUTE, resource_names_subscribe=sorted(new)).SerializeToString()
+                        _request(type_url=ROUTE, resource_names_subscribe=sorted(new)).SerializeToString()
                     )
             if pushed.type_url == ROUTE:
                 ready.release()
+
+        first = _request(type_url=CLUSTER, node=_node(self._node, self._index))
+        await self._stream((first, _request(type_url=LISTENER)), take)
+
+    async def resume(self, ready: asyncio.Semaphore) -> None:
+        """Say what it has, and ask for what is not there to be sure of an answer, with which it is `ready`."""
+
+        async def take(_call: Any, pushed: Any) -> None:
+            self._counters.resent += len(pushed.resources)
+            if "absent" in pushed.removed_resources:
+                ready.release()
+
+        said = [_request(type_url=url, initial_resource_versions=some) for url, some in self._known.versions.items()]
+        said[0].node.CopyFrom(_node(self._node, self._index))
+        asked = next(one for one in said if one.type_url == ROUTE)
+        asked.resource_names_subscribe.extend([*self._known.routes, "absent"])
+        await self._stream(said, take)
+
+    async def _stream(self, said: Iterable[Any], take: Callable[[Any, Any], Awaitable[None]]) -> None:
+        """Say that on a new stream, and `take` what comes, each acked and counted, until its end."""
+        response = message("envoy.service.discovery.v3.DeltaDiscoveryResponse")
+        async with _channel(self._target) as channel:
+            call = channel.stream_stream(METHOD)(metadata=signed(self._target))
+            for one in said:
+                await call.write(one.SerializeToString())
+            while (raw := await call.read()) is not _EOF:
+                pushed = response.FromString(raw)
+                ack = _request(type_url=pushed.type_url, response_nonce=pushed.nonce).SerializeToString()
+                await call.write(ack)
+                self._counters.push(self._index, len(raw), len(ack))
+                await take(call, pushed)
+
+
+def _request(**members: Any) -> Any:
+    return message("envoy.service.discovery.v3.DeltaDiscoveryRequest")(**members)
 
 
 def route_names(listener: bytes) -> set[str]:
@@ -210,14 +219,18 @@ async def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     counters, ready = Counters(chosen.count), asyncio.Semaphore(0)
     nodes = [chosen.node[index % len(chosen.node)] for index in range(chosen.count)]
-    known = [Known() for _ in nodes]
+    proxies = [Proxy(index, chosen.target, node, counters) for index, node in enumerate(nodes)]
     began = time.monotonic()
     tasks: list[asyncio.Task[None]] = []
     while some := range(len(tasks), min(len(tasks) + AT_ONCE, len(nodes))):
-        tasks += opened(simulate, some, nodes, chosen.target, counters, ready, known)
+        tasks += [opened(partial(proxies[index].begin, ready), counters) for index in some]
         for _ in some:
             await asyncio.wait_for(ready.acquire(), 180)
     say({"connected": chosen.count, "seconds": time.monotonic() - began})
+    # What thousands of proxies have stays: to look through it for garbage takes a tenth of a second, and would be
+    # measured.
+    gc.collect()
+    gc.freeze()
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         match line.split():
@@ -229,7 +242,7 @@ async def main() -> None:
                 await ended(tasks)
                 counters.reset()
                 answered, began = asyncio.Semaphore(0), time.monotonic()
-                tasks = opened(resume, range(len(nodes)), nodes, chosen.target, counters, answered, known)
+                tasks = [opened(partial(one.resume, answered), counters) for one in proxies]
                 for _ in nodes:
                     await asyncio.wait_for(answered.acquire(), 180)
                 took = time.monotonic() - began
@@ -241,22 +254,9 @@ async def main() -> None:
     await ended(tasks)
 
 
-def opened(
-    how: Callable[..., Awaitable[None]],
-    numbers: range,
-    nodes: list[str],
-    target: str,
-    counters: Counters,
-    ready: asyncio.Semaphore,
-    known: list[Known],
-) -> list[asyncio.Task[None]]:
-    """Each proxy of these numbers on a stream of its own, for as long as its task runs."""
-    return [
-        asyncio.create_task(
-            lasting(partial(how, index, target, nodes[index], counters, ready, known[index]), counters)
-        )
-        for index in numbers
-    ]
+def opened(stream: Callable[[], Awaitable[None]], counters: Counters) -> asyncio.Task[None]:
+    """A proxy on a stream of its own, for as long as its task runs."""
+    return asyncio.create_task(lasting(stream, counters))
 
 
 async def ended(tasks: list[asyncio.Task[None]]) -> None:
