@@ -26,17 +26,11 @@ from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, EnvoyResource, Loopback, Redirect
-from processes import DEADLINE
+from processes import DEADLINE, fresh_address
 from settings import examples
 from stage import Everybody, Stage, staged, told
 
 PORT = 8080
-
-
-def address(request: pytest.FixtureRequest) -> str:
-    """An address of 127/8 for this test alone, so that tests may run at the same time."""
-    digits = hash(request.node.nodeid) % (1 << 22)
-    return f"127.{64 + (digits >> 16)}.{digits >> 8 & 255}.{digits & 255 | 1}"
 
 
 def shop(host: str, one: int, two: int, routes: EnvoyResource) -> tuple[EnvoyResource, ...]:
@@ -47,11 +41,9 @@ def shop(host: str, one: int, two: int, routes: EnvoyResource) -> tuple[EnvoyRes
 
 @pytest.mark.envoy
 @pytest.mark.parametrize("delta", [True, False])
-async def test_a_real_envoy_serves_flips_refuses_and_recovers(
-    tmp_path: Path, request: pytest.FixtureRequest, delta: bool
-) -> None:
+async def test_a_real_envoy_serves_flips_refuses_and_recovers(tmp_path: Path, delta: bool) -> None:
     """The whole life of a route on one Envoy: taken, changed, refused with last good serving, mended."""
-    host = address(request)
+    host = fresh_address()
 
     async def said() -> str:
         return (await fetch(host, PORT))[1]
@@ -90,11 +82,9 @@ async def test_a_real_envoy_serves_flips_refuses_and_recovers(
 
 @pytest.mark.envoy
 @pytest.mark.parametrize("delta", [True, False])
-async def test_clusters_change_and_move_without_a_failed_request(
-    tmp_path: Path, request: pytest.FixtureRequest, delta: bool
-) -> None:
+async def test_clusters_change_and_move_without_a_failed_request(tmp_path: Path, delta: bool) -> None:
     """Make before break on a real Envoy: a cluster is changed, then replaced, under requests."""
-    host = address(request)
+    host = fresh_address()
     answers: list[tuple[int, str]] = []
 
     async def ask() -> None:
@@ -128,11 +118,9 @@ async def test_clusters_change_and_move_without_a_failed_request(
 
 @pytest.mark.envoy
 @pytest.mark.parametrize("delta", [True, False])
-async def test_a_restart_of_the_server_loses_no_request_and_sends_nothing_again(
-    tmp_path: Path, request: pytest.FixtureRequest, delta: bool
-) -> None:
+async def test_a_restart_of_the_server_loses_no_request_and_sends_nothing_again(tmp_path: Path, delta: bool) -> None:
     """Envoy keeps serving, comes back, and is told only what is new."""
-    host = address(request)
+    host = fresh_address()
     async with (
         upstream("one") as one,
         upstream("two") as two,

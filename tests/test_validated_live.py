@@ -15,9 +15,8 @@ from meshwright.ads.server import AdsServer
 from meshwright.control import Control
 from meshwright.model import SPECS, Key, Kind, Resource, State, decode, encode
 from meshwright.snapshot.build import build
-from meshwright.snapshot.resources import Loopback, Placement, Snapshot, Traits
 from meshwright.store.contract import Head
-from processes import DEADLINE
+from processes import DEADLINE, fresh_place
 from settings import PROVE
 from stage import Everybody
 from strategies import MESH
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from meshwright.graph import Graph
+    from meshwright.snapshot.resources import Placement, Snapshot, Traits
 
 pytestmark = pytest.mark.envoy
 
@@ -53,10 +53,8 @@ async def running(folder: Path, base: State) -> AsyncIterator[Control]:
     port = await server.start("127.0.0.1", 0)
     async with contextlib.AsyncExitStack() as exits:
         exits.push_async_callback(server.stop, 0.2)
-        for number, key in enumerate(PROXIES):
-            hosts = [f"127.78.{number}.{last}" for last in (1, 2, 3)]
-            place = Loopback(application=hosts[0], ingress=hosts[1], egress=hosts[2])
-            one = envoy(folder, key, port, placement=place, instance=key.name, zone="us-east-1a")
+        for key in PROXIES:
+            one = envoy(folder, key, port, placement=fresh_place(), instance=key.name, zone="us-east-1a")
             await exits.enter_async_context(one)
         await until(lambda: len(control.statuses()) == len(PROXIES))
         assert (await control.wait(1, DEADLINE)).state == "propagated"
