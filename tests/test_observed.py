@@ -18,6 +18,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.state import Resource, State
 from meshwright.plan import decoded
 from meshwright.views.observed import Counted
+from shop_load import alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,6 +135,7 @@ async def test_counts_survive_an_outage_of_the_control_plane() -> None:
         await counted(lab, 50)
         before = await seen(lab)
         await lab.control.kill()
+        await alone(lab)  # until then a report may be on its way to nobody
         await requests(nodes["web"], "cart.local", 40)
         await lab.control.start()
         await until(lambda: watched(lab), "every proxy reports again")
