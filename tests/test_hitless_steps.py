@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,8 +36,10 @@ PAYMENT, LEDGERS, CARTS = (
 )
 TESTERS = Key("shop", Kind.ROUTE, "testers", "payment")
 OLD, NEW = ({"portMapping": {"port": port, "protocol": "http"}} for port in (8080, 8081))
-SLOW = 6.0
-"""Seconds that a request is in flight while what serves it is taken away."""
+SLOW, SLOWEST = 6.0, 15.0
+"""Seconds that a request is in flight while what serves it is taken away: more where steps take long."""
+PATIENT = {"http": {"perRequest": {"unit": "s", "value": 60}}}
+"""What its listener allows it."""
 
 
 def shifted(state: State, first: int) -> State:
@@ -67,6 +70,8 @@ class Stage:
     def __init__(self, lab: Lab, load: Load) -> None:
         self.lab = lab
         self.load = load
+        self.pace = 0.0
+        """Seconds that a step took at most."""
         self._slow: list[asyncio.Task[Reply]] = []
 
     async def to(self, what: str, *states: State) -> None:
@@ -76,12 +81,14 @@ class Stage:
         """
         for number, state in enumerate(states, start=1):
             self.load.during = f"{what}, step {number}"
+            began = time.monotonic()
             release = await self.lab.apply(state)
             if PROVE and V2 in state:  # the proxy of a node that is gone is not let in again, and serves on
                 await self.lab.control.kill()
                 await self.lab.control.start()
             await self.lab.propagated(release)
             await self.load.more(8)
+            self.pace = max(self.pace, time.monotonic() - began)
 
     async def ask(self, node: str, port: int, service: str, headers: dict[str, str] | None = None) -> Reply:
         """A request that a node's application makes."""
@@ -143,7 +150,7 @@ async def test_what_operators_do_step_by_step_fails_no_request(tmp_path: Path) -
 
     A connection over TCP that none of it concerns stays open all the while.
     """
-    base = shifted(shop(), 100)
+    base = edited(shifted(shop(), 100), V2, listener(timeout=PATIENT))
     async with staged(base) as stage:
         await providers(stage, base)
         async with stage.conversation("payment-v1", 7000, LEDGERS.name):
@@ -171,7 +178,8 @@ async def versions(stage: Stage, base: State) -> None:
     """A version is drained and then deleted, or deleted at once, while requests are in its hands."""
     (workload,) = stage.lab.workloads(V2.name)
     for drained_first in (True, False):
-        wanted, workload.fault = workload.received + 5, Fault(delay=SLOW)
+        wanted = workload.received + 5
+        workload.fault = Fault(delay=min(max(SLOW, 4 * stage.pace), SLOWEST))
         for _ in range(5):
             stage.in_flight(stage.ask("orders", 8080, PAYMENT.name, {"x-payment-version": "v2"}))
         while workload.received < wanted:  # these five alone are sent there
