@@ -126,8 +126,11 @@ async def watched(lab: Lab) -> bool:
     return not (await seen(lab)).unwatched
 
 
-async def test_counts_survive_an_outage_of_the_control_plane() -> None:
-    """What happens meanwhile is told with the first report after it; what came before went with the old process."""
+async def test_what_is_counted_until_a_proxy_is_back_is_told_with_its_first_report() -> None:
+    """After an outage of the control plane; what was told before went with the old process.
+
+    Envoy looks for it every five seconds, and what each look in vain would have told is gone.
+    """
     async with Lab(State(objects())) as lab:
         nodes = {found.role.key.name: found for found in lab.fleet.instances}
         await until(lambda: watched(lab), "every proxy reports")
@@ -136,8 +139,8 @@ async def test_counts_survive_an_outage_of_the_control_plane() -> None:
         before = await seen(lab)
         await lab.control.kill()
         await alone(lab)  # until then a report may be on its way to nobody
-        await requests(nodes["web"], "cart.local", 40)
         await lab.control.start()
+        await requests(nodes["web"], "cart.local", 40)
         await until(lambda: watched(lab), "every proxy reports again")
         await requests(nodes["web"], "cart.local", 20)
         await counted(lab, 60)
