@@ -67,13 +67,13 @@ def shop() -> State:
 
     def never(spec: dict[str, Any]) -> None:
         for member in spec.keys() - {"priority", "tcpRoute"}:
-            retry = {"maxRetries": 0, "perRetryTimeout": {"unit": "s", "value": 60}}
+            retry = {"maxRetries": 0, "perRetryTimeout": {"unit": "s", "value": 300}}
             events = (
                 {"grpcRetryEvents": ["cancelled"]} if member == "grpcRoute" else {"httpRetryEvents": ["client-error"]}
             )
             spec[member]["retryPolicy"] = {**retry, **events}
             # A machine that is kept busy by others may take its time: what is slow is not broken.
-            spec[member]["timeout"] = {"perRequest": {"unit": "s", "value": 60}}
+            spec[member]["timeout"] = {"perRequest": {"unit": "s", "value": 300}}
 
     project = load_project(SHOP / "meshwright.yaml")
     state = load(project.definitions, project.load_settings()).state

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from meshwright.lab.exchange import Fault, Reply, Request
+from envoys import fetch, until
+from meshwright.lab.exchange import Reply, Request
 from meshwright.lab.lab import Lab
 from meshwright.lab.workload import call
 from meshwright.model import Key, Kind, State
@@ -22,8 +22,10 @@ from settings import PROVE
 from shop_load import EVERYBODY, Load, added, edited, listener, no_retries, shop, spec_of, weights
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from meshwright.lab.workload import Workload
 
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(1200)]
@@ -36,10 +38,8 @@ PAYMENT, LEDGERS, CARTS = (
 )
 TESTERS = Key("shop", Kind.ROUTE, "testers", "payment")
 OLD, NEW = ({"portMapping": {"port": port, "protocol": "http"}} for port in (8080, 8081))
-SLOW, SLOWEST = 6.0, 15.0
-"""Seconds that a request is in flight while what serves it is taken away: more where steps take long."""
-PATIENT = {"http": {"perRequest": {"unit": "s", "value": 60}}}
-"""What its listener allows it."""
+PATIENT = {"http": {"perRequest": {"unit": "s", "value": 300}}}
+"""What a listener allows requests that are in flight while what serves them is taken away."""
 
 
 def shifted(state: State, first: int) -> State:
@@ -70,9 +70,6 @@ class Stage:
     def __init__(self, lab: Lab, load: Load) -> None:
         self.lab = lab
         self.load = load
-        self.pace = 0.0
-        """Seconds that a step took at most."""
-        self._slow: list[asyncio.Task[Reply]] = []
 
     async def to(self, what: str, *states: State) -> None:
         """Take these steps, each acked by everybody, with some customers after each.
@@ -81,32 +78,37 @@ class Stage:
         """
         for number, state in enumerate(states, start=1):
             self.load.during = f"{what}, step {number}"
-            began = time.monotonic()
             release = await self.lab.apply(state)
             if PROVE and V2 in state:  # the proxy of a node that is gone is not let in again, and serves on
                 await self.lab.control.kill()
                 await self.lab.control.start()
             await self.lab.propagated(release)
             await self.load.more(8)
-            self.pace = max(self.pace, time.monotonic() - began)
 
-    async def ask(self, node: str, port: int, service: str, headers: dict[str, str] | None = None) -> Reply:
+    async def ask(self, node: str, port: int, service: str) -> Reply:
         """A request that a node's application makes."""
-        return await call("http", self._egress(node), port, Request(authority=service, headers=headers or {}))
+        return await call("http", self._egress(node), port, Request(authority=service))
 
-    def in_flight(self, asking: Coroutine[Any, Any, Reply]) -> None:
-        """A request that takes its time: it is to be answered properly before the end."""
-        self._slow.append(asyncio.create_task(asking))
+    @contextlib.asynccontextmanager
+    async def in_flight(self, workload: Workload, count: int = 5) -> AsyncIterator[None]:
+        """So many requests of testers that reach version 2 before the block, and that it answers after it."""
+        arrived, answer, go_on = [], workload.answer, asyncio.Event()
 
-    @property
-    def waiting(self) -> bool:
-        """Whether one of them is in flight."""
-        return not all(one.done() for one in self._slow)
+        async def held(request: Request, protocol: str) -> Reply:
+            arrived.append(request)
+            await go_on.wait()
+            return await answer(request, protocol)
 
-    async def answered(self) -> None:
-        """Return once all of them are over."""
-        for reply in await asyncio.gather(*self._slow):
-            self.load.note(reply)
+        tester = f"{PAYMENT.name}\r\nx-payment-version: v2"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workload, "answer", held)
+            asking = [asyncio.create_task(fetch(self._egress("orders"), 8080, "/", tester)) for _ in range(count)]
+            await until(lambda: len(arrived) == count, "they arrive")  # these alone are sent there
+        yield
+        assert not any(one.done() for one in asking), "they were in flight"
+        go_on.set()
+        for status, _ in await asyncio.gather(*asking):
+            self.load.note(Reply(status=status))
 
     @contextlib.asynccontextmanager
     async def conversation(self, node: str, port: int, service: str) -> AsyncIterator[None]:
@@ -139,7 +141,6 @@ async def staged(base: State) -> AsyncIterator[Stage]:
         async with load.on(lab):
             await stage.to("the beginning", base)
             yield stage
-            await stage.answered()
         await no_retries(lab)
     assert load.failed == []
     assert load.sent > 100
@@ -177,18 +178,11 @@ async def providers(stage: Stage, base: State) -> None:
 async def versions(stage: Stage, base: State) -> None:
     """A version is drained and then deleted, or deleted at once, while requests are in its hands."""
     (workload,) = stage.lab.workloads(V2.name)
-    for drained_first in (True, False):
-        wanted = workload.received + 5
-        workload.fault = Fault(delay=min(max(SLOW, 4 * stage.pace), SLOWEST))
-        for _ in range(5):
-            stage.in_flight(stage.ask("orders", 8080, PAYMENT.name, {"x-payment-version": "v2"}))
-        while workload.received < wanted:  # these five alone are sent there
-            await stage.load.more(1)
-        workload.fault = Fault()
-        drained = base.drop(TESTERS)
-        gone = edited(drained, EVERYBODY, _only_first).drop(V2)
-        await stage.to("version 2 goes", *((drained, gone) if drained_first else (gone,)))
-        assert stage.waiting, "its requests were in flight"
+    drained = base.drop(TESTERS)
+    gone = edited(drained, EVERYBODY, _only_first).drop(V2)
+    for steps in ((drained, gone), (gone,)):
+        async with stage.in_flight(workload):
+            await stage.to("version 2 goes", *steps)
         await stage.to("version 2 comes back", base)
 
 
