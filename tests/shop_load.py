@@ -180,7 +180,7 @@ async def no_retries(lab: Lab) -> None:
         slow = {name: value for name, value in found.items() if name.endswith("_timeout")}
         retried = {name.removesuffix("upstream_rq_retry"): value for name, value in found.items() if name not in slow}
         wrong = {name: n for name, n in retried.items() if n > slow.get(f"{name}upstream_cx_connect_timeout", 0)}
-        assert wrong == {}, one.name
+        assert wrong == {}, f"{one.name} tried again: {wrong}"
 
 
 async def versions(instance: Instance) -> Versions:
