@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 import pytest
 import rstr
 
+import junit_shape
 from meshwright.documents.load import load
 from meshwright.documents.settings import load_project
 from meshwright.graph import resolve
@@ -26,6 +26,7 @@ from strategies import MESH, resource
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from xml.etree import ElementTree as ET
 
     from meshwright.model import Resource, State
     from meshwright.trials.deriving import Derived
@@ -170,9 +171,8 @@ def test_the_shop_passes_all_that_is_derived_from_it() -> None:
 
 
 def junit(path: Path) -> ET.Element:
-    """The suite in a file of JUnit XML."""
-    (suite,) = ET.parse(path).getroot()  # noqa: S314 - our own file
-    return suite
+    """What is in a file of JUnit XML."""
+    return junit_shape.read(path.read_text(encoding="utf-8"))
 
 
 WRONG = """\
@@ -220,7 +220,7 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     shutil.copytree(SHOP, folder)
     (folder / "wrong.yaml").write_text(WRONG, encoding="utf-8")
     only = ("--only", "wrong", "--only", "right", "--only", "route testers of payment.shop.internal:8080 is reache?")
-    files = ("--junit", "junit.xml", "--report", "report.json")
+    files = ("--junit", "junit.xml", "--report", "report.json", "--html", "page.html")
     done = ran(folder, "--tests", "wrong.yaml", *only, "--fail-under", "90", "--format", "json", *files)
     assert done.returncode == 1
     assert "under 90%" in done.stderr
@@ -228,7 +228,10 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == report
     suite = junit(folder / "junit.xml")
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")
-    (failure,) = suite.findall("testcase/failure")
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert page.count("failing hop</strong>") == 1
+    assert page.count('<details class="test') + page.count('class="test ') >= len(report["tests"])
+    (failure,) = suite.findall("testsuite/testcase/failure")
     assert "expected  served_by: payment-v1" in (failure.text or "")
     assert failure.attrib["message"].startswith("status: expected 200, status 503")
     wrong, *passed = report["tests"]

@@ -24,6 +24,8 @@ from meshwright.cli.options import FORMAT, definition_arguments
               help="Exit 1 where less than N percent of the routes and their parts is covered.")  # fmt: skip
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write the results as JUnit XML, too.")  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the results as one page for browsers, too.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write the results as JSON, too.")  # fmt: skip
 @click.option("--isolation", type=click.Choice(["auto", "loopback", "netns"]), default="auto", show_default=True,

@@ -31,7 +31,7 @@ from meshwright.trials.programs import beside
 from meshwright.trials.seen import Seen
 from meshwright.trials.simulated import needs_envoys, simulated
 from meshwright.trials.trial import Suite
-from meshwright.views import trials_junit, trials_text
+from meshwright.views import trials_html, trials_junit, trials_text
 from meshwright.views.diagnostics import as_json
 from meshwright.views.trials import Manner, run_report
 
@@ -56,6 +56,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     patterns: tuple[str, ...]
     fail_under: float | None
     junit: Path | None
+    html: Path | None
     report: Path | None
     isolation: Literal["auto", "loopback", "netns"]
     simulate: bool
@@ -187,6 +188,7 @@ class Testing:
         )
         _written(self._asked.report, as_json(report))
         _written(self._asked.junit, trials_junit.render(report))
+        _written(self._asked.html, trials_html.render(report))
         if self._asked.form == "json":
             sys.stdout.write(as_json(report))
         else:

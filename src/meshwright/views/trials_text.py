@@ -13,6 +13,7 @@ from meshwright.views.escaping import terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from meshwright.trials.trial import Given
     from meshwright.views.trials import RunReport, Test
 
 _COLOURS = {"passed": "32", "failed": "31", "broken": "35", "skipped": "33"}
@@ -69,10 +70,8 @@ def told(one: Test) -> str:
 def _failure(one: Test, colour: bool) -> Iterator[str]:
     where = f"{terminal(one.source)}: " if one.source else ""
     yield f"{where}{_painted(one.outcome, '1;' + _COLOURS[one.outcome], colour)} {terminal(one.name)}"
-    given = "".join(
-        f", {terminal(each.kind.value)} at {terminal(each.at or 'the control plane')}" for each in one.given
-    )
-    yield f"    call      {_call(one)} from {terminal(_name(one.caller))}{given}"
+    given = "".join(f", {given_fault(each)}" for each in one.given)
+    yield f"    call      {asked(one)} from {terminal(_name(one.caller))}{given}"
     if one.fault:
         yield f"    fault     {terminal(one.fault)}"
     for each in one.mismatches:
@@ -84,7 +83,24 @@ def _failure(one: Test, colour: bool) -> Iterator[str]:
     yield f"    again     {terminal(one.reproduce)}"
 
 
-def _call(one: Test) -> str:
+def given_fault(one: Given) -> str:
+    """A fault in one line: what, how much, where, for whom."""
+    amounts = {
+        "ms": one.latency,
+        "ms more or less": one.jitter,
+        "bytes a second": one.bandwidth,
+        "is the status": one.status,
+        "is the gRPC status": one.grpc_status,
+    }
+    much = "".join(f" {number} {unit}" for unit, number in amounts.items() if number)
+    some = f" ({one.instances} of {one.of or 'its'} instances)" if one.instances is not None else ""
+    whom = "".join(f" {name}: {value}" for name, value in one.headers.items())
+    told = f"{one.kind.value}{much} at {one.at or 'the control plane'}{some}{f' for{whom}' if whom else ''}"
+    return terminal(told)
+
+
+def asked(one: Test) -> str:
+    """The call of a test in one line: method, URL, headers."""
     call = one.call
     scheme = call.protocol if call.protocol != "http" else call.scheme
     headers = "".join(f" {terminal(name)}: {terminal(value)}" for name, value in call.headers)
