@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -166,6 +167,36 @@ async def lost_and_found(folder: Path, door: int, upstream: int) -> None:
             await until(lambda: ready(one), "ready again")
             assert await one.stats("update_success$") == before
             assert (await fetch("127.0.0.1", door))[0] == 503
+
+
+async def test_a_control_plane_that_takes_no_connection_is_told_as_away(tmp_path: Path) -> None:
+    """Envoy calls its stream open from when it begins to connect, which may take for ever."""
+    with contextlib.ExitStack() as queue:
+        deaf = queue.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):  # nobody takes them on, so that whoever comes next waits
+            waits = queue.enter_context(socket.socket())
+            waits.setblocking(False)
+            waits.connect_ex(deaf.getsockname())
+        given = (WEB, "--xds", f"127.0.0.1:{deaf.getsockname()[1]}", UNSIGNED)
+        async with proxy(tmp_path, *given, variables={"HC_DISCONNECTED_TIMEOUT_S": "1"}) as one:
+
+            async def ill() -> bool:
+                said = (await one.status())[1]
+                return said.get("state") in {"INITIALIZING", "PRE_INITIALIZING"} and not said["alive"]
+
+            await until(ill, "ill without a control plane for a second")
+            waiting, tried = "cluster.meshwright_xds.upstream_rq_pending_active", 0
+
+            async def told() -> bool:
+                nonlocal tried
+                tried += bool((await one.stats(f"^{waiting}$"))[waiting])
+                said = (await one.status())[1]
+                assert (said["connected"], said["alive"]) == (False, False)
+                return tried >= 20
+
+            await until(told, "it is looked at while it tries to connect")
 
 
 async def test_a_crashed_envoy_is_started_again_as_often_as_it_may_be(tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ import http.client
 import socket
 from typing import TYPE_CHECKING, Any
 
+from meshwright.proxy.connection import XDS_CLUSTER
+
 if TYPE_CHECKING:
     from meshwright.proxy.settings import Address
 
 SECONDS = 2.0
 """How long one answer may take."""
 
-_CONNECTED = "control_plane.connected_state"
+_OPEN = "control_plane.connected_state"
+_WAITING = f"cluster.{XDS_CLUSTER}.upstream_rq_pending_active"
 
 
 class Administration:
@@ -49,12 +52,16 @@ class Administration:
             return ""
 
     def connected(self) -> bool:
-        """Whether it has an open stream to its control plane."""
+        """Whether it has an open stream to its control plane, over a connection that is there.
+
+        Envoy calls a stream open from when it begins to connect; until it has, the stream is one that waits.
+        """
         try:
-            _, body = self.ask(f"/stats?filter=^{_CONNECTED}$")
+            _, body = self.ask(f"/stats?filter=^({_OPEN}|{_WAITING})$")
         except OSError:
             return False
-        return body.strip() == f"{_CONNECTED}: 1".encode()
+        said = dict(line.split(": ") for line in body.decode(errors="replace").splitlines() if ": " in line)
+        return said.get(_OPEN) == "1" and said.get(_WAITING, "0") == "0"
 
     def drain(self) -> bool:
         """Fail its health checks and let its inbound connections go; whether it served and does so now.

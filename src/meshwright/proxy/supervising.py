@@ -177,14 +177,14 @@ class _Supervised:
 
     async def _look(self) -> None:
         while True:
-            if await asyncio.to_thread(self.administration.connected):
-                self._last_connected = time.monotonic()
+            await asyncio.to_thread(self._away)
             await asyncio.sleep(self._conduct.look_seconds)
 
     def _away(self) -> float:
         """Seconds without a control plane; 0 with one."""
+        asked_at = time.monotonic()  # the answer may be late, and is not of then
         if self.administration.connected():
-            self._last_connected = time.monotonic()
+            self._last_connected = max(self._last_connected, asked_at)
             return 0.0
         return max(time.monotonic() - self._last_connected, 0.001)
 
