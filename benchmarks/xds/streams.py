@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 BACK_OFF, LONGEST_BACK_OFF = 0.5, 30.0
 """Seconds: a connection that broke is opened again after less than the first, then twice as much, up to the last."""
+BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL}
+"""How a stream ends whose connection broke; the last where that is found out by writing."""
 AT_ONCE = 100
 """Proxies that connect together at first, when nothing is measured yet; when they reconnect, all do."""
 MOST_MEMORY = 8 * 2**30
@@ -112,7 +114,7 @@ async def lasting(stream: Callable[[], Awaitable[None]], counters: Counters) -> 
         try:
             await stream()
         except grpc.aio.AioRpcError as error:
-            if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+            if error.code() not in BROKEN:
                 raise
         counters.broken += 1
         await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret depends on it
