@@ -108,8 +108,9 @@ def of_services(assembly: Assembly, services: Iterable[Key]) -> tuple[Backend, .
     """The backends behind every port of `services`; targets that lead nowhere are reported."""
     graph, found = assembly.graph, list[Backend]()
     for service in services:
-        if not (assembly.extended or graph.is_extended(service)):
-            found += graph.recall_about(service, _all_plain, service)
+        plain = None if assembly.extended else graph.recall_about(service, _all_plain, service)
+        if plain is not None:
+            found += plain
         else:
             found += [_backend(assembly, port) for port in graph.recall_about(service, service_ports, service)]
     return _reported(assembly, tuple(found))
@@ -150,7 +151,10 @@ def _plain(graph: Graph, port: ServicePort) -> Backend:
     return Backend(port, found, (NOTHING,) * len(found), host, reached)
 
 
-def _all_plain(graph: Graph, service: Key) -> tuple[Backend, ...]:
+def _all_plain(graph: Graph, service: Key) -> tuple[Backend, ...] | None:
+    """The backends behind every port; None where extensions are about any of it."""
+    if graph.is_extended(service):
+        return None
     ports = graph.recall_about(service, service_ports, service)
     return tuple(graph.recall_about(service, _plain, port) for port in ports)
 

@@ -121,9 +121,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         shared: dict[str, Mapping[str, EnvoyResource]] = {}
         for url, named in self.resources.items():
             before = older.of(url)
+            if named == before:
+                shared[url] = before
+                continue
             kept = {name: _older(before.get(name), one) for name, one in named.items()}
-            same = len(kept) == len(before) and all(before.get(name) is one for name, one in kept.items())
-            shared[url] = before if same else kept
+            shared[url] = kept
         return msgspec.structs.replace(self, resources=shared)
 
 
