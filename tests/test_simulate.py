@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from meshwright.model import Resource
+    from meshwright.simulate.calls import Protocol
 
 WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
 GATE = Key(MESH, Kind.VIRTUAL_GATEWAY, "gate")
@@ -302,6 +303,27 @@ def test_a_header_is_compared_value_by_value(match: Wire, values: tuple[str, ...
         found = judged(WEB, asked, headers=tuple(("x-h", one) for one in values))
         assert (found.chosen[0].name == "first") is (fits is not inverted)
         assert judged(WEB, asked).chosen[0].name == "rest"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "values", "fits"),
+    [
+        ("http", ("a", "b"), False),
+        ("http2", ("a", "b"), True),
+        ("http2", ("", "a", "b"), True),
+        ("http2", ("a; b",), True),
+        ("http2", ("b",), False),
+        ("http2", (" a", "b "), True),
+        ("http", (" a; b ",), True),
+        ("grpc", ("a", "b"), True),
+    ],
+)
+def test_cookies_are_one_over_http2(protocol: Protocol, values: tuple[str, ...], fits: bool) -> None:
+    """Clients may split them there, so a proxy puts them together before it compares them."""
+    match = {"prefix": "/", "headers": [{"name": "cookie", "match": {"exact": "a; b"}}]}
+    asked = resource(Kind.ROUTE, "first", to("v1", match=match) | {"priority": 0}, "pay.local")
+    found = judged(WEB, asked, protocol=protocol, headers=tuple(("Cookie", one) for one in values))
+    assert (found.chosen[0].name == "first") is fits
 
 
 def test_a_fault_that_speaks_grpc_is_an_empty_success_to_others() -> None:

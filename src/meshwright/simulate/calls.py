@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from meshwright.simulate.headers import read
+from meshwright.simulate.headers import cookies, read
+from meshwright.simulate.paths import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,6 +87,20 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         if self.protocol == "grpc":
             return {"content-type": ("application/grpc",), "te": ("trailers",)}.get(name, ())
         return ()
+
+    def arrived(self, over: Protocol) -> Call:
+        """As a proxy has it that took it from a connection of the protocol `over`."""
+        seen = msgspec.structs.replace(self, path=normalised(self.path))
+        given = tuple(value for name, value in self.headers if name.lower() == "cookie")
+        read_as = cookies(given, apart=over == "http")
+        return seen.with_headers(drop=["cookie"], add=[("cookie", one) for one in read_as]) if given else seen
+
+    def passed_on(self, over: Protocol) -> Call:
+        """As a proxy has it that was sent it by another one, `over` a protocol: in HTTP/2 they split cookies."""
+        given = [value for name, value in self.headers if name.lower() == "cookie"]
+        crumbs = given if over == "http" else [crumb for value in given for crumb in value.split("; ")]
+        sent = self.with_headers(drop=["cookie"], add=[("cookie", one) for one in crumbs]) if given else self
+        return sent.arrived(over)
 
     def to(self, authority: str) -> Call:
         """The same with another Host."""

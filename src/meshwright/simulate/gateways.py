@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.listeners import VirtualGatewayListener
     from meshwright.model.specs import VirtualGatewaySpec
-    from meshwright.simulate.calls import Call
+    from meshwright.simulate.calls import Call, Protocol
 
 
 class _Route(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ def through_gateway(
         return (), Ending(outcome="refused", reason=reason, decided_by=gateway)
     if refused := malformed(call):
         return (), refused
-    seen = msgspec.structs.replace(call, path=paths.normalised(call.path))
+    seen = call.arrived(call.protocol)
     several = tuple(_routes(graph, gateway, listener))
     considered = tuple(Candidate(origin=one.key, misses=_misses(graph, one, seen, listener, now)) for one in several)
     chosen = next((one for one, told in zip(several, considered, strict=True) if told.matched), None)
@@ -82,10 +82,12 @@ def through_gateway(
     if chosen is None:
         why = "no gateway route matches" if considered else f"virtual gateway {gateway.name!r} has no routes"
         return (hop,), ending(seen, "no-route", 404, why, gateway)
-    return _followed(Caller(graph=graph, key=gateway, ports=_called(graph, gateway, spec), now=now), chosen, hop)
+    caller = Caller(graph=graph, key=gateway, ports=_called(graph, gateway, spec), now=now)
+    return _followed(caller, chosen, listener.port_mapping.protocol, hop)
 
 
-def _followed(caller: Caller, route: _Route, hop: Hop) -> tuple[tuple[Hop, ...], Ending]:
+def _followed(caller: Caller, route: _Route, over: Protocol, hop: Hop) -> tuple[tuple[Hop, ...], Ending]:
+    """The gateway's proxy calls itself `over` the protocol of the listener that took the call."""
     graph = caller.graph
     target = gateway_target(graph, route.key, route.spec)
     told = effects(graph, route.place, hop.call, caller.now, sent_on=target.port is not None)
@@ -104,7 +106,7 @@ def _followed(caller: Caller, route: _Route, hop: Hop) -> tuple[tuple[Hop, ...],
     if not _told_apart(caller, target.port):
         why = f"the host name {target.port.service.name!r} cannot be told from another backend's"
         return (hop,), ending(hop.call, "no-host", 404, why, target.port.service)
-    again = msgspec.structs.replace(after, path=paths.normalised(after.path), port=target.port.port)
+    again = msgspec.structs.replace(after.passed_on(over), port=target.port.port)
     second, end = served(caller, target.port, again, target.port.service.name)
     return (hop, second), end
 

@@ -7,6 +7,7 @@ and https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man
 
 from __future__ import annotations
 
+_BLANK = " \t"
 _DROPPED = frozenset(
     (
         *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"),
@@ -32,9 +33,23 @@ def read(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
     """The values of the header `name`, in lower case, as they are compared: each by itself, or all as one."""
     if name in _DROPPED:
         return ()
-    trimmed = tuple(one.strip(" \t") for one in values)
+    if name == "cookie":
+        return values  # as they were put together where they came in
+    trimmed = tuple(one.strip(_BLANK) for one in values)
     if name == "te":
         return ("trailers",) if trimmed == ("trailers",) else ()
     if name in _JOINED and trimmed:
         return (",".join(filter(None, trimmed)),)
     return trimmed
+
+
+def cookies(values: tuple[str, ...], *, apart: bool) -> tuple[str, ...]:
+    """What a proxy reads as `Cookie`: HTTP/2 lets clients split it and makes one of it, HTTP/1.1 leaves it `apart`.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.3
+    """
+    trimmed = tuple(one.strip(_BLANK) for one in values)
+    if apart:
+        return trimmed
+    first = next((at for at, one in enumerate(trimmed) if one), len(trimmed))
+    return ("; ".join(trimmed[first:]),) if first < len(trimmed) else ()

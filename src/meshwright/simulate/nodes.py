@@ -25,7 +25,6 @@ from meshwright.routing import (
     tunnels,
     untaken,
 )
-from meshwright.simulate import paths
 from meshwright.simulate.services import Caller, malformed, served
 from meshwright.simulate.statuses import ending
 from meshwright.simulate.verdicts import Ending, Hop
@@ -100,7 +99,7 @@ def _by_host(way: _Way, call: Call) -> tuple[tuple[Hop, ...], Ending]:
         return (), Ending(outcome="refused", reason=reason, decided_by=owner)
     if refused := malformed(call):
         return (), refused
-    seen = msgspec.structs.replace(call, path=paths.normalised(call.path))
+    seen = call.arrived(call.protocol)
     host = call.authority.lower()
     taken: set[str] = set()
     for port, free in zip(way.http, untaken(domains(one) for one in way.http), strict=True):
