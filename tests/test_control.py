@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envoys import until
 from extending import extended
 from handmade import NODE, plain, snapshot
 from meshwright.control import Control, Lane, Paced, Propagation, Proxy
+from meshwright.control.easing import LONGEST_SECONDS
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model.identity import Key, Kind
@@ -158,6 +160,25 @@ def test_changed_endpoints_are_pushed_and_belong_to_no_revision() -> None:
     assert (lane.delivery.status().state, lane.delivery.status().acked_revision) == ("pending", revision)
     took(lane)
     assert lane.delivery.status().state == "synced"
+
+
+async def test_instances_that_come_in_a_storm_are_told_of_seldom_and_a_lone_one_at_once() -> None:
+    """Each waits for twice as long as the one before it, and the last is never forgotten; then it is calm again."""
+    board = Board()
+    board.publish(web=(plain(CLUSTER, "c"),), other=())
+    lane, pushed = board.connect(NODE)
+    took(lane)
+    for turn in ("a", "b"):
+        pushed.clear()
+        began = time.monotonic()
+        for number in range(1, 101):
+            board.offered[NODE] = (plain(CLUSTER, "c"), plain(ENDPOINT, "c", f"{turn}{number}"))
+            board.control.refresh([NODE])
+            assert number > 1 or len(pushed) == 1, "a lone change is told at once"
+            await asyncio.sleep(0.005)
+        await until(lambda: lane.snapshot.of(ENDPOINT)["c"].version == f"{turn}100")  # noqa: B023 - awaited here
+        assert len(pushed) <= 8 + (time.monotonic() - began) / LONGEST_SECONDS
+        await asyncio.sleep(LONGEST_SECONDS)
 
 
 def test_an_older_head_is_ignored() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from envoys import Envoy, until
 from live import Disk, Live, live
+from meshwright.control.easing import LONGEST_SECONDS
 from meshwright.discovery import Memory, Registrations, Registree
 from meshwright.model.identity import Key, Kind
 from meshwright.proxy.farewell import say_farewell
@@ -125,11 +126,9 @@ def instance(server: Live, name: str, address: str = "10.0.0.1") -> AdsClient:
     return proxy(server, PAY, name, endpoint={"address": address})
 
 
-async def listening(stream: AdsClient, *, asked: bool = False) -> None:
-    """Take everything that an instance's Envoy would; `asked` is whether it said which clusters it wants."""
-    if not asked:
-        await stream.say(CLUSTER)
-    await heard(stream, CLUSTER)
+async def listening(stream: AdsClient) -> None:
+    """Take everything that an instance's Envoy would."""
+    await taken(stream, CLUSTER)
     await taken(stream, LISTENER)
 
 
@@ -142,16 +141,41 @@ async def test_endpoints_that_come_and_go_cost_nothing_but_endpoints(tmp_path: P
             cost: dict[str, int] = {}
             for number in range(10):
                 async with instance(server, f"i{number}", f"10.0.0.{number}") as one:
-                    for step in (one.say(CLUSTER), listening(one, asked=True)):  # it is there, and then it serves
-                        await step
-                        response = await caller.hear()
-                        cost[response.type_url] = cost.get(response.type_url, 0) + response.ByteSize()
-                        assert addresses(response) == {f"10.0.0.{number}"}
-                        await caller.ack(response)
+                    await listening(one)
+                    response = await caller.hear()
+                    cost[response.type_url] = cost.get(response.type_url, 0) + response.ByteSize()
+                    assert addresses(response) == {f"10.0.0.{number}"}
+                    await caller.ack(response)
                 assert addresses(await heard(caller, ENDPOINT)) == set()
             assert await caller.silence()
             assert set(cost) == {ENDPOINT}
-            assert cost[ENDPOINT] < 20 * 400
+            assert cost[ENDPOINT] < 10 * 400
+
+
+async def test_a_storm_of_registrations_is_told_in_few_responses(tmp_path: Path) -> None:
+    """Hundreds come one after the other: how often their caller hears of it depends on how long that takes.
+
+    Who came last is told soon after all the same.
+    """
+    count = 1000 if PROVE else 150
+    expected = {f"10.0.{number // 250}.{number % 250 + 1}" for number in range(count)}
+    loop = asyncio.get_running_loop()
+    with serving(tmp_path / "data", "--xds-envoys-per-node", "2000") as server:
+        async with calling(server) as caller, contextlib.AsyncExitStack() as connected:
+            began, responses = loop.time(), 0
+
+            async def come() -> None:
+                for number, address in enumerate(sorted(expected)):
+                    one = await connected.enter_async_context(instance(server, f"i{number}", address))
+                    await listening(one)
+
+            coming = asyncio.create_task(come())
+            known: set[str] = set()
+            while known != expected:
+                known = addresses(await heard(caller, ENDPOINT, 60))
+                responses += 1
+            await coming
+            assert responses <= 8 + (loop.time() - began) / LONGEST_SECONDS
 
 
 async def test_a_stream_that_is_lost_keeps_its_endpoint_for_the_grace_period(tmp_path: Path) -> None:
@@ -159,9 +183,7 @@ async def test_a_stream_that_is_lost_keeps_its_endpoint_for_the_grace_period(tmp
     with serving(tmp_path / "data", "--registration-grace", "2") as server:
         async with calling(server) as caller:
             async with instance(server, "a") as first:
-                await first.say(CLUSTER)
-                assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}  # tried, as there is nobody else
-                await listening(first, asked=True)
+                await listening(first)
                 assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}
             await until(states(server, "lost"))
             async with instance(server, "a") as again:
@@ -175,7 +197,7 @@ async def test_when_all_are_cut_off_at_once_the_first_one_back_is_told_of_all_th
     """It was the control plane that was away: the grace period begins when somebody is back, and then it ends."""
     with serving(tmp_path / "data", "--registration-grace", "1") as server:
         async with calling(server) as caller, instance(server, "a") as first:
-            await first.say(CLUSTER)
+            await listening(first)
             assert addresses(await heard(caller, ENDPOINT)) == {"10.0.0.1"}
             caller.call.cancel()
             await until(lambda: asyncio.to_thread(connected, server, 1))

@@ -19,7 +19,7 @@ import grpc.aio
 from meshwright.ads.gate import current, reason
 from meshwright.ads.wire import identify, report
 from meshwright.errors import MeshwrightError, UsageError
-from meshwright.snapshot.health import specifier
+from meshwright.snapshot.health import OWN, specifier
 from meshwright.snapshot.messages import serialized
 
 if TYPE_CHECKING:
@@ -166,20 +166,24 @@ class HealthServer:
         if not found.HasField("endpoint_health_response"):
             return True
         statuses = tuple(_statuses(found.endpoint_health_response))
-        if _DRAINING in statuses:
+        if _DRAINING in (status for _, status in statuses):
             _log.info("%s leaves", proxy.id)
             self._registrations.leave(proxy.id)
             return False
         if statuses:  # one of nothing was made before there was anything to check
-            self._registrations.report(proxy.id, healthy=all(one == _HEALTHY for one in statuses))
+            self._registrations.report(
+                proxy.id,
+                listening=all(status == _HEALTHY for cluster, status in statuses if cluster in {"", OWN}),
+                healthy=all(status == _HEALTHY for _, status in statuses),
+            )
         return True
 
 
-def _statuses(report: Any) -> Iterator[int]:
-    """Of every endpoint in a report; Envoy says the same in an older and a newer member."""
-    for one in report.endpoints_health:
-        yield one.health_status
+def _statuses(report: Any) -> Iterator[tuple[str, int]]:
+    """Of every endpoint in a report, with its cluster; Envoy says the same in an older member, which names none."""
+    if not report.cluster_endpoints_health:
+        yield from (("", one.health_status) for one in report.endpoints_health)
     for cluster in report.cluster_endpoints_health:
         for locality in cluster.locality_endpoints_health:
             for one in locality.endpoints_health:
-                yield one.health_status
+                yield cluster.cluster_name, one.health_status

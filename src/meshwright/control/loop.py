@@ -15,6 +15,7 @@ from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.control.delivery import Delivery
+from meshwright.control.easing import Easing
 from meshwright.control.group import Group
 from meshwright.control.ledger import Tracker
 from meshwright.control.pacing import at_once
@@ -66,8 +67,8 @@ class Control:
         """What may differ in it; None where that has to be found out."""
         self._state = State()
         self._resolved = resolve(self._state)
-        self._refreshed: set[Key] = set()
-        """The nodes whose endpoints changed since groups were built."""
+        self._easing = Easing(lambda: self._pace(self._turn))
+        """Who is to hear that instances came or went."""
         self._touched: set[Key] = set()
         """What may differ between the newest state and the graph, which is renewed when a proxy needs it."""
         self._groups: dict[tuple[Key, Placement, Traits], Group] = {}
@@ -142,9 +143,8 @@ class Control:
         """Find out whom it concerns; what they should hold is built in the steps of a turn."""
         if self._next is not None:
             self._take_in_head(self._next)
-        if self._refreshed:
-            nodes, self._refreshed = frozenset(self._refreshed), set()
-            self._concern(nodes, None)
+        for group in self._easing.due(self._groups.values()):
+            self._due.setdefault(group)
 
     def _take_in_head(self, head: Head) -> None:
         named = self._named
@@ -160,20 +160,20 @@ class Control:
             self._touched.update(differing)
             self._concern(changed, self._newest)
 
-    def _concern(self, changed: frozenset[Key], revisions: range | None) -> None:
+    def _concern(self, changed: frozenset[Key], revisions: range) -> None:
         """Have built anew for whoever may reach what changed at `revisions`, which join those not yet built."""
         for group in self._groups.values():
             if not changed.isdisjoint(group.reach):
                 known = self._due.get(group) or revisions
-                self._due[group] = range(known.start, revisions.stop) if known and revisions else known
+                self._due[group] = range(known.start, revisions.stop)
 
     def refresh(self, nodes: Iterable[Key]) -> None:
         """The endpoints of `nodes` changed: push what this changes to every proxy that may call them.
 
         No revision is behind it: what a proxy has of the newest one stays as it is. A thousand instances that start
-        together are taken in together, as `pace` says.
+        together are taken in together, as `pace` says, and those that start one after the other ever more of them.
         """
-        self._refreshed.update(nodes)
+        self._easing.note(nodes)
         self._pace(self._turn)
 
     def connect(self, proxy: Proxy, push: Push, only: str = "") -> Lane:

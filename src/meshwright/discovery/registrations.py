@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SOURCE = "registration"
 _TOGETHER = 0.1
 """Seconds between two looks for whose grace period is over: thousands that were lost at once go together."""
+_OPENING_MILLISECONDS = 10_000
+"""After it took its listeners a proxy that checks itself is waited for: then they are taken for open in any case."""
 
 
 class Registree(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,7 @@ class _Entry(msgspec.Struct, kw_only=True):
 
     proxy: Registree
     listening: bool = False
-    """Whether the proxy took its listeners."""
+    """Whether its listeners are known to have been open: from then on it may be ill, and is no longer starting."""
     healthy: bool | None = None
     """What the proxy said of its application last; None for nothing yet."""
     lost_at: int | None = None
@@ -56,13 +58,20 @@ class _Entry(msgspec.Struct, kw_only=True):
     def endpoint(self) -> Endpoint:
         proxy = self.proxy
         well = not proxy.checked if self.healthy is None else self.healthy
-        healthy = self.listening and well
-        return Endpoint(address=proxy.address, port=proxy.port, healthy=healthy, zone=proxy.zone)
+        return Endpoint(
+            address=proxy.address,
+            port=proxy.port,
+            healthy=self.listening and well,
+            starting=not self.listening,
+            zone=proxy.zone,
+        )
 
     @property
     def state(self) -> str:
         if self.lost_at is not None:
             return "lost"
+        if not self.listening:
+            return "starting"
         if self.healthy is False:
             return "unhealthy"
         return "healthy" if self.endpoint.healthy else "starting"
@@ -77,7 +86,7 @@ class Held:
         self._registrations = registrations
 
     def listen(self) -> None:
-        """The proxy took its listeners: before, nobody is sent there who could go elsewhere."""
+        """The proxy took its listeners, and opens them."""
         self.listening = True
         self._registrations.listen(self)
 
@@ -115,6 +124,8 @@ class Registrations:
         self._connected = connected
         self._nodes: dict[Key, dict[str, _Entry]] = {}
         self._holders: dict[str, Held] = {}
+        self._opening: dict[str, int] = {}
+        """Until when it is waited for the word of a proxy, by id, that its listeners are open; the soonest first."""
         self._woken = asyncio.Event()
         self._resting = False
         """Whether nobody is waited for whose grace period ends."""
@@ -145,12 +156,17 @@ class Registrations:
         return ()
 
     def listen(self, held: Held) -> None:
-        """As `Held.listen`."""
+        """As `Held.listen`. They are open a moment later, which a proxy that checks itself will say."""
         entry = self._held_entry(held)
-        if entry is not None and not entry.listening:
-            before = self.of(held.proxy.node)
-            entry.listening = True
-            self._settle(held.proxy.node, before, entry)
+        if entry is None or entry.listening:
+            return
+        if not entry.proxy.checked:
+            self._open(entry)
+            return
+        if self._resting or not self._opening:
+            self._woken.set()
+        self._opening.pop(held.proxy.id, None)  # one that came again stands at the end of the line
+        self._opening[held.proxy.id] = self._now() + _OPENING_MILLISECONDS
 
     def leave(self, name: str) -> None:
         """The proxy `name` is about to go: its endpoint goes now."""
@@ -167,15 +183,23 @@ class Registrations:
         if entry is not None and entry.proxy.checked is not reports:
             before = self.of(entry.proxy.node)
             entry.proxy, entry.healthy = msgspec.structs.replace(entry.proxy, checked=reports), None
+            entry.listening = entry.listening or (self._holders[name].listening and not reports)
             self._settle(entry.proxy.node, before, entry)
 
-    def report(self, name: str, *, healthy: bool) -> None:
-        """The proxy `name` looked after its application."""
+    def report(self, name: str, *, listening: bool, healthy: bool) -> None:
+        """The proxy `name` looked after itself, and whether all is `healthy`; at least it may be `listening`."""
         entry = self._held_entry(self._holders.get(name))
-        if entry is not None and entry.healthy is not healthy:
+        listening = listening or (entry is not None and entry.listening)
+        if entry is not None and (entry.listening, entry.healthy) != (listening, healthy):
             before = self.of(entry.proxy.node)
-            entry.healthy = healthy
+            entry.listening, entry.healthy = listening, healthy
             self._settle(entry.proxy.node, before, entry)
+
+    def _open(self, entry: _Entry) -> None:
+        """The listeners of a proxy are taken for open."""
+        before = self.of(entry.proxy.node)
+        entry.listening = True
+        self._settle(entry.proxy.node, before, entry)
 
     def lose(self, held: Held) -> None:
         """As `Held.lose`."""
@@ -203,14 +227,15 @@ class Registrations:
         self._woken.set()
 
     def expire(self) -> float | None:
-        """Let go of what was away for too long; seconds until that happens next, None where nobody is away.
+        """Let go of what was away for too long; seconds until the next look, None where nobody is waited for.
 
         Nor is anybody where nobody is connected at all: then it is the control plane that is away, and who comes back
         first must not be told that all the others are gone.
         """
         if not self._connected():
             return None
-        now, ends = self._now(), []
+        now = self._now()
+        ends = [*self._opened(now)]
         for node, entries in list(self._nodes.items()):
             away = {name: one.lost_at + self._grace for name, one in entries.items() if one.lost_at is not None}
             over = [name for name, end in away.items() if end <= now]
@@ -221,6 +246,17 @@ class Registrations:
                     self._forget(entries, name)
                 self._settle(node, before)
         return max((min(ends) - now) / 1000, _TOGETHER) if ends else None
+
+    def _opened(self, now: int) -> Iterator[int]:
+        """Take the listeners for open of whom it was waited for long enough; when that is due for the next one."""
+        for name, end in list(self._opening.items()):
+            entry = self._held_entry(self._holders.get(name))
+            if entry is not None and not entry.listening:
+                if end > now:
+                    yield end
+                    return
+                self._open(entry)
+            del self._opening[name]
 
     async def run(self) -> None:
         """Let go of what was away for too long, and keep what is there over a restart; until cancelled."""

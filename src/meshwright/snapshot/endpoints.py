@@ -50,10 +50,12 @@ def assignment(
     """The endpoints of `target`'s listener by zone, narrowed to the address family that the preference demands.
 
     Unhealthy ones are left out unless all are unhealthy; then Envoy gets them as such, and tries them all the same.
+    Those that are starting are left out in any case: to be refused takes a call as long as to find nobody, and while
+    all are ill it would be sent there although others answer.
     A caller that prefers those `near` gets all, to know which share of them is healthy; the others are its second
     choice. An instance has one port; a node with several listeners is reached on each listener's own.
     """
-    known = _known(found, preference, target.port, only_listener=only_listener)
+    known = [one for one in _known(found, preference, target.port, only_listener=only_listener) if not one.starting]
     usable = known if near else ([one for one in known if one.healthy] or known)
     zones: dict[str, list[Wire]] = {}
     for one in usable:
@@ -76,9 +78,13 @@ def _known(found: Iterable[Endpoint], preference: str | None, port: int, *, only
             continue
         own = one.port if only_listener and one.port else port
         known = unique.get((one.address, own))
-        healthy = one.healthy and (known is None or known.healthy)
-        zone = one.zone or (known.zone if known else "")
-        unique[one.address, own] = replace(one, port=own, healthy=healthy, zone=zone)
+        unique[one.address, own] = replace(
+            one,
+            port=own,
+            healthy=one.healthy and (known is None or known.healthy),
+            starting=one.starting or (known is not None and known.starting),
+            zone=one.zone or (known.zone if known else ""),
+        )
     return sorted(unique.values())
 
 

@@ -30,7 +30,8 @@ _REPORT_MILLISECONDS = 1_000
 """Between two reports of what the checks found."""
 _OPEN_MILLISECONDS, _OPENED_MILLISECONDS = 500, 10_000
 """Between two looks whether Envoy's own listeners are open, until they are and afterwards."""
-_OWN = "meshwright_ingress"
+OWN = "meshwright_ingress"
+"""What Envoy's own listeners are called in reports."""
 
 
 def specifier(graph: Graph, node: Key, placement: Placement) -> Any:
@@ -69,7 +70,7 @@ def _own(listeners: Sequence[Listener], placement: Placement) -> list[Wire]:
         "no_traffic_healthy_interval": duration(_OPENED_MILLISECONDS),
         "tcp_health_check": {},
     }
-    return [_checked(_OWN, [check], places)] if places else []
+    return [_checked(OWN, [check], places)] if places else []
 
 
 def _application(node: Key, listener: Listener, host: str, name: str) -> Wire:

@@ -193,6 +193,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, order=True):
     port: int = 0
     """0 for the port of whichever listener is called."""
     healthy: bool = True
+    starting: bool = False
+    """Whether its proxy is known, and not yet that its listeners are open: nobody could be answered there."""
     zone: str = ""
     """The availability zone, as `us-east-1a`; "" where nobody says."""
 
