@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
@@ -43,6 +45,30 @@ def test_a_window_holds_the_minutes_that_were_asked_for() -> None:
     assert found.rate == round(120 / (4 * 60 + NOW // 1000 % 60 + 1), 3)
     assert between(view(traffic, minutes=60), WEB, CART).window.requests == 180
     assert between(view(traffic, now=NOW + 7 * MINUTE), WEB, CART).window.requests == 0
+
+
+def test_an_hour_of_latencies_of_a_node_that_calls_twenty_others_is_small_and_complete() -> None:
+    """Some 180 kB: of minutes that are over bytes are kept, from which nothing is lost."""
+    chance, bounds = Random(1), tuple(float(2**one) for one in range(19))
+    ways = [(CALLER, Key("shop", Kind.VIRTUAL_NODE, f"n{number}"), "") for number in range(20)]
+    whole, traffic = Latency(), Traffic(NOW)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for minute in range(60):
+        for way in ways:
+            calls = [chance.randrange(1000) if 3 < bucket < 9 else 0 for bucket in range(20)]
+            at = NOW + minute * MINUTE
+            traffic.count("web-1", way, load(issued=sum(calls), successes=sum(calls)), at)
+            traffic.measure(way, bounds, calls, chance.uniform(0, 1e6), at)
+            if way == ways[-1]:
+                whole.add(bounds, calls, 0.0)
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert used < 250_000
+    edge = next(one for one in traffic.edges("shop") if one.callee == ways[-1][1])
+    counts, latency = edge.within(NOW + 59 * MINUTE, 60)
+    assert (counts.requests, counts.successes, latency.counts) == (whole.count, whole.count, whole.counts)
+    assert (counts, latency.quantile(0.99)) == (edge.total, whole.quantile(0.99))
 
 
 def test_what_is_under_way_is_of_connected_proxies() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Latency:
         """Add `counts`, one more than there are `bounds`, of values that sum up to `total`, if they fit."""
         if len(counts) != len(bounds) + 1 or not 0 < len(bounds) <= _MOST_BOUNDS or list(bounds) != sorted(bounds):
             return
-        if not all(0 <= one <= _LARGEST for one in (*bounds, total)):
+        if not all(0 <= one <= _LARGEST for one in chain(bounds, (total,))):
             return
         if not self.bounds:
             self.bounds, self.counts = tuple(bounds), array("Q", bytes(8 * len(counts)))
