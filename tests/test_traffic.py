@@ -49,7 +49,8 @@ def test_a_window_holds_the_minutes_that_were_asked_for() -> None:
 
 def test_an_hour_of_latencies_of_a_node_that_calls_twenty_others_is_small_and_complete() -> None:
     """Some 180 kB: of minutes that are over bytes are kept, from which nothing is lost."""
-    chance, bounds = Random(1), tuple(float(2**one) for one in range(19))
+    chance = Random(1)  # noqa: S311 - chance, nothing secret
+    bounds = tuple(float(2**one) for one in range(19))
     ways = [(CALLER, Key("shop", Kind.VIRTUAL_NODE, f"n{number}"), "") for number in range(20)]
     whole, traffic = Latency(), Traffic(NOW)
     tracemalloc.start()
