@@ -85,6 +85,7 @@ def told(name: str, outcome: str = "passed", evil: str = "", seen: tuple[CallSee
             Decision(
                 object=f"mesh/m/virtualRouter/cart/route/all{evil}",
                 path="",
+                by=f"mesh/m/virtualService/cart{evil}",
                 source=Source(file=f"cart{evil}.yaml", line=12, column=1),
                 told=f"Route 'all{evil}'",
             ),

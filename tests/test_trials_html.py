@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
+from meshwright.trials.judging import Mismatch
 from meshwright.views import trials_html
 from meshwright.views.markup import element
 from meshwright.views.trials_html_test import anchor
-from reports import EVIL, call, hostile, large, report, told
+from reports import EVIL, call, hostile, large, report, span, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -91,6 +93,26 @@ def test_an_anchor_stays_the_same_and_is_of_one_test() -> None:
     assert len(set(anchors)) == len(names)
     assert anchors == [anchor(told(name, "failed")) for name in names]
     assert all(re.fullmatch(r"test-[a-z0-9-]{6,60}", one) for one in anchors)
+
+
+def test_the_hop_is_marked_that_sent_a_call_astray() -> None:
+    """Not the last that decided something: the one that called who should not have been called."""
+    spans = (
+        span("web", route="all"),
+        span("orders", "web"),
+        replace(span("orders", route="new"), id="first", parent="orders"),
+        span("cart", "first"),
+        replace(span("orders", route="other"), id="second", parent="orders"),
+        span("stock", "second"),
+    )
+    seen = replace(call(), status=200, path=("web", "orders", "cart", "stock"), spans=spans)
+    wrong = Mismatch(
+        what="path", expected="web → orders → basket → stock", happened="web → orders → cart → stock", calls=(0,)
+    )
+    page = trials_html.render(report((replace(told("astray", "failed", seen=(seen,)), mismatches=(wrong,)),)))
+    (marked,) = re.findall(r'<tr class="wrong"><th scope="row" class="depth\d">(?:(?!</tr>).)*', page)
+    assert "decided here" in marked
+    assert "route new" in marked
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     object: str
     path: str
     """The field that kept the call from it or let it in; "" for the whole object."""
+    by: str
+    """By whose rules: the gateway's, those of the virtual service, or the object that lets calls out."""
     source: Source | None
     told: str
     """In words: what it decided, and what the candidates before it missed."""
@@ -204,9 +206,12 @@ def decisions(graph: Graph, verdict: Verdict, find: Finder) -> tuple[Decision, .
         told = f"{key.kind.type_name} {key.name!r}"
         told += f" ({'; '.join(missed)})" if missed else ""
         path = "" if key in graph.state else "spec"
-        found.append(Decision(object=key.path, path=path, source=find(key.path, path), told=told))
+        found.append(
+            Decision(object=key.path, path=path, by=hop.decided_by.path, source=find(key.path, path), told=told)
+        )
     if verdict.outcome != "routed":
-        found.append(Decision(object=_last(verdict).path, path="", source=None, told=verdict.ending.reason))
+        last = _last(verdict).path
+        found.append(Decision(object=last, path="", by=last, source=None, told=verdict.ending.reason))
     return tuple(found)
 
 

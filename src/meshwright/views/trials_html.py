@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from meshwright.views.trials import Point, RunReport, Test
 
 _WHOLE = STYLE + graph_svg.STYLE
+_UNFOLDED = 6
+"""So many arrows are listed without being asked for."""
 _ORDER = ("failed", "broken", "passed", "skipped")
 
 
@@ -138,7 +140,9 @@ def _graph(report: RunReport) -> Html:
 
 def _ways(told: str, ways: Sequence[tuple[str, str]]) -> Html:
     listed = [element("li", element("code", source), " → ", element("code", target)) for source, target in ways]
-    return Html(element("p", told) + element("ul", listed))
+    if len(listed) <= _UNFOLDED:
+        return Html(element("p", told) + element("ul", listed))
+    return element("details", element("summary", told), element("ul", listed), class_="more")
 
 
 def _coverage(points: Sequence[Point], percent: float) -> Html:

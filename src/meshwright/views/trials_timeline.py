@@ -6,6 +6,7 @@ wrong is marked, in words too.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -84,7 +85,7 @@ def _row(row: _Row, total: float) -> Html:
 def _rows(test: Test, call: CallSeen, *, wrong: bool) -> Iterator[_Row]:
     """Spans, each before those that it led to, and arrivals below the proxies that let them in."""
     nested = list(_nested(call.spans))
-    marked, why = _wrong(test, nested) if wrong else (None, "")
+    marked, why = _wrong(test, call, nested) if wrong else (None, "")
     waiting = list(call.attempts)
     for depth, span in nested:
         yield _Row(
@@ -138,7 +139,7 @@ def _nested(spans: Sequence[SpanSeen]) -> Iterator[tuple[int, SpanSeen]]:
     yield from ((0, span) for span in spans if span.id not in seen)
 
 
-def _wrong(test: Test, nested: Sequence[tuple[int, SpanSeen]]) -> tuple[SpanSeen | None, str]:
+def _wrong(test: Test, call: CallSeen, nested: Sequence[tuple[int, SpanSeen]]) -> tuple[SpanSeen | None, str]:
     """The span to look at of a call that is not as expected: where it broke, else where it was decided."""
     unlike = {one.what.removeprefix("spans.") for one in test.mismatches if one.what.startswith("spans.")}
     for _, span in nested:
@@ -147,12 +148,24 @@ def _wrong(test: Test, nested: Sequence[tuple[int, SpanSeen]]) -> tuple[SpanSeen
     broken = [(depth, span.start, span) for depth, span in nested if _failed(span)]
     if broken:
         return max(broken, key=lambda one: one[:2])[2], "failing hop"
-    deciding = [span for _, span in nested if "meshwright.route" in span.attributes or _routed(span)]
-    return (deciding[-1], "decided here") if deciding else (None, "")
+    astray = _astray(test, call)
+    callers = [span.parent for _, span in nested if span.kind == "server" and span.proxy == astray]
+    deciding = [span for _, span in nested if _routed(span)]
+    chosen = [span for span in deciding if span.id in callers] or deciding[-1:]
+    return (chosen[0], "decided here") if chosen else (None, "")
+
+
+def _astray(test: Test, call: CallSeen) -> str:
+    """The node or gateway that a call got to and should not have; "" where it got nowhere, or all is well with it."""
+    wrong = {one.what.partition(".")[0]: one for one in test.mismatches}
+    if "path" in wrong:
+        wanted = wrong["path"].expected.split(" → ")
+        return next((had for had, want in zip_longest(call.path, wanted, fillvalue="") if had != want), "")
+    return call.node if wrong.keys() & {"served_by", "not_served_by", "shares"} else ""
 
 
 def _routed(span: SpanSeen) -> bool:
-    return "meshwright.gateway_route" in span.attributes or span.kind == "client"
+    return span.kind == "client" or "meshwright.gateway_route" in span.attributes
 
 
 def _failed(span: SpanSeen) -> bool:
@@ -168,8 +181,11 @@ def _said(test: Test, span: SpanSeen) -> str:
     told = span.attributes
     service = told.get("meshwright.virtual_service", "")
     route = told.get("meshwright.route") or told.get("meshwright.gateway_route", "")
+    rules = f"/{service}" if service else f"/{span.proxy}"
     written = [
-        f" at {one.source}" for one in test.decided_by if one.source and route and one.object.endswith(f"/{route}")
+        f" at {one.source}"
+        for one in test.decided_by
+        if one.source and route and one.object.endswith(f"/{route}") and one.by.endswith(rules)
     ]
     parts = [service] if service else []
     parts += [f"route {route}{written[0] if written else ''}"] if route not in _NONE else []
