@@ -149,20 +149,21 @@ def test_a_body_that_is_too_large_is_refused_before_it_comes(small: Serving) -> 
     alive(small)
 
 
-def test_all_bodies_together_are_bounded(small: Serving) -> None:
+def test_all_bodies_together_are_bounded(tmp_path: Path) -> None:
     """One client's half-sent body leaves no room for a second one; when it is gone, there is."""
     body = b'{"meshName":"m"}' + b" " * 150_000
-    with Raw(small.url) as first, Raw(small.url) as second:
-        first.send(signed(first.host, "PUT", MESHES, body)[:-1])
-        until = time.monotonic() + 5
-        status = 200
-        while status != 429 and time.monotonic() < until:
-            second.send(signed(second.host, "PUT", MESHES, body))
-            status = second.answer().status
-            if status == 0:
-                break
-        assert status == 429
-    assert small.ask("PUT", MESHES, b'{"meshName":"n"}').status == 200
+    with serving(tmp_path, limits=Limits(bodies_bytes=200_000)) as server:
+        with Raw(server.url) as first, Raw(server.url) as second:
+            first.send(signed(first.host, "PUT", MESHES, body)[:-1])
+            until = time.monotonic() + DEADLINE
+            status = 200
+            while status != 429 and time.monotonic() < until:
+                second.send(signed(second.host, "PUT", MESHES, body))
+                status = second.answer().status
+                if status == 0:
+                    break
+            assert status == 429
+        assert server.ask("PUT", MESHES, b'{"meshName":"n"}').status == 200
 
 
 def test_more_requests_than_places_are_told_to_come_again(small: Serving) -> None:
@@ -190,13 +191,13 @@ def locked(server: Serving) -> Iterator[None]:
         yield
 
 
-def test_bodies_that_come_slowly_keep_no_place(small: Serving) -> None:
+def test_bodies_that_come_slowly_keep_no_place(tmp_path: Path) -> None:
     """A known key's half requests, more than there are places, and everybody is served meanwhile."""
-    with contextlib.ExitStack() as stack:
-        raws = [stack.enter_context(Raw(small.url)) for _ in range(6)]
+    with serving(tmp_path, limits=Limits(requests=2)) as server, contextlib.ExitStack() as stack:
+        raws = [stack.enter_context(Raw(server.url)) for _ in range(6)]
         for raw in raws:
             raw.send(signed(raw.host, "PUT", MESHES, b'{"meshName":"m"}')[:-1])
-        alive(small)
+        alive(server)
         raws[0].send(b"}")
         assert raws[0].answer().status == 200
 
@@ -211,7 +212,7 @@ def test_a_small_body_must_come_soon_and_a_large_one_at_a_pace(tmp_path: Path) -
         request = signed(steady.host, "PUT", MESHES, body)
         steady.send(request[:-100_000])
         assert slow.answer().status == 408
-        assert 0.3 < time.monotonic() - began < 5
+        assert 0.3 < time.monotonic() - began < 20
         steady.send(request[-100_000:])
         assert steady.answer().status == 200, "200,000 bytes had come, which is two more seconds"
 
@@ -240,7 +241,7 @@ def test_one_callers_bodies_leave_room_for_others(tmp_path: Path) -> None:
         server.store.add_key(other)
         with Raw(server.url) as first, Raw(server.url) as second, Raw(server.url) as third:
             first.send(signed(first.host, "PUT", MESHES, body)[:-1])
-            until, status = time.monotonic() + 5, 200
+            until, status = time.monotonic() + DEADLINE, 200
             while status == 200 and time.monotonic() < until:
                 second.send(signed(second.host, "PUT", MESHES, body))
                 status = second.answer().status
@@ -255,7 +256,7 @@ def test_one_callers_bodies_leave_room_for_others(tmp_path: Path) -> None:
 
 
 def _until_in_flight(server: Serving, number: int) -> None:
-    until = time.monotonic() + 5
+    until = time.monotonic() + DEADLINE
     while (
         f"meshwright_requests_in_flight {float(number)}" not in server.ask("GET", "/metrics", key=None).body.decode()
     ):
@@ -271,7 +272,7 @@ def test_stock_clients_repeat_what_was_turned_away(small: Serving) -> None:
         _until_in_flight(small, 2)
         with pytest.raises(client.exceptions.TooManyRequestsException):
             client.list_meshes()
-    until = time.monotonic() + 10
+    until = time.monotonic() + DEADLINE
     while small.ask("GET", MESHES).status != 200:
         assert time.monotonic() < until
     small.client().list_meshes()
@@ -294,7 +295,7 @@ def test_strangers_that_are_slow_keep_no_place_and_are_soon_gone(tmp_path: Path)
             assert b"WebIdentityToken" in answer.body
         began = time.monotonic()
         assert {raw.answer().status for raw in slow} == {408}
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         alive(server)
 
 
@@ -326,7 +327,7 @@ def test_when_all_are_busy_a_new_connection_is_told_so(tmp_path: Path) -> None:
             assert watching.sock.recv(1) == b"", "the one that waited gave way"
             # Until the third's request is whole it gives way itself; afterwards nobody does.
             answer = Answer(200, {}, b"")
-            until = time.monotonic() + 5
+            until = time.monotonic() + DEADLINE
             while answer.status == 200 and time.monotonic() < until:
                 with Raw(server.url) as raw:
                     raw.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -352,7 +353,7 @@ def test_an_answer_that_is_not_read_is_not_kept(tmp_path: Path) -> None:
     with serving(tmp_path, limits=limits) as server, Raw(server.url, timeout=0.5, receive_buffer=4096) as raw:
         with contextlib.suppress(TimeoutError):
             raw.send(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n" * 3000)
-        until = time.monotonic() + 8
+        until = time.monotonic() + DEADLINE
         while counted(server, "write_seconds") == 0 and time.monotonic() < until:
             assert counted(server, "pipelined") == 0
         assert counted(server, "write_seconds") == 1
