@@ -176,7 +176,8 @@ async def no_retries(lab: Lab) -> None:
     But for connections that took more than their second, its own or those of whom it called, which answered with 503
     then: that is a machine which others keep busy.
     """
-    again, slow = {}, {}
+    again: dict[str, int] = {}
+    slow: dict[str, int] = {}
     for one in lab.fleet.instances:
         found = await _stats(one, r"^cluster\..*(upstream_rq_retry|upstream_cx_connect_timeout)$")
         told = {f"{one.name} {name}": value for name, value in found.items() if value}
