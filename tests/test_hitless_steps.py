@@ -242,17 +242,24 @@ async def discovery(stage: Stage, base: State) -> None:
 
 
 async def encryption(stage: Stage, base: State, folder: Path) -> None:
-    """From plain text to TLS that is insisted on, a new certificate and a new key, and back to plain text."""
+    """A port with TLS that is insisted on, a new certificate and a new key, and away again.
+
+    On a port of its own: callers encrypt as soon as a listener takes TLS at all, and no two proxies change at once.
+    """
     issuer = Issuer()
     trust = {"file": {"certificateChain": str(issuer.file(folder))}}
-    policy = {"clientPolicy": {"tls": {"enforce": True, "validation": {"trust": trust}}}}
+    policy = {"clientPolicy": {"tls": {"enforce": True, "ports": [8081], "validation": {"trust": trust}}}}
 
-    def shown(mode: str, name: str) -> dict[str, Any]:
+    def shown(state: State, mode: str, name: str) -> State:
         files = issuer.issue("cart.shop.internal").write(folder, name)
         pair = {"certificateChain": str(files.certificate), "privateKey": str(files.key)}
-        return {"tls": {"mode": mode, "certificate": {"file": pair}}}
+        secured = {**NEW, "tls": {"mode": mode, "certificate": {"file": pair}}}
+        return edited(state, CART, members(listeners=[OLD, secured]))
 
-    both = edited(base, CART, listener(**shown("PERMISSIVE", "first")))
-    asked = edited(both, WEB, lambda spec: spec["backends"][1]["virtualService"].update(policy))
-    strict = [edited(asked, CART, listener(**shown("STRICT", name))) for name in ("second", "third")]
-    await stage.to("TLS", both, asked, *strict, asked, both, base)
+    both = shown(base, "PERMISSIVE", "first")
+    await stage.to("a port with TLS", both)
+    async with stage.load.of(lambda: stage.ask("web", 8081, "cart.shop.internal")):
+        asked = edited(both, WEB, lambda spec: spec["backends"][1]["virtualService"].update(policy))
+        strict = [shown(asked, "STRICT", name) for name in ("second", "third")]
+        await stage.to("TLS", asked, *strict, asked, both)
+    await stage.to("plain text again", base)
