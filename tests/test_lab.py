@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import shop_load
 from meshwright.documents.load import load
 from meshwright.documents.settings import LoadSettings, load_project
 from meshwright.errors import MeshwrightError, UsageError
@@ -29,6 +30,7 @@ from meshwright.model import Key, Kind, Resource, decode
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.proxy.bootstrap import Address
 from processes import DEADLINE, alive, descendants, free_port, is_envoy, until
+from shop_load import EVERYBODY, edited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,11 +109,20 @@ async def test_headers_choose_a_version_and_gateways_rewrite(shop: State) -> Non
         assert (partner.node, partner.path) == ("orders", "/42")
 
 
-async def test_a_slow_or_broken_instance_is_survived_by_the_other(shop: State) -> None:
-    """Timeout and retries, with real discovery of both instances."""
-    async with Lab(shop, stack="shop", instances=TWO) as lab:
+async def test_a_slow_or_broken_instance_is_survived_by_the_other() -> None:
+    """Timeout and retries, with real discovery of both instances; only that instance is too slow for anybody."""
+    patience = {"perRequest": {"unit": "s", "value": 60}}
+    retry = {
+        "maxRetries": 2,
+        "perRetryTimeout": {"unit": "s", "value": 2},
+        "httpRetryEvents": ["server-error", "gateway-error"],
+    }
+    patient = edited(
+        shop_load.shop(), EVERYBODY, lambda spec: spec["httpRoute"].update(retryPolicy=retry, timeout=patience)
+    )
+    async with Lab(patient, stack="shop", instances=TWO) as lab:
         bad, good = lab.workloads("payment-v1")
-        for fault in (Fault(delay=2.0), Fault(status=503), Fault(hang_up=True)):
+        for fault in (Fault(delay=30.0), Fault(status=503), Fault(hang_up=True)):
             bad.fault, before = fault, bad.received
             replies = await asyncio.gather(*(lab.request(HOME) for _ in range(20)))
             assert all(reply.ok for reply in replies)
