@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshwright.diagnostics import Severity
 from meshwright.documents.load import Loaded, load
 from meshwright.documents.settings import FILE_NAME, find_project, load_project
 from meshwright.errors import UsageError
@@ -45,6 +46,22 @@ def loaded(chosen: Project, paths: Sequence[Path], parameters: Iterable[str] = (
     return load(wanted, msgspec.structs.replace(settings, mesh=mesh) if mesh else settings)
 
 
+def sound(read: Loaded) -> Loaded:
+    """`read`, of which nothing is missing.
+
+    Raises:
+        UsageError: a definition has a fault, or a file cannot be understood; with all that loading finds.
+    """
+    found = [one for one in read.diagnostics if one.severity is Severity.ERROR]
+    if found:
+        from meshwright.views import text  # on the way to an error only
+        from meshwright.views.diagnostics import report
+
+        told = text.render(report((one.path for one in read.broken), found), colour=False)
+        raise UsageError(f"the definitions have faults:\n{told.rstrip()}")
+    return read
+
+
 def refuse_bytes(name: str, text: str) -> None:
     """Raise when `text`, given as `name`, was not UTF-8 on the command line or in the environment.
 
@@ -55,9 +72,9 @@ def refuse_bytes(name: str, text: str) -> None:
         raise UsageError(f"{name} {text!r} is not UTF-8.")
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
+def _pair(pair: str) -> tuple[str, str]:
+    key, separator, value = pair.partition("=")
     if not key or not separator:
-        raise UsageError(f"--parameter {text!r} is not KEY=VALUE, such as EnvironmentName=staging")
-    refuse_bytes("--parameter", text)
+        raise UsageError(f"--parameter {pair!r} is not KEY=VALUE, such as EnvironmentName=staging")
+    refuse_bytes("--parameter", pair)
     return key, value

@@ -15,7 +15,7 @@ import msgspec
 import rstr
 from msgspec import structs
 
-from meshwright.cli.definitions import loaded, project
+from meshwright.cli.definitions import loaded, project, sound
 from meshwright.cli.progress import Progress
 from meshwright.cli.terminal import shows_colour
 from meshwright.documents import trial_files
@@ -130,9 +130,9 @@ class Testing:
             UnreadableError: a file cannot be read.
         """
         found = project(options, asked.paths)
-        read = loaded(found, asked.paths, asked.parameters, asked.mesh)
+        read = sound(loaded(found, asked.paths, asked.parameters, asked.mesh))
         written = trial_files.load(asked.tests or found.tests_of(asked.paths), read.state)
-        before = loaded(found, asked.before, asked.parameters, asked.mesh) if asked.before else None
+        before = sound(loaded(found, asked.before, asked.parameters, asked.mesh)) if asked.before else None
         return cls(read, written, asked, options, found.workloads, before)
 
     async def run(self) -> int:

@@ -1,4 +1,4 @@
-"""One test on the page of a run: what was asked, expected and seen, who decided it, and how to run just that test.
+"""One test on the page of a run: what was called, expected and seen, who decided it, and how to run just that test.
 
 The one rule: every test has an anchor that stays the same from run to run; what is left out is said.
 """
@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from meshwright.views.markup import Html, cut, element
-from meshwright.views.trials_text import asked, given_fault
+from meshwright.views.trials_text import called, given_fault
 from meshwright.views.trials_timeline import timeline
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def section(test: Test, *, unfolded: bool) -> Html:
 
 
 def _told(test: Test) -> Iterator[Html]:
-    facts = [("Call", element("code", cut(asked(test), _TEXT))), ("From", element("code", test.caller))]
+    facts = [("Call", element("code", cut(called(test.call), _TEXT))), ("From", element("code", test.caller))]
     if test.given:
         facts.append(("Given", _lines([given_fault(one) for one in test.given])))
     if test.fault:

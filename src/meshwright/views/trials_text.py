@@ -13,6 +13,7 @@ from meshwright.views.escaping import terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from meshwright.simulate import Call
     from meshwright.trials.trial import Given
     from meshwright.views.trials import RunReport, Test
 
@@ -71,7 +72,7 @@ def _failure(one: Test, colour: bool) -> Iterator[str]:
     where = f"{terminal(one.source)}: " if one.source else ""
     yield f"{where}{_painted(one.outcome, '1;' + _COLOURS[one.outcome], colour)} {terminal(one.name)}"
     given = "".join(f", {given_fault(each)}" for each in one.given)
-    yield f"    call      {asked(one)} from {terminal(_name(one.caller))}{given}"
+    yield f"    call      {called(one.call)} from {terminal(_name(one.caller))}{given}"
     if one.fault:
         yield f"    fault     {terminal(one.fault)}"
     for each in one.mismatches:
@@ -99,9 +100,8 @@ def given_fault(one: Given) -> str:
     return terminal(told)
 
 
-def asked(one: Test) -> str:
-    """The call of a test in one line: method, URL, headers."""
-    call = one.call
+def called(call: Call) -> str:
+    """A call in one line: method, URL, headers."""
     scheme = call.protocol if call.protocol != "http" else call.scheme
     headers = "".join(f" {terminal(name)}: {terminal(value)}" for name, value in call.headers)
     path = "" if call.protocol == "tcp" else terminal(call.path)
