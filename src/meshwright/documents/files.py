@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from meshwright.documents.positions import Place
 
-SUFFIXES = frozenset({".json", ".yaml", ".yml", ".template"})
+SUFFIXES = frozenset({".json", ".yaml", ".yml", ".template", ".tf", ".tfvars"})
 """The endings of files that a folder is searched for."""
 
 MOST_BYTES = 32 * 1024 * 1024

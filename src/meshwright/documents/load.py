@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.diagnostics import Diagnostic, Severity
-from meshwright.documents import api_json, cloudformation, kubernetes
+from meshwright.documents import api_json, cloudformation, kubernetes, terraform
 from meshwright.documents.drafts import Assembly
 from meshwright.documents.files import SUFFIXES, find, read_text
 from meshwright.documents.findings import EMPTY, Findings
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _ABOUT_MESHES = re.compile(
     r"app-?mesh|meshwright/|mesh_?name|virtual_?(?:node|service|router|gateway)|weightedTargets", re.IGNORECASE
 )
+
+
+_TERRAFORM = frozenset({".tf", ".tfvars"})
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +79,10 @@ def _report_empty(paths: Sequence[Path], findings: Findings, *, grave: bool) -> 
     severity = Severity.ERROR if grave else Severity.WARNING
     for path in paths:
         told = f"{path} holds no App Mesh definitions"
-        detail = "Expected are requests of the API, CloudFormation templates or appmesh.k8s.aws/v1beta2 objects."
+        detail = (
+            "Expected are requests of the API, CloudFormation templates, appmesh.k8s.aws/v1beta2 objects or "
+            "aws_appmesh resources of Terraform."
+        )
         findings.add(EMPTY, path.as_posix(), (0, 0), told, detail, severity=severity)
 
 
@@ -98,6 +104,8 @@ class _Loading:
         self._api: list[_Api] = []
         self._templates: list[Draft] = []
         self._manifests: list[kubernetes.Manifest] = []
+        self._terraform = terraform.Terraform(settings, findings)
+        self._resources: list[Draft] = []
 
     def read(self, path: Path, *, named: bool) -> int:
         """Read one file; how many definitions or findings it gave."""
@@ -105,6 +113,8 @@ class _Loading:
         text, unreadable = read_text(path)
         if unreadable is not None:
             return self._unreadable(file, unreadable, text, named=named)
+        if path.suffix in _TERRAFORM:
+            return self._module(path, text, named=named)
         parsed = _parsed(path, text)
         variables = "${" in text or "{{" in text or (path.suffix == ".json" and "$" in text)
         substitution = Substitution(self._settings.parameters, file, self._findings) if variables else None
@@ -114,6 +124,12 @@ class _Loading:
         if parsed.fault is not None:
             count += self._unreadable(file, parsed.fault, text, named=named)
         return count
+
+    def _module(self, path: Path, text: str, *, named: bool) -> int:
+        if not self._terraform.reads(path, named=named):
+            return 0
+        count, fault = self._terraform.read(path, text)
+        return count + (self._unreadable(path.as_posix(), fault, text, named=named) if fault is not None else 0)
 
     def _unreadable(self, file: str, fault: Fault, text: str, *, named: bool) -> int:
         """A folder may hold files that are not meant for us; only what seems to be is reported."""
@@ -129,6 +145,9 @@ class _Loading:
             found = list(cloudformation.drafts(value, file, self._settings, self._findings))
             self._templates.extend(found)
             return 1
+        if terraform.recognises(value, file):
+            self._findings.add_faults(file, *document.faults)
+            return self._terraform.read_json(value, file)
         ours = api_json.recognises(value)
         theirs = kubernetes.recognises(value)
         if ours or theirs:
@@ -150,6 +169,7 @@ class _Loading:
     def result(self) -> Loaded:
         """Everything put together."""
         assembly = Assembly(self._findings)
+        self._resources = list(self._terraform.drafts())
         for draft in self._drafts():
             assembly.take(draft)
         return Loaded(
@@ -162,13 +182,18 @@ class _Loading:
     def _drafts(self) -> Iterator[Draft]:
         settings = msgspec.structs.replace(self._settings, mesh=self._settings.mesh or self._only_mesh())
         yield from self._templates
+        yield from self._resources
         for one in self._api:
             yield from api_json.drafts(one.value, one.place, one.file, settings, self._findings, lax=one.lax)
         yield from kubernetes.drafts(self._manifests, settings, self._findings)
 
     def _only_mesh(self) -> str | None:
         """The mesh that the files create, when it is one: what names no mesh can only mean that."""
-        names = {one.wire["meshName"] for one in self._templates if one.kind is Kind.MESH and "meshName" in one.wire}
+        names = {
+            one.wire["meshName"]
+            for one in (*self._templates, *self._resources)
+            if one.kind is Kind.MESH and "meshName" in one.wire
+        }
         for document in self._api:
             names.update(api_json.declared_mesh(document.value))
         for manifest in self._manifests:
