@@ -16,7 +16,7 @@ from meshwright.proxy.settings import Registered
 from meshwright.release import ApplyRequest, Item
 from meshwright.remote import Client, find_credentials
 from meshwright.snapshot.messages import message
-from meshwright.snapshot.resources import CLUSTER, ENDPOINT, Loopback
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, Loopback
 from meshwright.trust.credentials import parse
 from processes import DEADLINE, reserved_net
 
@@ -184,6 +184,12 @@ async def taken(stream: AdsClient, type_url: str, *names: str) -> Any:
     """Ask for a type; the answer."""
     await stream.say(type_url, resource_names_subscribe=names)
     return await heard(stream, type_url)
+
+
+async def listening(stream: AdsClient) -> None:
+    """Take everything that an instance's Envoy would."""
+    await taken(stream, CLUSTER)
+    await taken(stream, LISTENER)
 
 
 def addresses(response: Any) -> set[str]:

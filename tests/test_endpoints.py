@@ -17,9 +17,8 @@ from meshwright.errors import UsageError
 from meshwright.model.identity import Key, Kind
 from meshwright.proxy.settings import Registered
 from meshwright.snapshot.messages import parsed
-from meshwright.snapshot.resources import CLUSTER
 from meshwright.views.endpoints import endpoints_text
-from registering import PAY, calling, proxy, serving
+from registering import PAY, calling, listening, proxy, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +138,7 @@ async def test_instances_that_start_together_are_told_of_together(tmp_path: Path
         async with calling(server) as caller, contextlib.AsyncExitStack() as stack:
             streams = [proxy(server, PAY, str(one), endpoint={"address": f"10.0.1.{one}"}) for one in range(100)]
             opened = [await stack.enter_async_context(one) for one in streams]
-            await asyncio.gather(*(one.say(CLUSTER) for one in opened))
+            await asyncio.gather(*(listening(one) for one in opened))
             heard, known = 0, 0
             while known < 100:
                 response = await caller.hear(20)
@@ -151,7 +150,7 @@ async def test_instances_that_start_together_are_told_of_together(tmp_path: Path
             command = [sys.executable, "-m", "meshwright.cli", "--endpoint", server.api]
             for arguments, wanted in (
                 (["endpoints", "--mesh", "shop"], "10.0.1.99:(each listener's)"),
-                (["status"], "registration  0 of 100"),
+                (["status"], "registration  100 of 100"),
             ):
                 done = await asyncio.to_thread(
                     subprocess.run, [*command, *arguments], env=settings, capture_output=True, text=True, check=False

@@ -33,6 +33,7 @@ from registering import (
     calling,
     client,
     heard,
+    listening,
     proxy,
     resolving,
     rows,
@@ -124,12 +125,6 @@ async def _only(caller: Envoy, *addresses: str) -> bool:
 def instance(server: Live, name: str, address: str = "10.0.0.1") -> AdsClient:
     """A stream of an instance that registers an address."""
     return proxy(server, PAY, name, endpoint={"address": address})
-
-
-async def listening(stream: AdsClient) -> None:
-    """Take everything that an instance's Envoy would."""
-    await taken(stream, CLUSTER)
-    await taken(stream, LISTENER)
 
 
 async def test_endpoints_that_come_and_go_cost_nothing_but_endpoints(tmp_path: Path) -> None:
