@@ -232,6 +232,33 @@ async def test_hundreds_that_are_lost_at_once_are_looked_at_together(tmp_path: P
     store.close()
 
 
+async def test_who_never_says_that_its_listeners_are_open_is_waited_for_and_then_tried(tmp_path: Path) -> None:
+    """A proxy whose own checks do not come through is no lost one: it counts as ill, and is there if all are."""
+    store, clock = sqlite.connect(tmp_path / "meshwright.db"), itertools.count(1_000_000, 4_000)
+    known = Registrations(
+        grace=60,
+        most=10,
+        now=lambda: next(clock),
+        changed=lambda _: None,
+        memory=Memory(store, "registration"),
+        connected=lambda: 1,
+    )
+    for name, checked in (("silent", True), ("plain", False)):
+        held = known.join(Registree(id=name, node=PAY, address=f"10.0.0.{len(name)}", checked=checked))
+        assert all(one.starting for one in known.of(PAY) if one.address.endswith(str(len(name))))
+        held.listen()
+    seen = []
+    while (due := known.expire()) is not None:
+        assert due <= 10
+        seen.append([row.state for row in known.rows()])
+    assert seen[0] == ["healthy", "starting"]
+    silent = next(one for one in known.of(PAY) if one.address == "10.0.0.6")
+    assert (silent.starting, silent.healthy) == (False, False)
+    known.report("silent", listening=True, healthy=True)
+    assert [row.state for row in known.rows()] == ["healthy", "healthy"]
+    store.close()
+
+
 async def test_a_restarted_control_plane_knows_what_was_registered(tmp_path: Path) -> None:
     """Nobody has come back yet when the first caller asks, and it is told of every endpoint all the same."""
     with serving(tmp_path / "data") as server:
