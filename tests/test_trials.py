@@ -198,6 +198,9 @@ def test_what_asks_only_for_routing_needs_no_envoy(tmp_path: Path) -> None:
     outcomes = {one["name"]: (one["outcome"], one["fault"]) for one in report["tests"]}
     assert done.returncode == 0
     assert (report["mode"], report["isolation"]) == ("simulate", "")
+    assert report["followed"] is None
+    passed = {(one["caller"].split("/")[-1], one["callee"].split("/")[-1]): one["passed"] for one in report["edges"]}
+    assert (passed["orders", "payment-v2"], passed["entrance", "web"]) == (2, 0)
     assert outcomes["one in ten quotes is version 2's"] == ("passed", "")
     tests = {(one["source"], one["target"]): one["tests"] for one in report["graph"]["arrows"]}
     service, unused = (f"mesh/shop/virtualService/{name}.shop.internal" for name in ("payment", "ledger"))
@@ -253,6 +256,15 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     (call,) = wrong["seen"]
     assert {one["proxy"] for one in call["spans"]} == {"orders", "payment-v2"}
     assert any(line.startswith("orders: GET /quote") and "flags=URX" in line for line in call["log"])
+    counted = {(one["instance"], one["name"]): one["moved"] for one in wrong["counters"]}
+    assert counted["orders-1", "cluster.cds_egress_shop_payment-v2_http_8080.upstream_rq_total"] == 3
+    assert not any(one["counters"] for one in passed)
+    # Of the crash, calls are made before, during and after it.
+    assert report["followed"] == sum(one["calls"] for one in report["tests"])
+    edges = {tuple(one[end].rpartition("/")[2] for end in ("caller", "callee")): one for one in report["edges"]}
+    assert all(one["declared"] for one in edges.values())
+    assert (edges["orders", "payment-v2"]["tests"], edges["orders", "payment-v2"]["passed"]) == (2, 1)
+    assert (edges["entrance", "web"]["tests"], edges["entrance", "web"]["services"]) == (0, ["web.shop.internal"])
     nothing = ran(folder, "--only", "no such test")
     assert nothing.returncode == 2
     assert "no test is named like 'no such test'" in nothing.stderr
@@ -268,5 +280,6 @@ def test_a_change_is_held_against_what_was_before(tmp_path: Path) -> None:
     done = ran(folder, "--baseline", str(SHOP / "definitions"), "--only", "*testers of * is reached")
     assert done.returncode == 1
     assert "expected  served_by: payment-v2" in done.stdout
+    assert "; spans of 4 calls checked; " in done.stdout
     assert "testers wants headers[0] x-payment-version is 'v3', had 'v2'" in done.stdout
     assert "--baseline" in done.stdout

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from meshwright.errors import MeshwrightError
+from meshwright.lab.counting import counting
 from meshwright.lab.following import RESTARTING, Follower
 from meshwright.lab.seeing import seen, told_by_proxies
+from meshwright.simulate import route
 from meshwright.trials.judging import judge, with_late
-from meshwright.trials.seen import CallSeen, Seen
+from meshwright.trials.seen import CallSeen, CounterSeen, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,6 +43,8 @@ _AGAIN_UNDER_LOAD = _AGAIN | {"status", "grpc_status"}
 """The same under a fault or among many calls: limits for each try bite, too, where a machine is slow."""
 _CUT_OFF = frozenset({0, 408, 503, 504})
 """Statuses of calls that somebody gave up."""
+_COUNTED = 10
+"""Trials that failed, at most, of which a call is made once more to see what Envoys count."""
 _PAUSE = 0.02
 """Seconds between two calls while a fault begins or ends, and between two looks at a workload."""
 
@@ -85,7 +89,8 @@ class _Runner:
             if one.alone:
                 await self._first(one)
         await self._second([one for one in trials if one.name not in self._found])
-        return await self._reported(tuple(self._found[one.name] for one in trials))
+        told = await self._reported(tuple(self._found[one.name] for one in trials))
+        return await self._counted(told)
 
     async def _first(self, trial: Trial) -> None:
         """Run a trial; what only chance or a busy machine may have upset is left open."""
@@ -112,6 +117,24 @@ class _Runner:
         }
 
         return tuple(self._whole(one, known) for one in results)
+
+    async def _counted(self, results: tuple[Result, ...]) -> tuple[Result, ...]:
+        """`results`, a few of those that failed with Envoy's counters of one more call, made when all is quiet."""
+        failed = [one for one in results if one.outcome == "failed" and _countable(one.trial)][:_COUNTED]
+        moved = {one.trial.name: await self._moved(one.trial) for one in failed}
+        return tuple(replace(one, seen=replace(one.seen, counters=moved.get(one.trial.name, ()))) for one in results)
+
+    async def _moved(self, trial: Trial) -> tuple[CounterSeen, ...]:
+        verdict = route(self._rig.graph, trial.caller, trial.call)
+        way = dict.fromkeys((trial.caller, *(hop.at for hop in verdict.hops), *(one.node for one in verdict.targets)))
+        instances = [one for key in way for one in self._rig.instances(key)]
+        moved: list[CounterSeen] = []
+        with contextlib.suppress(MeshwrightError):  # what cannot be looked at once more was told already
+            async with contextlib.AsyncExitStack() as exits:
+                await self._give(trial, exits)
+                async with counting(instances) as moved:
+                    await self._rig.send(trial.call, trial.caller, calls=trial.onward)
+        return tuple(moved)
 
     def _whole(self, result: Result, known: Mapping[str, Trace]) -> Result:
         calls, late = list(result.seen.calls), {}
@@ -201,6 +224,11 @@ async def left_alone(rig: Rig, sent: Sent) -> Sent:
             break
         await asyncio.sleep(_PAUSE)
     return replace(sent, attempts=attempts)
+
+
+def _countable(trial: Trial) -> bool:
+    """Whether Envoys count on while its faults begin, and one call of it does not take long."""
+    return not _waits(trial) and not any(one.kind in RESTARTING or not one.at for one in trial.given)
 
 
 def _waits(trial: Trial) -> bool:

@@ -74,6 +74,17 @@ class CallSeen(msgspec.Struct, frozen=True, kw_only=True):
     """Lines of the proxies' access logs about it."""
 
 
+class CounterSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """One of Envoy's own counters that moved."""
+
+    instance: str
+    """Whose proxy counted: the instance of a node or gateway."""
+    name: str
+    """As Envoy calls it."""
+    moved: int
+    """By how much."""
+
+
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """All calls of a trial, in the order in which they were made."""
 
@@ -82,5 +93,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Why the trial could not be run; "" when it was."""
     ways: tuple[tuple[Key, Key], ...] = ()
     """Who called whom, sorted: a node or gateway and a node that it got to."""
+    counters: tuple[CounterSeen, ...] = ()
+    """Counters that moved as one more call was made, under the same faults, after a trial that failed."""
     followed: int | None = None
     """Calls whose spans were held against what simulation says; None where spans were not looked at."""

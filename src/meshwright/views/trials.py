@@ -13,7 +13,7 @@ import msgspec
 from meshwright.diagnostics import Source
 from meshwright.simulate import Call, Verdict, route
 from meshwright.trials.judging import Mismatch, expected
-from meshwright.trials.seen import CallSeen
+from meshwright.trials.seen import CallSeen, CounterSeen
 from meshwright.trials.trial import Given
 from meshwright.views.trials_edges import Edge, edges
 from meshwright.views.trials_map import Map, mapped
@@ -69,6 +69,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: tuple[Decision, ...]
     seen: tuple[CallSeen, ...]
     """A few of the calls, those that were not as expected first."""
+    counters: tuple[CounterSeen, ...]
+    """Of a test that failed: Envoy's own counters that moved as one more of its calls was made."""
     ways: tuple[tuple[str, str], ...]
     """Who called whom, callers and called nodes as paths."""
     reproduce: str
@@ -187,6 +189,7 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
         fault=result.seen.fault or result.skipped,
         decided_by=decisions(graph, route(graph, trial.caller, trial.call), find),
         seen=tuple(result.seen.calls[index] for index in result.telling),
+        counters=result.seen.counters,
         ways=tuple((caller.path, callee.path) for caller, callee in result.seen.ways),
         reproduce=reproduce,
     )
