@@ -91,6 +91,7 @@ def told(name: str, outcome: str = "passed", evil: str = "", seen: tuple[CallSee
             ),
         ),
         seen=seen,
+        counters=(),
         ways=(),
         reproduce=f"meshwright test --only '{name}'",
     )

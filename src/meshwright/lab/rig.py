@@ -160,7 +160,7 @@ class Rig:
         """
         key = at or self._gateway(sent.port)
         instance = self.instances(key)[0]
-        request = _request(sent, secrets.token_hex(16), calls)
+        request = _request(sent, uuid.uuid4().hex, calls)
         trace = request.trace
         inside = key.kind is Kind.VIRTUAL_NODE
         machine, ground = instance.machine, self.lab.ground
