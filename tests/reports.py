@@ -130,6 +130,10 @@ def report(tests: tuple[Test, ...], evil: str = "") -> RunReport:
                 source=Source(file=f"a{evil}", line=3, column=1),
             ),
         ),
+        policies=(
+            Point(route=f"limited{evil}", path=f"spec.timeout{evil}", covered=False, why=evil, source=None),
+            Point(route=f"tried{evil}", path="spec.retryPolicy", covered=True, why="", source=None),
+        ),
         graph=Map(
             boxes=tuple(boxes),
             arrows=(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from meshwright.model import Kind
+from meshwright.trials.deriving import PATIENCE, Derived, Gap
 from meshwright.trials.trial import Bounds, FaultKind, Trial
 from strategies import resource
 from test_trials import derived, routed
@@ -15,8 +16,18 @@ SECOND = {"unit": "s", "value": 1}
 TWICE = {"maxRetries": 2, "perRetryTimeout": SECOND}
 
 
-def policies(route: dict[str, Any], listener: dict[str, Any] | None = None) -> list[Trial]:
+def policies(route: dict[str, Any], listener: dict[str, Any] | None = None, patience: int = PATIENCE) -> list[Trial]:
     """The trials with a fault of the only route, with members added to it and to the listener of its target."""
+    return [one for one in found(route, listener, patience).trials if one.given]
+
+
+def gaps(route: dict[str, Any], listener: dict[str, Any]) -> tuple[Gap, ...]:
+    """What of them is not tried."""
+    return found(route, listener, PATIENCE).gaps
+
+
+def found(route: dict[str, Any], listener: dict[str, Any] | None, patience: int) -> Derived:
+    """All that is derived from them."""
     state = routed({"prefix": "/"})
     action = {"weightedTargets": [{"virtualNode": "target", "weight": 1}]}
     spec = {"httpRoute": {"match": {"prefix": "/"}, "action": action, **route}}
@@ -27,7 +38,7 @@ def policies(route: dict[str, Any], listener: dict[str, Any] | None = None) -> l
     state = state.put(
         resource(Kind.ROUTE, "only", spec, parent="target"), resource(Kind.VIRTUAL_NODE, "target", node)
     )
-    return [one for one in derived(state).trials if one.given]
+    return derived(state, patience)
 
 
 def late(trials: list[Trial]) -> Trial:
@@ -86,11 +97,36 @@ def test_only_what_an_event_is_for_is_tried_again() -> None:
     assert found[500] == found[503] == found[429] == Bounds(least=1, most=1)
 
 
-def test_nothing_fails_on_purpose_where_instances_are_ejected_for_it() -> None:
-    """Other trials would feel it."""
-    outlier = {
-        "outlierDetection": {
-            "baseEjectionDuration": SECOND, "interval": SECOND, "maxEjectionPercent": 100, "maxServerErrors": 5,
-        }
-    }  # fmt: skip
-    assert policies({}, outlier) == []
+def test_limits_between_what_is_waited_for_and_what_is_far_away_are_tried_as_far_as_they_go() -> None:
+    """18 s are not waited for; that a call is still waited for after more than App Mesh's own limit is."""
+    limit = {"perRequest": {"unit": "s", "value": 18}}
+    (route, listener) = ({"timeout": limit}, {"timeout": {"http": limit}})
+    trial = late(policies(route, listener))
+    assert 15_000 < trial.given[0].latency < 18_000
+    assert trial.expect.served_by == ("target",)
+    reasons = {one.path: one.reason for one in gaps(route, listener)}
+    assert "it is not waited for" in reasons["spec.httpRoute.timeout.perRequest"]
+    assert "it is not waited for" in reasons["spec.listeners[0].timeout.http.perRequest"]
+
+
+def test_who_has_more_patience_waits_for_longer_limits() -> None:
+    """And then they are shown, each where it is written."""
+    limit = {"perRequest": {"unit": "s", "value": 18}}
+    trial = late(policies({"timeout": limit}, {"timeout": {"http": limit}}, patience=30_000))
+    assert trial.expect.given_up is not None
+    assert trial.expect.given_up.hold(18_000)
+    assert [path for _, path in trial.shows] == [
+        "spec.httpRoute.timeout.perRequest",
+        "spec.listeners[0].timeout.http.perRequest",
+    ]
+
+
+def test_a_limit_behind_another_one_is_told() -> None:
+    """The route's second ends every call, so nobody sees the listener's five."""
+    (gap,) = gaps(
+        {"timeout": {"perRequest": SECOND}}, {"timeout": {"http": {"perRequest": {"unit": "s", "value": 5}}}}
+    )
+    assert (gap.path, gap.reason) == (
+        "spec.listeners[0].timeout.http.perRequest",
+        "another limit, of 1 s, comes first",
+    )

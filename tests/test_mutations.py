@@ -16,6 +16,7 @@ from meshwright.documents.settings import load_project
 from meshwright.errors import MeshwrightError
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
+from meshwright.trials import deriving
 from mutations import MUTATIONS, Mutation
 from settings import PROVE
 from shop_load import SHOP
@@ -35,6 +36,8 @@ AIM = 0.95
 """The part of the mutations that a caller can feel which must be found."""
 PATIENT = 1_000
 """Milliseconds of latency from which on a trial is only run where the others found nothing."""
+PATIENCE = 31_000
+"""Milliseconds that trials of a limit may wait in the long form: half a minute instead of a minute is a change."""
 FELT = [one for one in MUTATIONS if not one.unfelt]
 SAMPLE = random.Random(SEED).sample(FELT, 3)  # noqa: S311 - nothing here is secret
 
@@ -53,7 +56,7 @@ def say(text: str) -> None:
 
 def stages(trials: Sequence[Trial], mutated: State) -> Iterator[list[Trial]]:
     """All trials: first those that the mutated definitions would not call for, of them the quick ones first."""
-    called_for = derived(mutated).trials
+    called_for = derived(mutated, PATIENCE if PROVE else deriving.PATIENCE).trials
     likely = [one for one in trials if one not in called_for]
     quick = [one for one in likely if one.of < 100 and all(given.latency < PATIENT for given in one.given)]
     yield quick
@@ -94,7 +97,7 @@ async def test_some_mutations_are_found() -> None:
 async def test_nearly_all_mutations_are_found() -> None:
     """Of those that can be felt at least the part that is aimed at; of the others none."""
     state = defined()
-    trials = derived(state).trials
+    trials = derived(state, PATIENCE).trials
     found: dict[str, str] = {}
     async with Rig(state) as rig:
         for one in MUTATIONS:

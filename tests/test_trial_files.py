@@ -41,6 +41,7 @@ tests:
       - {bandwidth: 10KB/s, at: payment-v2}
       - {control_plane: gone}
       - {crash: true, at: entrance}
+      - {unhealthy: true, at: payment-v1, instances: 1 of 2}
     expect:
       status: [200, 204]
       grpc_status: OK
@@ -58,6 +59,7 @@ tests:
       peer: orders.shop.internal
       errors: 1
       spans: [orders]
+      avoided: true
       of: 50
       steady: true
 """
@@ -104,6 +106,7 @@ def test_every_member_of_a_test_is_understood(tmp_path: Path, shop: State) -> No
         Given(kind=FaultKind.BANDWIDTH, at="payment-v2", bandwidth=10_000),
         Given(kind=FaultKind.CONTROL_PLANE),
         Given(kind=FaultKind.CRASH, at="entrance"),
+        Given(kind=FaultKind.UNHEALTHY, at="payment-v1", instances=1, of=2),
     )
     expect = one.expect
     assert (expect.statuses, expect.grpc_statuses, expect.served_by) == ((200, 204), (0,), ("payment-v1",))
@@ -111,6 +114,7 @@ def test_every_member_of_a_test_is_understood(tmp_path: Path, shop: State) -> No
     assert (expect.attempts, expect.given_up) == (Bounds(least=1, most=2), Bounds(least=450, most=1_000))
     assert (expect.within, expect.encryption, expect.errors) == (2_000, Encryption.NONE, 1)
     assert expect.headers == {"content-type": "application/json", "x-secret": None}
+    assert (expect.avoided, one.gentle) == (True, False)
     assert (one.of, one.steady, one.onward, one.alone) == (50, True, ("ledger.shop.internal",), True)
     assert str(one.source) == f"{tmp_path / 'some.yaml'}:3"
     assert suite.needed == {"catalog": 3, "payment-v1": 2}
@@ -143,6 +147,7 @@ def one_test(**members: str) -> str:
         ({"expect": "{shares: {payment-v1: 90%, payment-v2: 20%}}"}, "come to 110% in all"),
         ({"expect": "{served_by: payment-v3}"}, "no VirtualNode or VirtualGateway 'payment-v3'; did you mean"),
         ({"expect": "{status: 200, steady: true}"}, "is about a time with a fault; say which under 'given'"),
+        ({"expect": "{status: 200, avoided: true}"}, "expect.avoided: is about a time with a fault"),
         ({"given": "[{at: payment-v1}]"}, "takes exactly one of reset, refused,"),
         ({"given": "[{reset: true, crash: true, at: payment-v1}]"}, "found reset and crash"),
         ({"given": "[{reset: true}]"}, "says not where; add 'at'"),

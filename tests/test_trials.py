@@ -17,7 +17,7 @@ from meshwright.documents.load import load
 from meshwright.documents.settings import load_project
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind
-from meshwright.trials.deriving import derive
+from meshwright.trials.deriving import PATIENCE, derive
 from meshwright.trials.judging import judge
 from meshwright.trials.seen import CallSeen, Seen
 from meshwright.trials.shares import interval
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 SHOP = ROOT / "examples" / "shop"
 
 
-def derived(state: State) -> Derived:
+def derived(state: State, patience: int = PATIENCE) -> Derived:
     """What is derived from a state."""
-    return derive(resolve(state), rstr.Rstr(random.Random(1)))  # noqa: S311 - nothing here is secret
+    return derive(resolve(state), rstr.Rstr(random.Random(1)), patience)  # noqa: S311 - nothing here is secret
 
 
 def routed(match: dict[str, Any]) -> State:

@@ -25,7 +25,7 @@ from meshwright.lab.namespaces import isolated
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.trials.coverage import coverage
-from meshwright.trials.deriving import derive
+from meshwright.trials.deriving import PATIENCE, derive
 from meshwright.trials.judging import Result
 from meshwright.trials.programs import beside
 from meshwright.trials.seen import Seen
@@ -63,6 +63,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     spans: bool
     listing: bool
     before: tuple[Path, ...]
+    patience: float
     form: str
 
     def again(self, options: Mapping[str, Any]) -> str:
@@ -77,6 +78,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         words += ["--simulate"] if self.simulate else []
         words += [] if self.spans else ["--no-spans"]
         words += ["--isolation", self.isolation] if self.isolation != "auto" else []
+        words += ["--patience", f"{self.patience:g}"] if self.patience != PATIENCE / 1_000 else []
         words += [word for path in self.before for word in ("--baseline", str(path))]
         return shlex.join(words)
 
@@ -103,7 +105,8 @@ class Testing:
         self._read = read
         self._graph = resolve(read.state)
         wanted = self._graph if before is None else resolve(before.state)
-        self._derived = derive(wanted, rstr.Rstr(random.Random(_SEED)))  # noqa: S311 - nothing here is secret
+        samples = rstr.Rstr(random.Random(_SEED))  # noqa: S311 - nothing here is secret
+        self._derived = derive(wanted, samples, int(asked.patience * 1_000))
         # What people wrote stands in the place of what is derived under the same name.
         names = {one.name for one in written.trials}
         derived = tuple(one for one in self._derived.trials if one.name not in names)

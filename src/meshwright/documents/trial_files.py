@@ -37,6 +37,7 @@ _KINDS = {
     "blackhole": FaultKind.BLACKHOLE,
     "crash": FaultKind.CRASH,
     "lost": FaultKind.LOST,
+    "unhealthy": FaultKind.UNHEALTHY,
     "expired_certificate": FaultKind.EXPIRED_CERTIFICATE,
     "control_plane": FaultKind.CONTROL_PLANE,
     "latency": FaultKind.LATENCY,
@@ -183,8 +184,9 @@ class Meaning:
         expect = self.expect(test.expect, f"{at}.expect")
         if test.expect == written.Expect():
             self._fault(f"{at}.expect", "expects nothing, so that it cannot fail; say at least a status")
-        if test.expect.steady and not given:
-            self._fault(f"{at}.expect.steady", "is about a time with a fault; say which under 'given'")
+        for name in ("steady", "avoided"):
+            if getattr(test.expect, name) and not given:
+                self._fault(f"{at}.expect.{name}", "is about a time with a fault; say which under 'given'")
         for index, one in enumerate(test.given):
             for name, value in one.when.items():
                 if value not in {had for key, had in test.request.headers.items() if key.lower() == name.lower()}:
@@ -289,6 +291,7 @@ class Meaning:
             peer=one.peer,
             errors=one.errors,
             spans=one.spans,
+            avoided=one.avoided,
             confidence=confidence,
         )
 

@@ -36,10 +36,24 @@ _PATIENCE = 2.0
 _DISCOVERY = 12.0
 """Seconds that callers have to find out where instances are: they ask DNS every five."""
 _POLL = 0.05
+_CHECK_FAILED = "failed_active_health_check"
+"""In Envoy's word on a host."""
 _BEHAVIOURS: Mapping[FaultKind, Fault] = MappingProxyType(
     {FaultKind.LATENCY: Fault(), FaultKind.ABORT: Fault(), FaultKind.RESET: Fault(reset=True)}
 )
 """What applications do by themselves."""
+
+
+class _Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a proxy's word on a node's instances is looked at."""
+
+    ports: frozenset[int] = frozenset()
+    """Those of the listeners; none for all of them."""
+    flags: tuple[str, ...] = (_CHECK_FAILED, "failed_outlier_check")
+    """Which say that an instance is not well."""
+
+
+_AT_ALL = _Looked()
 
 
 def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[None]:
@@ -58,18 +72,18 @@ def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[No
         return misbehaving(rig, key, _told(behaviour, given), count)
     if given.headers:
         raise UsageError(f"{given.kind} at {given.at!r} befalls connections: it cannot be for requests with a header")
-    match given.kind:
-        case FaultKind.REFUSED:
-            return refusing(rig, key, count)
-        case FaultKind.BLACKHOLE:
-            return unreachable(rig, key, count)
-        case FaultKind.BANDWIDTH:
-            return trickling(rig, key, given.bandwidth, count)
-        case FaultKind.CRASH:
-            return crashed(rig, key, count)
-        case FaultKind.LOST:
-            return lost(rig, key, count)
-    return expired(rig, key)
+    if given.kind is FaultKind.BANDWIDTH:
+        return trickling(rig, key, given.bandwidth, count)
+    if given.kind is FaultKind.EXPIRED_CERTIFICATE:
+        return expired(rig, key)
+    befalling = {
+        FaultKind.REFUSED: refusing,
+        FaultKind.BLACKHOLE: unreachable,
+        FaultKind.CRASH: crashed,
+        FaultKind.LOST: lost,
+        FaultKind.UNHEALTHY: unhealthy,
+    }
+    return befalling[given.kind](rig, key, count)
 
 
 def _told(behaviour: Fault, given: Given) -> Fault:
@@ -187,6 +201,29 @@ async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[N
 
 
 @contextlib.asynccontextmanager
+async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
+    """The first `count` instances of `node`, or all, fail its health checks, and callers know it.
+
+    The instances answer whatever else they are asked.
+
+    Raises:
+        UsageError: the node has no health check that an application can fail.
+        MeshwrightError: callers did not find out in time.
+    """
+    chosen, looked, ill = _chosen(rig, node, count), _checked(rig, node), Fault(ill=True)
+    gone = {one.machine.address for one in chosen}
+    try:
+        for one in _workloads(chosen):
+            one.given.append(ill)
+        await _until(rig, node, lambda hosts: not any(map(hosts.get, gone)), "give up who fails checks", looked)
+        yield
+    finally:
+        for one in _workloads(chosen):
+            one.given.remove(ill)
+        await _until(rig, node, lambda hosts: all(hosts.get(one, True) for one in gone), "take them back", looked)
+
+
+@contextlib.asynccontextmanager
 async def expired(rig: Rig, key: Key) -> AsyncIterator[None]:
     """The certificates that a node's or gateway's proxies show have expired; they were started again since.
 
@@ -235,41 +272,44 @@ async def warmed(rig: Rig) -> None:
         await asyncio.sleep(_POLL)
 
 
-async def _until(rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], what: str) -> None:
-    late = await _waiting(rig, key, wanted, _DISCOVERY)
+async def _until(
+    rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], what: str, looked: _Looked = _AT_ALL
+) -> None:
+    late = await _waiting(rig, key, wanted, _DISCOVERY, looked)
     if late:
         names = ", ".join(one.name for one in late)
         raise MeshwrightError(f"{names} did not come to {what} within {_DISCOVERY:g} s")
 
 
 async def _waiting(
-    rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], seconds: float
+    rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], seconds: float, looked: _Looked = _AT_ALL
 ) -> tuple[Instance, ...]:
     """The callers of `key` of whom `wanted` does not hold after `seconds`: addresses they know, and whether well."""
     late = tuple(one for one in rig.lab.fleet.instances if one.envoy is not None and one.envoy.status is None)
     end = time.monotonic() + seconds
     while True:
-        known = await asyncio.gather(*(_hosts(one, key) for one in late))
+        known = await asyncio.gather(*(_hosts(one, key, looked) for one in late))
         late = tuple(one for one, hosts in zip(late, known, strict=True) if hosts and not all(map(wanted, hosts)))
         if not late or time.monotonic() > end:
             return late
         await asyncio.sleep(_POLL)
 
 
-async def _hosts(caller: Instance, key: Key) -> list[dict[str, bool]]:
+async def _hosts(caller: Instance, key: Key, looked: _Looked) -> list[dict[str, bool]]:
     """The instances of `key` that a proxy knows, a mapping for each listener: whether it is well, by address."""
     told = await caller.look("/clusters?format=json")
     found: list[dict[str, bool]] = []
     for cluster in json.loads(told or "{}").get("cluster_statuses", ()):
         name: str = cluster["name"]
-        if name.startswith(f"{EGRESS_CLUSTERS}{key.mesh_name}_{key.name}_"):
+        if not name.startswith(f"{EGRESS_CLUSTERS}{key.mesh_name}_{key.name}_"):
+            continue
+        if not looked.ports or int(name.rpartition("_")[2]) in looked.ports:
             hosts: list[dict[str, Any]] = cluster.get("host_statuses", [])
-            found.append({one["address"]["socket_address"]["address"]: _well(one["health_status"]) for one in hosts})
+            found.append({
+                one["address"]["socket_address"]["address"]: not any(map(one["health_status"].get, looked.flags))
+                for one in hosts
+            })  # fmt: skip
     return found
-
-
-def _well(status: dict[str, Any]) -> bool:
-    return not any(status.get(one) for one in ("failed_active_health_check", "failed_outlier_check"))
 
 
 async def _resumed(rig: Rig, node: Key, chosen: Sequence[Instance]) -> None:
@@ -290,6 +330,20 @@ def _workloads(chosen: Sequence[Instance]) -> tuple[Workload, ...]:
         if one.program is not None:
             raise UsageError(f"{one.name} runs a program of yours, which cannot be told to misbehave; it can crash")
     return tuple(one.workload for one in chosen if one.workload is not None)
+
+
+def _checked(rig: Rig, node: Key) -> _Looked:
+    """What a proxy says of the health checks that an application can fail."""
+    spec = rig.graph.state[node].spec
+    listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
+    found = [one for one in listeners if one.health_check is not None]
+    asked = frozenset(
+        one.port_mapping.port for one in found if one.health_check and one.health_check.protocol != "tcp"
+    )
+    if not asked:
+        had = "its health check asks for no more than a connection, which its proxy takes" if found else "it has none"
+        raise UsageError(f"no instance of {node.name!r} can fail a health check: {had}")
+    return _Looked(ports=asked, flags=(_CHECK_FAILED,))
 
 
 def _discovery(rig: Rig, node: Key) -> str:

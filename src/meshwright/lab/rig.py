@@ -24,7 +24,7 @@ from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request
 from meshwright.lab.lab import Lab, whole
 from meshwright.lab.outside import NAME as OUTSIDE
 from meshwright.lab.surroundings import Surroundings
-from meshwright.lab.workload import call
+from meshwright.lab.workload import PATIENCE, call
 from meshwright.model.identity import Key, Kind
 from meshwright.simulate import Call
 
@@ -150,28 +150,42 @@ class Rig:
         """
         return faults.holding(self, given)
 
-    async def send(self, sent: Call, at: Key | None = None, *, calls: Iterable[str] = ()) -> Sent:
+    async def send(
+        self,
+        sent: Call,
+        at: Key | None = None,
+        *,
+        calls: Iterable[str] = (),
+        instance: int = 1,
+        patience: float = PATIENCE,
+    ) -> Sent:
         """Send one call from the application of node `at`, or from outside to gateway `at`, or to the only gateway.
 
-        It returns whatever becomes of it. Workloads on its way call those of their own backends that `calls` names.
+        Of the instances that run there, it is from or to the one of that number. It returns whatever becomes of it.
+        Workloads on its way call those of their own backends that `calls` names. An answer is waited for for
+        `patience`, in seconds.
 
         Raises:
-            UsageError: nothing like `at` runs here.
+            UsageError: nothing like `at` runs here, or not so many of it.
         """
         key = at or self._gateway(sent.port)
-        instance = self.instances(key)[0]
+        running = self.instances(key)
+        if instance > len(running):
+            raise UsageError(f"instance {instance} of {key.name!r} cannot call: {len(running)} run here")
+        source = running[instance - 1]
         request = _request(sent, uuid.uuid4().hex, calls)
         trace = request.trace
         inside = key.kind is Kind.VIRTUAL_NODE
-        machine, ground = instance.machine, self.lab.ground
-        host, tls = instance.towards(sent.host) if inside else machine.address, self._tls(sent, key)
+        machine, ground = source.machine, self.lab.ground
+        host, tls = source.towards(sent.host) if inside else machine.address, self._tls(sent, key)
         if inside and key in self._around.outside.open:
             await self._around.outside.listen(sent.port, sent.protocol, encrypted=sent.encrypted)
             if machine.egress and not await _taken(host, sent.port):
                 # Nothing takes it up on its way, so it leaves the machine, as the mesh allows.
                 host = self._around.outside.host
         began_at = time.monotonic()
-        reply = await call(sent.protocol, host, sent.port, request, tls, machine.inside if inside else ground.inside)
+        within = machine.inside if inside else ground.inside
+        reply = await call(sent.protocol, host, sent.port, request, tls, within, patience)
         seconds = time.monotonic() - began_at
         whole = Sent(
             call=sent,

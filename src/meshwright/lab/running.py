@@ -17,12 +17,13 @@ from meshwright.errors import MeshwrightError
 from meshwright.lab.counting import counting
 from meshwright.lab.following import RESTARTING, Follower
 from meshwright.lab.seeing import seen, told_by_proxies
+from meshwright.lab.workload import PATIENCE
 from meshwright.simulate import route
 from meshwright.trials.judging import judge, with_late
 from meshwright.trials.seen import CallSeen, CounterSeen, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from meshwright.lab.collector import Trace
     from meshwright.lab.rig import Rig, Sent
@@ -37,7 +38,7 @@ _HEARING = 2.0
 """Seconds that a workload has to hear that an attempt was given up, after its caller did."""
 _LONG = 1_000
 """Milliseconds of latency from which on a trial does little else but wait."""
-_AGAIN = frozenset({"given_up", "within", "shares", "attempts", "tls", "peer", "spans"})
+_AGAIN = frozenset({"given_up", "within", "shares", "attempts", "tls", "peer", "spans", "avoided", "ejected"})
 """Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
 _AGAIN_UNDER_LOAD = _AGAIN | {"status", "grpc_status"}
 """The same under a fault or among many calls: limits for each try bite, too, where a machine is slow."""
@@ -75,22 +76,33 @@ class _Runner:
         """Those of them that proxies that were ended may not have reported."""
 
     async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
-        """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry."""
-        beside = [one for one in trials if not one.alone]
+        """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry.
+
+        Instances are ill when all are done that ask which of them answers.
+        """
+        beside = [one for one in trials if not one.alone and not one.gentle]
         async with asyncio.TaskGroup() as group:
-            for one in beside:
-                if _waits(one):
-                    group.create_task(self._first(one))
-            await asyncio.gather(*(self._first(one) for one in beside if one.of == 1 and not _waits(one)))
-            for one in beside:
-                if one.of > 1 and not _waits(one):
-                    group.create_task(self._first(one))
+            waiting = [(one, group.create_task(self._first(one))) for one in beside if _waits(one)]
+            quick = [one for one in beside if not _waits(one)]
+            await asyncio.gather(*(self._first(one) for one in quick if one.of == 1))
+            await asyncio.gather(*(self._first(one) for one in quick if one.of > 1))
+            for node, ill in _by_node(one for one in trials if one.gentle):
+                before = [
+                    task for one, task in waiting if any(given.at == node and given.instances for given in one.given)
+                ]
+                group.create_task(self._in_turn(ill, before))
         for one in trials:
             if one.alone:
                 await self._first(one)
         await self._second([one for one in trials if one.name not in self._found])
         told = await self._reported(tuple(self._found[one.name] for one in trials))
         return await self._counted(told)
+
+    async def _in_turn(self, trials: Sequence[Trial], before: Sequence[asyncio.Task[None]]) -> None:
+        """Run trials one after another, once others are done."""
+        await asyncio.gather(*before)
+        for one in trials:
+            await self._first(one)
 
     async def _first(self, trial: Trial) -> None:
         """Run a trial; what only chance or a busy machine may have upset is left open."""
@@ -103,6 +115,9 @@ class _Runner:
         for one in trials:
             if not _waits(one) or one.alone:
                 self._known(replace(await self._once(one), again=True))
+        for caller, number in {(one.caller, one.instance) for one in trials if one.expect.ejected}:
+            # Its proxy remembers whom it has ejected, and for how long; nobody else calls from there.
+            await self._rig.instances(caller)[number - 1].restart()
         for result in await asyncio.gather(*(self._once(one) for one in trials if _waits(one) and not one.alone)):
             self._known(replace(result, again=True))
 
@@ -156,7 +171,9 @@ class _Runner:
             calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
             lasted = time.monotonic() - began_at
             followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
-            found, unlike = Seen(calls=tuple(calls), ways=followed.ways, followed=followed.count), followed.unlike
+            first = min((one.began for one in calls), default=0)
+            seen_calls = tuple(replace(one, began=one.began - first) for one in calls)
+            found, unlike = Seen(calls=seen_calls, ways=followed.ways, followed=followed.count), followed.unlike
         except MeshwrightError as error:
             lasted, found = time.monotonic() - began_at, Seen(calls=(), fault=str(error))
         result = judge(trial, found, lasted, unlike)
@@ -176,11 +193,11 @@ class _Runner:
     async def _steady(self, trial: Trial) -> list[CallSeen]:
         """Calls before, during and after the faults of a trial, and one after another while these begin and end."""
         async with contextlib.AsyncExitStack() as exits:
-            found = await self._burst(trial)
+            found = await self._burst(trial, "before")
             found += await self._through(trial, self._give(trial, exits))
             found += await self._burst(trial)
             found += await self._through(trial, exits.aclose())
-        return [*found, *await self._burst(trial)]
+        return [*found, *await self._burst(trial, "after")]
 
     async def _give(self, trial: Trial, exits: contextlib.AsyncExitStack) -> None:
         for one in trial.given:
@@ -191,24 +208,36 @@ class _Runner:
         changing, found = asyncio.ensure_future(change), list[CallSeen]()
         try:
             while not changing.done():
-                found.append(await self._call(trial))
+                found.append(await self._call(trial, "changing"))
                 await asyncio.wait({changing}, timeout=_PAUSE)
         finally:
             await changing
         return found
 
-    async def _burst(self, trial: Trial) -> list[CallSeen]:
-        return list(await asyncio.gather(*(self._call(trial) for _ in range(trial.of))))
+    async def _burst(self, trial: Trial, moment: str = "during") -> list[CallSeen]:
+        if trial.every is None:
+            return list(await asyncio.gather(*(self._call(trial, moment) for _ in range(trial.of))))
+        found = []
+        for _ in range(trial.of):
+            soonest = asyncio.ensure_future(asyncio.sleep(trial.every / 1_000))
+            try:
+                found.append(await self._call(trial, moment))
+                await soonest
+            finally:
+                soonest.cancel()
+        return found
 
-    async def _call(self, trial: Trial) -> CallSeen:
+    async def _call(self, trial: Trial, moment: str = "during") -> CallSeen:
         """Make one call, and wait for whatever the trial wants to be known of it."""
         # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
         async with contextlib.nullcontext() if _waits(trial) else self._turns:
-            sent = await self._rig.send(trial.call, trial.caller, calls=trial.onward)
+            sent = await self._rig.send(
+                trial.call, trial.caller, calls=trial.onward, instance=trial.instance, patience=_patience(trial)
+            )
         expect = trial.expect
         if expect.given_up is not None:
             sent = await left_alone(self._rig, sent)
-        told = seen(sent)
+        told = replace(seen(sent), moment=moment)
         self._sent[sent.trace] = sent
         if expect.encryption or expect.peer or expect.spans:
             (trace,) = await self._rig.report([sent])
@@ -231,8 +260,21 @@ def _countable(trial: Trial) -> bool:
     return not _waits(trial) and not any(one.kind in RESTARTING or not one.at for one in trial.given)
 
 
+def _patience(trial: Trial) -> float:
+    """Seconds that its callers wait for an answer: longer than any of its faults has it late."""
+    return max([PATIENCE, *(one.latency / 1_000 + 5 for one in trial.given if one.headers)])
+
+
 def _waits(trial: Trial) -> bool:
-    return any(one.latency >= _LONG for one in trial.given)
+    return trial.every is not None or any(one.latency >= _LONG for one in trial.given)
+
+
+def _by_node(trials: Iterable[Trial]) -> Iterable[tuple[str, list[Trial]]]:
+    """Trials by the first node that their faults befall."""
+    found: dict[str, list[Trial]] = {}
+    for one in trials:
+        found.setdefault(one.given[0].at, []).append(one)
+    return found.items()
 
 
 def _doubtful(result: Result) -> bool:

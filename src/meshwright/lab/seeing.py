@@ -33,6 +33,7 @@ def seen(sent: Sent) -> CallSeen:
         id=sent.trace,
         status=reply.status,
         elapsed=sent.seconds * 1_000,
+        began=sent.began_at * 1_000,
         grpc_status=reply.grpc_status,
         fault=reply.fault,
         node=reply.node,

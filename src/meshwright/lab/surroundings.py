@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 _PROMPTLY: Mapping[str, int | bool] = {
     "tracing.opentelemetry.flush_interval_ms": 100,
     "tracing.opentelemetry.min_flush_spans": 256,
+    "health_check.max_interval": 500,
 }
-"""Envoy's own settings of when spans are sent: soon, and together. By default it waits for seconds."""
+"""Envoy's own settings of when spans are sent, soon and together, where it waits for seconds by default, and of how
+long it waits at most between two health checks, which without any call would be a minute."""
 _REGISTRY_SECONDS = "0.1"
 """How often the control plane looks at Cloud Map."""
 

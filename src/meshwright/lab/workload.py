@@ -51,7 +51,7 @@ CALLS_HEADER = "x-lab-calls"
 """Names the services, by commas, that workloads on the way may call; `none` for none. Absent: all of them."""
 
 PATIENCE = 20.0
-"""Seconds that a caller waits; longer than App Mesh's own 15, so that the proxies decide."""
+"""Seconds that a caller waits unless told otherwise; longer than App Mesh's own 15, so that the proxies decide."""
 
 
 _REMEMBERED = 10_000
@@ -59,14 +59,23 @@ _REMEMBERED = 10_000
 
 
 async def call(
-    protocol: str, host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE
+    protocol: str,
+    host: str,
+    port: int,
+    request: Request,
+    tls: ClientTls | None = None,
+    inside: Inside = HERE,
+    patience: float = PATIENCE,
 ) -> Reply:
-    """Send `request` over `protocol`, from `inside` a network; whatever becomes of it is in the reply."""
+    """Send `request` over `protocol`, from `inside` a network, and wait for `patience`, in seconds, for an answer.
+
+    Whatever becomes of it is in the reply.
+    """
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             return await CALLS[protocol](host, port, request, tls, inside)
     except TimeoutError:
-        return Reply(status=0, fault=f"no answer from {host}:{port} within {PATIENCE:g} s")
+        return Reply(status=0, fault=f"no answer from {host}:{port} within {patience:g} s")
 
 
 class Workload:

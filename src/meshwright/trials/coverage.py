@@ -15,9 +15,10 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
 from meshwright.routing import gateway_route_match, http_path, route_match
 from meshwright.simulate import route
+from meshwright.trials.promises import promises
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from meshwright.graph import Graph
     from meshwright.model.gateway_routes import GrpcGatewayRouteMatch
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """Something of a route that a run can show: that it is followed, what a condition keeps out, a target."""
+    """Something that a run can show: that a route is followed, what a condition keeps out, a target, a policy."""
 
     route: Key
     path: str
-    """The field: "" for the route itself, else a condition or a weighted target."""
+    """The field: "" for the route itself, else a condition, a weighted target or a policy."""
     covered: bool
     why: str = ""
     """Why it is not covered, where that is known."""
@@ -42,6 +43,9 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     """All points of a mesh."""
 
     points: tuple[Point, ...]
+    """Of routes."""
+    policies: tuple[Point, ...] = ()
+    """What `trials.promises` lists."""
 
     @property
     def covered(self) -> int:
@@ -54,15 +58,17 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
         return 100 * self.covered / len(self.points) if self.points else 100.0
 
 
-def coverage(graph: Graph, results: Iterable[Result], gaps: Iterable[Gap] = ()) -> Coverage:
-    """What `results` show of the routes of `graph`; `gaps` say why nothing could be derived for some."""
+def coverage(graph: Graph, results: Collection[Result], gaps: Iterable[Gap] = ()) -> Coverage:
+    """What `results` show of the routes and policies of `graph`; `gaps` say why nothing could be derived for some."""
     shown: set[tuple[Key, str]] = set()
     for one in results:
         if one.passed:
+            shown.update(one.trial.shows)
             verdict = route(graph, one.trial.caller, one.trial.call)
             served = {seen.node for seen in one.seen.calls}
             shown.update(_shown(graph, verdict, served))
     reasons = {(one.route, one.path): one.reason for one in gaps}
+    why = reasons | {place: "the tests that show it did not pass" for one in results for place in one.trial.shows}
     return Coverage(
         points=tuple(
             Point(
@@ -72,7 +78,16 @@ def coverage(graph: Graph, results: Iterable[Result], gaps: Iterable[Gap] = ()) 
                 why="" if (key, path) in shown else reasons.get((key, path), reasons.get((key, ""), "")),
             )
             for key, path in _points(graph)
-        )
+        ),
+        policies=tuple(
+            Point(
+                route=one.key,
+                path=one.path,
+                covered=one.place in shown,
+                why="" if one.place in shown else why.get(one.place, "no test of this run is about it"),
+            )
+            for one in promises(graph)
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.trials import befallen
 from meshwright.trials.seen import Seen
 from meshwright.trials.shares import interval
 from meshwright.trials.trial import Trial
@@ -86,6 +87,8 @@ def judge(trial: Trial, seen: Seen, duration: float = 0.0, spans: Sequence[Seque
             unmet[what] = had
     allowed = trial.expect.errors
     found = list(_of_all(trial.expect, seen, asked))
+    for what, judged in (("avoided", befallen.avoided), ("ejected", befallen.ejected)):
+        found += [Mismatch(what=what, expected=want, happened=had, calls=at) for want, had, at in judged(trial, seen)]
     failing = [index for index, wrong in enumerate(each) if wrong]
     if allowed is None:
         found = [*_merged(each, asked), *found]
@@ -112,6 +115,8 @@ def expected(expect: Expect, count: int) -> Mapping[str, str]:
         "peer": "no name" if expect.peer == "" else expect.peer or "",
         "spans": f"one from each of {', '.join(expect.spans)}" if expect.spans else "",
         "errors": "" if expect.errors is None else f"at most {expect.errors}",
+        "avoided": "no call at who fails while the faults hold, some before and after" if expect.avoided else "",
+        "ejected": "" if expect.ejected is None else f"who fails is {expect.ejected}",
     }
     for what, wanted in (("headers", expect.headers), ("arrived", expect.arrived)):
         found |= {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TOLD = frozenset({
     FaultKind.LATENCY, FaultKind.ABORT, FaultKind.RESET, FaultKind.REFUSED, FaultKind.BLACKHOLE, FaultKind.BANDWIDTH,
+    FaultKind.UNHEALTHY,
 })  # fmt: skip
 """Faults that stand-ins are told to have, and programs cannot be."""
 

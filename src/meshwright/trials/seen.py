@@ -53,6 +53,10 @@ class CallSeen(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     """0 for no answer at all."""
     elapsed: float
+    began: float = 0.0
+    """After the first call of its trial."""
+    moment: str = "during"
+    """`before`, `during` or `after` the faults of its trial; `changing` while they begin or end."""
     grpc_status: int | None = None
     fault: str = ""
     """Why there is no proper answer, in the words of who told it."""

@@ -37,6 +37,7 @@ def needs_envoys(graph: Graph, trial: Trial) -> str:
         "arrived": expect.arrived,
         "peer": expect.peer,
         "spans": expect.spans,
+        "avoided": expect.avoided,
     }
     wanted = [name for name, value in asked.items() if value]
     if wanted:

@@ -40,6 +40,8 @@ class FaultKind(enum.StrEnum):
     """The instance is gone, its proxy with it; it returns when the fault ends."""
     LOST = "lost"
     """Discovery, DNS or Cloud Map, does not tell of the instance any more."""
+    UNHEALTHY = "unhealthy"
+    """The application fails its health checks; whatever else it is asked it answers."""
     EXPIRED_CERTIFICATE = "expired-certificate"
     """The certificate that the node shows has expired."""
     CONTROL_PLANE = "control-plane"
@@ -96,6 +98,18 @@ class Encryption(enum.StrEnum):
     """TLS: both did."""
 
 
+class Ejection(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance that fails is called so often, and then not for a while."""
+
+    errors: int
+    """How many calls arrive at it one after another before it is left alone."""
+    away: Bounds
+    """Milliseconds until the next one arrives; without an end, at least so long."""
+
+    def __str__(self) -> str:
+        return f"called {self.errors} times, and then not for {self.away} ms"
+
+
 class Expect(msgspec.Struct, frozen=True, kw_only=True):
     """What must come of it; what is not said is not asked. Each holds for every call unless it says otherwise."""
 
@@ -128,6 +142,11 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True):
     """Over all calls: at most so many did not meet what is expected of each."""
     spans: tuple[str, ...] = ()
     """Nodes and gateways whose proxies told a span of the call."""
+    avoided: bool = False
+    """Over all calls: while the faults hold, none arrives at the instances that they befall; before and after, where
+    calls are made then, some do."""
+    ejected: Ejection | None = None
+    """Over all calls, which are made in turn: what becomes of the first instance, which fails."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,25 +158,39 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     expect: Expect
     caller: Key
     """The virtual node whose application calls, or the virtual gateway that is called from outside."""
+    instance: int = 1
+    """Which of the caller's instances calls, from 1."""
     given: tuple[Given, ...] = ()
     of: int = 1
     """How many calls are made; of a steady one, in each of its three times."""
     steady: bool = False
     """Whether calls are made before, during and after the fault, and one after another while it begins and ends; all
     are held to what is expected."""
+    every: int | None = None
+    """Calls are made in turn, so many milliseconds after one another or as soon as the last is answered; None for all
+    at once."""
     onward: tuple[str, ...] = ()
     """Virtual services that workloads on the way call in turn, each those of its own backends."""
     about: tuple[Key, ...] = ()
     """The objects whose behaviour it is about; whoever wrote it need not say."""
     path: str = ""
     """The field of the first of `about` that it was derived from; "" for the object."""
+    shows: tuple[tuple[Key, str], ...] = ()
+    """The policies that it shows when it passes: objects and fields."""
     source: Source | None = None
     """Where it is written."""
 
     @property
     def alone(self) -> bool:
         """Whether nothing else may use the mesh meanwhile: its faults are not confined to its own calls."""
-        return any(not one.headers for one in self.given)
+        return any(not one.headers for one in self.given) and not self.gentle
+
+    @property
+    def gentle(self) -> bool:
+        """Whether others go on meanwhile who do not ask which instance answers: some are ill, no more."""
+        return bool(self.given) and all(
+            one.kind is FaultKind.UNHEALTHY and one.instances is not None for one in self.given
+        )
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +212,10 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     def needed(self) -> Mapping[str, int]:
         """How many instances of each node or gateway must run: what was asked for, and what faults need."""
         found = dict(self.instances)
-        for given in (given for one in self.trials for given in one.given):
-            if given.of is not None:
-                found[given.at] = max(found.get(given.at, 1), given.of)
+        for one in self.trials:
+            if one.instance > 1:
+                found[one.caller.name] = max(found.get(one.caller.name, 1), one.instance)
+            for given in one.given:
+                if given.of is not None:
+                    found[given.at] = max(found.get(given.at, 1), given.of)
         return found

@@ -71,6 +71,8 @@ class Given(_Written, frozen=True, kw_only=True):
     """The instance is gone, with its proxy; it returns afterwards."""
     lost: bool = False
     """DNS or Cloud Map does not tell of the instance any more."""
+    unhealthy: bool = False
+    """The application fails its health checks; whatever else it is asked it answers."""
     expired_certificate: bool = False
     """The certificate that the node shows has expired."""
     control_plane: Literal["gone"] | None = None
@@ -130,6 +132,8 @@ class Expect(_Written, frozen=True, kw_only=True):
     """How many of the calls may fail to meet the rest of it."""
     spans: tuple[Text, ...] = ()
     """Virtual nodes and gateways whose proxies told a span of the call."""
+    avoided: bool = False
+    """Whether no call arrives where the faults befall instances while they hold, and some do before and after."""
     of: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     """How many calls are made; 1, or 1000 with `shares`, where it is not said."""
     steady: bool = False

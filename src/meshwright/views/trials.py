@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
+    from meshwright.trials import coverage
     from meshwright.trials.coverage import Coverage
     from meshwright.trials.judging import Result
 
@@ -78,9 +79,10 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """Something of a route that tests can show, and whether they did."""
+    """Something of a route that tests can show, or a policy, and whether they did."""
 
     route: str
+    """The route, or the object that the policy is of."""
     path: str
     covered: bool
     why: str
@@ -110,6 +112,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     coverage: float
     """Percentage of the points."""
     points: tuple[Point, ...]
+    policies: tuple[Point, ...]
+    """Limits, retries, health checks and the like, as the definitions write them."""
     graph: Map
     followed: int | None
     """Calls each of whose hops must have left its span, and was looked at; null where spans were not."""
@@ -146,16 +150,8 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
         skipped=outcomes.count("skipped"),
         tests=tests,
         coverage=round(covered.percent, 1),
-        points=tuple(
-            Point(
-                route=one.route.path,
-                path=one.path,
-                covered=one.covered,
-                why=one.why,
-                source=find(one.route.path, one.path),
-            )
-            for one in covered.points
-        ),
+        points=_points(covered.points, find),
+        policies=_points(covered.policies, find),
         graph=mapped(graph, results),
         followed=_followed(results),
         edges=tuple(edges(graph, results)),
@@ -165,6 +161,19 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
 def _followed(results: Iterable[Result]) -> int | None:
     known = [one.seen.followed for one in results if one.seen.followed is not None]
     return sum(known) if known else None
+
+
+def _points(points: Iterable[coverage.Point], find: Finder) -> tuple[Point, ...]:
+    return tuple(
+        Point(
+            route=one.route.path,
+            path=one.path,
+            covered=one.covered,
+            why=one.why,
+            source=find(one.route.path, one.path),
+        )
+        for one in points
+    )
 
 
 def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test:

@@ -117,7 +117,7 @@ def _links(report: RunReport) -> Html:
 
 def _sections(report: RunReport) -> Iterator[Html]:
     yield _graph(report)
-    yield _coverage(report.points, report.coverage)
+    yield _coverage(report)
     yield _tests(report.tests)
 
 
@@ -145,19 +145,25 @@ def _ways(told: str, ways: Sequence[tuple[str, str]]) -> Html:
     return element("details", element("summary", told), element("ul", listed), class_="more")
 
 
-def _coverage(points: Sequence[Point], percent: float) -> Html:
+def _coverage(report: RunReport) -> Html:
+    title = element("h2", f"Coverage {report.coverage:g}%")
+    what = "A test that passed followed the route, just missed its condition, or was served by its target."
+    parts = [title, element("p", what, class_="quiet"), *_listed(report.points, "Not covered", "Covered")]
+    if report.policies:
+        what = "Limits, retries, health checks and the like, as they are written."
+        listed = _listed(report.policies, "No test that passed showed", "Shown")
+        parts += [element("h3", "Policies"), element("p", what, class_="quiet"), *listed]
+    return element("section", parts, id="coverage")
+
+
+def _listed(points: Sequence[Point], lacking: str, shown: str) -> Iterator[Html]:
     missing = [one for one in points if not one.covered]
     covered = [one for one in points if one.covered]
-    title = element("h2", f"Coverage {percent:g}%")
-    what = "A test that passed followed the route, just missed its condition, or was served by its target."
-    parts: list[Html] = [title, element("p", what, class_="quiet")]
     if missing:
-        parts += [element("h3", f"Not covered: {len(missing)}"), _points(missing)]
+        yield Html(element("h3", f"{lacking}: {len(missing)}") + _points(missing))
     if covered:
-        inside = _points(covered)
-        summary = element("summary", f"Covered: {len(covered)}")
-        parts.append(element("details", summary, inside, class_="more", open=not missing and len(covered) <= 30))
-    return element("section", parts, id="coverage")
+        summary = element("summary", f"{shown}: {len(covered)}")
+        yield element("details", summary, _points(covered), class_="more", open=not missing and len(covered) <= 30)
 
 
 def _points(points: Sequence[Point]) -> Html:
@@ -173,7 +179,7 @@ def _points(points: Sequence[Point]) -> Html:
         )
         for one in points
     ]
-    names = ("", "Route", "Match or target", "Written at", "Why")
+    names = ("", "Object", "Match, target or policy", "Written at", "Why")
     head = element("tr", [element("th", name, scope="col") for name in names])
     table = element("table", element("thead", head), element("tbody", rows), class_="points")
     return element("div", table, class_="scroll")

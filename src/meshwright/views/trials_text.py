@@ -11,11 +11,11 @@ from meshwright.views.diagnostics import counted
 from meshwright.views.escaping import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from meshwright.simulate import Call
     from meshwright.trials.trial import Given
-    from meshwright.views.trials import RunReport, Test
+    from meshwright.views.trials import Point, RunReport, Test
 
 _COLOURS = {"passed": "32", "failed": "31", "broken": "35", "skipped": "33"}
 
@@ -28,15 +28,9 @@ def render(report: RunReport, *, colour: bool, quiet: bool = False) -> str:
             lines.append(f"{_painted('skipped', '33', colour)} {terminal(one.name)}: {terminal(one.fault)}")
         elif one.outcome != "passed":
             lines += [*_failure(one, colour), ""]
-    missing = [one for one in report.points if not one.covered]
-    if missing and not quiet:
-        lines.append("Not covered:")
-        for point in missing:
-            where = f"{terminal(point.source)}: " if point.source else ""
-            why = f" ({terminal(point.why)})" if point.why else ""
-            lines.append(f"  {where}{terminal(point.route)} {terminal(point.path)}{why}".rstrip())
-        lines.append("")
     if not quiet:
+        lines += _missing("Not covered:", report.points)
+        lines += _missing("Policies that no test showed:", report.policies)
         lines += _edges("Calls that are declared, and that no passing test made:", report, declared=True)
         lines += _edges("Calls that were made, and that nobody declares:", report, declared=False)
     return "\n".join([*lines, _summary(report, colour)]) + "\n"
@@ -66,6 +60,15 @@ def line(name: str, outcome: str, seconds: float, *, colour: bool) -> str:
 def told(one: Test) -> str:
     """What there is to say of a test that did not pass, without colours."""
     return "\n".join(_failure(one, colour=False))
+
+
+def _missing(title: str, points: Iterable[Point]) -> list[str]:
+    lines = []
+    for point in (one for one in points if not one.covered):
+        where = f"{terminal(point.source)}: " if point.source else ""
+        why = f" ({terminal(point.why)})" if point.why else ""
+        lines.append(f"  {where}{terminal(point.route)} {terminal(point.path)}{why}".rstrip())
+    return [title, *lines, ""] if lines else []
 
 
 def _failure(one: Test, colour: bool) -> Iterator[str]:
@@ -118,7 +121,8 @@ def _summary(report: RunReport, colour: bool) -> str:
     counts += [f"{report.broken} could not be run"] if report.broken else []
     points = sum(one.covered for one in report.points)
     told = f"{counted(len(report.tests), 'test')}: {', '.join(counts)}; "
-    told += f"coverage {report.coverage:g}% ({points} of {len(report.points)}); "
+    told += f"coverage {report.coverage:g}% ({points} of {len(report.points)}), "
+    told += f"policies {sum(one.covered for one in report.policies)} of {len(report.policies)}; "
     told += f"spans of {counted(report.followed, 'call')} checked" if report.followed else "spans not checked"
     told += f"; {report.seconds:.1f} s"
     return _painted(told, "31" if report.failed or report.broken else "32", colour)

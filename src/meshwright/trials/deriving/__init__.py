@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.trials.deriving import borders, routes
-from meshwright.trials.deriving.entries import Gap
+from meshwright.trials.deriving import borders, instances, routes
+from meshwright.trials.deriving.entries import Gap, at_route, service_rules
+from meshwright.trials.deriving.policies import PATIENCE
 from meshwright.trials.deriving.texts import Texts
 from meshwright.trials.trial import Trial
 
@@ -19,25 +20,28 @@ if TYPE_CHECKING:
 
     from meshwright.graph import Graph
 
-__all__ = ["Derived", "Gap", "derive"]
+__all__ = ["PATIENCE", "Derived", "Gap", "derive"]
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be tried of a mesh, and which of its routes no call was found for."""
+    """What can be tried of a mesh; for which of its routes no call was found, and which policies are not tried."""
 
     trials: tuple[Trial, ...]
     gaps: tuple[Gap, ...]
 
 
-def derive(graph: Graph, samples: Rstr) -> Derived:
+def derive(graph: Graph, samples: Rstr, patience: int = PATIENCE) -> Derived:
     """The trials that the definitions of a mesh call for.
 
-    `samples` chooses examples of regular expressions: the same seed gives the same trials.
+    `samples` chooses examples of regular expressions: the same seed gives the same trials. No trial waits for longer
+    than `patience`, in milliseconds: longer limits are not tried.
     """
     texts = Texts(samples)
+    arrivals = [(port, rule, at_route(graph, port, rule, texts)) for port, rule in service_rules(graph)]
     found = [
-        *routes.of_services(graph, texts),
-        *routes.of_gateways(graph, texts),
+        *instances.of_nodes(graph, [one for _, _, one in arrivals if not isinstance(one, Gap)], patience),
+        *routes.of_services(graph, arrivals, texts, patience),
+        *routes.of_gateways(graph, texts, patience),
         *routes.of_callers(graph),
         *borders.of_nodes(graph),
         *borders.of_gateways(graph),

@@ -13,7 +13,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.routing import egress, service_ports
 from meshwright.simulate import Call, route
 from meshwright.trials.deriving.entries import from_outside, listeners
-from meshwright.trials.deriving.expectations import expectation
+from meshwright.trials.deriving.expectations import expectation, security
 from meshwright.trials.trial import OUTSIDE, Trial
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def of_gateways(graph: Graph) -> Iterator[Trial]:
             caller=gateway,
             about=(gateway,),
             path="spec.listeners",
+            shows=security(graph, gateway, call.port),
         )
 
 
@@ -77,6 +78,7 @@ def _called(graph: Graph, node: Key, call: Call, origin: Key) -> Iterator[Trial]
         caller=node,
         about=(origin, node) if origin in graph.state else (node,),
         path=path if origin in graph.state else "",
+        shows=((origin, path),) if origin.kind is Kind.MESH else (),
     )
 
 

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.model.identity import Kind
-from meshwright.model.specs import VirtualNodeSpec
+from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.trials.trial import OUTSIDE, Encryption, Expect
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.model.listeners import Listener, VirtualGatewayListener
     from meshwright.simulate import Share, Verdict
 
 OK, UNAVAILABLE = 200, 503
@@ -75,6 +79,19 @@ def _encryption(graph: Graph, share: Share) -> Encryption:
     # Only who asks for a certificate is shown one.
     asked = tls is not None and tls.validation is not None
     return Encryption.MUTUAL if asked and share.tls.certificate is not None else Encryption.SERVER
+
+
+def security(graph: Graph, proxy: Key, port: int) -> tuple[tuple[Key, str], ...]:
+    """The place where the TLS of a listener is written; none where nothing is."""
+    spec = graph.state[proxy].spec
+    listeners: Sequence[Listener | VirtualGatewayListener] = ()
+    if isinstance(spec, VirtualNodeSpec | VirtualGatewaySpec):
+        listeners = spec.listeners or ()
+    return tuple(
+        (proxy, f"spec.listeners[{index}].tls")
+        for index, one in enumerate(listeners)
+        if one.port_mapping.port == port and one.tls is not None
+    )
 
 
 def shares(verdict: Verdict) -> dict[str, float]:

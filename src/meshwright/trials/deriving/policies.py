@@ -12,26 +12,25 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.model.identity import Key
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import shortest
+from meshwright.trials.deriving.entries import Arrival, Gap
 from meshwright.trials.deriving.expectations import expectation
+from meshwright.trials.promises import Promise, of
 from meshwright.trials.trial import Bounds, Expect, FaultKind, Given, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from meshwright.graph import Graph
-    from meshwright.model.identity import Key
     from meshwright.routing import Retry
     from meshwright.simulate import Verdict
-    from meshwright.trials.deriving.entries import Arrival
 
 FAULT = "x-meshwright-fault"
 """The header by which a fault knows the calls that it is for."""
-_LONGEST = 15_500
+PATIENCE = 15_200
 """Milliseconds that a trial waits at most: a little more than App Mesh's own limit."""
-_OUT_OF_REACH = 20_000
-"""Limits from here on are not waited for; that a call is still waited for after `_LONGEST` is."""
 _LATE, _SLACK = 1.3, 250
 """A try is given up in time when it takes at most so much longer than its limit, and so many milliseconds more."""
 _EARLY = 0.9
@@ -83,26 +82,45 @@ class Tries(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _needed(self) -> int:
-        return int(self.most * self.limit * 1.05) + _pauses(self.most)
+        return self.limit if self.most == 1 else int(self.most * self.limit * 1.05) + _pauses(self.most)
 
 
-def of_way(graph: Graph, found: Arrival, key: Key, where: str, title: str) -> Iterator[Trial]:
-    """Trials of the limits and retries that hold for a call on its way, as `key` or the service behind it says.
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """A call on its way, and the object that it is tried for."""
 
-    There are none where instances are ejected for failing: whoever else calls them would feel it.
+    found: Arrival
+    key: Key
+    path: str
+    """The field that its trials are about."""
+    title: str
+    """What their names begin with."""
+
+
+def of_way(graph: Graph, way: Way, patience: int = PATIENCE) -> Iterator[Trial | Gap]:
+    """Trials of the limits and retries that hold on a way, and which of them are not tried.
+
+    Limits above `patience`, in milliseconds, are not waited for.
     """
-    expect = expectation(found.verdict)
-    if expect is None or not expect.served_by or any(ejecting(graph, one.node) for one in found.verdict.targets):
+    found = way.found
+    expect, limits = expectation(found.verdict), _limits(graph, found.verdict)
+    if expect is None or not expect.served_by:
+        reason = "nobody can say beforehand what becomes of a call on this way"
+        yield from (Gap(route=one.key, path=one.path, reason=reason) for one in limits)
         return
-    yield from _too_late(found, key, where, title, expect)
-    yield from _again(found, key, where, title)
+    yield from _too_late(way, expect, limits, patience)
+    yield from _again(graph, way)
 
 
-def ejecting(graph: Graph, node: Key) -> bool:
-    """Whether callers of a node stop calling instances that fail."""
-    spec = graph.state[node].spec
-    listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
-    return any(one.outlier_detection is not None for one in listeners)
+def _limits(graph: Graph, verdict: Verdict) -> list[Promise]:
+    """The time limits that are written for a call on its way: by routes, and by the listeners that it comes to."""
+    chosen = [hop.chosen for hop in verdict.hops if hop.chosen is not None and hop.chosen in graph.state]
+    written = [one for key in chosen for one in of(graph.state[key])]
+    for share in verdict.targets:
+        spec = graph.state[share.node].spec
+        listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) and share.fraction else ()
+        at = [f"spec.listeners[{i}]." for i, one in enumerate(listeners) if one.port_mapping.port == share.port]
+        written += [one for one in of(graph.state[share.node]) if one.path.startswith(tuple(at))]
+    return [one for one in written if one.limit is not None]
 
 
 def tries(verdict: Verdict) -> Tries:
@@ -124,23 +142,30 @@ def tries(verdict: Verdict) -> Tries:
     return Tries(limit=limit, most=most, total=total, sure=sure)
 
 
-def _too_late(found: Arrival, key: Key, where: str, title: str, expect: Expect) -> Iterator[Trial]:
-    tried = tries(found.verdict)
-    if not tried.limit or tried.limit >= _OUT_OF_REACH:
-        latency, name = _LONGEST, f"{title} still waits after {_LONGEST / 1_000:g} s"
-    elif tried.limit > _LONGEST or tried.lasts > _LONGEST or not tried.sure:
+def _too_late(way: Way, expect: Expect, limits: list[Promise], patience: int) -> Iterator[Trial | Gap]:
+    tried = tries(way.found.verdict)
+    biting = {tried.limit} if tried.fit else {tried.limit, tried.total}
+    reason = f"another limit, of {tried.limit / 1_000:g} s, comes first"
+    if not tried.limit or tried.limit > patience:
+        latency, biting = min(patience, int(tried.limit * _EARLY) or patience), {0}
+        name = f"still waits after {latency / 1_000:g} s"
+        reason = f"it is not waited for; that a call still waits after {latency / 1_000:g} s is tried"
+    elif tried.lasts > patience or not tried.sure:
+        reason = f"all tries take {tried.lasts / 1_000:g} s, which are not waited for"
+        reason = reason if tried.sure else "two limits are so close that chance decides between them"
+        yield from (Gap(route=one.key, path=one.path, reason=reason) for one in limits)
         return
     else:
         most = int(tried.limit * _LATE) + _SLACK
         least = int(tried.limit * _EARLY) - _SLACK // 5 if tried.fit else 0
         attempts = Bounds(least=tried.most if tried.fit else 1, most=tried.most)
-        latency, expect = (
-            most + _SLACK,
-            _timed_out(found.call.protocol, attempts, Bounds(least=max(least, 0), most=most)),
-        )
+        latency = most + _SLACK
+        expect = _timed_out(way.found.call.protocol, attempts, Bounds(least=max(least, 0), most=most))
         times = f", {attempts} times" if tried.most > 1 else ""
-        name = f"{title} gives up after {tried.limit / 1_000:g} s{times}"
-    yield _trial(found, key, where, name, expect, Given(kind=FaultKind.LATENCY, latency=latency))
+        name = f"gives up after {tried.limit / 1_000:g} s{times}"
+    shown = tuple(one.place for one in limits if one.limit in biting)
+    yield _trial(way, f"{way.title} {name}", expect, Given(kind=FaultKind.LATENCY, latency=latency), shown)
+    yield from (Gap(route=one.key, path=one.path, reason=reason) for one in limits if one.place not in shown)
 
 
 def _timed_out(protocol: str, attempts: Bounds, given_up: Bounds) -> Expect:
@@ -150,23 +175,27 @@ def _timed_out(protocol: str, attempts: Bounds, given_up: Bounds) -> Expect:
     return Expect(statuses=statuses, attempts=attempts, given_up=given_up)
 
 
-def _again(found: Arrival, key: Key, where: str, title: str) -> Iterator[Trial]:
+def _again(graph: Graph, way: Way) -> Iterator[Trial]:
     """Every kind of failure that a retry may be for: it is tried again as often as it is to be, or not at all."""
-    if found.call.protocol == "tcp":
+    verdict, protocol = way.found.verdict, way.found.call.protocol
+    if protocol == "tcp":
         return
-    retry, total = found.verdict.hops[-1].retry, tries(found.verdict).total
-    if found.call.protocol == "grpc":
+    last = verdict.hops[-1]
+    retry, total = last.retry, tries(verdict).total
+    written = of(graph.state[last.chosen]) if last.chosen is not None and last.chosen in graph.state else ()
+    shown = tuple(one.place for one in written if one.path.endswith(".retryPolicy"))
+    if protocol == "grpc":
         for condition, code in _GRPC_STATUSES.items():
             attempts = _attempts(retry, total, again=retry is not None and condition in retry.on)
             expect = Expect(grpc_statuses=(code,), attempts=attempts)
             fault = Given(kind=FaultKind.ABORT, grpc_status=code)
-            yield _trial(found, key, where, f"{title}, gRPC status {code}: {_told(attempts)}", expect, fault)
+            yield _trial(way, f"{way.title}, gRPC status {code}: {_told(attempts)}", expect, fault, shown)
         return
     for status in _STATUSES:
         attempts = _attempts(retry, total, again=retry is not None and status in retry.statuses)
         expect = Expect(statuses=(status,), attempts=attempts)
         fault = Given(kind=FaultKind.ABORT, status=status)
-        yield _trial(found, key, where, f"{title}, status {status}: {_told(attempts)}", expect, fault)
+        yield _trial(way, f"{way.title}, status {status}: {_told(attempts)}", expect, fault, shown)
 
 
 def _attempts(retry: Retry | None, total: int, *, again: bool) -> Bounds:
@@ -184,8 +213,13 @@ def _told(attempts: Bounds) -> str:
     return "not tried again" if attempts.most == 1 else f"tried {attempts} times"
 
 
-def _trial(found: Arrival, key: Key, where: str, name: str, expect: Expect, fault: Given) -> Trial:
-    mark = {FAULT: hashlib.sha256(name.encode()).hexdigest()[:12]}
+def mark_of(name: str) -> Mapping[str, str]:
+    """The header of the calls that the faults of a trial are for."""
+    return {FAULT: hashlib.sha256(name.encode()).hexdigest()[:12]}
+
+
+def _trial(way: Way, name: str, expect: Expect, fault: Given, shown: tuple[tuple[Key, str], ...]) -> Trial:
+    found, mark = way.found, mark_of(name)
     nodes = sorted({one.node.name for one in found.verdict.targets if one.fraction})
     return Trial(
         name=name,
@@ -193,6 +227,7 @@ def _trial(found: Arrival, key: Key, where: str, name: str, expect: Expect, faul
         expect=expect,
         caller=found.caller,
         given=tuple(msgspec.structs.replace(fault, at=node, headers=mark) for node in nodes),
-        about=(key,),
-        path=where,
+        about=(way.key,),
+        path=way.path,
+        shows=shown,
     )

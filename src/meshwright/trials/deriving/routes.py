@@ -19,24 +19,22 @@ from meshwright.trials.deriving import policies
 from meshwright.trials.deriving.entries import (
     Gap,
     at_gateway,
-    at_route,
     bare_call,
     callers,
     listeners,
     match_of,
-    service_rules,
 )
 from meshwright.trials.deriving.examples import further, near_misses
-from meshwright.trials.deriving.expectations import encrypted, expectation, shares
+from meshwright.trials.deriving.expectations import encrypted, expectation, security, shares
 from meshwright.trials.trial import Expect, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
-    from meshwright.routing import ServicePort
+    from meshwright.routing import Rule, ServicePort
     from meshwright.simulate import Call, Verdict
     from meshwright.trials.deriving.entries import Arrival
     from meshwright.trials.deriving.examples import Matched
@@ -50,10 +48,11 @@ _FEW, _SOME = 4, 60
 """Calls by which one target is told from shares, and shares from each of their targets."""
 
 
-def of_services(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
-    """Every rule of every service."""
-    for port, rule in service_rules(graph):
-        found = at_route(graph, port, rule, texts)
+def of_services(
+    graph: Graph, arrivals: Iterable[tuple[ServicePort, Rule, Arrival | Gap]], texts: Texts, patience: int
+) -> Iterator[Trial | Gap]:
+    """Every rule of every service, with the call that was found for it."""
+    for port, rule, found in arrivals:
         if isinstance(found, Gap):
             yield found
             continue
@@ -65,10 +64,11 @@ def of_services(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
         weights = shares(found.verdict)
         if len(weights) > 1:
             yield _counted(found, weights, rule.origin, title)
-        yield from policies.of_way(graph, found, rule.origin, where.removesuffix(".match"), title)
+        way = policies.Way(found=found, key=rule.origin, path=where.removesuffix(".match"), title=title)
+        yield from policies.of_way(graph, way, patience)
 
 
-def of_gateways(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
+def of_gateways(graph: Graph, texts: Texts, patience: int) -> Iterator[Trial | Gap]:
     """Every route of every gateway, at each of its listeners that it is for."""
     for gateway, listener in listeners(graph):
         for one in ordered_gateway_routes(graph, gateway, listener.port_mapping.port):
@@ -84,7 +84,8 @@ def of_gateways(graph: Graph, texts: Texts) -> Iterator[Trial | Gap]:
             yield from _reached(graph, found, match, one.key, where, title)
             for near in near_misses(match, where, found.call, texts):
                 yield from _missed(graph, gateway, near.call, one.key, near.path, f"{title}: {near.told}")
-            yield from policies.of_way(graph, found, one.key, where.removesuffix(".match"), title)
+            way = policies.Way(found=found, key=one.key, path=where.removesuffix(".match"), title=title)
+            yield from policies.of_way(graph, way, patience)
 
 
 def of_callers(graph: Graph) -> Iterator[Trial]:
@@ -127,12 +128,21 @@ def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str,
     if expect is not None:
         if expect.served_by:
             expect = msgspec.structs.replace(expect, encryption=encrypted(graph, found.verdict))
-        yield _repeated(f"{title} is reached", found.verdict, expect, key, where)
+        trial = _repeated(f"{title} is reached", found.verdict, expect, key, where)
+        yield msgspec.structs.replace(trial, shows=_secured(graph, found, expect))
     call = further(match, found.call)
     verdict = route(graph, found.caller, call)
     expect = expectation(verdict)
     if expect is not None and call != found.call and key in verdict.chosen:
         yield _repeated(f"{title} is reached by {call.verb} {call.path}, too", verdict, expect, key, where)
+
+
+def _secured(graph: Graph, found: Arrival, expect: Expect) -> tuple[tuple[Key, str], ...]:
+    """The TLS of listeners that a call shows which gets through, where proxies say how it was encrypted."""
+    entered = found.caller.kind is Kind.VIRTUAL_GATEWAY and found.call.encrypted
+    ends = [(one.node, one.port) for one in found.verdict.targets if one.fraction] if expect.encryption else []
+    places = [(found.caller, found.call.port)] if entered else []
+    return tuple(place for proxy, port in (*places, *ends) for place in security(graph, proxy, port))
 
 
 def _missed(graph: Graph, caller: Key, call: Call, key: Key, path: str, name: str) -> Iterator[Trial]:
