@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
+import rstr
 
+from meshwright.documents.load import load
+from meshwright.documents.settings import load_project
+from meshwright.graph import resolve
 from meshwright.lab.namespaces import missing
 from meshwright.lab.rig import Rig
+from meshwright.lab.running import run
+from meshwright.trials.deriving import derive
 from rigging import declared
+from settings import PROVE, ROOT
+from test_corpus_documents import completed
 from test_rig import secured
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from meshwright.lab.machines import Isolation
     from meshwright.model import State
+    from meshwright.trials.trial import Trial
 
 pytestmark = [pytest.mark.envoy, pytest.mark.skipif(bool(missing()), reason=missing())]
 
@@ -32,3 +44,40 @@ async def test_both_isolations_give_the_same_verdicts() -> None:
     found = await verdicts(secured(), "netns")
     assert found == await verdicts(secured(), "loopback")
     assert set(found.values()) == {"web", "api", "stock", "raw", "pay", "reg", "old", ""}
+
+
+SHOP = "examples/shop"
+SUITES = [
+    "cfn/walkthroughs/howto-http-headers/app.yaml",
+    "cfn/walkthroughs/howto-grpc/mesh.yaml",
+    "k8s/walkthroughs/howto-k8s-egress/v1beta2/manifest.yaml.template",
+]
+"""Meshes of the corpus whose tests both isolations run whole, beside the shop's."""
+
+
+def derived(state: State) -> tuple[Trial, ...]:
+    """The tests that nobody wrote, of real limits of time and all."""
+    return derive(resolve(state), rstr.Rstr(random.Random(1))).trials  # noqa: S311 - nothing here is secret
+
+
+async def outcomes(state: State, trials: tuple[Trial, ...], isolation: Isolation) -> dict[str, tuple[str, set[str]]]:
+    """How each trial ended, and what was not as expected."""
+    needed = {given.at: given.of for one in trials for given in one.given if given.of}
+    async with Rig(state, isolation=isolation, instances=needed) as rig:
+        results = await run(rig, trials, lambda _: None)
+    return {one.trial.name: (one.outcome, {each.what for each in one.mismatches}) for one in results}
+
+
+@pytest.mark.parametrize("suite", [SHOP, *SUITES] if PROVE else SUITES[:1])
+async def test_both_isolations_end_whole_suites_alike(corpus: Path, suite: str) -> None:
+    """Every derived test of a mesh, spans of each hop included; a few of them, seeded, outside of `make prove`."""
+    project = load_project(ROOT / "examples" / "shop" / "meshwright.yaml")
+    shop = load(project.definitions, project.load_settings())
+    state = (shop if suite == SHOP else completed(corpus / suite)).state
+    trials = derived(state)
+    if not PROVE:
+        quick = [one for one in trials if not one.given]
+        trials = tuple(random.Random(1).sample(quick, min(12, len(quick))))  # noqa: S311 - nothing here is secret
+    found = await outcomes(state, trials, "netns")
+    assert found == await outcomes(state, trials, "loopback")
+    assert ("passed", set()) in found.values()

@@ -30,6 +30,8 @@ _TRACES = 20_000
 _CONNECTIONS = 5_000
 """Records of connections that belong to no trace that are kept."""
 _FAILED = 2
+_LULLS = 6
+"""How often a wait begins anew, at most, because something came."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,8 @@ class Collector:
         self._news = asyncio.Condition()
         self._awaited: dict[str, Callable[[], None]] = {}
         """By trace, what is to be done whenever something of it was received."""
+        self._came = 0
+        """How often that was so."""
 
     @property
     def spans(self) -> list[Span]:
@@ -105,9 +109,10 @@ class Collector:
         return True
 
     async def heard(self, wanted: Mapping[str, Callable[[Trace], bool]], seconds: float) -> None:
-        """Return once every trace is as `wanted`, or the time is up. Each is looked at when something of it comes.
+        """Return once every trace is as `wanted`, or so many `seconds` brought nothing of any that anybody waits for.
 
-        However many are waited for, news of one is no work for the others. A trace is waited for by one at a time.
+        A machine that is out of breath is late with all of them. Each is looked at when something of it comes, so
+        that news of one is no work for the others; it is waited for by one at a time.
         """
         missing, done = set(wanted), asyncio.Event()
 
@@ -121,12 +126,15 @@ class Collector:
         for name in wanted:
             self._awaited[name] = functools.partial(look, name)
             look(name)
-        try:
-            async with asyncio.timeout(seconds):
-                await done.wait()
-        except TimeoutError:
-            for name in missing:
-                self._awaited.pop(name, None)
+        for _ in range(_LULLS):
+            before = self._came
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await done.wait()
+            if done.is_set() or self._came == before:
+                break
+        for name in missing:
+            self._awaited.pop(name, None)
 
     def keep_spans(self, request: Any) -> None:
         """Take an `ExportTraceServiceRequest`."""
@@ -137,6 +145,7 @@ class Collector:
                 for span in spans:
                     self._of(span.trace).spans.append(span)
                 for name in {span.trace for span in spans} & self._awaited.keys():
+                    self._came += 1
                     self._awaited[name]()
 
     def keep_records(self, request: Any) -> None:
