@@ -6,6 +6,7 @@ The one rule: every name is text content, escaped; a name too long for its box i
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -22,6 +23,8 @@ _WIDTH, _HEIGHT, _COLUMN, _ROW, _MARGIN, _LEGEND = 190, 34, 320, 60, 24, 40
 _LETTERS = 24
 """Characters that fit into a box; the whole name is the box's tooltip."""
 _LABEL, _ENTRY = 20, 130
+_SMALLEST = 0.75
+"""By how much a drawing is made smaller at most."""
 _KINDS = {"virtualGateway": "virtual gateway", "virtualService": "virtual service", "virtualNode": "virtual node"}
 _TESTED = (("tested", "✓ tested"), ("untested", "○ untested"))
 STYLE = """
@@ -58,11 +61,13 @@ def drawing(
     *,
     style: str = "",
     tests: Mapping[object, int] | None = None,
+    room: float = math.inf,
 ) -> str:
     """One `svg` element with `boxes` and `arrows`, each a source, a target and a label, which may be empty.
 
     `tests` says how many tests came by each box, by its object, and went over each arrow, by its source and target:
-    what has none is drawn with dots and a circle, the rest with a tick. Without `style` the page has it.
+    what has none is drawn with dots and a circle, the rest with a tick. Without `style` the page has it. A drawing
+    that is wider than the `room`, in pixels, is made smaller, but not so much smaller that nobody can read it.
     """
     layout = arranged([box.object for box in boxes], [(source, target) for source, target, _ in arrows])
     columns = 1 + max((layer for layer, _ in layout.places.values()), default=0)
@@ -71,7 +76,8 @@ def drawing(
     height = 2 * _MARGIN + lowest * _ROW + _HEIGHT + _LEGEND
     legend = [*_KINDS.items(), ("missing", "not defined"), *(_TESTED if tests is not None else ())]
     width = max(width, 2 * _MARGIN + len(legend) * _ENTRY)
-    size = f'viewBox="0 0 {width} {height:g}" width="{width}" height="{height:g}"'
+    scale = max(_SMALLEST, min(1, room / width))
+    size = f'viewBox="0 0 {width} {height:g}" width="{width * scale:g}" height="{height * scale:g}"'
     name = 'class="graph" role="img" aria-label="Dependency graph"'
     return "\n".join(
         [

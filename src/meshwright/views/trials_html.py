@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from meshwright.views.trials import Point, RunReport, Test
 
 _WHOLE = STYLE + graph_svg.STYLE
+_ROOM = 1_200
+"""Pixels that the graph has on a common screen; beyond them it is scrolled."""
 _UNFOLDED = 6
 """So many arrows are listed without being asked for."""
 _ORDER = ("failed", "broken", "passed", "skipped")
@@ -126,7 +128,7 @@ def _graph(report: RunReport) -> Html:
     tests: dict[object, int] = {one.object: one.tests for one in drawn.boxes}
     tests |= {(one.source, one.target): one.tests for one in drawn.arrows}
     arrows = [(one.source, one.target, ", ".join(one.labels)) for one in drawn.arrows]
-    picture = Html(graph_svg.drawing(drawn.boxes, arrows, tests=tests))
+    picture = Html(graph_svg.drawing(drawn.boxes, arrows, tests=tests, room=_ROOM))
     unused = [one for one in drawn.arrows if not one.tests]
     told = f"No test that passed went over {counted(len(unused), 'arrow')} of {len(drawn.arrows)}:"
     notes = [_ways(told, [(one.source, one.target) for one in unused])]

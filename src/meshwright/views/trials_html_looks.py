@@ -39,13 +39,14 @@ rect.broken{fill:var(--broken)}rect.skipped{fill:var(--skipped)}
 .counts .broken b{color:var(--broken)}.counts .skipped b{color:var(--skipped)}
 header dl{display:flex;flex-wrap:wrap;gap:.25rem 2rem;margin:0}
 header dl div{display:flex;align-items:baseline;gap:.5rem}
+header dt{flex:none;max-width:60%}
 dt{color:var(--quiet);font-size:.85rem}
 dd{margin:0}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;padding:.75rem 0}
 .scroll{overflow:auto}
 .drawing{max-height:80vh;border:1px solid var(--line);border-radius:8px;width:min(96vw,132rem);
 margin-left:calc(50% - min(48vw,66rem))}
-.drawing svg{display:block;margin:0 auto;max-width:max(100%,130rem);height:auto}
+.drawing svg{display:block;margin:0 auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid var(--line);font-weight:400}
 thead th{color:var(--quiet);font-size:.8rem;font-weight:600;white-space:nowrap}
@@ -98,7 +99,7 @@ output{color:var(--quiet);font-size:.85rem;margin-left:auto}
 .mark{color:var(--failed);white-space:nowrap}
 @media(max-width:640px){
 .tag,.test .outcome{display:none}.inside>dl{grid-template-columns:minmax(0,1fr)}dt{margin-top:.3rem}}
-@media print{.drawing{width:auto;margin:0}.drawing svg{max-width:100%}
+@media print{.drawing{width:auto;margin:0}.drawing svg{max-width:100%;height:auto}
 .filter,nav,.skip,.inside a{display:none!important}
 .drawing,pre{max-height:none;overflow:visible}.scroll{overflow:visible}
 .test,tr,.call{break-inside:avoid}.test[open]{break-inside:auto}header,main{max-width:none}
