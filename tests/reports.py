@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from meshwright.diagnostics import Source
 from meshwright.simulate import Call
 from meshwright.trials.judging import Mismatch
-from meshwright.trials.seen import Attempt, CallSeen, SpanSeen
+from meshwright.trials.seen import Attempt, CallSeen, CounterSeen, SpanSeen
 from meshwright.trials.trial import FaultKind, Given
 from meshwright.views.trials import Decision, Point, RunReport, Test
 from meshwright.views.trials_edges import Edge
@@ -91,7 +91,7 @@ def told(name: str, outcome: str = "passed", evil: str = "", seen: tuple[CallSee
             ),
         ),
         seen=seen,
-        counters=(),
+        counters=(CounterSeen(instance=f"cart-1{evil}", name=f"upstream_rq_5xx{evil}", moved=3),) if failed else (),
         ways=(),
         reproduce=f"meshwright test --only '{name}'",
     )

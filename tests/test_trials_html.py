@@ -165,6 +165,8 @@ async def test_a_browser_shows_the_page_and_runs_nothing_else(browser: Browser, 
     bar = await marked.locator("rect").bounding_box()
     assert bar is not None
     assert bar["width"] > 50
+    await unfolded.get_by_text("What Envoys counted").click()
+    assert (await unfolded.get_by_role("row", name="upstream_rq_5xx").inner_text()).endswith("+3")
     assert await tab.locator("#graph .untested").count() == 3
     await tab.keyboard.press("/")
     await tab.keyboard.type("PASSES last")

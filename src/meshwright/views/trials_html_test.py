@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MARKS = {"passed": "✓", "failed": "✗", "broken": "!", "skipped": "-"}
 _TEXT, _NAME = 300, 200
-_LOGGED, _HEADERS = 30, 24
-"""Lines of logs and headers of one call that are shown."""
+_LOGGED, _HEADERS, _COUNTERS = 30, 24, 80
+"""Lines of logs, headers of one call and counters that are shown."""
 
 
 def anchor(test: Test) -> str:
@@ -77,6 +77,8 @@ def _told(test: Test) -> Iterator[Html]:
             ],
         )
     yield from _calls(test)
+    if test.counters:
+        yield _counters(test)
 
 
 def _lines(lines: list[str]) -> Html:
@@ -130,6 +132,25 @@ def _call(test: Test, call: CallSeen, index: int) -> Html:
         element("p", "Trace ", element("code", call.id), class_="quiet"),
         class_="call",
     )
+
+
+def _counters(test: Test) -> Html:
+    shown = test.counters[:_COUNTERS]
+    rows = [
+        element(
+            "tr",
+            element("td", one.instance),
+            element("th", element("code", one.name), scope="row"),
+            element("td", f"{one.moved:+d}", class_="number"),
+        )
+        for one in shown
+    ]
+    head = element("tr", [element("th", name, scope="col") for name in ("Proxy of", "Counter", "Moved")])
+    table = element("table", element("thead", head), element("tbody", rows))
+    told = f"What Envoys counted of one more such call ({len(test.counters)})"
+    left = len(test.counters) - len(shown)
+    more = element("p", f"{left} more counters are in the JSON report.", class_="quiet") if left > 0 else None
+    return element("details", element("summary", told), table, more, class_="more")
 
 
 def _wrong(test: Test) -> int:
