@@ -100,8 +100,7 @@ def noted(chosen: argparse.Namespace) -> str:
         f"{chosen.limit} s), of the floor too. The steady case is one run of {chosen.seconds} s, of 600 in full. "
         "The floor: the same bytes to the same clients from a bare gRPC loop, in the same run; of a build, "
         "to serialise what it made. p99 is by nearest rank, of fewer than 100 values the largest. Times run from "
-        "before the request is sent to the answer to another one, which waits for all acks (commit), or to the last "
-        "ack written (streams)."
+        "before the request is sent to the answer that all have acked (commit), or to the last ack written (streams)."
     )
 
 
