@@ -16,6 +16,7 @@ from extending import extended
 from handmade import NODE, plain, snapshot
 from meshwright.control import Control, Lane, Paced, Propagation, Proxy
 from meshwright.control.easing import LONGEST_SECONDS
+from meshwright.control.pacing import STRETCH_SECONDS
 from meshwright.errors import MeshwrightError, UnknownProxyError
 from meshwright.graph import resolve
 from meshwright.model.identity import Key, Kind
@@ -695,7 +696,7 @@ def test_a_revision_that_comes_during_a_turn_is_built_together_with_what_is_left
     assert board.control.propagation(earlier).acked == (two.proxy.id,)
 
 
-async def test_what_a_step_woke_runs_before_the_next_step() -> None:
+async def test_what_a_long_step_woke_runs_before_the_next_step() -> None:
     """And who asks for another turn meanwhile has it after this one."""
     seen: list[str] = []
     over = asyncio.Event()
@@ -705,6 +706,7 @@ async def test_what_a_step_woke_runs_before_the_next_step() -> None:
         for step in "ab":
             asyncio.get_running_loop().call_soon(seen.append, f"woken by {step}")
             seen.append(step)
+            time.sleep(2 * STRETCH_SECONDS)
             yield
 
     def next_turn() -> Iterator[None]:

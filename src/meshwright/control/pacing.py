@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     Pace: TypeAlias = Callable[[Turn], None]
 
 LONGEST_SECONDS = 0.1
+STRETCH_SECONDS = 0.001
+"""How long a turn goes on, step by step, before others have their time: as long as some snapshots take to build. To
+give way after each of them is to wake and to be woken for each, which costs the more the less there is to do."""
 
 
 def at_once(turn: Turn) -> None:
@@ -30,8 +34,8 @@ def at_once(turn: Turn) -> None:
 class Paced:
     """Takes turns when they are asked for, or later for several that asked. For use in one event loop.
 
-    The first step of a turn is made at once. Before each further one the event loop serves whoever is there, whom
-    the steps before have woken among them: what they have to say leaves while the turn goes on.
+    A turn begins at once. After each stretch of its steps the event loop serves whoever is there, whom the steps
+    have woken among them: what they have to say leaves while the turn goes on.
     """
 
     def __init__(self) -> None:
@@ -65,9 +69,11 @@ class Paced:
         # Its end comes after all that the last step woke has begun to write: that is part of what a turn costs.
         then = functools.partial(self._rest, loop, began)
         try:
+            until = time.monotonic() + STRETCH_SECONDS
             for _ in steps:
-                then = functools.partial(self._step, loop, steps, began)
-                break
+                if time.monotonic() >= until:
+                    then = functools.partial(self._step, loop, steps, began)
+                    break
         finally:
             loop.call_soon(then)
 
