@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from meshwright.documents import LoadSettings, load
 from meshwright.documents.settings import Command
 from meshwright.errors import MeshwrightError, UsageError
+from meshwright.lab import keeper
 from meshwright.lab.namespaces import missing
 from meshwright.lab.rig import Rig
 from processes import until
@@ -70,11 +72,15 @@ class Place:
         arguments = ("test", ".", "--isolation", isolation, "--only", "pay.local")
         self._command = (sys.executable, "-m", "meshwright.cli", *arguments)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of a run, and of all that it starts."""
+        return os.environ | {MARK: self._mark, "TMPDIR": str(self.temporary)}
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start a run."""
-        environment = os.environ | {MARK: self._mark, "TMPDIR": str(self.temporary)}
         with (self._folder / "said").open("wb") as said:
-            return subprocess.Popen(self._command, cwd=self._folder, env=environment, stdout=said, stderr=said)
+            return subprocess.Popen(self._command, cwd=self._folder, env=self.environment, stdout=said, stderr=said)
 
     def whole(self) -> float:
         """Run to the end, and find all well; the seconds that it took."""
@@ -133,6 +139,19 @@ def test_a_run_that_is_killed_leaves_nothing_in_the_way_of_a_later_one(tmp_path:
         until(lambda: not place.running())
         assert outside() == before
     place.whole()
+
+
+def test_whatever_a_command_started_ends_with_it(tmp_path: Path) -> None:
+    """Also what loses its parent in the moment that it is looked for."""
+    place = Place(tmp_path, "loopback")
+    inner = "setsid sleep 600 & setsid sleep 600 & wait; true"
+    outer = f"sh -c {shlex.quote(inner)} & sh -c {shlex.quote(inner)} & wait; true"
+    command = (sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), "/bin/sh", "-c", outer)
+    for _ in range(300 if PROVE else 20):
+        with subprocess.Popen(command, env=place.environment) as run:
+            until(lambda: place.running().count("sleep 600 ") == 4)
+            run.terminate()
+        assert place.running() == []
 
 
 async def test_a_program_that_ends_or_is_of_no_node_is_told_with_what_it_said(tmp_path: Path) -> None:

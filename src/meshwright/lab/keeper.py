@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _PDEATHSIG, _SUBREAPER = 1, 36
 """Of prctl(2)."""
+_PAUSE = 0.002
+"""Seconds between two looks for who is to be killed."""
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -34,19 +37,21 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def _end_all() -> None:
-    """Kill what is below us until nothing is: whoever lost its parent meanwhile has become our own child."""
-    while found := [pid for pid in _descendants(os.getpid()) if _runs(pid)]:
-        for pid in found:
+    """Kill what is below us until nothing is: whoever lost its parent meanwhile has become our own child.
+
+    One that changes its parent is not among the children of either for a moment; it is certain that nobody is left
+    only once there is nobody to wait for.
+    """
+    while True:
+        for pid in _descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(-1, 0)
-
-
-def _runs(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not ended:
+            time.sleep(_PAUSE)
 
 
 def main(parent: int, command: list[str]) -> int:
@@ -63,8 +68,12 @@ def main(parent: int, command: list[str]) -> int:
     signal.signal(signal.SIGQUIT, quit_now)
     if os.getppid() != parent:
         return 1
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     started = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - what the user asks for
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(started.pid, signal.SIGTERM))
+    if asked:  # before there was anybody to hand it on to
+        os.killpg(started.pid, signal.SIGTERM)
     status = started.wait()
     _end_all()
     return status if status >= 0 else 128 - status
