@@ -387,7 +387,9 @@ def _other_headers(chance: random.Random, call: Call) -> Call:
             return msgspec.structs.replace(call, headers=tuple(headers), method="OPTIONS")
         case _:
             headers.append(more)
-    return msgspec.structs.replace(call, headers=tuple(headers))
+    # An empty cookie beside another one leaves a blank at the end, which the HTTP/2 servers of the test refuse.
+    told = tuple((one, value or "a") if one.lower() == "cookie" else (one, value) for one, value in headers)
+    return msgspec.structs.replace(call, headers=told)
 
 
 def _other_host(chance: random.Random, call: Call) -> Call:
