@@ -35,6 +35,8 @@ _PATIENCE = 2.0
 """Seconds that callers have to find out that an instance is well again, before they are started anew."""
 _DISCOVERY = 12.0
 """Seconds that callers have to find out where instances are: they ask DNS every five."""
+_ACQUAINTANCE = 5.0
+"""Seconds that callers have at the start to know whom they call; definitions may name instances that never come."""
 _POLL = 0.05
 _CHECK_FAILED = "failed_active_health_check"
 """In Envoy's word on a host."""
@@ -259,6 +261,26 @@ async def settled(rig: Rig, key: Key) -> None:
     await asyncio.gather(*(one.restart() for one in late))
 
 
+async def acquainted(rig: Rig) -> None:
+    """Return once every caller knows a good instance of all that it calls here, or has had time to.
+
+    Instances that register, and those whose health is checked, are known only once they have shown to be well.
+    """
+    mesh = rig.lab.mesh
+    running = {one.role.key.name for one in rig.lab.fleet.instances if one.role.key.kind is Kind.VIRTUAL_NODE}
+    called = tuple(f"{EGRESS_CLUSTERS}{mesh}_{name}_" for name in running)
+    late = tuple(one for one in rig.lab.fleet.instances if one.envoy is not None)
+    end = time.monotonic() + _ACQUAINTANCE
+    while True:
+        known = await asyncio.gather(*(_hosts(one, called, _AT_ALL) for one in late))
+        late = tuple(
+            one for one, hosts in zip(late, known, strict=True) if not all(any(each.values()) for each in hosts)
+        )
+        if not late or time.monotonic() > end:
+            return
+        await asyncio.sleep(_POLL)
+
+
 async def warmed(rig: Rig) -> None:
     """Return once every proxy uses what it was sent last: it takes the new in place of the old when it is warm.
 
@@ -286,22 +308,23 @@ async def _waiting(
 ) -> tuple[Instance, ...]:
     """The callers of `key` of whom `wanted` does not hold after `seconds`: addresses they know, and whether well."""
     late = tuple(one for one in rig.lab.fleet.instances if one.envoy is not None and one.envoy.status is None)
+    prefix = f"{EGRESS_CLUSTERS}{key.mesh_name}_{key.name}_"
     end = time.monotonic() + seconds
     while True:
-        known = await asyncio.gather(*(_hosts(one, key, looked) for one in late))
+        known = await asyncio.gather(*(_hosts(one, prefix, looked) for one in late))
         late = tuple(one for one, hosts in zip(late, known, strict=True) if hosts and not all(map(wanted, hosts)))
         if not late or time.monotonic() > end:
             return late
         await asyncio.sleep(_POLL)
 
 
-async def _hosts(caller: Instance, key: Key, looked: _Looked) -> list[dict[str, bool]]:
-    """The instances of `key` that a proxy knows, a mapping for each listener: whether it is well, by address."""
+async def _hosts(caller: Instance, prefixes: str | tuple[str, ...], looked: _Looked) -> list[dict[str, bool]]:
+    """The instances that a proxy knows, a mapping for each cluster of such a name: whether it is well, by address."""
     told = await caller.look("/clusters?format=json")
     found: list[dict[str, bool]] = []
     for cluster in json.loads(told or "{}").get("cluster_statuses", ()):
         name: str = cluster["name"]
-        if not name.startswith(f"{EGRESS_CLUSTERS}{key.mesh_name}_{key.name}_"):
+        if not name.startswith(prefixes):
             continue
         if not looked.ports or int(name.rpartition("_")[2]) in looked.ports:
             hosts: list[dict[str, Any]] = cluster.get("host_statuses", [])

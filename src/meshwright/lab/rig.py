@@ -7,6 +7,7 @@ control plane sent them; what was seen of it is told by the caller, the workload
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 import uuid
@@ -29,7 +30,6 @@ from meshwright.model.identity import Key, Kind
 from meshwright.simulate import Call
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
@@ -89,12 +89,15 @@ class Rig:
         self.lab = Lab(state, stack=STACK, instances=instances, around=self._around, isolation=isolation)
 
     async def __aenter__(self) -> Self:
-        """Start everything, and wait until every proxy has what is defined.
+        """Start everything, and wait until every proxy has what is defined and knows whom it calls.
 
         Raises:
             MeshwrightError: something did not start, was refused, or was rejected by an Envoy; with its words.
         """
-        await self.lab.__aenter__()
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.lab)
+            await faults.acquainted(self)
+            stack.pop_all()
         return self
 
     async def __aexit__(
