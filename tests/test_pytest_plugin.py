@@ -230,7 +230,8 @@ def test_waiting(send, fault):
     folder = project(waiting)
     temporary = folder / "t"
     temporary.mkdir()
-    command = (*PYTEST, "--mesh-isolation", "loopback")
+    # What shells start in the background ignores SIGINT, and so would what it starts.
+    command = ("env", "--default-signal=INT", *PYTEST, "--mesh-isolation", "loopback")
     with (folder / "said").open("wb") as said:
         running = subprocess.Popen(
             command, cwd=folder, env=os.environ | {"TMPDIR": str(temporary)}, stdout=said, stderr=said
@@ -246,6 +247,7 @@ def test_waiting(send, fault):
         assert running.wait(60) == (2 if number is signal.SIGINT else -signal.SIGKILL)
     finally:
         running.kill()
+        running.wait()
     until(lambda: not any(map(alive, started)))
     if number is signal.SIGINT:
         assert [one.name for one in temporary.iterdir()] == []

@@ -34,6 +34,7 @@ class Faulty(TypedDict, total=False):
     blackhole: bool
     crash: bool
     lost: bool
+    unhealthy: bool
     expired_certificate: bool
     control_plane: Literal["gone"]
     at: str
@@ -48,6 +49,7 @@ class Expected(TypedDict, total=False):
     grpc_status: str | Sequence[str]
     served_by: str | Sequence[str]
     not_served_by: str | Sequence[str]
+    avoided: bool
     shares: Mapping[str, str]
     confidence: str
     path: Sequence[str]
