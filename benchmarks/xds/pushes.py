@@ -114,6 +114,8 @@ class _Fanned(NamedTuple):
         every = _rounds(proxies, to_all, STREAMS, ROUNDS)
         used = (server.seconds() - used) / ROUNDS
         said = counts(proxies)["received"]
+        # The last acks are written, not yet all read: what follows at once waits behind them, which is no push's own.
+        time.sleep(1)
         single = _rounds(proxies, to_last, 1, ROUNDS)
         time.sleep(0.5)
         others = sum(counts(proxies)["received"][:-1]) - sum(said[:-1])
