@@ -126,7 +126,7 @@ class Collector:
         for name in wanted:
             self._awaited[name] = functools.partial(look, name)
             look(name)
-        for _ in range(_LULLS):
+        for _ in range(_LULLS if missing else 0):
             before = self._came
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
