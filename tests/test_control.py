@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
@@ -590,22 +590,30 @@ class Steps:
         return steps
 
 
-def stepping(board: Board) -> Steps:
-    """Have the board's turns go on by hand."""
-    pace = Steps()
+class Stepping(NamedTuple):
+    """Two proxies that have all they should, and a change for both whose turn goes on by hand."""
+
+    board: Board
+    pace: Steps
+    one: tuple[Lane, list[Snapshot | None]]
+    two: tuple[Lane, list[Snapshot | None]]
+    revision: int
+
+
+def stepping() -> Stepping:
+    """A board whose turns go on by hand, before the first step of one."""
+    board, pace = Board(), Steps()
     board.control = Control(board._build, board._now, pace)
-    return pace
+    board.publish(web=(a(),), other=(a(),))
+    one, two = board.connect(), board.connect(OTHER)
+    for lane, _ in (one, two):
+        took(lane)
+    return Stepping(board, pace, one, two, board.publish(web=(a("2"),), other=(a("2"),)))
 
 
 def test_what_one_proxy_gets_leaves_before_the_next_is_built_for() -> None:
     """So that the first works on it, and may have taken it, meanwhile."""
-    board = Board()
-    pace = stepping(board)
-    board.publish(web=(a(),), other=(a(),))
-    (one, to_one), (two, to_two) = board.connect(), board.connect(OTHER)
-    took(one)
-    took(two)
-    revision = board.publish(web=(a("2"),), other=(a("2"),))
+    board, pace, (one, to_one), (two, to_two), revision = stepping()
     turn = pace.begin()
     assert (len(to_one), len(to_two)) == (1, 0)
     took(one)
@@ -617,13 +625,7 @@ def test_what_one_proxy_gets_leaves_before_the_next_is_built_for() -> None:
 
 async def test_waiting_during_a_turn_waits_for_whoever_is_still_to_be_built_for() -> None:
     """A revision is not taken for propagated because those who know of it have it."""
-    board = Board()
-    pace = stepping(board)
-    board.publish(web=(a(),), other=(a(),))
-    (one, _), (two, _) = board.connect(), board.connect(OTHER)
-    took(one)
-    took(two)
-    revision = board.publish(web=(a("2"),), other=(a("2"),))
+    board, pace, (one, _), (two, _), revision = stepping()
     turn = pace.begin()
     took(one)
     waiting = asyncio.create_task(board.control.wait(revision, 30))
@@ -637,13 +639,7 @@ async def test_waiting_during_a_turn_waits_for_whoever_is_still_to_be_built_for(
 
 def test_whoever_asks_or_connects_during_a_turn_meets_the_newest() -> None:
     """The rest of the turn is then made for them, and has nothing left to do."""
-    board = Board()
-    pace = stepping(board)
-    board.publish(web=(a(),), other=(a(),))
-    (one, _), (two, to_two) = board.connect(), board.connect(OTHER)
-    took(one)
-    took(two)
-    board.publish(web=(a("2"),), other=(a("2"),))
+    board, pace, _, (_, to_two), _ = stepping()
     turn = pace.begin()
     again, _ = board.connect(OTHER, "2")
     assert again.snapshot.of(CLUSTER)["a"].version == a("2").version
@@ -658,13 +654,7 @@ def test_whoever_asks_or_connects_during_a_turn_meets_the_newest() -> None:
 
 def test_a_release_is_followed_at_those_who_were_built_for_before_and_after_it_began() -> None:
     """Following begins once the commit is published, in the middle of its turn."""
-    board = Board()
-    pace = stepping(board)
-    board.publish(web=(a(),), other=(a(),))
-    (one, _), (two, _) = board.connect(), board.connect(OTHER)
-    took(one)
-    took(two)
-    revision = board.publish(web=(a("2"),), other=(a("2"),))
+    board, pace, (one, _), (two, _), revision = stepping()
     turn = pace.begin()
     tracker = board.control.track(revision, "shop", (), lambda: None)
     list(turn)
@@ -677,13 +667,7 @@ def test_a_release_is_followed_at_those_who_were_built_for_before_and_after_it_b
 
 def test_a_revision_that_comes_during_a_turn_is_built_together_with_what_is_left_of_it() -> None:
     """A group still to be built for gets both at once, and has either with the same ack."""
-    board = Board()
-    pace = stepping(board)
-    board.publish(web=(a(),), other=(a(),))
-    (one, _), (two, to_two) = board.connect(), board.connect(OTHER)
-    took(one)
-    took(two)
-    earlier = board.publish(web=(a("2"),), other=(a("2"),))
+    board, pace, _, (two, to_two), earlier = stepping()
     pace.begin()
     later = board.publish(web=(a("2"),), other=(a("2"), r()))
     list(pace.turns[-1]())
