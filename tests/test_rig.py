@@ -163,8 +163,12 @@ async def test_a_mesh_runs_from_its_definitions_alone() -> None:
             Call(host="www.example.net", port=80),
         ]
         assert [(await rig.send(call, key("web"))).reply.node for call in out] == ["outside", "outside", ""]
-        for port in (8080, 81):
-            assert (await rig.send(Call(host="www.example.net", port=port), key("open"))).reply.node == "outside"
+        past = [await rig.send(Call(host="www.example.net", port=port), key("open")) for port in (8080, 81)]
+        assert [(one.reply.node, one.taken) for one in past] == [("outside", True), ("outside", False)]
+        # Of gRPC, its library says what a proxy would, where there is none.
+        nobody = await rig.send(Call(protocol="grpc", host="api.local", port=82), key("web"))
+        refused = next(one for one in sent if one.at == key("stranger"))
+        assert [(one.reply.grpc_status, one.taken) for one in (nobody, refused)] == [(14, False), (14, True)]
         told = dict(zip(seen, await rig.report(sent), strict=True))
         assert encrypted(told["web", "api.local"]) == {"web": ("-", "api.nodes"), "api": ("web.nodes", "-")}
         assert encrypted(told["payer", "pay.local"]) == {

@@ -43,13 +43,17 @@ def trial(name: str, expect: Expect, *given: Given, of: int = 10, steady: bool =
 
 
 async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() -> None:
-    """A lost instance gets no calls; what every caller sees makes its trial fail, twice."""
+    """A lost instance gets no calls; what every caller sees makes its trial fail, twice.
+
+    What an instance said of calls is not lost when it crashes soon after them.
+    """
     half = {"at": "pay", "instances": 1, "of": 2}
     fine = Expect(statuses=(200,), served_by=("pay",))
     trials = (
+        trial("gone", fine, Given(kind=FaultKind.CRASH, **half), steady=True, of=4),  # type: ignore[arg-type]
         trial("lost", fine, Given(kind=FaultKind.LOST, **half)),  # type: ignore[arg-type]
         trial("dead", fine, Given(kind=FaultKind.REFUSED, at="pay"), of=2),
-        trial("gone", fine, Given(kind=FaultKind.CRASH, **half), steady=True, of=4),  # type: ignore[arg-type]
+        trial("soon", fine, of=5),
         trial("well", Expect(statuses=(200,), encryption=Encryption.NONE, spans=("web", "pay")), of=2),
         trial("nobody", fine, Given(kind=FaultKind.RESET, at="nobody")),
     )
@@ -58,7 +62,9 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
         results = await run(rig, trials, lambda one: heard.append(one.trial.name))
     assert [one.trial.name for one in results] == [one.name for one in trials]
     assert sorted(heard) == sorted(one.name for one in trials)
-    lost, dead, gone, well, nobody = results
+    gone, lost, dead, soon, well, nobody = results
+    assert instances(soon) == {"pay-1", "pay-2"}
+    assert [{line.partition(":")[0] for line in one.log} for one in soon.seen.calls] == [{"web", "pay"}] * 5
     assert instances(lost) == {"pay-2"}
     assert (lost.passed, lost.again) == (True, False)
     assert (dead.passed, dead.again, len(dead.seen.calls)) == (False, True, 2)

@@ -61,11 +61,12 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     headers: Mapping[str, str] = {}
     """The request's headers as they arrived."""
     status: int = 200
-    """The HTTP status; 0 where there was no answer at all. gRPC and TCP failures are 503."""
+    """The HTTP status; 0 where there was no answer at all. A gRPC status but OK is 503, and a TCP connection that
+    ends without an answer."""
     fault: str = ""
     """Why there is no proper answer: the proxy's text, the gRPC status, or what happened to the connection."""
     grpc_status: int | None = None
-    """The status with which a gRPC call ended, 0 for OK; None where nobody answered in gRPC.
+    """The status with which a gRPC call ended for its caller, 0 for OK; None where it was none of gRPC.
 
     Source: https://grpc.github.io/grpc/core/md_doc_statuscodes.html
     """

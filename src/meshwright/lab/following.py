@@ -114,8 +114,7 @@ class Follower:
 
     def _first(self, sent: Sent) -> Leg:
         # A connection that was refused was no request to any proxy.
-        taken = bool(sent.reply.status or sent.attempts)
-        return Leg(verdict=self._verdict(sent.at, sent.call), times=Bounds(least=int(taken), most=1))
+        return Leg(verdict=self._verdict(sent.at, sent.call), times=Bounds(least=int(sent.taken), most=1))
 
     def _onward(self, trial: Trial, sent: Sent) -> Iterator[Leg]:
         """What workloads on the way called in turn: at most once an arrival, and those that are told in replies."""

@@ -60,6 +60,13 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     """How long it took."""
     attempts: tuple[Arrival, ...]
     """Every time that it reached a workload, in that order, copies of a mirror included."""
+    direct: bool = False
+    """Whether it left the machine past its proxy, as what nothing intercepts does."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether a proxy took it: not where it went past, nor where nobody took the connection."""
+        return not self.direct and bool(self.reply.status or self.attempts)
 
 
 class Rig:
@@ -181,11 +188,12 @@ class Rig:
         inside = key.kind is Kind.VIRTUAL_NODE
         machine, ground = source.machine, self.lab.ground
         host, tls = source.towards(sent.host) if inside else machine.address, self._tls(sent, key)
+        direct = False
         if inside and key in self._around.outside.open:
             await self._around.outside.listen(sent.port, sent.protocol, encrypted=sent.encrypted)
             if machine.egress and not await _taken(host, sent.port):
                 # Nothing takes it up on its way, so it leaves the machine, as the mesh allows.
-                host = self._around.outside.host
+                host, direct = self._around.outside.host, True
         began_at = time.monotonic()
         within = machine.inside if inside else ground.inside
         reply = await call(sent.protocol, host, sent.port, request, tls, within, patience)
@@ -198,6 +206,7 @@ class Rig:
             began_at=began_at,
             seconds=seconds,
             attempts=self.attempts(trace),
+            direct=direct,
         )
         return await self._witnessed(whole) if self._programs() and self._traced else whole
 
@@ -211,7 +220,7 @@ class Rig:
         def known() -> bool:
             told = _told(collector, sent)
             if not any(one.proxy == at for one in told.records):
-                return not sent.reply.status  # else it is still to come
+                return sent.direct or not sent.reply.status  # else it is still to come
             taken = witnesses.chosen(told, at, programs)
             return taken is None or any(one.proxy == taken.role.key.path for one in told.records)
 
@@ -301,8 +310,8 @@ class Rig:
 def _whole(collector: Collector, sent: Sent) -> bool:
     """Whether everything that is sure to be said of a call was said."""
     reply, told = sent.reply, _told(collector, sent)
-    if not reply.status and not sent.attempts:
-        return True  # no proxy took it
+    if not sent.taken:
+        return True
     answered = {one.node.path for one in sent.attempts if one.instance == reply.instance != OUTSIDE}
     if not answered | {sent.at.path} <= {one.proxy for one in told.records}:
         return False

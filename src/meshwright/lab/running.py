@@ -1,7 +1,7 @@
 """Trials on a rig: calls are made, what became of them is gathered, and each trial is judged.
 
-The one rule: trials that others would feel run alone, the rest side by side; what a busy machine may have upset is
-run once more when all is quiet. Results come in the order in which the trials were given.
+The one rule: no trial feels the faults of another; what a busy machine may have upset is run once more when all is
+quiet. Results come in the order in which the trials were given.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from meshwright.lab.following import RESTARTING, Follower
 from meshwright.lab.seeing import seen, told_by_proxies
 from meshwright.lab.workload import PATIENCE
 from meshwright.simulate import route
+from meshwright.trials.disturbing import disturbs
 from meshwright.trials.judging import judge, with_late
 from meshwright.trials.seen import CallSeen, CounterSeen, Seen
 
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
     from meshwright.lab.collector import Trace
     from meshwright.lab.rig import Rig, Sent
+    from meshwright.model.identity import Key
     from meshwright.trials.judging import Result
     from meshwright.trials.spans import Unlike
     from meshwright.trials.trial import Trial
 
+_Waiting: TypeAlias = "Sequence[tuple[Trial, asyncio.Task[None]]]"
+"""Trials that wait, each with what runs it."""
 _AT_ONCE = 4
 """Calls that are under way at the same time: more would only queue up in front of two cores, until a limit for each
 try bites."""
@@ -74,29 +78,37 @@ class _Runner:
         """By trace, what was sent of calls that reports tell and that no proxy was asked about yet."""
         self._doubtful: set[str] = set()
         """Those of them that proxies that were ended may not have reported."""
+        self._wanted: set[tuple[Key, int]] = set()
+        """Instances beside the first that trials ask to call from."""
 
     async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
         """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry.
 
-        Instances are ill when all are done that ask which of them answers.
+        Instances are ill when all are done that ask which of them answers. Whose faults befall everybody goes last,
+        beside those only who wait and do not feel them.
         """
+        self._wanted = {(one.caller, one.instance) for one in trials if one.instance > 1}
         beside = [one for one in trials if not one.alone and not one.gentle]
         async with asyncio.TaskGroup() as group:
             waiting = [(one, group.create_task(self._first(one))) for one in beside if _waits(one)]
             quick = [one for one in beside if not _waits(one)]
             await asyncio.gather(*(self._first(one) for one in quick if one.of == 1))
             await asyncio.gather(*(self._first(one) for one in quick if one.of > 1))
-            for node, ill in _by_node(one for one in trials if one.gentle):
-                before = [
-                    task for one, task in waiting if any(given.at == node and given.instances for given in one.given)
-                ]
-                group.create_task(self._in_turn(ill, before))
-        for one in trials:
-            if one.alone:
-                await self._first(one)
+            ill = [
+                group.create_task(self._in_turn(same, _before(node, waiting)))
+                for node, same in _by_node(one for one in trials if one.gentle)
+            ]
+            alone = [(self._felt(one, waiting), one) for one in trials if one.alone]
+            for feeling, one in sorted(alone, key=lambda pair: len(pair[0])):
+                await self._in_turn([one], [*ill, *feeling])
         await self._second([one for one in trials if one.name not in self._found])
         told = await self._reported(tuple(self._found[one.name] for one in trials))
         return await self._counted(told)
+
+    def _felt(self, alone: Trial, waiting: _Waiting) -> list[asyncio.Task[None]]:
+        """Those who wait and would feel the faults of a trial."""
+        graph = self._rig.graph
+        return [task for one, task in waiting if disturbs(graph, alone, one, self._instance(one))]
 
     async def _in_turn(self, trials: Sequence[Trial], before: Sequence[asyncio.Task[None]]) -> None:
         """Run trials one after another, once others are done."""
@@ -106,6 +118,8 @@ class _Runner:
 
     async def _first(self, trial: Trial) -> None:
         """Run a trial; what only chance or a busy machine may have upset is left open."""
+        if trial.alone and _restarts(trial):
+            await self._heard_out()
         result = await self._once(trial)
         if result.passed or not _doubtful(result):
             self._known(result)
@@ -115,11 +129,20 @@ class _Runner:
         for one in trials:
             if not _waits(one) or one.alone:
                 self._known(replace(await self._once(one), again=True))
-        for caller, number in {(one.caller, one.instance) for one in trials if one.expect.ejected}:
+        ejecting = {(one.caller, one.instance) for one in trials if one.expect.ejected}
+        if ejecting:
+            await self._heard_out()
+        for caller, number in ejecting:
             # Its proxy remembers whom it has ejected, and for how long; nobody else calls from there.
             await self._rig.instances(caller)[number - 1].restart()
         for result in await asyncio.gather(*(self._once(one) for one in trials if _waits(one) and not one.alone)):
             self._known(replace(result, again=True))
+
+    async def _heard_out(self) -> None:
+        """Wait for what proxies say of all calls so far: what those of them have not said that are ended is lost."""
+        sent = [one for trace, one in self._sent.items() if trace not in self._doubtful]
+        await self._rig.report(sent)
+        self._doubtful.update(one.trace for one in sent)
 
     def _known(self, result: Result) -> None:
         self._found[result.trial.name] = result
@@ -180,7 +203,7 @@ class _Runner:
         told = {result.seen.calls[index].id for index in result.telling}
         for trace in {one.id for one in found.calls} - told:
             self._sent.pop(trace, None)
-        if any(one.kind in RESTARTING for one in trial.given):
+        if _restarts(trial):
             self._doubtful |= told
         return result
 
@@ -232,7 +255,11 @@ class _Runner:
         # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
         async with contextlib.nullcontext() if _waits(trial) else self._turns:
             sent = await self._rig.send(
-                trial.call, trial.caller, calls=trial.onward, instance=trial.instance, patience=_patience(trial)
+                trial.call,
+                trial.caller,
+                calls=trial.onward,
+                instance=self._instance(trial),
+                patience=_patience(trial),
             )
         expect = trial.expect
         if expect.given_up is not None:
@@ -243,6 +270,12 @@ class _Runner:
             (trace,) = await self._rig.report([sent])
             return told_by_proxies(told, sent, trace)
         return told
+
+    def _instance(self, trial: Trial) -> int:
+        """Which instance of its caller calls: for who waits, if nobody minds, the last: faults befall the first."""
+        last = len(self._rig.instances(trial.caller))
+        minds = trial.instance > 1 or (trial.caller, last) in self._wanted
+        return trial.instance if minds or not _waits(trial) else last
 
 
 async def left_alone(rig: Rig, sent: Sent) -> Sent:
@@ -257,7 +290,12 @@ async def left_alone(rig: Rig, sent: Sent) -> Sent:
 
 def _countable(trial: Trial) -> bool:
     """Whether Envoys count on while its faults begin, and one call of it does not take long."""
-    return not _waits(trial) and not any(one.kind in RESTARTING or not one.at for one in trial.given)
+    return not _waits(trial) and not _restarts(trial) and all(one.at for one in trial.given)
+
+
+def _restarts(trial: Trial) -> bool:
+    """Whether its faults end proxies."""
+    return any(one.kind in RESTARTING for one in trial.given)
 
 
 def _patience(trial: Trial) -> float:
@@ -267,6 +305,11 @@ def _patience(trial: Trial) -> float:
 
 def _waits(trial: Trial) -> bool:
     return trial.every is not None or any(one.latency >= _LONG for one in trial.given)
+
+
+def _before(node: str, waiting: _Waiting) -> list[asyncio.Task[None]]:
+    """Those who wait for what becomes of single instances of a node."""
+    return [task for one, task in waiting if any(given.at == node and given.instances for given in one.given)]
 
 
 def _by_node(trials: Iterable[Trial]) -> Iterable[tuple[str, list[Trial]]]:

@@ -1,0 +1,56 @@
+"""Which trials may go on while the faults of another one befall everybody: those whose calls stay away from them.
+
+Pure. The one rule: where it is not sure that a call stays away, its trial does not go on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.routing import declared_ways
+from meshwright.simulate import route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key
+    from meshwright.trials.trial import Given, Trial
+
+
+def disturbs(graph: Graph, alone: Trial, other: Trial, instance: int) -> bool:
+    """Whether the faults of `alone` may be felt by a call of `other` that is under way.
+
+    `instance` of its caller has made it. A control plane that is gone disturbs no call: proxies hold what they held.
+    """
+    if other.onward:
+        return True
+    verdict = route(graph, other.caller, other.call)
+    on_way = {hop.at for hop in verdict.hops[1:]} | {one.node for one in verdict.targets}
+    on_way |= {one.copied_to for hop in verdict.hops for one in hop.effects if one.copied_to is not None}
+    return any(
+        place in on_way or (place == other.caller and (count is None or instance <= count))
+        for given in alone.given
+        for place, count in _befallen(graph, given)
+    )
+
+
+def _befallen(graph: Graph, given: Given) -> Iterator[tuple[Key, int | None]]:
+    """Nodes and gateways whose proxies or applications are not as they were, and how many instances; None for all."""
+    for kind in (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY):
+        for one in graph.state.of(kind):
+            if one.key.name == given.at:
+                yield one.key, given.instances
+    # Callers who would not believe for long that an instance is well again are started anew when the fault ends.
+    for caller, node in declared_ways(graph, graph.state.meshes[0]):
+        if node.name == given.at and _remembered(graph, node):
+            yield caller, None
+
+
+def _remembered(graph: Graph, node: Key) -> bool:
+    """Whether callers remember of the instances of a node that they were not well."""
+    spec = graph.state[node].spec
+    listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
+    return any(one.health_check is not None or one.outlier_detection is not None for one in listeners)
