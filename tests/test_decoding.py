@@ -104,3 +104,13 @@ def test_scalars_may_be_strings_only_where_that_is_asked_for() -> None:
     decoded = decode(VirtualNodeSpec, spec, lax=True)
     assert decoded.listeners is not None
     assert decoded.listeners[0].port_mapping.port == 8080
+
+
+def test_a_switch_may_be_zero_or_one_only_where_that_is_asked_for() -> None:
+    """Both passes of a lax decode take 0 and 1 for false and true, beside what is truly wrong."""
+    spec: dict[str, Any] = {"listeners": [{"portMapping": {"port": 8080, "protocol": "smoke"}}]}
+    trust = {"trust": {"file": {"certificateChain": "/ca"}}}
+    spec["backendDefaults"] = {"clientPolicy": {"tls": {"enforce": 1, "validation": trust}}}
+    wrong = ("MW002", "spec.listeners[0].portMapping.protocol")
+    assert problems(VirtualNodeSpec, spec, lax=True) == [wrong]
+    assert ("MW001", "spec.backendDefaults.clientPolicy.tls.enforce") in problems(VirtualNodeSpec, spec)

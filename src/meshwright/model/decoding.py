@@ -179,7 +179,8 @@ def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Ite
                 hint = did_you_mean(str(value), map(str, info.values), cutoff=0.5)
                 yield Problem("MW002", path, f"{_quoted(value)} is not one of {choices}", hint)
         case inspect.BoolType():
-            if not isinstance(value, bool):
+            # What is lax about the types takes 0 and 1 too.
+            if not isinstance(value, bool) and not (lax and isinstance(value, int) and value in {0, 1}):
                 yield Problem("MW001", path, f"expected true or false, found {_kind(value)} {_quoted(value)}")
         case inspect.IntType():
             yield from _whole(info, value, path, lax)
