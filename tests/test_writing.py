@@ -567,3 +567,23 @@ def _replayed(store: SqliteStore) -> State:
         state = state.drop(*one.deletes).put(*one.puts)
     assert len(state) == state.count(Kind.VIRTUAL_NODE)
     return state
+
+
+async def test_who_prepares_for_a_commit_is_told_of_it_while_only_the_disk_is_waited_for(
+    store: SqliteStore, told: Told
+) -> None:
+    """Of a commit that then fails, too; and that it is over is said as soon as it is."""
+    foreseen: list[tuple[int, bool, int, int]] = []
+    over: list[Callable[[], bool]] = []
+
+    def prepare(head: Head, drafts: tuple[Draft, ...], wanted: Callable[[], bool]) -> None:
+        foreseen.append((head.revision, node("a").key in head.state, len(drafts), len(told.batches)))
+        over.append(wanted)
+
+    writer = Writer(store, told, foreseen=prepare)
+    await writer.write(creates("a"))
+    with pytest.raises(ConflictException):
+        await writer.write(creates("a"))
+    await writer.close()
+    assert foreseen == [(1, True, 1, 0)]
+    assert [wanted() for wanted in over] == [False]

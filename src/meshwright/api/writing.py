@@ -7,6 +7,8 @@ a refusal that was decided on drafts which are not on disk yet is decided anew a
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     Decide: TypeAlias = Callable[[Head], Draft | None]
     Measured: TypeAlias = Callable[[int, float], None]
     Committed: TypeAlias = Callable[[Head, tuple[Draft, ...]], None]
+    Foreseen: TypeAlias = Callable[[Head, tuple[Draft, ...], Callable[[], bool]], None]
 
 QUEUE = 500
 """Writes that may wait; the next one is told to come again."""
@@ -68,13 +71,17 @@ class Writer:
         committed: Committed,
         *,
         measured: Measured = lambda _revisions, _seconds: None,
+        foreseen: Foreseen = lambda _head, _drafts, _wanted: None,
         queue: int = QUEUE,
         batch: int = BATCH,
     ) -> None:
         """`committed` is told of each batch before anybody else: the head it led to, and its drafts.
 
-        `measured` is told of how many revisions it was, and how many seconds they took to be durable.
+        `measured` is told of how many revisions it was, and how many seconds they took to be durable. `foreseen` is
+        told of a batch while only the disk is waited for, and may prepare for it as long as what it is given says so;
+        nothing may be seen of that: the disk may refuse.
         """
+        self._foreseen = foreseen
         self._measured = measured
         self._store = store
         self._committed = committed
@@ -207,7 +214,13 @@ class Writer:
         writes = [write for write, _ in batch.taken]
         loop = asyncio.get_running_loop()
         began = loop.time()
-        committing = loop.run_in_executor(self._disk, self._store.commit_all, batch.base.revision, drafts)
+
+        def written() -> None:
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody is there to prepare for
+                loop.call_soon_threadsafe(self._foreseen, batch.head, drafts, lambda: not committing.done())
+
+        commit = functools.partial(self._store.commit_all, batch.base.revision, drafts, written)
+        committing = loop.run_in_executor(self._disk, commit)
         await asyncio.wait({committing})
         error = committing.exception()
         if error is None:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     Turn: TypeAlias = Callable[[], Iterator[None]]
     """A turn goes on with each step of the iterator; between two of them others may have their time."""
+
     Pace: TypeAlias = Callable[[Turn], None]
 
 LONGEST_SECONDS = 0.1
 STRETCH_SECONDS = 0.001
 """How long a turn goes on, step by step, before others have their time: as long as some snapshots take to build. To
 give way after each of them is to wake and to be woken for each, which costs the more the less there is to do."""
+_END = object()
 
 
 def at_once(turn: Turn) -> None:
@@ -45,6 +47,8 @@ class Paced:
         self._under_way = False
         self._asked: Turn | None = None
         """What is to be taken next, asked for while another turn was under way."""
+        self._spent = 0.0
+        """Seconds that early steps of the next turn took: they are a part of it."""
 
     def __call__(self, turn: Turn) -> None:
         """See that `turn` is taken: now, or together with whoever else asks meanwhile."""
@@ -52,6 +56,22 @@ class Paced:
             self._asked = turn
         elif self._due is None:
             self._plan(turn)
+
+    def early(self, steps: Iterator[None], wanted: Callable[[], bool]) -> None:
+        """Take `steps` of a turn that is to be asked for, as long as they are `wanted` and it would begin at once.
+
+        After each of them the event loop serves whoever is there, the one who ends what they make use of among them.
+        """
+        self._spent = 0.0
+        self._early(asyncio.get_running_loop(), steps, wanted)
+
+    def _early(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None], wanted: Callable[[], bool]) -> None:
+        if self._under_way or self._due is not None or loop.time() < self._free_at or not wanted():
+            return
+        began = time.monotonic()
+        if next(steps, _END) is not _END:
+            loop.call_soon(self._early, loop, steps, wanted)
+        self._spent += time.monotonic() - began
 
     def _plan(self, turn: Turn) -> None:
         loop = asyncio.get_running_loop()
@@ -63,7 +83,8 @@ class Paced:
     def _take(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
         self._due = None
         self._under_way = True
-        self._step(loop, turn(), loop.time())
+        spent, self._spent = self._spent, 0.0
+        self._step(loop, turn(), loop.time() - spent)
 
     def _step(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None], began: float) -> None:
         # Its end comes after all that the last step woke has begun to write: that is part of what a turn costs.

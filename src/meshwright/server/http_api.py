@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
@@ -22,8 +23,10 @@ from meshwright.server.parts import GRACE, now
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from meshwright.control import Control
+    from meshwright.model.identity import Key
     from meshwright.server.parts import Parts
     from meshwright.store.contract import Draft, Head
 
@@ -33,12 +36,13 @@ async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[async
     """Serve the API until the block ends; the task that does."""
 
     def committed(head: Head, drafts: tuple[Draft, ...]) -> None:
-        _publish(parts, head, drafts)
+        _publish(parts.control, head, drafts)
         for draft in drafts:
             if draft.release is not None:
                 propagating.follow(draft.release)
 
-    writer = Writer(parts.store, committed, measured=parts.metrics.committed)
+    foreseen = functools.partial(_foresee, parts)
+    writer = Writer(parts.store, committed, measured=parts.metrics.committed, foreseen=foreseen)
     services = _services(parts, writer)
     _watch(parts)
     parts.metrics.watch_releases(services.evidence.under_way)
@@ -57,11 +61,23 @@ async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[async
         await writer.close()
 
 
-def _publish(parts: Parts, head: Head, drafts: tuple[Draft, ...]) -> None:
+def _publish(control: Control, head: Head, drafts: tuple[Draft, ...]) -> None:
     """Show the proxies a commit; what it touched says all only where no other process committed in between."""
-    follows = parts.control.revision == head.revision - len(drafts)
-    touched = [key for draft in drafts for key in (*(one.key for one in draft.puts), *draft.deletes)]
-    parts.control.publish(head, touched if follows else None)
+    control.publish(head, _touched(drafts) if _follows(control, head, drafts) else None)
+
+
+def _foresee(parts: Parts, head: Head, drafts: tuple[Draft, ...], wanted: Callable[[], bool]) -> None:
+    """Have built what a commit will change, as long as it is not done."""
+    if _follows(parts.control, head, drafts):
+        parts.pace.early(parts.control.foresee(head, _touched(drafts)), wanted)
+
+
+def _follows(control: Control, head: Head, drafts: tuple[Draft, ...]) -> bool:
+    return control.revision == head.revision - len(drafts)
+
+
+def _touched(drafts: tuple[Draft, ...]) -> list[Key]:
+    return [key for draft in drafts for key in (*(one.key for one in draft.puts), *draft.deletes)]
 
 
 def _services(parts: Parts, writer: Writer) -> Services:

@@ -12,7 +12,7 @@ import msgspec
 from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched
-from meshwright.control import Control
+from meshwright.control import Control, Paced
 from meshwright.discovery import CloudMap, Found, Registrations
 from meshwright.observe import Traffic
 from meshwright.server.settings import Settings
@@ -28,6 +28,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     store: Store
     control: Control
+    pace: Paced
+    """When `control` takes in what is published."""
     found: Found
     """Endpoints from all sources."""
     registrations: Registrations

@@ -126,7 +126,8 @@ def _parts(settings: Settings, store: Store) -> Parts:
     def built(graph: Graph, node: Key, placement: Placement, traits: Traits, moment: int) -> Snapshot:
         return build_snapshot(graph, node, found, placement, traits, moment)
 
-    control = Control(built, now, Paced())
+    pace = Paced()
+    control = Control(built, now, pace)
     metrics = Metrics()
     registered = registrations(settings, store, control)
     looked_up = cloud_map(settings, store, control, metrics)
@@ -137,6 +138,7 @@ def _parts(settings: Settings, store: Store) -> Parts:
         settings=settings,
         store=store,
         control=control,
+        pace=pace,
         found=found,
         registrations=registered,
         cloud_map=looked_up,

@@ -5,7 +5,7 @@ One writer at a time; a commit is whole or not at all, its audit leaf in the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, Self
 
 import msgspec
@@ -206,8 +206,12 @@ class Store(Protocol):
         """
         ...
 
-    def commit_all(self, expected: int, drafts: tuple[Draft, ...]) -> tuple[Revision, ...]:
+    def commit_all(
+        self, expected: int, drafts: tuple[Draft, ...], written: Callable[[], None] = lambda: None
+    ) -> tuple[Revision, ...]:
         """Append the revisions `expected + 1` and on, one a draft, in one transaction; durable when it returns.
+
+        `written` is called in the same thread when all is written and only the disk is waited for; it may still fail.
 
         Raises:
             RevisionConflictError: the newest revision is not `expected`.

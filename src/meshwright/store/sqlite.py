@@ -30,7 +30,7 @@ from meshwright.store.verification import verify
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
@@ -86,7 +86,9 @@ class SqliteStore(Identities):
                 self._seen = version
             return self._moment
 
-    def commit_all(self, expected: int, drafts: tuple[Draft, ...]) -> tuple[Revision, ...]:
+    def commit_all(
+        self, expected: int, drafts: tuple[Draft, ...], written: Callable[[], None] = lambda: None
+    ) -> tuple[Revision, ...]:
         """As `Store.commit_all`."""
         made = [(_revision(draft, expected + place), draft) for place, draft in enumerate(drafts, 1)]
         with self._database.write() as connection:
@@ -102,6 +104,7 @@ class SqliteStore(Identities):
             known = self._moment.head
             if known.revision == expected:
                 self._offered = root, _after(known, (revision for revision, _ in made))
+            written()
         return tuple(revision for revision, _ in made)
 
     def state_at(self, revision: int) -> State:
