@@ -188,6 +188,24 @@ def test_a_proxy_that_connects_later_counts_with_what_it_runs() -> None:
     assert board.control.propagation(revision).state == "propagated"
 
 
+def test_a_proxy_that_takes_nothing_never_counts_as_having_taken_what_is_long_past() -> None:
+    """However many changes later: of what is not remembered any more, whatever it has not taken since then counts."""
+    board = Board()
+    board.publish(web=(a(),))
+    (one, _), (other, _) = board.connect(), board.connect(NODE, "2")
+    took(one)
+    took(other)
+    revision = board.publish(web=(a("2"),))
+    took(other)
+    for number in range(600):
+        board.publish(web=(a(), r(str(number))))
+        took(other)
+    found = board.control.propagation(revision)
+    assert (found.pending, found.acked) == ((one.proxy.id,), (other.proxy.id,))
+    took(one)
+    assert board.control.propagation(revision).state == "propagated"
+
+
 def test_a_bug_in_one_snapshot_stops_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, told as a rejection of the proxy, and over when the snapshot can be built."""
     board = Board()

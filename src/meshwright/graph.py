@@ -54,20 +54,28 @@ _Index: TypeAlias = "Mapping[Key, tuple[Edge, ...]]"
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_MOST_KNOWN = 10_000
+"""Answers about one region that are kept: its callers may differ in what they present to it."""
+_MOST_RECENT = 16
+"""Wholes whose parts are kept of one region: proxies of a node that differ in where they run or what they can do."""
 _LEADING = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
 """Where requests go on."""
 
 
 class Region:
-    """All that an object leads to, and what was found out by looking at nothing else."""
+    """All that an object leads to, and what was found out by looking at nothing else.
 
-    __slots__ = ("extended", "keys", "known")
+    Proxies come and go while their region stays as it is, so both are bounded.
+    """
+
+    __slots__ = ("extended", "keys", "known", "recent")
 
     def __init__(self, keys: frozenset[Key]) -> None:
         self.keys = keys
         self.extended = any(not key.kind.portable for key in keys)
         """Whether an extension is about any of it."""
         self.known: dict[tuple[object, ...], object] = {}
+        self.recent: dict[tuple[object, ...], Recent] = {}
 
 
 class Graph:
@@ -128,6 +136,7 @@ class Graph:
             if some:
                 incoming[target] = tuple(sorted(some, key=lambda edge: edge.source))
         moving = felt(changed, self.state, state)
+        self.memo.pass_turn()
         regions = {start: one for start, one in self._regions.items() if one.keys.isdisjoint(moving)}
         return Graph(state, outgoing, incoming, self.memo, regions)
 
@@ -150,13 +159,21 @@ class Graph:
         """
         known = self._region(start).known
         key = (function, arguments, tuple(named.items()))
-        if key not in known:
-            known[key] = function(self, *arguments, **named)
-        return cast("T", known[key])
+        if key in known:
+            return cast("T", known[key])
+        answer = function(self, *arguments, **named)
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        known[key] = answer
+        return answer
 
     def recent(self, start: Key, *purpose: object) -> Recent:
         """The parts of what was made last of `start` for a purpose; none when the region of `start` changed since."""
-        return self.recall_about(start, _nothing_yet, *purpose)
+        some = self._region(start).recent
+        found = some[purpose] = some.pop(purpose) if purpose in some else Recent()
+        if len(some) > _MOST_RECENT:
+            del some[next(iter(some))]  # the one that was asked for longest ago
+        return found
 
     def is_extended(self, start: Key) -> bool:
         """Whether an extension is about `start` or anything that it leads to."""
@@ -243,10 +260,6 @@ class Graph:
     def called_nodes(self, key: Key) -> tuple[Key, ...]:
         """The existing virtual nodes that a node or gateway may send requests to, each once, by key."""
         return tuple(sorted({node for service in self.entry_services(key) for node in self.service_nodes(service)}))
-
-
-def _nothing_yet(_graph: Graph, *_purpose: object) -> Recent:
-    return Recent()
 
 
 def _whose(key: Key, state: State) -> str | None:

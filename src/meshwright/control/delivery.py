@@ -137,7 +137,7 @@ class Delivery:
     def verdict(self, revision: int) -> Verdict:
         """Where the proxy stands on one revision; one older than its connection counts by what it runs."""
         if self._preceded(revision):
-            names, due = frozenset(self._behind), self._since
+            names, due = frozenset(self._behind), self._due(revision)
         else:
             change = self._group.change(revision)
             if change is None:
@@ -156,7 +156,7 @@ class Delivery:
         """What the proxy made of a revision that concerns it, on which it stands as `verdict`."""
         change = None if self._preceded(revision) else self._group.change(revision)
         names = self._taken(self.offered() if change is None else change.names - {BUILD})
-        due = max(revision, self._since) if change is None else change.revisions[-1]
+        due = self._due(revision) if change is None else change.revisions[-1]
         states: dict[Name, State] = {
             name: "acked"
             if self._behind.get(name, due + 1) > due
@@ -277,6 +277,13 @@ class Delivery:
     def _preceded(self, revision: int) -> bool:
         """Whether a revision is older than the connection, or than what is remembered of changes."""
         return revision <= max(self._since, self._group.forgotten)
+
+    def _due(self, revision: int) -> int:
+        """Up to which revision the proxy must have everything for one that preceded.
+
+        Of what is forgotten it is not known any more what was taken in together with it, nor what it changed.
+        """
+        return self._since if revision <= self._since else self._group.forgotten
 
     def _rejection(self, name: Name, message: str) -> Rejection:
         known = self._rejected.get(name)

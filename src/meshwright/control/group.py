@@ -6,6 +6,7 @@ The one rule: level-triggered. Only the newest snapshot is offered; of older cha
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshwright.release import Rejection
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _HISTORY = 512
 """Changes of a snapshot that are remembered by revision; an older one counts by what is outstanding now."""
+_ALIKE = 64
+"""Of them, the last ones among which one of the same names is looked for: most change what changed before."""
 
 BUILD: Name = ("", "")
 """Stands for the snapshot as a whole where it could not be built."""
@@ -47,7 +50,9 @@ class Group:
         self.gone = False
         self.failure: Rejection | None = None
         self.forgotten = 0
-        self._changes: deque[Change] = deque()
+        # Apart, for the revisions are those of all groups, and the names mostly those of another change.
+        self._revisions: deque[range] = deque()
+        self._names: deque[frozenset[Name]] = deque()
 
     @property
     def changes_at(self) -> int | None:
@@ -84,12 +89,16 @@ class Group:
 
     def change(self, revision: int) -> Change | None:
         """What `revision` changed in the snapshot, with those taken in together with it; None for nothing."""
-        return next((one for one in reversed(self._changes) if revision in one.revisions), None)
+        remembered = zip(reversed(self._revisions), reversed(self._names), strict=True)
+        return next((Change(*one) for one in remembered if revision in one[0]), None)
 
     def _remember(self, revisions: range, names: frozenset[Name]) -> None:
-        self._changes.append(Change(revisions, names))
-        if len(self._changes) > _HISTORY:
-            self.forgotten = self._changes.popleft().revisions[-1]
+        lately = islice(reversed(self._names), _ALIKE)
+        self._revisions.append(revisions)
+        self._names.append(next((same for same in lately if same == names), names))
+        if len(self._revisions) > _HISTORY:
+            self._names.popleft()
+            self.forgotten = self._revisions.popleft()[-1]
 
 
 def names_of(snapshot: Snapshot) -> frozenset[Name]:

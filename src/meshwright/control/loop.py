@@ -151,8 +151,8 @@ class Control:
         """Have built anew for whoever may reach what changed at `revisions`, which join those not yet built."""
         for group in self._groups.values():
             if not changed.isdisjoint(group.reach):
-                known = self._due.get(group) or revisions
-                self._due[group] = range(known.start, revisions.stop)
+                known = self._due.get(group)
+                self._due[group] = range(known.start, revisions.stop) if known else revisions
 
     def refresh(self, nodes: Iterable[Key]) -> None:
         """The endpoints of `nodes` changed: push what this changes to every proxy that may call them.

@@ -6,7 +6,6 @@ what is remembered is what would be made, and nothing has ever to be declared ou
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -17,18 +16,28 @@ T = TypeVar("T")
 
 _MOST = 20_000
 """Results that are kept: a cluster and a virtual host for each of 10,000 services, some 2 kB each."""
+_TURNS = 64
+"""Changes after which a result that none of them asked for begins to be forgotten."""
 
 
 class Memo:
-    """Remembers the results that were used last."""
+    """Remembers the results that were used last, by the last proxies and the last changes.
 
-    def __init__(self, most: int = _MOST) -> None:
-        """`most` results are kept."""
+    What one change after the other makes is of no use for long: each asks for a weight that was never there before.
+    """
+
+    def __init__(self, most: int = _MOST, turns: int = _TURNS) -> None:
+        """`most` results are kept: what was used since `turns` changes; nothing that was not since twice as many."""
         self._most = most
-        self._kept: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        self._turns = turns
+        self._turn = 0
+        self._young: dict[tuple[object, ...], object] = {}
+        """What was used lately."""
+        self._old: dict[tuple[object, ...], object] = {}
+        """What was used before that, and not since."""
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._young) + len(self._old)
 
     def once(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """What `function` answers, which nobody may change. It is hashable values that it is given.
@@ -37,13 +46,22 @@ class Memo:
             TypeError: an argument is not hashable.
         """
         key = (function, arguments, tuple(named.items()))
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return cast("T", self._kept[key])
-        made = self._kept[key] = function(*arguments, **named)
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        if key in self._young:
+            return cast("T", self._young[key])
+        made = cast("T", self._old.pop(key)) if key in self._old else function(*arguments, **named)
+        self._young[key] = made
+        if 2 * len(self._young) > self._most:
+            self._age()
         return made
+
+    def pass_turn(self) -> None:
+        """Things have changed once more."""
+        self._turn += 1
+        if self._turn % self._turns == 0:
+            self._age()
+
+    def _age(self) -> None:
+        self._young, self._old = {}, self._young
 
 
 class Recent:
