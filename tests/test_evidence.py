@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ import pytest
 from ads_client import AdsClient
 from handmade import NODE as WEB
 from handmade import cluster, endpoints, listener, plain, route, snapshot
+from live import live
 from meshwright.control import Control, Proxy
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource, State
 from meshwright.release import ApplyRequest, RollbackRequest, evidence_of
-from meshwright.server import Settings, control_plane
+from meshwright.server import Running, Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Redirect
 from meshwright.store import sqlite
 from meshwright.store.contract import Head
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from live import Live
     from meshwright.control import Lane
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
@@ -124,28 +127,78 @@ async def test_a_proxy_that_is_on_its_way_while_the_release_is_noted_is_not_told
     tmp_path: Path,
 ) -> None:
     """It connects after the last ack that was waited for; the release is followed until it is there, too."""
-    path = tmp_path / "data" / "meshwright.db"
-    two = {"id": CALLER.key.path, "metadata": {"meshwright": {"instance": "two"}}}
-    async with serving(tmp_path) as plane, contextlib.AsyncExitStack() as kept:
+    async with serving(tmp_path) as plane, overtaken(plane, "two") as two:
+        await take(two, LISTENER, ROUTE)
+        await asyncio.to_thread(until, lambda: told(plane) == (2, 0))
+    async with serving(tmp_path) as plane:
+        assert {one["state"] for one in (await detail(plane, 1))["accounts"]} == {"acked"}
+
+
+async def test_a_proxy_that_was_on_its_way_when_the_control_plane_was_killed_is_noted_once_it_is_back(
+    tmp_path: Path,
+) -> None:
+    """The release had propagated before. Who has to do with it only then is not followed: it was good without it."""
+    with live(tmp_path / "data") as server:
+        async with overtaken(started(server), "two"):
+            server.end(signal.SIGKILL)
+    with live(tmp_path / "data") as server:
+        plane = started(server)
+        assert await asyncio.to_thread(told, plane) == (1, 1)
+        async with late(plane, "another") as another, late(plane, "two") as two:
+            await take(another, LISTENER, ROUTE)
+            assert await asyncio.to_thread(told, plane) == (1, 1)
+            await take(two, LISTENER, ROUTE)
+            await asyncio.to_thread(until, lambda: told(plane) == (2, 0))
+
+
+def started(server: Live) -> Plane:
+    """A control plane in a process of its own."""
+    return Plane(
+        Running(
+            api=server.api,
+            xds=f"127.0.0.1:{server.xds}",
+            xds_mutual="",
+            xds_sockets=(),
+            credentials=server.credentials,
+            created=True,
+            revision=server.revision,
+            parts=(),
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def overtaken(plane: Plane, instance: str) -> AsyncIterator[AdsClient]:
+    """A proxy that is on its way to the first release, which is noted as propagated: another has it."""
+    async with contextlib.AsyncExitStack() as kept:
         await plane.apply(*CONTENT)
+        path = plane.running.credentials.with_name("meshwright.db")
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # so that noting it takes a while
             await kept.enter_async_context(plane.proxy())
             asking = asyncio.create_task(plane.ask("propagation", 1, 30))
             await asyncio.wait({asking}, timeout=1)
-            late = await kept.enter_async_context(AdsClient(plane.running.xds, two, delta=True, key=plane.key))
-            await late.say(CLUSTER, resource_names_subscribe=["*"])
-            clusters = await late.hear()
+            found = await kept.enter_async_context(late(plane, instance))
             other.execute("ROLLBACK")
         assert (await asking)["status"] == "propagated"
-        assert (await detail(plane, 1))["tally"]["pending"] == 1
-        await late.ack(clusters)
-        for type_url in (LISTENER, ROUTE):
-            await late.say(type_url, resource_names_subscribe=["*"])
-            await late.ack(await late.hear())
-        await asyncio.to_thread(until, lambda: told(plane) == (2, 0))
-    async with serving(tmp_path) as plane:
-        assert {one["state"] for one in (await detail(plane, 1))["accounts"]} == {"acked"}
+        assert await asyncio.to_thread(told, plane) == (1, 1)
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def late(plane: Plane, instance: str) -> AsyncIterator[AdsClient]:
+    """Another proxy of the caller, which takes clusters and no more."""
+    said = {"id": CALLER.key.path, "metadata": {"meshwright": {"instance": instance}}}
+    async with AdsClient(plane.running.xds, said, delta=True, key=plane.key) as stream:
+        await take(stream, CLUSTER)
+        yield stream
+
+
+async def take(stream: AdsClient, *type_urls: str) -> None:
+    """Ask for everything of these types, and take it."""
+    for type_url in type_urls:
+        await stream.say(type_url, resource_names_subscribe=["*"])
+        await stream.ack(await stream.hear())
 
 
 def told(plane: Plane) -> tuple[int, int]:
@@ -367,6 +420,22 @@ def test_a_proxy_that_reconnects_a_thousand_times_has_one_account() -> None:
     assert tracker.accounts == (account,)
     assert bench.control.accounts(1)[0].state == "acked"
     bench.control.untrack(tracker)
+
+
+def test_a_proxy_that_leaves_on_its_way_to_what_others_have_is_waited_for_and_nobody_else() -> None:
+    """It comes back as itself; whoever is new was never asked to take what had propagated before."""
+    bench = Bench()
+    tracker = bench.control.track(1, "shop", (), lambda: None)
+    bench.take(bench.connect("one"))
+    lane = bench.connect("two")
+    tracker.narrow()
+    lane.close()
+    bench.connect("three")
+    waiting = [tracker.waits]
+    bench.take(bench.connect("two"))
+    waiting.append(tracker.waits)
+    assert waiting == [True, False]
+    assert {one.id.rpartition("@")[2]: one.state for one in tracker.accounts} == {"one": "acked", "two": "acked"}
 
 
 def test_the_accounts_of_one_release_are_bounded() -> None:

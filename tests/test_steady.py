@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ads_client import AdsClient
+from boards import Board, a, r, took
 from meshwright.model.identity import Key, Kind
 from meshwright.model.memo import Memo
 from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE
 from settings import PROVE
-from test_control import Board, a, r, took
 from test_releases import MESH, item, node, route, router
 from test_releases_propagation import Plane
 

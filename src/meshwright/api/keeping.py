@@ -61,9 +61,10 @@ class Keeping:
     def leave(self, one: Release) -> None:
         """Follow `one` no longer than until whoever is on the way to it is there: else it would be told as pending.
 
-        Where a newer one took its place, that goes on.
+        They may leave and come back meanwhile. Where a newer one took its place, that goes on.
         """
         if self._follows(one):
+            self._followed[one.mesh, one.stack][1].narrow()
             self._leaving.add(_place(one))
             self._end_arrived()
 

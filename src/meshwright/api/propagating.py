@@ -50,6 +50,9 @@ class Propagating:
             for newest in store.releases(mesh, stack, 1):
                 if newest.status in {Status.APPLIED, Status.FAILED}:
                     self.follow(newest)
+                elif newest.status is Status.PROPAGATED:
+                    self._services.evidence.follow(newest)
+                    self._services.evidence.leave(newest)
 
     def follow(self, one: Release) -> None:
         """Follow a stack's newest release, in place of the one before."""

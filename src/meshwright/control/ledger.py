@@ -101,6 +101,8 @@ class Tracker:
         self._accounts = {one.id: one for one in known}
         self._open: set[Delivery] = set()
         """Those whose account is not closed: it is made when it is asked for."""
+        self._only: frozenset[str] | None = None
+        """The ids of those who are still followed; None for everybody."""
         self._told = told
 
     @property
@@ -112,12 +114,17 @@ class Tracker:
 
     @property
     def waits(self) -> bool:
-        """Whether a connected proxy has not taken it yet."""
-        return bool(self._open)
+        """Whether one that is followed has not taken it yet; of everybody, one that is connected."""
+        return bool(self._open) or any(self._is_pending(one) for one in self._only or ())
+
+    def narrow(self) -> None:
+        """Follow nobody from now on but those who are on the way, whether they are connected or not."""
+        self._only = frozenset(one.id for one in self.accounts if one.state == "pending")
+        self._only |= {one.proxy.id for one in self._open}
 
     def look(self, delivery: Delivery) -> None:
         """`delivery` is new, or moved, or built for; one of another mesh has nothing to do with it."""
-        if delivery.proxy.node.mesh != self.mesh:
+        if delivery.proxy.node.mesh != self.mesh or not (self._only is None or delivery.proxy.id in self._only):
             return
         verdict = delivery.verdict(self.revision)
         if verdict in {"pending", "rejected"}:
@@ -143,6 +150,10 @@ class Tracker:
         for delivery in self._open:
             delivery.trackers.discard(self)
         self._open.clear()
+
+    def _is_pending(self, proxy: str) -> bool:
+        known = self._accounts.get(proxy)
+        return known is not None and known.state == "pending"
 
     def _keep(self, delivery: Delivery, verdict: Verdict) -> None:
         known = self._accounts.get(delivery.proxy.id)
