@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshwright.graph import Graph
+
 if TYPE_CHECKING:
-    from meshwright.graph import Graph
     from meshwright.model.identity import Key
 
 
 def reach(graph: Graph, node: Key) -> frozenset[Key]:
     """Every object that may shape the snapshot of `node`, missing ones that it names included."""
-    return graph.region(node).union(*(graph.region(service) for service in graph.entry_services(node)))
+    services = graph.recall_about(node, Graph.entry_services, node)
+    # Equal regions are the same object, so that after most changes this is known.
+    return graph.memo.once(_joined, graph.region(node), *map(graph.region, services))
+
+
+def _joined(*regions: frozenset[Key]) -> frozenset[Key]:
+    return frozenset().union(*regions)

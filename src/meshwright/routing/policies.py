@@ -55,6 +55,8 @@ def egress(graph: Graph, node: Key) -> Egress:
 
 def telemetry(graph: Graph, proxy: Key) -> tuple[Key, TelemetrySpec] | None:
     """What the proxies of a node or gateway report, and the object that says so: their own, else the mesh's."""
+    if not graph.has_extensions:
+        return None  # as in most meshes
     for one in _about(graph, Kind.TELEMETRY, (proxy, Key.of_mesh(proxy.mesh))):
         if isinstance(one.spec, TelemetrySpec):
             return one.key, one.spec

@@ -6,6 +6,7 @@ The one rule: a resource is added once, finished; nobody edits it afterwards.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -50,7 +51,8 @@ class Held(msgspec.Struct, frozen=True):
 class Part(msgspec.Struct, frozen=True):
     """What was added to a snapshot in one go."""
 
-    resources: tuple[EnvoyResource, ...]
+    resources: Mapping[str, Mapping[str, EnvoyResource]]
+    """By type URL and name."""
     unserved: frozenset[Unserved]
 
 
@@ -126,16 +128,15 @@ class Assembly:
             known = of, (apart.part, answer)
         self._parts[name] = known
         part, answer = cast("tuple[Part, T]", known[1])
-        for one in part.resources:
-            self._resources[one.type_url][one.name] = one
+        for url, some in part.resources.items():
+            self._resources[url].update(some)
         self._unserved.update(part.unserved)
         return answer
 
     @property
     def part(self) -> Part:
         """All that was added so far."""
-        resources = (one for named in self._resources.values() for one in named.values())
-        return Part(tuple(resources), frozenset(self._unserved))
+        return Part(self._resources, frozenset(self._unserved))
 
     @cached_property
     def extended(self) -> bool:

@@ -99,16 +99,21 @@ class Backend(msgspec.Struct, frozen=True, eq=False, dict=True):
         return tuple(found)
 
     @cached_property
+    def outline(self) -> object:
+        """What listeners and the places of virtual hosts show of it, told apart by value: of HTTP no rules."""
+        return self if self.port.protocol == "tcp" else (self.port, self.own_server)
+
+    @cached_property
     def own_server(self) -> bool:
         """Whether the `server` of some of its responses is not Envoy's to say."""
         return any(one.own_server for one in self.additions)
 
 
-def of_services(assembly: Assembly, services: Iterable[Key]) -> tuple[Backend, ...]:
+def of_services(assembly: Assembly, services: Sequence[Key]) -> tuple[Backend, ...]:
     """The backends behind every port of `services`; targets that lead nowhere are reported."""
     graph, found = assembly.graph, list[Backend]()
-    for service in services:
-        plain = None if assembly.extended else graph.recall_about(service, _all_plain, service)
+    alike = [None] * len(services) if assembly.extended else graph.recall_each(services, _all_plain)
+    for service, plain in zip(services, alike, strict=True):
         if plain is not None:
             found += plain
         else:
@@ -182,30 +187,41 @@ def _add_clusters(assembly: Assembly, backends: Sequence[Backend]) -> list[_Told
     return [told for told in found if told is not None]
 
 
-def http_hosts(
+class Place(msgspec.Struct, frozen=True):
+    """Where the virtual host of a backend stands in a route configuration."""
+
+    index: int
+    """Which of the backends it is."""
+    name: str
+    domains: tuple[str, ...]
+    own: bool
+    """Whether these are the backend's own."""
+
+
+def places(
     assembly: Assembly, backends: Sequence[Backend], named: Sequence[tuple[str, tuple[str, ...]]]
-) -> list[Host]:
-    """A virtual host for each backend, under the name and domains given beside it, sorted by name."""
-    services = tuple([one.service for one in backends])
-    free = assembly.again(("hosts", services), tuple(named), _add_names, services, named)
+) -> tuple[Place, ...]:
+    """A place for each backend under the name and those domains given beside it that no earlier one has, by name.
+
+    One that is left without any is reported.
+    """
     found = []
-    for backend, (name, _), domains in zip(backends, named, free, strict=True):
-        own = backend.host
-        if own is not None and own.domains == domains and own.name == name:
-            found.append(own)
-        elif domains:
-            found.append(_host(assembly, backend, name, domains))
-    return sorted(found, key=lambda host: host.name)
+    free = routing.untaken(domains for _, domains in named)
+    for index, (backend, (name, _), domains) in enumerate(zip(backends, named, free, strict=True)):
+        if domains:
+            found.append(Place(index, name, domains, own=(name, domains) == backend.named))
+        else:
+            assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
+    return tuple(sorted(found, key=lambda place: place.name))
 
 
-def _add_names(
-    assembly: Assembly, services: Iterable[Key], named: Sequence[tuple[str, tuple[str, ...]]]
-) -> list[tuple[str, ...]]:
-    """The domains of each service that no earlier one has; one that is left without any is reported."""
-    found = routing.untaken(domains for _, domains in named)
-    for service, (name, _), free in zip(services, named, found, strict=True):
-        if not free:
-            assembly.refuse(service, "", f"the host name {name!r} cannot be told from another backend's")
+def http_hosts(assembly: Assembly, backends: Sequence[Backend], arranged: Iterable[Place]) -> list[Host]:
+    """The virtual hosts of `backends` in their places."""
+    found = []
+    for place in arranged:
+        backend = backends[place.index]
+        ready = backend.host if place.own else None
+        found.append(ready or _host(assembly, backend, place.name, place.domains))
     return found
 
 
@@ -226,14 +242,19 @@ def _plain_host(graph: Graph, name: str, domains: tuple[str, ...], port: Service
 
 
 def add_route_configuration(
-    assembly: Assembly, name: str, hosts: Sequence[Host | Wire], backends: Sequence[Backend], *more: Key
+    assembly: Assembly, name: str, hosts: Sequence[Host | Wire], backends: Sequence[Backend], behind: Iterable[Key]
 ) -> str:
-    """Add the route configuration of `backends`, which `more` objects shaped too; its name."""
+    """Add the route configuration of `backends`, which what is `behind` them shaped too; its name."""
     steps = chain.from_iterable([backend.steps for backend in backends])
-    ports = [backend.port for backend in backends]
-    origins = [*steps, *[one.provider for one in ports], *[one.service for one in ports], assembly.proxy, *more]
     clues = chain.from_iterable([backend.clues for backend in backends])
-    return assembly.add(routes.configuration(name, hosts), origins, clues)
+    return assembly.add(routes.configuration(name, hosts), (*steps, *behind), clues)
+
+
+def behind(assembly: Assembly, backends: Sequence[Backend]) -> tuple[Key, ...]:
+    """What shapes the routes to `backends` besides their rules, most specific first."""
+    ports = [backend.port for backend in backends]
+    found = (*[one.provider for one in ports], *[one.service for one in ports], assembly.proxy)
+    return tuple(dict.fromkeys(found))
 
 
 def tcp_targets(rule: Rule) -> list[tuple[str, int]]:

@@ -136,10 +136,10 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
             hosts: Sequence[routes.Host | Wire] = [routes.marked_host(marked)]
         else:
             named = [(name, _domains(name, one)) for one, name in zip(several, authorities, strict=True)]
-            hosts = egress.http_hosts(assembly, several, named)
+            hosts = egress.http_hosts(assembly, several, egress.places(assembly, several, named))
         protocol = several[0].port.protocol if isinstance(assembly.placement, Loopback) else "http"
         name = names.route_configuration("egress", protocol, port)
-        egress.add_route_configuration(assembly, name, hosts, several)
+        egress.add_route_configuration(assembly, name, hosts, several, egress.behind(assembly, several))
         own = any(one.own_server for one in several)
         inner = listeners.http_filter("egress", name, tells, own_server=own, separate=assembly.traits.separate)
         chain = {"filters": [inner]}

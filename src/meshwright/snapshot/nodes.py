@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meshwright.graph import Graph
-from meshwright.model.identity import Kind
+from meshwright.model.identity import Key, Kind
 from meshwright.routing import AWS_PORT, at_ingress, listener_timeouts, tunnels, unservable
 from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
 from meshwright.snapshot.extensions import additions, told, traced
 from meshwright.snapshot.listeners import Bind
+from meshwright.snapshot.outside import Outside
 from meshwright.snapshot.resources import Clue, Loopback
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from meshwright.model.specs import VirtualNodeSpec
     from meshwright.snapshot.assembly import Assembly
     from meshwright.snapshot.egress import Backend
-    from meshwright.snapshot.outside import Outside
     from meshwright.snapshot.values import Wire
 
 
@@ -82,24 +84,60 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
     return [listeners.plain(filters)] if refused else listeners.chains(filters, listener.tls, protocol)
 
 
+class _Routes(msgspec.Struct, frozen=True):
+    """One route configuration of the egress, but for the rules of its backends."""
+
+    name: str
+    port: int
+    backends: tuple[int, ...]
+    """Which of the node's they are."""
+    places: tuple[egress.Place, ...]
+    """In these the virtual hosts of its backends."""
+    behind: tuple[Key, ...]
+
+
+class _Egress(msgspec.Struct, frozen=True):
+    """What the egress comes to, whatever the rules of its HTTP backends are."""
+
+    beyond: Outside
+    routes: tuple[_Routes, ...]
+
+
 def _add_egress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
     services = assembly.graph.recall_about(assembly.proxy, Graph.entry_services, assembly.proxy)
     backends = egress.of_services(assembly, services)
     egress.add_clusters(assembly, backends)
-    # Of a backend that speaks HTTP the listener shows nothing but that it is there: its rules are the routes' matter.
-    shown = tuple((one.port, one.own_server) if one.port.protocol != "tcp" else one for one in backends)
-    beyond = assembly.again("egress", shown, _add_listeners, spec, backends)
+    outlines = tuple([one.outline for one in backends])
+    found = assembly.again("egress", outlines, _add_outlines, spec, backends)
+    for one in found.routes:
+        _add_routes(assembly, one, backends, found.beyond)
+
+
+def _add_outlines(assembly: Assembly, spec: VirtualNodeSpec, backends: Sequence[Backend]) -> _Egress:
+    """Add the listeners of the egress with the clusters that lead outside, and say what routes are to be added."""
+    beyond = _add_listeners(assembly, spec, backends)
+    found = []
     for port, several in sorted(_by_port(backends, beyond).items()):
-        _add_routes(assembly, port, several, beyond)
+        some = [backends[index] for index in several]
+        found.append(
+            _Routes(
+                name=_routes_name(port, some),
+                port=port,
+                backends=tuple(several),
+                places=egress.places(assembly, some, [one.named for one in some]),
+                behind=(*egress.behind(assembly, some), *beyond.origins),
+            )
+        )
+    return _Egress(beyond, tuple(found))
 
 
-def _by_port(backends: Sequence[Backend], beyond: Outside) -> dict[int, list[Backend]]:
-    """The backends of each port on which HTTP is spoken to a backend or let through; those alone that speak it."""
+def _by_port(backends: Sequence[Backend], beyond: Outside) -> dict[int, list[int]]:
+    """Which backends are on each port on which HTTP is spoken to a backend or let through; those that speak it."""
     tcp = {one.port.port for one in backends if one.port.protocol == "tcp"}
-    found: dict[int, list[Backend]] = {port: [] for port in beyond.http if port not in tcp}
-    for one in backends:
+    found: dict[int, list[int]] = {port: [] for port in beyond.http if port not in tcp}
+    for index, one in enumerate(backends):
         if one.port.protocol != "tcp":
-            found.setdefault(one.port.port, []).append(one)
+            found.setdefault(one.port.port, []).append(index)
     return found
 
 
@@ -186,16 +224,16 @@ def _routes_name(port: int, backends: Sequence[Backend]) -> str:
     return names.route_configuration("egress", backends[0].port.protocol if backends else "http", port)
 
 
-def _add_routes(assembly: Assembly, port: int, backends: Sequence[Backend], beyond: Outside) -> None:
-    found = egress.http_hosts(assembly, backends, [one.named for one in backends])
-    added = traced(assembly)
+def _add_routes(assembly: Assembly, of: _Routes, backends: Sequence[Backend], beyond: Outside) -> None:
+    some = [backends[index] for index in of.backends]
+    found, added = egress.http_hosts(assembly, some, of.places), traced(assembly)
     hosts: list[routes.Host | Wire] = [
         *found,
-        *beyond.http_hosts(port, (domain for host in found for domain in host.domains), added),
+        *beyond.http_hosts(of.port, (domain for host in found for domain in host.domains), added),
     ]
-    if anywhere := outside.add_anywhere(assembly, beyond, port):
+    if anywhere := outside.add_anywhere(assembly, beyond, of.port):
         hosts.append(routes.to_anywhere(anywhere, added))
-    egress.add_route_configuration(assembly, _routes_name(port, backends), hosts, backends, *beyond.origins)
+    egress.add_route_configuration(assembly, of.name, hosts, some, of.behind)
 
 
 def application_host(assembly: Assembly, spec: VirtualNodeSpec) -> str:
