@@ -164,6 +164,9 @@ LIMITS = (
     edit("5 s", node("web"), "listeners.0.timeout.http.perRequest", seconds(5)),
     edit("no limit of its own", node("web"), "listeners.0.timeout", None),
     edit("6 s", node("cart"), "listeners.0.timeout.http.perRequest", seconds(6)),
+    edit("9 requests at once", node("catalog"), "listeners.0.connectionPool.http2.maxRequests", 9),
+    edit("20 requests at once", node("catalog"), "listeners.0.connectionPool.http2.maxRequests", 20),
+    edit("no pool", node("catalog"), "listeners.0.connectionPool", None),
 )  # fmt: skip
 BORDERS = (
     edit("without cart", node("web"), "backends", backends("catalog", "orders")),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 RESTARTING = frozenset({FaultKind.CRASH, FaultKind.EXPIRED_CERTIFICATE})
 """Faults that end proxies, and with them what these have not reported yet."""
 _TRACE = "traceparent"
+_OK = 200
 
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +108,9 @@ class Follower:
         arrived = Counter(one.node for one in arrivals if self._carries_http(one.node, one.port))
         legs = [self._first(sent), *self._onward(trial, sent)]
         lossy = [one.at for one in trial.given if one.kind in RESTARTING]
+        if trial.expect.pool is not None and sent.reply.status != _OK:
+            # A gateway turns away before it has found the route.
+            lossy.append(trial.expect.pool.at.name)
         return _Due(self._tracing.due(legs, arrived, lossy), self._programs.isdisjoint(arrived))
 
     def _carries_http(self, node: Key, port: int) -> bool:

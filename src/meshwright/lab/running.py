@@ -18,6 +18,7 @@ from meshwright.lab.counting import counting
 from meshwright.lab.following import RESTARTING, Follower
 from meshwright.lab.seeing import seen, told_by_proxies
 from meshwright.lab.workload import PATIENCE
+from meshwright.model.identity import Kind
 from meshwright.simulate import route
 from meshwright.trials.disturbing import disturbs
 from meshwright.trials.judging import judge, with_late
@@ -42,7 +43,7 @@ _HEARING = 2.0
 """Seconds that a workload has to hear that an attempt was given up, after its caller did."""
 _LONG = 1_000
 """Milliseconds of latency from which on a trial does little else but wait."""
-_AGAIN = frozenset({"given_up", "within", "shares", "attempts", "tls", "peer", "spans", "avoided", "ejected"})
+_AGAIN = frozenset({"given_up", "within", "shares", "attempts", "tls", "peer", "spans", "avoided", "ejected", "pool"})
 """Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
 _AGAIN_UNDER_LOAD = _AGAIN | {"status", "grpc_status"}
 """The same under a fault or among many calls: limits for each try bite, too, where a machine is slow."""
@@ -84,8 +85,8 @@ class _Runner:
     async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
         """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry.
 
-        Instances are ill when all are done that ask which of them answers. Whose faults befall everybody goes last,
-        beside those only who wait and do not feel them.
+        Instances are ill when all are done that ask which of them answers. What everybody would feel, faults and full
+        pools, comes last, beside those only who wait and do not feel it.
         """
         self._wanted = {(one.caller, one.instance) for one in trials if one.instance > 1}
         beside = [one for one in trials if not one.alone and not one.gentle]
@@ -98,7 +99,11 @@ class _Runner:
                 group.create_task(self._in_turn(same, _before(node, waiting)))
                 for node, same in _by_node(one for one in trials if one.gentle)
             ]
-            alone = [(self._felt(one, waiting), one) for one in trials if one.alone]
+            filling = list(waiting)
+            for one in (one for one in trials if one.expect.pool):
+                before = [*ill, *self._felt(one, filling)]
+                filling.append((one, group.create_task(self._in_turn([one], before))))
+            alone = [(self._felt(one, filling), one) for one in trials if one.alone and not one.expect.pool]
             for feeling, one in sorted(alone, key=lambda pair: len(pair[0])):
                 await self._in_turn([one], [*ill, *feeling])
         await self._second([one for one in trials if one.name not in self._found])
@@ -106,9 +111,13 @@ class _Runner:
         return await self._counted(told)
 
     def _felt(self, alone: Trial, waiting: _Waiting) -> list[asyncio.Task[None]]:
-        """Those who wait and would feel the faults of a trial."""
-        graph = self._rig.graph
-        return [task for one, task in waiting if disturbs(graph, alone, one, self._instance(one))]
+        """Those who wait that would feel what a trial does, or do what it would feel."""
+        graph, number = self._rig.graph, self._instance(alone)
+        return [
+            task
+            for one, task in waiting
+            if disturbs(graph, alone, one, self._instance(one)) or (one.alone and disturbs(graph, one, alone, number))
+        ]
 
     async def _in_turn(self, trials: Sequence[Trial], before: Sequence[asyncio.Task[None]]) -> None:
         """Run trials one after another, once others are done."""
@@ -239,7 +248,9 @@ class _Runner:
 
     async def _burst(self, trial: Trial, moment: str = "during") -> list[CallSeen]:
         if trial.every is None:
-            return list(await asyncio.gather(*(self._call(trial, moment) for _ in range(trial.of))))
+            several = self._filled(trial)
+            begins = (trial.apart / 1_000 / several * index for index in range(trial.of * several))
+            return list(await asyncio.gather(*(self._later(trial, moment, begin) for begin in begins)))
         found = []
         for _ in range(trial.of):
             soonest = asyncio.ensure_future(asyncio.sleep(trial.every / 1_000))
@@ -249,6 +260,15 @@ class _Runner:
             finally:
                 soonest.cancel()
         return found
+
+    def _filled(self, trial: Trial) -> int:
+        """How many instances are filled up, each by so many calls; of a gateway only one is called."""
+        pool = trial.expect.pool
+        return len(self._rig.instances(pool.at)) if pool and pool.at.kind is Kind.VIRTUAL_NODE else 1
+
+    async def _later(self, trial: Trial, moment: str, seconds: float) -> CallSeen:
+        await asyncio.sleep(seconds)
+        return await self._call(trial, moment)
 
     async def _call(self, trial: Trial, moment: str = "during") -> CallSeen:
         """Make one call, and wait for whatever the trial wants to be known of it."""
@@ -304,7 +324,8 @@ def _patience(trial: Trial) -> float:
 
 
 def _waits(trial: Trial) -> bool:
-    return trial.every is not None or any(one.latency >= _LONG for one in trial.given)
+    long = any(one.latency >= _LONG for one in trial.given)
+    return long or trial.every is not None or trial.expect.pool is not None
 
 
 def _before(node: str, waiting: _Waiting) -> list[asyncio.Task[None]]:

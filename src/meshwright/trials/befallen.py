@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from meshwright.model.identity import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from meshwright.trials.seen import Seen
+    from meshwright.trials.seen import Attempt, CallSeen, Seen
     from meshwright.trials.trial import Ejection, Trial
 
+_OK = 200
+_BEFORE = 0.9
+"""What arrives within this part of the time for which calls are held came before any of them was answered."""
 
 Wrong: TypeAlias = tuple[str, str, tuple[int, ...]]
 """What was expected, what happened, and the calls that did not meet it; none where all of them together did not."""
@@ -47,6 +52,34 @@ def ejected(trial: Trial, seen: Seen) -> Iterator[Wrong]:
     happened = _away(wanted, times, max((one.began + one.elapsed for one in seen.calls), default=0.0))
     if happened:
         yield f"{name} is {wanted}", happened, ()
+
+
+def filled(trial: Trial, seen: Seen) -> Iterator[Wrong]:
+    """What is wrong where a trial expects that so much gets through at once, and no more.
+
+    Calls are held, so that those that came before the first of them was answered were under way together.
+    """
+    pool = trial.expect.pool
+    if pool is None:
+        return
+    apart = pool.at.kind is Kind.VIRTUAL_NODE
+    places = {attempt.instance if apart else pool.at.name for _, attempt in _at(seen, pool.at.name if apart else "")}
+    for place in sorted(places) or [pool.at.name]:
+        times = sorted(
+            one.began + attempt.at
+            for one, attempt in _at(seen, pool.at.name if apart else "")
+            if not apart or attempt.instance == place
+        )
+        at_once = sum(time < times[0] + trial.given[0].latency * _BEFORE for time in times)
+        through = sum(one.status == _OK and (not apart or one.instance == place) for one in seen.calls)
+        wanted = at_once == pool.at_once and (pool.waiting is None or through == pool.at_once + pool.waiting)
+        if not wanted:
+            yield f"{place} takes {pool}", f"{at_once} were under way at once, and {through} were answered", ()
+
+
+def _at(seen: Seen, node: str) -> Iterator[tuple[CallSeen, Attempt]]:
+    """Everything that arrived at instances of a node, or anywhere."""
+    return ((one, attempt) for one in seen.calls for attempt in one.attempts if node in {"", attempt.node})
 
 
 def _arrived(seen: Seen, node: str, names: frozenset[str]) -> dict[int, str]:

@@ -30,10 +30,11 @@ def disturbs(graph: Graph, alone: Trial, other: Trial, instance: int) -> bool:
     verdict = route(graph, other.caller, other.call)
     on_way = {hop.at for hop in verdict.hops[1:]} | {one.node for one in verdict.targets}
     on_way |= {one.copied_to for hop in verdict.hops for one in hop.effects if one.copied_to is not None}
+    places = [place for given in alone.given for place in _befallen(graph, given)]
+    if alone.expect.pool is not None:
+        places.append((alone.expect.pool.at, None))
     return any(
-        place in on_way or (place == other.caller and (count is None or instance <= count))
-        for given in alone.given
-        for place, count in _befallen(graph, given)
+        place in on_way or (place == other.caller and (count is None or instance <= count)) for place, count in places
     )
 
 

@@ -87,7 +87,11 @@ def judge(trial: Trial, seen: Seen, duration: float = 0.0, spans: Sequence[Seque
             unmet[what] = had
     allowed = trial.expect.errors
     found = list(_of_all(trial.expect, seen, asked))
-    for what, judged in (("avoided", befallen.avoided), ("ejected", befallen.ejected)):
+    for what, judged in (
+        ("avoided", befallen.avoided),
+        ("ejected", befallen.ejected),
+        ("pool", befallen.filled),
+    ):
         found += [Mismatch(what=what, expected=want, happened=had, calls=at) for want, had, at in judged(trial, seen)]
     failing = [index for index, wrong in enumerate(each) if wrong]
     if allowed is None:
@@ -117,6 +121,7 @@ def expected(expect: Expect, count: int) -> Mapping[str, str]:
         "errors": "" if expect.errors is None else f"at most {expect.errors}",
         "avoided": "no call at who fails while the faults hold, some before and after" if expect.avoided else "",
         "ejected": "" if expect.ejected is None else f"who fails is {expect.ejected}",
+        "pool": "" if expect.pool is None else f"an instance takes {expect.pool}",
     }
     for what, wanted in (("headers", expect.headers), ("arrived", expect.arrived)):
         found |= {

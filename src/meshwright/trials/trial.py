@@ -110,6 +110,22 @@ class Ejection(msgspec.Struct, frozen=True, kw_only=True):
         return f"called {self.errors} times, and then not for {self.away} ms"
 
 
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """So much gets through an instance at once, and so much waits for its turn; what comes beyond is turned away."""
+
+    at: Key
+    """The node or gateway whose instances they are."""
+    at_once: int
+    waiting: int | None = 0
+    """None where all may wait that come beyond."""
+
+    def __str__(self) -> str:
+        told = f"{self.at_once} call{'s' if self.at_once > 1 else ''} at once"
+        if self.waiting is None:
+            return f"{told}, and others wait"
+        return f"{told}, has {self.waiting} wait, and turns others away" if self.waiting else f"{told}, and no more"
+
+
 class Expect(msgspec.Struct, frozen=True, kw_only=True):
     """What must come of it; what is not said is not asked. Each holds for every call unless it says otherwise."""
 
@@ -147,6 +163,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True):
     calls are made then, some do."""
     ejected: Ejection | None = None
     """Over all calls, which are made in turn: what becomes of the first instance, which fails."""
+    pool: Pool | None = None
+    """Over all calls, which are held: what gets through at once."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,13 +180,16 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Which of the caller's instances calls, from 1."""
     given: tuple[Given, ...] = ()
     of: int = 1
-    """How many calls are made; of a steady one, in each of its three times."""
+    """How many calls are made; of a steady one, in each of its three times; to fill a pool, so many for each instance
+    that has one."""
     steady: bool = False
     """Whether calls are made before, during and after the fault, and one after another while it begins and ends; all
     are held to what is expected."""
     every: int | None = None
     """Calls are made in turn, so many milliseconds after one another or as soon as the last is answered; None for all
     at once."""
+    apart: int = 0
+    """All at once, but each begins so many milliseconds after the one before it, divided by the instances."""
     onward: tuple[str, ...] = ()
     """Virtual services that workloads on the way call in turn, each those of its own backends."""
     about: tuple[Key, ...] = ()
@@ -182,8 +203,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def alone(self) -> bool:
-        """Whether nothing else may use the mesh meanwhile: its faults are not confined to its own calls."""
-        return any(not one.headers for one in self.given) and not self.gentle
+        """Whether nothing else may use the mesh meanwhile: others would feel its faults, or what it fills up."""
+        unconfined = any(not one.headers for one in self.given) and not self.gentle
+        return unconfined or self.expect.pool is not None
 
     @property
     def gentle(self) -> bool:

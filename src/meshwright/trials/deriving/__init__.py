@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.trials.deriving import borders, instances, routes
-from meshwright.trials.deriving.entries import Gap, at_route, service_rules
+from meshwright.trials.deriving import borders, instances, pools, routes
+from meshwright.trials.deriving.entries import Gap, at_route, entrances, service_rules
 from meshwright.trials.deriving.policies import PATIENCE
 from meshwright.trials.deriving.texts import Texts
 from meshwright.trials.trial import Trial
@@ -38,10 +38,14 @@ def derive(graph: Graph, samples: Rstr, patience: int = PATIENCE) -> Derived:
     """
     texts = Texts(samples)
     arrivals = [(port, rule, at_route(graph, port, rule, texts)) for port, rule in service_rules(graph)]
+    entered = tuple(entrances(graph, texts))
+    coming = [one for _, _, one in arrivals if not isinstance(one, Gap)]
+    entering = [one.found for one in entered if not isinstance(one.found, Gap)]
     found = [
-        *instances.of_nodes(graph, [one for _, _, one in arrivals if not isinstance(one, Gap)], patience),
+        *instances.of_nodes(graph, coming, patience),
+        *pools.of_listeners(graph, coming, entering, patience),
         *routes.of_services(graph, arrivals, texts, patience),
-        *routes.of_gateways(graph, texts, patience),
+        *routes.of_gateways(graph, entered, texts, patience),
         *routes.of_callers(graph),
         *borders.of_nodes(graph),
         *borders.of_gateways(graph),

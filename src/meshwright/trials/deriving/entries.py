@@ -55,6 +55,24 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Entrance(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway route at one of the gateway's listeners."""
+
+    key: Key
+    spec: GatewayRouteSpec
+    found: Arrival | Gap
+    """A call from outside that follows it, or why there is none."""
+
+
+def entrances(graph: Graph, texts: Texts) -> Iterator[Entrance]:
+    """Every route of every gateway, at each of its listeners that it is for."""
+    for gateway, listener in listeners(graph):
+        for one in ordered_gateway_routes(graph, gateway, listener.port_mapping.port):
+            if isinstance(one.spec, GatewayRouteSpec):
+                found = _at_gateway(graph, gateway, listener, one.key, one.spec, texts)
+                yield Entrance(key=one.key, spec=one.spec, found=found)
+
+
 def callers(graph: Graph, service: Key) -> tuple[Key, ...]:
     """The virtual nodes, then the gateways, that may call a service."""
     kinds = (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY)
@@ -84,7 +102,7 @@ def at_route(graph: Graph, port: ServicePort, rule: Rule, texts: Texts) -> Arriv
     return Gap(route=rule.origin, path=blamed, reason=reason)
 
 
-def at_gateway(
+def _at_gateway(
     graph: Graph, gateway: Key, listener: VirtualGatewayListener, key: Key, spec: GatewayRouteSpec, texts: Texts
 ) -> Arrival | Gap:
     """A call from outside that follows a gateway route."""

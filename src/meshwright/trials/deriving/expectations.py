@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meshwright.simulate import Share, Verdict
 
 OK, UNAVAILABLE = 200, 503
-_GRPC_OK, _GRPC_UNAVAILABLE = 0, 14
+GRPC_OK, GRPC_UNAVAILABLE = 0, 14
 
 
 def expectation(verdict: Verdict) -> Expect | None:
@@ -31,7 +31,7 @@ def expectation(verdict: Verdict) -> Expect | None:
     if verdict.outcome == "routed":
         return _routed(verdict, grpc=grpc)
     if verdict.outcome == "outside":
-        status = Expect(grpc_statuses=(_GRPC_OK,)) if grpc else Expect(statuses=(OK,))
+        status = Expect(grpc_statuses=(GRPC_OK,)) if grpc else Expect(statuses=(OK,))
         return msgspec.structs.replace(status, served_by=(OUTSIDE,))
     # A connection that is closed has no status; the client of a test tells 0 or, with TCP, 503.
     statuses = (0, UNAVAILABLE) if verdict.status is None else (verdict.status,)
@@ -49,7 +49,7 @@ def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
     if any(one.refused for one in reached):
         if not all(one.refused for one in reached):
             return None
-        return Expect(grpc_statuses=(_GRPC_UNAVAILABLE,)) if grpc else Expect(statuses=(UNAVAILABLE,))
+        return Expect(grpc_statuses=(GRPC_UNAVAILABLE,)) if grpc else Expect(statuses=(UNAVAILABLE,))
     arrived = {} if verdict.call.protocol == "tcp" else {":path": verdict.hops[-1].call_after.path}
     ports = {one.port for one in reached}
     if len(ports) == 1:
@@ -59,7 +59,7 @@ def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
         arrived[":protocol"] = spoken.pop()
     served = tuple(sorted({one.node.name for one in reached}))
     if grpc:
-        return Expect(grpc_statuses=(_GRPC_OK,), served_by=served, arrived=arrived)
+        return Expect(grpc_statuses=(GRPC_OK,), served_by=served, arrived=arrived)
     return Expect(statuses=(OK,), served_by=served, arrived=arrived)
 
 

@@ -27,6 +27,7 @@ _MISSED = 0.001
 """The chance that honest calls leave an instance out that they may go to."""
 _RARELY = 0.1
 """Of a node that gets a smaller part of the calls, single instances are not told apart: it would take too many."""
+UNREACHED = f"no call was found that surely comes to it, or less than {_RARELY:.0%} do"
 _MOST = 60
 """Calls that are made in turn at most until an instance has failed often enough."""
 _PAUSE = 100
@@ -35,15 +36,14 @@ _SOON = 12_000
 """Ejections that may last longer than so many milliseconds are not waited for."""
 _AWAY = 1_500
 """Milliseconds for which an instance is watched that is ejected for longer."""
-_POOLED = "to fill it would turn away whoever else calls"
 _UNCHECKED = "nobody in the mesh calls a gateway, so nobody checks it"
-_COUNTING, _UNBIASED = 2, 3
+_COUNTING, UNBIASED = 2, 3
 """Instances of a caller that count errors for one trial alone, and that count none."""
 _FAILED, _GRPC_FAILED = 500, 13
 """What the instance answers that is to be ejected: nothing that is tried again unless somebody asks for it."""
 
 
-class _Reached(msgspec.Struct, frozen=True):
+class Reached(msgspec.Struct, frozen=True):
     """How a listener is reached best, and what part of these calls comes to it."""
 
     arrival: Arrival
@@ -56,8 +56,6 @@ def of_nodes(graph: Graph, arrivals: Sequence[Arrival], patience: int) -> Iterat
         listed = gateway.spec.listeners if isinstance(gateway.spec, VirtualGatewaySpec) else ()
         for index, entry in enumerate(listed):
             where = f"spec.listeners[{index}]"
-            if entry.connection_pool is not None:
-                yield Gap(route=gateway.key, path=f"{where}.connectionPool", reason=_POOLED)
             if entry.health_check is not None:
                 yield Gap(route=gateway.key, path=f"{where}.healthCheck", reason=_UNCHECKED)
     for node in graph.state.of(Kind.VIRTUAL_NODE):
@@ -72,10 +70,8 @@ def _of_listener(
     check, detection = listener.health_check, listener.outlier_detection
     if check is None and detection is None:
         return
-    at = _reached(node, listener.port_mapping.port, arrivals)
-    reason = _alike(spec) or (
-        "" if at else f"no call was found that surely comes to it, or less than {_RARELY:.0%} do"
-    )
+    at = reached(node, listener.port_mapping.port, arrivals)
+    reason = _alike(spec) or ("" if at else UNREACHED)
     if check is not None:
         why = reason or _unfailing(spec, listener, check)
         path = f"{where}.healthCheck"
@@ -89,13 +85,14 @@ def _of_listener(
             yield from _erring(node, paths, listener, detection, at, patience)
 
 
-def _reached(node: Key, port: int, arrivals: Iterable[Arrival]) -> _Reached | None:
-    found: list[_Reached] = []
+def reached(node: Key, port: int, arrivals: Iterable[Arrival]) -> Reached | None:
+    """How a node's listener is reached best; None where it is not, or rarely."""
+    found: list[Reached] = []
     for one in arrivals:
         expect = expectation(one.verdict)
         part = sum(share.fraction for share in one.verdict.targets if (share.node, share.port) == (node, port))
         if expect is not None and node.name in expect.served_by and part >= _RARELY:
-            found.append(_Reached(one, part))
+            found.append(Reached(one, part))
     return max(found, key=lambda one: one.part, default=None)
 
 
@@ -120,7 +117,7 @@ def _unfailing(spec: VirtualNodeSpec, listener: Listener, check: HealthCheckPoli
     return ""
 
 
-def _ill(node: Key, path: str, listener: Listener, at: _Reached) -> Trial:
+def _ill(node: Key, path: str, listener: Listener, at: Reached) -> Trial:
     """One instance fails its checks, and is well again."""
     expect = expectation(at.arrival.verdict) or Expect()
     return Trial(
@@ -129,7 +126,7 @@ def _ill(node: Key, path: str, listener: Listener, at: _Reached) -> Trial:
         expect=msgspec.structs.replace(expect, avoided=True),
         caller=at.arrival.caller,
         # Where errors are counted, others have made some: a caller's first instance may have ejected whom it called.
-        instance=1 if listener.outlier_detection is None else _UNBIASED,
+        instance=1 if listener.outlier_detection is None else UNBIASED,
         given=(Given(kind=FaultKind.UNHEALTHY, at=node.name, instances=1, of=2),),
         of=math.ceil(math.log(_MISSED) / math.log(1 - at.part / 2)),
         steady=True,
@@ -139,12 +136,12 @@ def _ill(node: Key, path: str, listener: Listener, at: _Reached) -> Trial:
     )
 
 
-def _calls(detection: OutlierDetection, at: _Reached) -> int:
+def _calls(detection: OutlierDetection, at: Reached) -> int:
     """Calls until the first of two instances has surely been called as often as it may fail."""
     return math.ceil(detection.max_server_errors * 2 / at.part * (1 if at.part == 1 else 1.5)) + 2
 
 
-def _unerring(listener: Listener, detection: OutlierDetection, at: _Reached | None) -> str:
+def _unerring(listener: Listener, detection: OutlierDetection, at: Reached | None) -> str:
     """Why no instance is made to err often enough; "" when one can be."""
     if listener.port_mapping.protocol == "tcp":
         return "over TCP only a connection that is refused is an error, which whoever else calls would feel"
@@ -168,7 +165,7 @@ def _failing(node: Key, mark: Mapping[str, str], *, grpc: bool) -> Given:
 
 
 def _erring(
-    node: Key, paths: list[str], listener: Listener, detection: OutlierDetection, at: _Reached, patience: int
+    node: Key, paths: list[str], listener: Listener, detection: OutlierDetection, at: Reached, patience: int
 ) -> Iterator[Trial | Gap]:
     """One instance answers with errors; the second instance of a caller calls, which nobody else does."""
     base, interval = detection.base_ejection_duration.milliseconds, detection.interval.milliseconds

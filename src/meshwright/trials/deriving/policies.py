@@ -82,7 +82,7 @@ class Tries(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _needed(self) -> int:
-        return self.limit if self.most == 1 else int(self.most * self.limit * 1.05) + _pauses(self.most)
+        return self.limit if self.most == 1 else int(self.most * self.limit * 1.05) + pauses(self.most)
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,11 +200,11 @@ def _again(graph: Graph, way: Way) -> Iterator[Trial]:
 
 def _attempts(retry: Retry | None, total: int, *, again: bool) -> Bounds:
     most = 1 + (retry.most if retry and again else 0)
-    fits = not total or _pauses(most) < total * 0.8
+    fits = not total or pauses(most) < total * 0.8
     return Bounds(least=most if fits else min(most, 2), most=most)
 
 
-def _pauses(tries_made: int) -> int:
+def pauses(tries_made: int) -> int:
     """Milliseconds between so many tries, at most."""
     return sum(_BACK_OFF[min(index, len(_BACK_OFF) - 1)] for index in range(tries_made - 1))
 

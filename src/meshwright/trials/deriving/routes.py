@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.graph import gateway_route_target
-from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing import discovery_name, gateway_route_match, ordered_gateway_routes, service_ports
+from meshwright.routing import discovery_name, gateway_route_match, service_ports
 from meshwright.simulate import route
 from meshwright.trials.deriving import policies
 from meshwright.trials.deriving.entries import (
     Gap,
-    at_gateway,
     bare_call,
     callers,
-    listeners,
     match_of,
 )
 from meshwright.trials.deriving.examples import further, near_misses
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from meshwright.model.state import Resource
     from meshwright.routing import Rule, ServicePort
     from meshwright.simulate import Call, Verdict
-    from meshwright.trials.deriving.entries import Arrival
+    from meshwright.trials.deriving.entries import Arrival, Entrance
     from meshwright.trials.deriving.examples import Matched
     from meshwright.trials.deriving.texts import Texts
 
@@ -68,24 +65,21 @@ def of_services(
         yield from policies.of_way(graph, way, patience)
 
 
-def of_gateways(graph: Graph, texts: Texts, patience: int) -> Iterator[Trial | Gap]:
+def of_gateways(graph: Graph, entrances: Iterable[Entrance], texts: Texts, patience: int) -> Iterator[Trial | Gap]:
     """Every route of every gateway, at each of its listeners that it is for."""
-    for gateway, listener in listeners(graph):
-        for one in ordered_gateway_routes(graph, gateway, listener.port_mapping.port):
-            if not isinstance(one.spec, GatewayRouteSpec):
-                continue
-            found = at_gateway(graph, gateway, listener, one.key, one.spec, texts)
-            if isinstance(found, Gap):
-                yield found
-                continue
-            where = f"spec.{gateway_route_target(one.spec)[0]}.match"
-            title = f"gateway route {one.key.name} of {gateway.name}:{listener.port_mapping.port}"
-            match = gateway_route_match(one.spec)
-            yield from _reached(graph, found, match, one.key, where, title)
-            for near in near_misses(match, where, found.call, texts):
-                yield from _missed(graph, gateway, near.call, one.key, near.path, f"{title}: {near.told}")
-            way = policies.Way(found=found, key=one.key, path=where.removesuffix(".match"), title=title)
-            yield from policies.of_way(graph, way, patience)
+    for entrance in entrances:
+        found, key, spec = entrance.found, entrance.key, entrance.spec
+        if isinstance(found, Gap):
+            yield found
+            continue
+        where = f"spec.{gateway_route_target(spec)[0]}.match"
+        title = f"gateway route {key.name} of {found.caller.name}:{found.call.port}"
+        match = gateway_route_match(spec)
+        yield from _reached(graph, found, match, key, where, title)
+        for near in near_misses(match, where, found.call, texts):
+            yield from _missed(graph, found.caller, near.call, key, near.path, f"{title}: {near.told}")
+        way = policies.Way(found=found, key=key, path=where.removesuffix(".match"), title=title)
+        yield from policies.of_way(graph, way, patience)
 
 
 def of_callers(graph: Graph) -> Iterator[Trial]:
