@@ -11,7 +11,7 @@ from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.model import Key, Kind, State
 from meshwright.simulate import Call
-from meshwright.trials.trial import Encryption, Expect, FaultKind, Given, Trial
+from meshwright.trials.trial import Encryption, Expect, FaultKind, Given, Reported, Trial
 from strategies import MESH, resource
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
         trial("lost", fine, Given(kind=FaultKind.LOST, **half)),  # type: ignore[arg-type]
         trial("dead", fine, Given(kind=FaultKind.REFUSED, at="pay"), of=2),
         trial("soon", fine, of=5),
-        trial("well", Expect(statuses=(200,), encryption=Encryption.NONE, spans=("web", "pay")), of=2),
+        trial(
+            "well",
+            Expect(statuses=(200,), encryption=Encryption.NONE, spans=(Reported(proxy="web"), Reported(proxy="pay"))),
+            of=2,
+        ),
         trial("nobody", fine, Given(kind=FaultKind.RESET, at="nobody")),
     )
     heard: list[str] = []

@@ -14,7 +14,7 @@ from meshwright.documents.load import load
 from meshwright.documents.settings import load_project
 from meshwright.errors import UnreadableError, UsageError
 from meshwright.simulate import Call
-from meshwright.trials.trial import Bounds, Encryption, FaultKind, Given
+from meshwright.trials.trial import Bounds, Encryption, FaultKind, Given, Reported
 from settings import ROOT
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ tests:
       tls: none
       peer: orders.shop.internal
       errors: 1
-      spans: [orders]
+      spans:
+        - orders
+        - {at: ledger, kind: server, attributes: {service.name: ledger, x: null}, times: 0}
       avoided: true
       of: 50
       steady: true
@@ -114,6 +116,12 @@ def test_every_member_of_a_test_is_understood(tmp_path: Path, shop: State) -> No
     assert (expect.attempts, expect.given_up) == (Bounds(least=1, most=2), Bounds(least=450, most=1_000))
     assert (expect.within, expect.encryption, expect.errors) == (2_000, Encryption.NONE, 1)
     assert expect.headers == {"content-type": "application/json", "x-secret": None}
+    assert expect.spans == (
+        Reported(proxy="orders"),
+        Reported(
+            proxy="ledger", kind="server", attributes={"service.name": "ledger", "x": None}, times=Bounds(most=0)
+        ),
+    )
     assert (expect.avoided, one.gentle) == (True, False)
     assert (one.of, one.steady, one.onward, one.alone) == (50, True, ("ledger.shop.internal",), True)
     assert str(one.source) == f"{tmp_path / 'some.yaml'}:3"
@@ -148,6 +156,10 @@ def one_test(**members: str) -> str:
         ({"expect": "{served_by: payment-v3}"}, "no VirtualNode or VirtualGateway 'payment-v3'; did you mean"),
         ({"expect": "{status: 200, steady: true}"}, "is about a time with a fault; say which under 'given'"),
         ({"expect": "{status: 200, avoided: true}"}, "expect.avoided: is about a time with a fault"),
+        ({"expect": "{spans: [nobody]}"}, "tests[0].expect.spans: the definitions have no VirtualNode or"),
+        ({"expect": "{spans: [{at: nobody}]}"}, "tests[0].expect.spans: the definitions have no VirtualNode or"),
+        ({"expect": "{spans: [{at: cart, kind: both}]}"}, "expect.spans[0].kind: 'both' is not"),
+        ({"expect": "{spans: [{at: cart, attribute: {}}]}"}, "unknown field 'attribute'; did you mean 'attributes'"),
         ({"given": "[{at: payment-v1}]"}, "takes exactly one of reset, refused,"),
         ({"given": "[{reset: true, crash: true, at: payment-v1}]"}, "found reset and crash"),
         ({"given": "[{reset: true}]"}, "says not where; add 'at'"),

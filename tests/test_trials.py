@@ -17,10 +17,12 @@ from meshwright.documents.load import load
 from meshwright.documents.settings import load_project
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind
+from meshwright.simulate import Call
 from meshwright.trials.deriving import PATIENCE, derive
 from meshwright.trials.judging import judge
-from meshwright.trials.seen import CallSeen, Seen
+from meshwright.trials.seen import CallSeen, Seen, SpanSeen
 from meshwright.trials.shares import interval
+from meshwright.trials.trial import Bounds, Expect, Reported, Trial
 from settings import ROOT
 from strategies import MESH, resource
 
@@ -155,6 +157,39 @@ def test_shares_outside_the_interval_fail_and_inside_pass() -> None:
     assert wrong[0].happened == f"480 of {trial.of}"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "happened"),
+    [
+        (Reported(proxy="web"), ""),
+        (Reported(proxy="web", kind="client", attributes={"route": "all", "service.name": "w", "no": None}), ""),
+        (Reported(proxy="web", kind="client", times=Bounds(least=2, most=2)), ""),
+        (Reported(proxy="cart", times=Bounds(most=0)), ""),
+        (Reported(proxy="cart"), "spans from web"),
+        (Reported(proxy="web", times=Bounds(most=2)), "3 from web"),
+        (Reported(proxy="web", kind="client", attributes={"route": "other"}), "web: route all; route missing"),
+        (Reported(proxy="web", kind="server", attributes={"route": None}), "web: route in"),
+    ],
+)
+def test_spans_are_held_to_kind_attributes_and_number(wanted: Reported, happened: str) -> None:
+    """What differs is told of those that are near."""
+
+    def span(kind: str, **attributes: str) -> SpanSeen:
+        return SpanSeen(
+            id="", parent="", proxy="web", service="w", name="", kind=kind, start=0, duration=1, attributes=attributes
+        )
+
+    spans = (span("server", route="in"), span("client", route="all"), span("client"))
+    trial = Trial(
+        name="one",
+        call=Call(host="a", port=1),
+        expect=Expect(spans=(wanted,)),
+        caller=Key("m", Kind.VIRTUAL_NODE, "web"),
+    )
+    found = judge(trial, Seen(calls=(CallSeen(id="", status=200, elapsed=1, spans=spans),)))
+    assert [one.happened for one in found.mismatches] == ([happened] if happened else [])
+    assert all(one.expected == str(wanted) for one in found.mismatches)
+
+
 @pytest.mark.envoy
 def test_the_shop_passes_all_that_is_derived_from_it() -> None:
     """On real Envoys, every route, condition and target covered."""
@@ -249,7 +284,7 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     assert told["attempts"][0] == "2"
     assert told["attempts"][1] == "3 arrived (3 at payment-v2-1)"
     assert told["tls"] == ("server", "none")
-    assert told["spans"] == ("one from each of payment-v2, web", "spans from orders, payment-v2")
+    assert told["spans"] == ("a span from payment-v2; a span from web", "spans from orders, payment-v2")
     assert "Route 'testers'" in wrong["decided_by"][0]["told"]
     assert wrong["decided_by"][0]["source"]["file"] == "definitions/payment.yaml"
     assert wrong["reproduce"] == "meshwright test --tests wrong.yaml --only 'wrong about who serves'"

@@ -19,7 +19,7 @@ from meshwright.model.identity import Kind
 from meshwright.simulate import call_of
 from meshwright.trials import written
 from meshwright.trials.shares import CONFIDENCE
-from meshwright.trials.trial import Bounds, Encryption, Expect, FaultKind, Given, Suite, Trial
+from meshwright.trials.trial import Bounds, Encryption, Expect, FaultKind, Given, Reported, Suite, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -267,9 +267,12 @@ class Meaning:
         shares = {name: _part(share) for name, share in one.shares.items()}
         if shares and sum(shares.values()) > 1.000_001:
             self._fault(f"{at}.shares", f"come to {sum(shares.values()):.0%} in all")
-        for member in ("served_by", "not_served_by", "path", "spans"):
+        for member in ("served_by", "not_served_by", "path"):
             for name in _tuple(getattr(one, member)):
                 self.key(name, f"{at}.{member}")
+        spans = [written.Reported(at=said) if isinstance(said, str) else said for said in one.spans]
+        for said in spans:
+            self.key(said.at, f"{at}.spans")
         for name in one.shares:
             self.key(name, f"{at}.shares.{name}")
         confidence = _part(one.confidence) if one.confidence else CONFIDENCE
@@ -290,7 +293,7 @@ class Meaning:
             encryption=Encryption(one.tls) if one.tls else None,
             peer=one.peer,
             errors=one.errors,
-            spans=one.spans,
+            spans=tuple(map(_reported, spans)),
             avoided=one.avoided,
             confidence=confidence,
         )
@@ -310,6 +313,11 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)
+
+
+def _reported(one: written.Reported) -> Reported:
+    times = _bounds(one.times) or Bounds(least=1)
+    return Reported(proxy=one.at, kind=one.kind or "", attributes=one.attributes, times=times)
 
 
 def _bounds(value: int | written.Span | None) -> Bounds | None:

@@ -61,7 +61,7 @@ class Expected(TypedDict, total=False):
     tls: Literal["none", "server", "mutual"]
     peer: str
     errors: int
-    spans: Sequence[str]
+    spans: Sequence[str | Mapping[str, Any]]
 
 
 class Fault:

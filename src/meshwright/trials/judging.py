@@ -18,9 +18,9 @@ from meshwright.trials.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from meshwright.trials.seen import CallSeen
+    from meshwright.trials.seen import CallSeen, SpanSeen
     from meshwright.trials.spans import Unlike
-    from meshwright.trials.trial import Bounds, Expect
+    from meshwright.trials.trial import Bounds, Expect, Reported
 
 
 _TOLD = 5
@@ -117,7 +117,7 @@ def expected(expect: Expect, count: int) -> Mapping[str, str]:
         "given_up": "" if expect.given_up is None else f"{expect.given_up} ms",
         "tls": "" if expect.encryption is None else str(expect.encryption),
         "peer": "no name" if expect.peer == "" else expect.peer or "",
-        "spans": f"one from each of {', '.join(expect.spans)}" if expect.spans else "",
+        "spans": "; ".join(map(str, expect.spans)),
         "errors": "" if expect.errors is None else f"at most {expect.errors}",
         "avoided": "no call at who fails while the faults hold, some before and after" if expect.avoided else "",
         "ejected": "" if expect.ejected is None else f"who fails is {expect.ejected}",
@@ -203,10 +203,29 @@ def _way(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
         yield "tls", "unknown" if one.encryption is None else str(one.encryption)
     if expect.peer is not None and one.peer != expect.peer:
         yield "peer", one.peer or "no name"
-    missing = [proxy for proxy in expect.spans if proxy not in {span.proxy for span in one.spans}]
-    if missing:
-        told = ", ".join(dict.fromkeys(span.proxy for span in one.spans)) or "none"
-        yield "spans", f"spans from {told}"
+    unlike = [_reported(wanted, one.spans) for wanted in expect.spans]
+    if any(unlike):
+        yield "spans", "; ".join(dict.fromkeys(filter(None, unlike)))
+
+
+def _reported(wanted: Reported, spans: Sequence[SpanSeen]) -> str:
+    """How spans are not as `wanted`; "" when they are."""
+    near = [one for one in spans if one.proxy == wanted.proxy and wanted.kind in {"", one.kind}]
+    differing = [_differing(wanted.attributes, one) for one in near]
+    count = differing.count("")
+    if wanted.times.hold(count):
+        return ""
+    if not near:
+        return f"spans from {', '.join(dict.fromkeys(one.proxy for one in spans)) or 'none'}"
+    return f"{wanted.proxy}: {'; '.join(filter(None, differing))}" if not count else f"{count} from {wanted.proxy}"
+
+
+def _differing(wanted: Mapping[str, str | None], span: SpanSeen) -> str:
+    """The attributes of a span that are not as wanted; "" for none."""
+    said = {"service.name": span.service, **span.attributes}
+    return ", ".join(
+        f"{name} {said.get(name, 'missing')}" for name, value in wanted.items() if said.get(name) != value
+    )
 
 
 def _given_up(bounds: Bounds, one: CallSeen) -> Iterator[tuple[str, str]]:

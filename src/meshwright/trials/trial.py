@@ -110,6 +110,23 @@ class Ejection(msgspec.Struct, frozen=True, kw_only=True):
         return f"called {self.errors} times, and then not for {self.away} ms"
 
 
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """Spans of one proxy that are alike, and how many of them a call leaves."""
+
+    proxy: str
+    kind: str = ""
+    """`server` or `client`; "" for either."""
+    attributes: Mapping[str, str | None] = MappingProxyType({})
+    """`service.name` among them; None for one that must not be there."""
+    times: Bounds = Bounds(least=1)
+
+    def __str__(self) -> str:
+        many = "a span" if self.times == Bounds(least=1) else f"{self.times} spans"
+        said = [f"no {name}" if value is None else f"{name} {value}" for name, value in self.attributes.items()]
+        kind = f" of the {self.kind}'s kind" if self.kind else ""
+        return f"{many} from {self.proxy}{kind}" + (f" with {', '.join(said)}" if said else "")
+
+
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """So much gets through an instance at once, and so much waits for its turn; what comes beyond is turned away."""
 
@@ -156,8 +173,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True):
     """The name in the client's certificate, as the server's proxy saw it."""
     errors: int | None = None
     """Over all calls: at most so many did not meet what is expected of each."""
-    spans: tuple[str, ...] = ()
-    """Nodes and gateways whose proxies told a span of the call."""
+    spans: tuple[Reported, ...] = ()
+    """What proxies told of the call."""
     avoided: bool = False
     """Over all calls: while the faults hold, none arrives at the instances that they befall; before and after, where
     calls are made then, some do."""

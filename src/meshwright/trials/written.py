@@ -99,6 +99,19 @@ class Times(_Written, frozen=True, kw_only=True):
     at_most: Duration | None = None
 
 
+class Reported(_Written, frozen=True, kw_only=True):
+    """Spans of one proxy that are alike."""
+
+    at: Text
+    """The virtual node or gateway whose proxy told them."""
+    kind: Literal["server", "client"] | None = None
+    """Of a call that came to it, or of one that it sent on."""
+    attributes: dict[Text, str | None] = {}
+    """What they say, such as `meshwright.route`; null for an attribute that must not be there."""
+    times: Count | Span | None = None
+    """How many there are; at least one where it is not said."""
+
+
 class Expect(_Written, frozen=True, kw_only=True):
     """What must come of it; what is not said is not asked."""
 
@@ -130,8 +143,8 @@ class Expect(_Written, frozen=True, kw_only=True):
     """The name in the client's certificate."""
     errors: Count | None = None
     """How many of the calls may fail to meet the rest of it."""
-    spans: tuple[Text, ...] = ()
-    """Virtual nodes and gateways whose proxies told a span of the call."""
+    spans: tuple[Text | Reported, ...] = ()
+    """Virtual nodes and gateways whose proxies told a span of the call, by name; or which spans, by what they say."""
     avoided: bool = False
     """Whether no call arrives where the faults befall instances while they hold, and some do before and after."""
     of: Annotated[int, Meta(ge=1, le=100_000)] | None = None
