@@ -86,6 +86,19 @@ def test_a_page_is_of_a_bounded_size_and_says_what_is_left_out() -> None:
         assert left in page
 
 
+def test_every_policy_is_listed_whether_a_test_showed_it_or_not() -> None:
+    """With its object, field, place and reason, below a heading that the page's links lead to."""
+    parsed = Parsed(trials_html.render(report(())))
+    assert "#policies" in [attributes.get("href") for _, attributes in parsed.tags]
+    assert "policies" in [attributes.get("id") for _, attributes in parsed.tags]
+    shown = " ".join(parsed.words)
+    assert "1 of 2 shown" in shown
+    listed = shown.partition(" Limits, retries, health checks, pools and the like")[2]
+    assert re.search(
+        r"No test that passed showed: 1 .* ✗ missing limited.* spec\.timeout.* Shown: 1 .* ✓ covered tried", listed
+    )
+
+
 def test_an_anchor_stays_the_same_and_is_of_one_test() -> None:
     """It is made of the name alone."""
     names = ["a b", "a-b", "A B", "", EVIL, "x" * 500, "x" * 501]

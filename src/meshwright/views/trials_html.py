@@ -74,12 +74,13 @@ def _header(report: RunReport) -> Html:
     time = f"{report.seconds:.1f} s"
     time += f", of which {report.starting:.1f} s until every proxy was ready" if report.starting else ""
     again = sum(one.again for one in report.tests if one.outcome == "passed")
-    covered = sum(one.covered for one in report.points)
+    covered, shown = (sum(one.covered for one in listed) for listed in (report.points, report.policies))
     facts = [
         ("Began", began),
         ("Took", time),
         ("Ran", how),
         ("Coverage", f"{report.coverage:g}% ({covered} of {counted(len(report.points), 'point')})"),
+        ("Policies", f"{shown} of {len(report.policies)} shown" if report.policies else ""),
         ("Spans", f"of {counted(report.followed, 'call')} checked" if report.followed else "not checked"),
         ("Passed only when run once more", str(again) if again else ""),
     ]
@@ -112,6 +113,7 @@ def _strip(report: RunReport) -> Html:
 
 def _links(report: RunReport) -> Html:
     links = [("#graph", "Graph"), ("#coverage", "Coverage"), ("#tests", "Tests")]
+    links[2:2] = [("#policies", "Policies")] if report.policies else []
     failed = [one for one in report.tests if one.outcome in {"failed", "broken"}]
     links = [(f"#{anchor(failed[0])}", "First failure"), *links] if failed else links
     return element("nav", [element("a", name, href=to) for to, name in links], aria_label="Parts of this page")
@@ -120,6 +122,8 @@ def _links(report: RunReport) -> Html:
 def _sections(report: RunReport) -> Iterator[Html]:
     yield _graph(report)
     yield _coverage(report)
+    if report.policies:
+        yield _policies(report)
     yield _tests(report.tests)
 
 
@@ -151,11 +155,14 @@ def _coverage(report: RunReport) -> Html:
     title = element("h2", f"Coverage {report.coverage:g}%")
     what = "A test that passed followed the route, just missed its condition, or was served by its target."
     parts = [title, element("p", what, class_="quiet"), *_listed(report.points, "Not covered", "Covered")]
-    if report.policies:
-        what = "Limits, retries, health checks and the like, as they are written."
-        listed = _listed(report.policies, "No test that passed showed", "Shown")
-        parts += [element("h3", "Policies"), element("p", what, class_="quiet"), *listed]
     return element("section", parts, id="coverage")
+
+
+def _policies(report: RunReport) -> Html:
+    """Every one that is written, those first that nothing showed."""
+    what = "Limits, retries, health checks, pools and the like, as they are written, and why no test showed one."
+    listed = _listed(report.policies, "No test that passed showed", "Shown")
+    return element("section", element("h2", "Policies"), element("p", what, class_="quiet"), *listed, id="policies")
 
 
 def _listed(points: Sequence[Point], lacking: str, shown: str) -> Iterator[Html]:
