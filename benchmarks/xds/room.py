@@ -60,16 +60,30 @@ def names(numbers: Sequence[int]) -> list[str]:
 
 
 def around(plane: ControlPlane, instances: Sequence[str], services: Sequence[str]) -> tuple[Held, Held]:
-    """What these proxies hold before and after a write of each of these services."""
+    """What these proxies hold before and after a write of each of these services; all that are there have it then."""
+    _settle(plane, instances)
     before = captured.held(plane.xds, instances)
     for name in services:
         plane.change(name)
-    until = time.monotonic() + 60
-    while any(one["state"] != "synced" for one in plane.client().status()["proxies"]):
-        if time.monotonic() > until:
-            raise RuntimeError("not all proxies took a change within 60 s")
-        time.sleep(0.1)
+    _settle(plane, instances)
     return before, captured.held(plane.xds, instances)
+
+
+def _settle(plane: ControlPlane, instances: Sequence[str]) -> None:
+    """Wait until these proxies, and whoever else is there, have all they should.
+
+    Raises:
+        RuntimeError: that takes long.
+    """
+    until = time.monotonic() + 60
+    while True:
+        states = {one["id"].rpartition("@")[2]: one["state"] for one in plane.client().status()["proxies"]}
+        late = [name for name in {*instances, *states} if states.get(name) != "synced"]
+        if not late:
+            return
+        if time.monotonic() > until:
+            raise RuntimeError(f"{len(late)} proxies did not take what they should within 60 s, such as {late[0]}")
+        time.sleep(0.1)
 
 
 def counts(proxies: Process) -> dict[str, Any]:

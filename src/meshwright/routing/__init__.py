@@ -26,7 +26,16 @@ from meshwright.routing.outbound import (
 )
 from meshwright.routing.policies import DEFAULT_HEALTHY, Egress, Zones, egress, registration, telemetry, zones
 from meshwright.routing.ports import ServicePort, service_ports
-from meshwright.routing.security import ClientTls, Encryption, client_tls, discovery_name, encryption, unservable
+from meshwright.routing.security import (
+    ClientTls,
+    Encryption,
+    client_tls,
+    discovery_name,
+    encryption,
+    has_policies,
+    server_tls,
+    unservable,
+)
 from meshwright.routing.services import LostTarget, Rule, Target, copied, declared_ways, rules
 from meshwright.routing.timing import (
     DEFAULT_IDLE,
@@ -77,6 +86,7 @@ __all__ = [
     "gateway_route_match",
     "gateway_target",
     "grpc_path",
+    "has_policies",
     "holding",
     "hostname_expression",
     "http_path",
@@ -94,6 +104,7 @@ __all__ = [
     "route_match",
     "route_timeouts",
     "rules",
+    "server_tls",
     "service_ports",
     "shortest",
     "telemetry",

@@ -47,9 +47,9 @@ def untaken(wanted: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
     taken: set[str] = set()
     found = []
     for several in wanted:
-        free = tuple(one for one in several if "*" not in one and one.lower() not in taken)
-        taken.update(one.lower() for one in free)
-        found.append(free)
+        free = [one for one in several if "*" not in one and one.lower() not in taken]
+        taken.update([one.lower() for one in free])
+        found.append(tuple(free))
     return found
 
 

@@ -44,25 +44,36 @@ def client_tls(graph: Graph, client: Key, service: Key, node: Key, listener: Lis
 
     An enforced policy for the listener's port decides; without one the server's mode does.
     """
-    policy = _policy(graph, client, service) if graph.recall_about(client, _polices, client) else None
+    policy = _policy(graph, client, service) if has_policies(graph, client) else None
     covered = policy is not None and (not policy.ports or listener.port_mapping.port in policy.ports)
     if policy is not None and covered and policy.enforce is not False:
         if policy.validation.trust.acm is not None:
             return ClientTls(refused=f"the client policy trusts a private authority of AWS: {_ACM}")
         return _by_policy(policy, graph, node)
-    tls = listener.tls
-    if tls is None or tls.mode == "DISABLED":
-        return None
-    if tls.certificate.acm is not None:
-        return ClientTls(refused=f"the server's certificate is one of AWS: {_ACM}")
-    if policy is not None and covered:
+    asked = server_tls(listener)
+    if asked is not None and not asked.refused and policy is not None and covered:
         # Not enforced, so a trust that cannot be had must not stop what plaintext would have been allowed to do.
         return (
             ClientTls(certificate=policy.certificate)
             if policy.validation.trust.acm
             else _by_policy(policy, graph, node)
         )
+    return asked
+
+
+def server_tls(listener: Listener) -> ClientTls | None:
+    """How clients without a policy connect to `listener`: as its mode says, None for plaintext."""
+    tls = listener.tls
+    if tls is None or tls.mode == "DISABLED":
+        return None
+    if tls.certificate.acm is not None:
+        return ClientTls(refused=f"the server's certificate is one of AWS: {_ACM}")
     return ClientTls()
+
+
+def has_policies(graph: Graph, client: Key) -> bool:
+    """Whether a client says anywhere how it is to encrypt; most do not."""
+    return graph.recall_about(client, _polices, client)
 
 
 class Encryption(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +132,6 @@ def _by_policy(policy: ClientPolicyTls, graph: Graph, node: Key) -> ClientTls:
 
 
 def _polices(graph: Graph, client: Key) -> bool:
-    """Whether a client says anywhere how it is to encrypt; most do not."""
     resource = graph.state.get(client)
     spec = resource.spec if resource else None
     if not isinstance(spec, VirtualNodeSpec | VirtualGatewaySpec):

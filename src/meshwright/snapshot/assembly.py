@@ -171,7 +171,7 @@ class Assembly:
             changes_at=self._changes_at,
         )
 
-    @property
+    @cached_property
     def mesh(self) -> Key:
         """The mesh of the proxy."""
         return Key.of_mesh(self.proxy.mesh)

@@ -180,10 +180,11 @@ def _add_clusters(assembly: Assembly, backends: Sequence[Backend]) -> list[_Told
     for backend in backends:
         for name, target in backend.calls:
             calls.setdefault(name, []).append((backend, target))
+    policed = routing.has_policies(assembly.graph, assembly.proxy)
     found = []
     for uses in calls.values():
-        services = tuple(dict.fromkeys(backend.service for backend, _ in uses))
-        found.append(_add_cluster(assembly, uses[0][1], services))
+        services = tuple(dict.fromkeys([backend.service for backend, _ in uses]))
+        found.append(_add_cluster(assembly, uses[0][1], services, policed=policed))
     return [told for told in found if told is not None]
 
 
@@ -306,9 +307,9 @@ class _Told(msgspec.Struct, frozen=True):
     zones: Zones | None
 
 
-def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...]) -> _Told | None:
+def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...], *, policed: bool) -> _Told | None:
     """Add the cluster of `target` for callers of `services`; what its endpoints are added by, if not by DNS."""
-    tls_ = _encryption(assembly, target, services)
+    tls_ = _encryption(assembly, target, services) if policed else routing.server_tls(target.listener)
     way = assembly.graph.recall_about(services[0], _way, target, tls_, assembly.traits.separate)
     origins = (target.node, assembly.proxy, assembly.mesh)
     if way.refused:

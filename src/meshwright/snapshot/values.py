@@ -5,9 +5,11 @@ The one rule: what a definition may say without bound is clamped here to what th
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-import json
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
 
 from meshwright.snapshot.messages import message, packed
 
@@ -65,13 +67,19 @@ def tags(**named: str) -> Wire:
     Source: a public configuration dump of an App Mesh gateway on Envoy 1.20.
     """
     written = [{"key": key, "value": value} for key, value in named.items()]
-    config = json.dumps({"tags": written}, separators=(",", ":"))
+    config = msgspec.json.encode({"tags": written}).decode()
     return {"filter_metadata": {"aws.appmesh.aggregate_stats": {"fields": {"config": {"string_value": config}}}}}
 
 
 def extension(name: str, type_name: str, **members: Any) -> Wire:
     """A named extension with its typed configuration."""
-    return {"name": name, "typed_config": packed(message(type_name)(**members))}
+    return {"name": name, "typed_config": packed(message(type_name)(**members)) if members else _bare(type_name)}
+
+
+@functools.cache
+def _bare(type_name: str) -> Any:
+    """The typed configuration that says nothing; a message that takes it in copies it."""
+    return packed(message(type_name)())
 
 
 def is_address(host: str) -> bool:
