@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.process import end_when_asked
 from benchmarks.report import machine
 
-NAMES = ("startup", "validate", "xds", "api")
+NAMES = ("startup", "validate", "xds", "api", "testing")
 
 
 def main() -> None:

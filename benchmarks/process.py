@@ -55,8 +55,7 @@ class Process:
 
     def resident(self) -> int:
         """Resident memory in bytes."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident(self.pid)
 
     def terminate(self) -> None:
         """Ask the child to stop."""
@@ -76,6 +75,12 @@ class Process:
             raise RuntimeError(f"a benchmark process ended early with {self._child.wait(10)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def resident(pid: int) -> int:
+    """Resident memory of another process in bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def processor_seconds(pid: int) -> float:
