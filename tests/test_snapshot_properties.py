@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -191,9 +192,24 @@ def test_instances_that_moved_are_sent_as_they_are_now(state: State, placement: 
             assert build(graph, key, moved, placement, traits) == build(resolve(state), key, moved, placement, traits)
 
 
-def built_with(graph: Graph, placement: Placement) -> dict[Key, Snapshot]:
+@settings(max_examples=examples(20))
+@given(extended(states()), placements)
+def test_what_has_ended_is_in_nothing_that_is_taken_over(state: State, placement: Placement) -> None:
+    """While faults hold, after one in 2001 has ended, after one in 2100 has: as if nothing had been built before.
+
+    A snapshot of which it is not said that time changes it stays as it is.
+    """
+    graph, moments = resolve(state), (0, 1_500_000_000_000, 5_000_000_000_000)
+    found = [built_with(resolve(state), placement, now) for now in moments]
+    assert [built_with(graph, placement, now) for now in moments] == found
+    for before, after in pairwise(found):
+        assert all(after[key] == one for key, one in before.items() if one.changes_at is None)
+
+
+def built_with(graph: Graph, placement: Placement, now: int = 0) -> dict[Key, Snapshot]:
     """The snapshot of every proxy, with what the graph remembers."""
-    return {key: build(graph, key, discovered(graph.state), placement, ABLE) for key in built(graph.state, placement)}
+    found = discovered(graph.state)
+    return {key: build(graph, key, found, placement, ABLE, now) for key in proxies(graph.state)}
 
 
 def test_what_leads_to_a_service_is_held_once_however_many_call_it() -> None:

@@ -185,6 +185,10 @@ class Graph:
             del some[next(iter(some))]  # the one that was asked for longest ago
         return found
 
+    def mark(self, start: Key) -> object:
+        """Something that is the same object for as long as the region of `start` stays as it is."""
+        return self._region(start)
+
     def is_extended(self, start: Key) -> bool:
         """Whether an extension is about `start` or anything that it leads to."""
         return self._region(start).extended

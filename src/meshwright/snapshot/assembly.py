@@ -116,17 +116,21 @@ class Assembly:
     ) -> T:
         """Let `add` add the part `name`, or what it added for the last snapshot of this proxy if it is `of` the same.
 
-        It depends on nothing but these and what the proxy leads to without its backends; and adds nothing that time
-        changes. Where extensions are about the proxy itself it is added anew.
+        It depends on nothing but these and what the proxy leads to without its backends. What time changes is added
+        anew.
         """
-        if self.extended:
-            return add(self, *arguments, **named)
         known = self._last.parts.get(name)
-        if known is None or known[0] != of:
+        if known is not None and known[0] == of:
+            self._parts[name] = known
+        else:
             apart = Assembly(self.graph, self.proxy, self.endpoints, self.placement, self.traits, self.now)
             answer = add(apart, *arguments, **named)
             known = of, (apart.part, answer)
-        self._parts[name] = known
+            if apart._changes_at is None:
+                self._parts[name] = known
+            else:
+                self.build_again(apart._changes_at)
+                self.held |= apart.held
         part, answer = cast("tuple[Part, T]", known[1])
         for url, some in part.resources.items():
             self._resources[url].update(some)

@@ -140,6 +140,11 @@ def _shaping(rule: Rule) -> tuple[Key, ...]:
 def _backend(assembly: Assembly, port: ServicePort) -> Backend:
     if not (assembly.extended or assembly.graph.is_extended(port.service)):
         return assembly.graph.recall_about(port.service, _plain, port)
+    return assembly.again(("backend", port), (assembly.graph.mark(port.service),), _extended, port)
+
+
+def _extended(assembly: Assembly, port: ServicePort) -> Backend:
+    """The backend of one caller, with what extensions about it or about the service add."""
     found = tuple(servable(assembly, rule) for rule in assembly.graph.recall_about(port.service, rules, port))
     places = (at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in found)
     return Backend(port, found, tuple(additions(assembly, place) for place in places))
@@ -229,12 +234,16 @@ def http_hosts(assembly: Assembly, backends: Sequence[Backend], arranged: Iterab
 def _host(assembly: Assembly, backend: Backend, name: str, domains: tuple[str, ...]) -> Host:
     """The virtual host of `backend`, made once for all callers of a service to which nothing is added."""
     if any(one is not NOTHING and one != NOTHING for one in backend.additions):
-        return routes.service_host(name, domains, backend.routes, backend.service)
+        return assembly.again(("host", backend.port), (backend, name, domains), _own_host, backend, name, domains)
     given = assembly.graph.recall_about(backend.service, rules, backend.port)
     if any(one is not other for one, other in zip(backend.rules, given, strict=True)):
         # What this Envoy cannot do was taken out of them.
         return assembly.graph.memo.once(routes.plain_host, name, domains, backend.rules, backend.service)
     return assembly.graph.recall_about(backend.service, _plain_host, name, domains, backend.port)
+
+
+def _own_host(_assembly: Assembly, backend: Backend, name: str, domains: tuple[str, ...]) -> Host:
+    return routes.service_host(name, domains, backend.routes, backend.service)
 
 
 def _plain_host(graph: Graph, name: str, domains: tuple[str, ...], port: ServicePort) -> Host:

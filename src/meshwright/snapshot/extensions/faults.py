@@ -32,7 +32,6 @@ _UNLAYERED = (
 def added(assembly: Assembly, _place: Place, extension: Resource) -> Additions:
     """What a fault adds to a route; nothing where the proxy could not forget it by itself."""
     spec = cast("FaultSpec", extension.spec)
-    assembly.build_again(spec.expiry)
     if not assembly.traits.runtime:
         assembly.refuse(extension.key, "", _UNLAYERED)
         return Additions()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from meshwright.model.extensions import FaultSpec
 from meshwright.model.identity import Kind
 from meshwright.routing import holding
 from meshwright.snapshot.extensions import cors, faults, header_edits, mirrors, rate_limits, telemetry
@@ -43,6 +44,8 @@ def additions(assembly: Assembly, place: Place) -> Additions:
         extension = holding(assembly.graph, kind, place, assembly.now)
         if extension is None:
             continue
+        if isinstance(extension.spec, FaultSpec):  # with or without effect, it is there until then
+            assembly.build_again(extension.spec.expiry)
         if place.protocol == "tcp" and kind not in _OF_CONNECTIONS:
             where = f"port {place.port}" if place.called is None else f"{place.called.service.name!r}"
             reason = f"{where} of {place.targets[0].name!r} speaks TCP: it has an effect on HTTP only"
