@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from meshwright.control.group import Group
+    from meshwright.control.group import Group, Renewal
     from meshwright.graph import Graph
-    from meshwright.snapshot.resources import Snapshot
 
 
 class Foreseen:
@@ -19,16 +18,16 @@ class Foreseen:
 
     def __init__(self, graph: Graph | None = None) -> None:
         self._graph = graph
-        self._snapshots: dict[Group, Snapshot] = {}
+        self._renewals: dict[Group, Renewal] = {}
 
-    def keep(self, group: Group, snapshot: Snapshot) -> None:
-        """`snapshot` is what `group` should hold then."""
-        self._snapshots[group] = snapshot
+    def keep(self, group: Group, found: Renewal) -> None:
+        """`found` is what `group` should hold then."""
+        self._renewals[group] = found
 
-    def take(self, group: Group, graph: Graph, now: int) -> Snapshot | None:
+    def take(self, group: Group, graph: Graph, now: int) -> Renewal | None:
         """What `group` should hold by `graph` at this moment, once; None where that was not foreseen."""
         if graph is not self._graph:
             return None
-        found = self._snapshots.pop(group, None)
-        ended = found is not None and found.changes_at is not None and found.changes_at <= now
-        return None if ended else found
+        found = self._renewals.pop(group, None)
+        ends = found.snapshot.changes_at if found is not None else None
+        return None if ends is not None and ends <= now else found

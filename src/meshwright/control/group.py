@@ -37,6 +37,17 @@ class Change(NamedTuple):
     names: frozenset[Name]
 
 
+class Renewal(NamedTuple):
+    """A newer snapshot of a group of proxies, made of the objects of the one before where they are equal."""
+
+    before: Snapshot
+    snapshot: Snapshot
+    names: frozenset[Name]
+    """What differs."""
+    within: frozenset[Key]
+    """What may shape it."""
+
+
 class Group:
     """The proxies of one node that are alike in placement and traits: they share a snapshot."""
 
@@ -59,16 +70,21 @@ class Group:
         """When it is to be built again because time alone changes it; None for never."""
         return None if self.gone or self.failure else self.snapshot.changes_at
 
-    def renew(self, snapshot: Snapshot, within: frozenset[Key], revisions: range, *, recorded: bool = True) -> None:
+    def compared(self, snapshot: Snapshot, within: frozenset[Key]) -> Renewal:
+        """`snapshot`, shaped by what lies `within`, beside the one that the group has."""
+        shared = snapshot.sharing(self.snapshot)
+        return Renewal(self.snapshot, shared, _difference(self.snapshot, shared), within)
+
+    def renew(self, found: Renewal, revisions: range, *, recorded: bool = True) -> None:
         """There is a new snapshot, of `revisions` taken in together: offer it to every member if it differs.
 
         Not `recorded`, it is no part of them: endpoints come and go between two revisions, and what has an end
         ends; whoever has not acked that yet is behind on the next one at most.
         """
-        snapshot = snapshot.sharing(self.snapshot)
-        names = _difference(self.snapshot, snapshot)
-        mended = self.failure is not None
-        self.snapshot, self.reach = snapshot, within
+        if found.before is not self.snapshot:
+            found = self.compared(found.snapshot, found.within)
+        names, mended = found.names, self.failure is not None
+        self.snapshot, self.reach = found.snapshot, found.within
         self.gone, self.failure = False, None
         if names or mended:
             if recorded:

@@ -30,6 +30,7 @@ from meshwright.errors import MeshwrightError, UnknownProxyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from meshwright.control.group import Renewal
     from meshwright.control.lane import Lane, Push
     from meshwright.control.pacing import Pace
     from meshwright.control.standing import Propagation, Proxy, ProxyStatus
@@ -375,21 +376,23 @@ class Control:
             group.gone = True
         else:
             built = self._foreseen.take(group, self.graph, self.now()) or self._built(group)
-            within = reach(self.graph, group.node)
             if isinstance(built, Exception):
                 _log.error("snapshot of %s cannot be built", group.node.path, exc_info=built)
+                within = reach(self.graph, group.node)
                 group.fail(f"{type(built).__name__}: {built}", within, of, self.now())
             else:
-                group.renew(built, within, of, recorded=revisions is not None)
-                if built.changes_at is not None:
+                group.renew(built, of, recorded=revisions is not None)
+                if group.snapshot.changes_at is not None:
                     self._rescheduled.set()
         for tracker in self._trackers:
             for member in group.members if tracker.revision in of else ():
                 tracker.look(member)
 
-    def _built(self, group: Group, graph: Graph | None = None) -> Snapshot | Exception:
+    def _built(self, group: Group, graph: Graph | None = None) -> Renewal | Exception:
         """What the group should hold by `graph`, which is the newest one if it is not given, or why it cannot be."""
         try:
-            return self._build(graph or self.graph, group.node, group.placement, group.traits, self.now())
+            of = graph or self.graph
+            snapshot = self._build(of, group.node, group.placement, group.traits, self.now())
         except Exception as error:  # noqa: BLE001 - one turn of the control loop: others must go on
             return error
+        return group.compared(snapshot, reach(of, group.node))

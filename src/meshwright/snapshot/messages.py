@@ -49,11 +49,14 @@ def serialized(value: Any) -> bytes:
 
 def field(number: int, body: bytes) -> bytes:
     """A length-delimited field, as in https://protobuf.dev/programming-guides/encoding/ ."""
-    return bytes((number << 3 | 2,)) + _varint(len(body)) + body
+    size = len(body)
+    if size <= 0x7F:  # as most are
+        return bytes((number << 3 | 2, size)) + body
+    return _head(number << 3 | 2, size) + body
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
+def _head(tag: int, value: int) -> bytes:
+    out = bytearray((tag,))
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
