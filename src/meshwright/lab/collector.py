@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,7 @@ _CONNECTIONS = 5_000
 """Records of connections that belong to no trace that are kept."""
 _FAILED = 2
 _LULLS = 6
-"""How often a wait begins anew, at most, because something came."""
+"""So many times as long as for nothing is waited at most while something comes."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +84,8 @@ class Collector:
         self._news = asyncio.Condition()
         self._awaited: dict[str, Callable[[], None]] = {}
         """By trace, what is to be done whenever something of it was received."""
-        self._came = 0
-        """How often that was so."""
+        self._came_at = -math.inf
+        """When that was so last."""
 
     @property
     def spans(self) -> list[Span]:
@@ -126,15 +128,17 @@ class Collector:
         for name in wanted:
             self._awaited[name] = functools.partial(look, name)
             look(name)
-        for _ in range(_LULLS if missing else 0):
-            before = self._came
+        began_at = time.monotonic()
+        while missing and (end := self._lull(began_at, seconds)) > (now := time.monotonic()):
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(end - now):
                     await done.wait()
-            if done.is_set() or self._came == before:
-                break
         for name in missing:
             self._awaited.pop(name, None)
+
+    def _lull(self, began_at: float, seconds: float) -> float:
+        """When a wait that began then has heard nothing for so many seconds, unless something comes meanwhile."""
+        return min(max(began_at, self._came_at) + seconds, began_at + _LULLS * seconds)
 
     def keep_spans(self, request: Any) -> None:
         """Take an `ExportTraceServiceRequest`."""
@@ -145,7 +149,7 @@ class Collector:
                 for span in spans:
                     self._of(span.trace).spans.append(span)
                 for name in {span.trace for span in spans} & self._awaited.keys():
-                    self._came += 1
+                    self._came_at = time.monotonic()
                     self._awaited[name]()
 
     def keep_records(self, request: Any) -> None:
