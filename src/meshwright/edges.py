@@ -183,15 +183,18 @@ def callers(mesh: str, name: str, state: State) -> tuple[Key, ...]:
     return tuple(key for key in (node, gateway) if key in state) or (node,)
 
 
-def edges(resource: Resource, state: State) -> Iterator[Edge]:
+def edges(resource: Resource, state: State, *, strict: bool = False) -> Iterator[Edge]:
     """The references that `resource` makes, in the order of its fields, found where `state` has what they name.
 
-    What another stack took from under an extension is not what that was about, and is not found by it.
+    What another stack took from under an extension is not what that was about, and is not found by it. `strict` ones
+    alone are all but a node's backends, which may name what is not there.
     """
     key = resource.key
     owner = key.owner
     if owner is not None:
         yield Edge(key, owner, Relation.OWNER, "", owner in state)
+    if strict and isinstance(resource.spec, VirtualNodeSpec):
+        return
     for target, relation, path in _named(key, resource.spec):
         yield Edge(key, target, relation, path, target in state and not disowned(resource, target, state))
     if isinstance(resource.spec, FaultSpec):

@@ -105,8 +105,10 @@ class Group:
 
     def change(self, revision: int) -> Change | None:
         """What `revision` changed in the snapshot, with those taken in together with it; None for nothing."""
-        remembered = zip(reversed(self._revisions), reversed(self._names), strict=True)
-        return next((Change(*one) for one in remembered if revision in one[0]), None)
+        for revisions, names in zip(reversed(self._revisions), reversed(self._names), strict=True):
+            if revision in revisions:
+                return Change(revisions, names)
+        return None
 
     def _remember(self, revisions: range, names: frozenset[Name]) -> None:
         lately = islice(reversed(self._names), _ALIKE)

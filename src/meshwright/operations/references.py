@@ -12,7 +12,6 @@ from meshwright.constraints.references import match_port
 from meshwright.errors import BadRequestException, ResourceInUseException
 from meshwright.graph import (
     Graph,
-    Relation,
     contradict,
     edges,
     gateway_route_target,
@@ -49,7 +48,7 @@ def neighbourhood(state: State, key: Key, *, created: bool = False) -> Graph:
     newest = [state[key], *(() if created else _bound_to_listeners(state, key)), *_siblings(state, key)]
     near = {one.key: one for one in newest}
     for _ in range(2):
-        strict = (edge for one in newest for edge in edges(one, state) if edge.relation is not Relation.BACKEND)
+        strict = (edge for one in newest for edge in edges(one, state, strict=True))
         targets = {edge.target for edge in strict if edge.found and edge.target not in near}
         if not targets:
             break
