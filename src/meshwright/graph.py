@@ -56,8 +56,8 @@ T = TypeVar("T")
 
 _MOST_KNOWN = 10_000
 """Answers about one region that are kept: its callers may differ in what they present to it."""
-_MOST_RECENT = 16
-"""Wholes whose parts are kept of one region: proxies of a node that differ in where they run or what they can do."""
+_MOST_RECENT = 64
+"""Wholes whose parts are kept of one region: proxies of a node, of which 50 may be connected, that are not alike."""
 _LEADING = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
 """Where requests go on."""
 
