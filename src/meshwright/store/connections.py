@@ -34,6 +34,12 @@ _FULL = 2
 _STATEMENTS = 1000
 """Statements that a connection keeps prepared; those that insert are one for each number of rows."""
 
+_CACHED = 512
+"""KiB of pages that the writer keeps: a commit touches a dozen, and what it reads besides, the system has at hand.
+
+SQLite's own 2,000 took 1,200 commits to fill, no processor time less, and looked like a leak until then.
+"""
+
 _REOPEN = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
 """What a connection may be stuck with: one that was opened where nothing may be written stays so."""
 
@@ -220,6 +226,7 @@ class Database:
                 "foreign_keys = ON",
                 "recursive_triggers = ON",
                 "wal_autocheckpoint = 0",
+                f"cache_size = -{_CACHED}",
             ):
                 connection.execute(f"PRAGMA {pragma}").close()
             self._assert_safe(connection)
