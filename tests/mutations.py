@@ -112,6 +112,8 @@ TRUSTING = {
     "clientPolicy": {"tls": {"validation": {"trust": {"file": {"certificateChain": "/certificates/ca.pem"}}}}}
 }
 
+POOLED = edit("10 requests at once", node("catalog"), "listeners.0.connectionPool", {"http2": {"maxRequests": 10}})
+"""What the shop has beside its definitions, so that there is a pool."""
 ROUTING = (
     edit("90:10 is 80:20", EVERYBODY, f"{HTTP}.{TARGETS}", shares(80, 20)),
     edit("90:10 is 70:30", EVERYBODY, f"{HTTP}.{TARGETS}", shares(70, 30)),
