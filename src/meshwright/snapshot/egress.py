@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright import routing
-from meshwright.model.identity import Key
+from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, encryption, rules, service_ports
 from meshwright.snapshot import clusters, endpoints, names, routes, tls
@@ -45,7 +45,7 @@ class Backend(msgspec.Struct, frozen=True, eq=False, dict=True):
     host: Host | None = None
     """Its virtual host by its own name, where it is the same for all callers and speaks HTTP."""
     reached: tuple[object, ...] = ()
-    """What its clusters are made of besides their caller, told apart by value; () where extensions may add to it."""
+    """What its clusters are made of besides their caller, told apart by value."""
 
     @property
     def service(self) -> Key:
@@ -147,7 +147,11 @@ def _extended(assembly: Assembly, port: ServicePort) -> Backend:
     """The backend of one caller, with what extensions about it or about the service add."""
     found = tuple(servable(assembly, rule) for rule in assembly.graph.recall_about(port.service, rules, port))
     places = (at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in found)
-    return Backend(port, found, tuple(additions(assembly, place) for place in places))
+    made = Backend(port, found, tuple(additions(assembly, place) for place in places))
+    graph, targets = assembly.graph, [target for _, target in made.calls]
+    keys = (port.service, assembly.mesh, *(one.node for one in targets))
+    about = [graph.extensions(kind, key) for kind in (Kind.REGISTRATION, Kind.ZONE_POLICY) for key in keys]
+    return msgspec.structs.replace(made, reached=(*_reached(graph, port, targets), *about))
 
 
 def _plain(graph: Graph, port: ServicePort) -> Backend:
@@ -157,8 +161,11 @@ def _plain(graph: Graph, port: ServicePort) -> Backend:
     if port.protocol != "tcp":
         host = graph.memo.once(routes.plain_host, name, routing.domains(port), found, port.service)
     targets = [msgspec.structs.replace(one, weight=0) for rule in found for one in rule.targets]
-    reached = (port.service, *((one, graph.state[one.node].spec) for one in targets))
-    return Backend(port, found, (NOTHING,) * len(found), host, reached)
+    return Backend(port, found, (NOTHING,) * len(found), host, _reached(graph, port, targets))
+
+
+def _reached(graph: Graph, port: ServicePort, targets: Iterable[Target]) -> tuple[object, ...]:
+    return (port.service, *((one, graph.state[one.node].spec) for one in targets))
 
 
 def _all_plain(graph: Graph, service: Key) -> tuple[Backend, ...] | None:
@@ -174,7 +181,7 @@ def add_clusters(assembly: Assembly, backends: Sequence[Backend]) -> None:
 
     With it the endpoints, where the node is not found by DNS.
     """
-    of = tuple([one.reached or one for one in backends])
+    of = tuple([one.reached for one in backends])
     for told in assembly.again("clusters", of, _add_clusters, backends):
         found = assembly.endpoints.get(told.target.node, ())
         assembly.again(("endpoints", told.way.cluster.name), (told, found), _add_endpoints, told, found)
