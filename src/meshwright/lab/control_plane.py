@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Self
 
 import h11
@@ -18,6 +19,8 @@ from meshwright.lab import http1
 from meshwright.lab.exchange import Request
 from meshwright.lab.processes import Child
 from meshwright.proxy.bootstrap import Address, KeyFile
+from meshwright.store import sqlite
+from meshwright.store.keys import ensure_administrator, prepare_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +76,15 @@ class ControlPlane:
     def key(self) -> KeyFile:
         """The same, for the Envoys that connect here."""
         return KeyFile(str(self.credentials.absolute()))
+
+    def prepare(self) -> None:
+        """Make the administrator's key, which the first start would make: proxies that sign with it need not wait.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        with contextlib.closing(sqlite.connect(prepare_directory(self.folder))) as store:
+            ensure_administrator(store, self.folder, time.time_ns() // 1_000_000)
 
     async def start(self) -> None:
         """Start the server and wait until it is ready.

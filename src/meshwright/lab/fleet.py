@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 START = 60.0
 """Seconds that all Envoys together have to become ready, unless told otherwise."""
+_BACK_OFF = ("0.05s", "0.1s")
+"""How soon Envoys look again for the control plane: they are started together with it, and few."""
 
 
 class Fleet:
@@ -196,6 +198,7 @@ class Fleet:
             resolver=self.resolver,
             credentials=self._key,
             endpoint=around.endpoint(key, one.machine) if around else None,
+            back_off=_BACK_OFF,
             extras=around.extras() if around else Extras(),
         )
 

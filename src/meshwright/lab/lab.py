@@ -38,6 +38,8 @@ STACK = "lab"
 """The stack that a lab applies its state as, unless it is told another."""
 WAIT = 30.0
 """Seconds that all Envoys together have to connect, and again to ack what was applied."""
+_FIRST = 1
+"""The number of a control plane's first release."""
 _POLL = 0.05
 """Seconds between two looks for Envoys that are connecting."""
 
@@ -106,11 +108,10 @@ class Lab:
                 await exits.enter_async_context(around.standing(self.ground, folder))
                 ready = around.state
             arguments, environment = (around.arguments, around.environment) if around else ((), None)
-            control = ControlPlane(block, folder, arguments=arguments, environment=environment)
-            self.control = await exits.enter_async_context(control)
-            number = await self.apply(ready)
+            self.control = ControlPlane(block, folder, arguments=arguments, environment=environment)
+            self.control.prepare()
             if around is not None:
-                around.release = f"{self.stack}#{number}"
+                around.release = f"{self.stack}#{_FIRST}"
             fleet = Fleet(
                 ready,
                 xds=await self.ground.passing_on(self.control.xds),
@@ -120,10 +121,24 @@ class Lab:
                 instances=self._instances,
                 around=around,
             )
-            self.fleet = await exits.enter_async_context(fleet)
-            await self.propagated(number)
+            await self._together(exits, fleet, ready)
+            await self.propagated(_FIRST)
             self._exits = exits.pop_all()
         return self
+
+    async def _together(self, exits: contextlib.AsyncExitStack, fleet: Fleet, state: State) -> None:
+        """Start the control plane, to which `state` is applied, and `fleet`, whose Envoys are refused until it is."""
+
+        async def applied() -> None:
+            await exits.enter_async_context(self.control)
+            await self.apply(state)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(applied())
+                self.fleet = await exits.enter_async_context(fleet)
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

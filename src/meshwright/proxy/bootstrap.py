@@ -61,7 +61,7 @@ def bootstrap(settings: Settings) -> Document:
         "node": _node(settings),
         "admin": _admin(settings),
         "dynamic_resources": {
-            "ads_config": ads(),
+            "ads_config": ads(settings),
             "lds_config": over_ads(extras.fetch_timeout),
             "cds_config": over_ads(extras.fetch_timeout),
         },
@@ -72,14 +72,14 @@ def bootstrap(settings: Settings) -> Document:
     }
     listeners = list(extras.listeners)
     if settings.endpoint is not None:
-        document["hds_config"] = reporting()
+        document["hds_config"] = reporting(settings)
         listeners += farewell_listener(settings.endpoint)
     if listeners:
         document["static_resources"]["listeners"] = listeners
     if extras.secrets:
         document["static_resources"]["secrets"] = list(extras.secrets)
     if settings.reports != "none":
-        document["cluster_manager"] = {"load_stats_config": load_reports()}
+        document["cluster_manager"] = {"load_stats_config": load_reports(settings)}
     sinks = [latencies(settings)] if settings.reports == "all" else []
     if sinks or extras.sinks:
         document["stats_sinks"] = [*sinks, *extras.sinks]

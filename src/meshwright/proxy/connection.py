@@ -23,14 +23,14 @@ _TYPE = "type.googleapis.com/"
 _CLIENT = "xds_client"
 
 
-def reporting() -> Document:
+def reporting(settings: Settings) -> Document:
     """Envoy's health discovery on a stream of its own: it is told what to check of its application, and reports."""
-    return {**ads(), "api_type": "GRPC"}
+    return {**ads(settings), "api_type": "GRPC"}
 
 
-def load_reports() -> Document:
+def load_reports(settings: Settings) -> Document:
     """Whom this proxy calls and with what success, counted by Envoy itself, on a stream of its own."""
-    return {**ads(), "api_type": "GRPC"}
+    return {**ads(settings), "api_type": "GRPC"}
 
 
 def latencies(settings: Settings) -> Document:
@@ -70,8 +70,9 @@ def latencies(settings: Settings) -> Document:
     return {"name": "envoy.stat_sinks.open_telemetry", "typed_config": config}
 
 
-def ads() -> Document:
-    """Incremental xDS on one stream; a control plane that was away is found again within five seconds."""
+def ads(settings: Settings) -> Document:
+    """Incremental xDS on one stream; a control plane that was away is found again within the longest back-off."""
+    first, longest = settings.back_off
     return {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
@@ -80,7 +81,7 @@ def ads() -> Document:
             {
                 "envoy_grpc": {
                     "cluster_name": XDS_CLUSTER,
-                    "retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "5s"}},
+                    "retry_policy": {"retry_back_off": {"base_interval": first, "max_interval": longest}},
                 }
             }
         ],

@@ -109,6 +109,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What it registers for its virtual node; None to be found in other ways."""
     reports: Literal["all", "loads", "none"] = "all"
     """What it tells of its calls: counts and latencies, counts alone, or nothing. Latencies need Envoy 1.37."""
+    back_off: tuple[str, str] = ("0.2s", "5s")
+    """How soon it looks again for a control plane that is away: at first, and at most."""
     extras: Extras = Extras()
     """What the operator adds to it."""
 
