@@ -119,8 +119,8 @@ def test_a_pool_that_is_not_filled_is_told_with_its_reason() -> None:
         return edited(mesh(), key, lambda spec: spec["listeners"][0].update(connectionPool=limits))
 
     assert (
-        why(pool(node("streams"), http2={"maxRequests": 100}), node("streams"))
-        == "to fill it takes 101 calls at once"
+        why(pool(node("streams"), http2={"maxRequests": 500}), node("streams"))
+        == "to fill it takes 501 calls at once"
     )
     behind = pool(node("behind"), http={"maxConnections": 1})
     assert why(behind, DOOR) == "another pool on the way to it may be full first"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 AnyPool: TypeAlias = VirtualNodeConnectionPool | VirtualGatewayConnectionPool
 
-_MOST = 64
+_MOST = 128
 """Calls that are under way at once, at most, to fill one instance."""
 _APART = 25
 """Milliseconds between the beginnings of two calls."""
