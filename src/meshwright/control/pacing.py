@@ -24,7 +24,8 @@ LONGEST_SECONDS = 0.1
 STRETCH_SECONDS = 0.001
 """How long a turn goes on, step by step, before others have their time: as long as some snapshots take to build. To
 give way after each of them is to wake and to be woken for each, which costs the more the less there is to do."""
-_END = object()
+_EARLY_SECONDS = STRETCH_SECONDS / 3
+"""How long early steps go on before it is asked whether they are still wanted, which takes a moment itself."""
 
 
 def at_once(turn: Turn) -> None:
@@ -60,7 +61,7 @@ class Paced:
     def early(self, steps: Iterator[None], wanted: Callable[[], bool]) -> None:
         """Take `steps` of a turn that is to be asked for, as long as they are `wanted` and it would begin at once.
 
-        After each of them the event loop serves whoever is there, the one who ends what they make use of among them.
+        After each stretch of them the event loop serves whoever is there.
         """
         self._spent = 0.0
         self._early(asyncio.get_running_loop(), steps, wanted)
@@ -68,10 +69,13 @@ class Paced:
     def _early(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None], wanted: Callable[[], bool]) -> None:
         if self._under_way or self._due is not None or loop.time() < self._free_at or not wanted():
             return
-        began = time.monotonic()
-        if next(steps, _END) is not _END:
-            loop.call_soon(self._early, loop, steps, wanted)
-        self._spent += time.monotonic() - began
+        began = now = time.monotonic()
+        for _ in steps:
+            now = time.monotonic()
+            if now - began >= _EARLY_SECONDS:
+                loop.call_soon(self._early, loop, steps, wanted)
+                break
+        self._spent += now - began
 
     def _plan(self, turn: Turn) -> None:
         loop = asyncio.get_running_loop()
