@@ -11,7 +11,19 @@ from msgspec import inspect
 from meshwright.model.scalars import Shape
 
 TEXT = st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
-JUNK = st.one_of(st.none(), st.booleans(), st.integers(-(10**6), 10**6), TEXT, st.just([]), st.just({}), st.just([1]))
+SPELLED = st.sampled_from(
+    ["0", "1", "true", "TRUE", "null", "8080", "08080", "1.0", "1e2", "-1", "+1", "nan", "\u0665"]
+)
+"""Texts that a lax reader may take for something else."""
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**6), 10**6),
+    st.sampled_from([0.0, 1.0, 2.5]),
+    TEXT,
+    SPELLED,
+    st.sampled_from([[], {}, [1]]),
+)
 
 
 def wire(shape: type[Shape]) -> st.SearchStrategy[Any]:

@@ -114,3 +114,9 @@ def test_a_switch_may_be_zero_or_one_only_where_that_is_asked_for() -> None:
     wrong = ("MW002", "spec.listeners[0].portMapping.protocol")
     assert problems(VirtualNodeSpec, spec, lax=True) == [wrong]
     assert ("MW001", "spec.backendDefaults.clientPolicy.tls.enforce") in problems(VirtualNodeSpec, spec)
+
+
+def test_a_number_that_only_looks_like_one_is_found_in_its_own_field() -> None:
+    """What a lax reader does not take for a number is said where it stands, and not of the whole."""
+    spec = {"listeners": [{"portMapping": {"port": "08080", "protocol": "http"}}]}
+    assert problems(VirtualNodeSpec, spec, lax=True) == [("MW001", "spec.listeners[0].portMapping.port")]

@@ -9,7 +9,7 @@ import functools
 import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import inspect
@@ -18,6 +18,12 @@ from meshwright.errors import did_you_mean
 from meshwright.model.scalars import Shape, choice_fault
 
 T = TypeVar("T")
+
+_PLAIN: Mapping[type[inspect.Type], type] = {
+    inspect.BoolType: bool,
+    inspect.IntType: int,
+    inspect.FloatType: float,
+}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -89,7 +95,7 @@ def _described(info: inspect.Type) -> str:
 
 
 def _walk(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[Problem]:
-    if isinstance(info, inspect.UnionType) and value is None:
+    if isinstance(info, inspect.UnionType) and (value is None or (lax and _nothing(info, value))):
         return
     takes = _described(info)
     info = _nearest(_stripped(info), value)
@@ -170,7 +176,7 @@ def _walk_dict(info: inspect.DictType, value: object, path: str, lax: bool) -> I
 
 
 def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Iterator[Problem]:
-    if lax and isinstance(value, str):
+    if lax:
         value = _coerced(info, value)
     match info:
         case inspect.LiteralType():
@@ -179,11 +185,10 @@ def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Ite
                 hint = did_you_mean(str(value), map(str, info.values), cutoff=0.5)
                 yield Problem("MW002", path, f"{_quoted(value)} is not one of {choices}", hint)
         case inspect.BoolType():
-            # What is lax about the types takes 0 and 1 too.
-            if not isinstance(value, bool) and not (lax and isinstance(value, int) and value in {0, 1}):
+            if not isinstance(value, bool):
                 yield Problem("MW001", path, f"expected true or false, found {_kind(value)} {_quoted(value)}")
         case inspect.IntType():
-            yield from _whole(info, value, path, lax)
+            yield from _whole(info, value, path)
         case inspect.FloatType():
             yield from _between(info, value, path)
         case inspect.StrType():
@@ -195,12 +200,11 @@ def _walk_scalar(info: inspect.Type, value: object, path: str, lax: bool) -> Ite
             return
 
 
-def _whole(info: inspect.IntType, value: object, path: str, lax: bool) -> Iterator[Problem]:
-    whole = lax and isinstance(value, float) and value.is_integer()
-    if isinstance(value, bool) or not (isinstance(value, int) or whole):
+def _whole(info: inspect.IntType, value: object, path: str) -> Iterator[Problem]:
+    if isinstance(value, bool) or not isinstance(value, int):
         yield Problem("MW001", path, f"expected a whole number, found {_kind(value)} {_quoted(value)}")
     else:
-        yield from _in_range(info, int(cast("int", value)), path)
+        yield from _in_range(info, value, path)
 
 
 def _in_range(info: inspect.IntType, value: int, path: str) -> Iterator[Problem]:
@@ -230,15 +234,21 @@ def _fitting(info: inspect.StrType, value: str, path: str) -> Iterator[Problem]:
         yield Problem("MW002", path, f"{_quoted(value)} does not match {info.pattern}")
 
 
-def _coerced(info: inspect.Type, text: str) -> object:
-    """`text` as the number or truth value that it spells, where one is wanted."""
-    if isinstance(info, inspect.IntType) and re.fullmatch(r"-?\d{1,18}", text):
-        return int(text)
-    if isinstance(info, inspect.FloatType) and re.fullmatch(r"-?\d{1,18}(\.\d{1,18})?([eE][-+]?\d{1,3})?", text):
-        return float(text)
-    if isinstance(info, inspect.BoolType) and text.lower() in {"true", "false"}:
-        return text.lower() == "true"
-    return text
+def _coerced(info: inspect.Type, value: object) -> object:
+    """What the fast pass takes `value` for where it is lax: a number or truth value that it spells, or itself."""
+    wanted: Any = next((plain for kind, plain in _PLAIN.items() if isinstance(info, kind)), None)
+    if isinstance(info, inspect.LiteralType):
+        wanted = Literal[info.values]
+    try:
+        return msgspec.convert(value, wanted, strict=False) if wanted is not None else value
+    except msgspec.ValidationError:
+        return value
+
+
+def _nothing(info: inspect.UnionType, value: object) -> bool:
+    """Whether the fast pass takes `value` for no value at all where it is lax."""
+    spelled = isinstance(value, str) and value.lower() == "null"
+    return spelled and not any(isinstance(_stripped(one), inspect.StrType) for one in info.types)
 
 
 def _kind(value: object) -> str:
