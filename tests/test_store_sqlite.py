@@ -257,6 +257,22 @@ def test_a_long_log_is_folded_into_the_database(path: Path) -> None:
         assert store.verify().faults == ()
 
 
+def test_a_running_store_is_copied_whole(store: SqliteStore, path: Path, tmp_path: Path) -> None:
+    """As docs/backups.md says: the copy has what only the log file held, is sound, and goes on by itself."""
+    commit(store, 1)
+    commit(store, 2)
+    kept = store.checkpoint()
+    into = tmp_path / "backup.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("VACUUM INTO ?", (str(into),))
+    commit(store, 3)
+    with closing(connect(into)) as copy:
+        assert copy.head() == Head(2, State([node("n", 2)]))
+        assert copy.verify(kept).faults == ()
+        commit(copy, 3)
+        assert copy.head().revision == 3
+
+
 def test_an_object_that_cannot_be_read_is_named(store: SqliteStore, path: Path) -> None:
     """After an edit by hand, on the next start."""
     commit(store, 1)
