@@ -36,11 +36,12 @@ from meshwright.views.diagnostics import as_json
 from meshwright.views.trials import Manner, run_report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from meshwright.documents.load import Loaded
     from meshwright.documents.settings import Command
     from meshwright.trials.trial import Trial
+    from meshwright.views.trials import RunReport
 
 _SEED = 1
 """Any fixed one: the same definitions give the same tests, so that a failure can be run again."""
@@ -189,9 +190,9 @@ class Testing:
             self._read.sources.find,
             manner,
         )
-        _written(self._asked.report, as_json(report))
-        _written(self._asked.junit, trials_junit.render(report))
-        _written(self._asked.html, trials_html.render(report))
+        _written(self._asked.report, as_json, report)
+        _written(self._asked.junit, trials_junit.render, report)
+        _written(self._asked.html, trials_html.render, report)
         if self._asked.form == "json":
             sys.stdout.write(as_json(report))
         else:
@@ -218,11 +219,11 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _written(path: Path | None, text: str) -> None:
+def _written(path: Path | None, render: Callable[[RunReport], str], report: RunReport) -> None:
     if path is None:
         return
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(render(report), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; the tests were run all the same.") from None
 

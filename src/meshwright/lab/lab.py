@@ -143,7 +143,11 @@ class Lab:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._exits.aclose()
+        try:
+            # It need not end in order: nothing that it holds is kept.
+            await self.control.kill()
+        finally:
+            await self._exits.aclose()
 
     def client(self) -> Client:
         """A client of the control plane with the administrator's key."""
