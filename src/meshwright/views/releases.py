@@ -81,7 +81,8 @@ def propagation_text(found: Document) -> str:
         case "propagated":
             number = len(found["acked"])
             if not number:
-                return f"{title} changes nothing for any of the connected proxies.\n"
+                away = _away(found.get("tally"))
+                return f"{title} changes nothing for any of the connected proxies{away}.\n{_accounts(found)}"
             reached = f"{title} has reached {f'all {number} proxies' if number > 1 else 'the one proxy'} it concerns"
             after = _after(found.get("tally"), found.get("committed_at"))
             return f"{reached}{f', {after} after its commit' if after else ''}.\n{_accounts(found)}"
@@ -147,6 +148,12 @@ def _accounts(found: Document) -> str:
             rows.append((proxy, step["state"], kind, names, sent, settled))
     mended = [one for one in found["accounts"] if one["rejections"] and one["state"] != "rejected"]
     return table(rows) + "".join(f"{line}\n" for one in mended for line in _rejections(one))
+
+
+def _away(tally: Document | None) -> str:
+    """What became of the proxies that it concerned and that left; "" where it concerned none."""
+    acked, others = (tally["acked"], tally["pending"] + tally["rejected"]) if tally else (0, 0)
+    return f"; of those that it concerned and that left, {acked} had it and {others} not" if acked + others else ""
 
 
 def _since(at: int | None, committed: int | None) -> str:
