@@ -15,8 +15,10 @@ from meshwright.views.releases import propagation_text
         (None, "shop#2 changes nothing for any of the connected proxies."),
         (
             {"acked": 2, "pending": 1, "rejected": 0, "first_sent_at": 5, "last_acked_at": 6},
-            "shop#2 changes nothing for any of the connected proxies; of those that it concerned and that left, "
-            "2 had it and 1 not.",
+            (
+                "shop#2 changes nothing for any of the connected proxies; of those that it concerned and that left, "
+                "2 had it and 1 not."
+            ),
         ),
     ],
 )
