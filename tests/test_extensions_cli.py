@@ -112,20 +112,55 @@ def test_each_mistake_gets_one_clear_message_with_its_place(
 
 
 def test_an_expired_or_broad_fault_is_a_warning_and_every_extension_a_remark(run: Callable[..., Done]) -> None:
-    """None keeps a release from going out."""
-    Path("more.yaml").write_text(
-        SERVICE
-        + FAULT.replace("2100", "2001").replace("  from: [a]\n", "").replace("percentage: 10", "percentage: 100")
-    )
+    """None keeps a release from going out. One that is over concerns nobody's requests, however broad it was."""
+    broad = FAULT.replace("  from: [a]\n", "").replace("percentage: 10", "percentage: 100")
+    over = broad.replace("2100", "2001").replace("name: slow", "name: over").replace("{vi", "{virtualNodeName: a} #")
+    Path("more.yaml").write_text(f"{SERVICE}{broad}---{over}")
     found = run("validate", "mesh.yaml", "more.yaml")
     assert found.code == 0
     assert "warning MW701 The fault expired at 2001-01-01T00:00:00Z and has no effect" in found.out
-    assert "warning MW702 The delay concerns every request" in found.out
+    assert found.out.count("warning MW702 The delay concerns every request") == 1
     assert "info MW004 meshwright/Fault is an extension" in found.out
     assert run("validate", "mesh.yaml", "more.yaml", "--fail-on", "warning").code == 1
     done = run("apply", "mesh.yaml", "more.yaml")
     assert done.code == 0
     assert "2 warnings" in done.err
+
+
+BYTES = """
+virtualNodeName: redis
+spec: {listeners: [{portMapping: {port: 6379, protocol: tcp}}], serviceDiscovery: {dns: {hostname: redis}}}
+---
+virtualServiceName: redis.local
+spec: {provider: {virtualNode: {virtualNodeName: redis}}}
+"""
+ABORT = """
+kind: meshwright/Fault
+name: no-cache
+spec:
+  target: {virtualServiceName: redis.local}
+  abort: {httpStatus: 503, percentage: 1}
+  expiresAt: 2100-01-01T00:00:00Z
+"""
+
+
+def test_an_extension_that_can_never_act_is_a_warning_before_it_is_released(run: Callable[..., Done]) -> None:
+    """`apply` counts it among the warnings; and says it where it takes another stack's objects to see it."""
+    said = "warning MW703 Fault no-cache can never act: 'redis.local' speaks TCP: it has an effect on HTTP only"
+    Path("bytes.yaml").write_text(BYTES)
+    Path("more.yaml").write_text(ABORT)
+    together = run("validate", "mesh.yaml", "bytes.yaml", "more.yaml")
+    assert together.code == 0
+    assert f"more.yaml:5: {said}\n    at mesh/m/meshwright/fault/no-cache spec.target\n" in together.out
+    assert "MW702" not in together.out, "nobody's requests are concerned"
+    assert run("validate", "mesh.yaml", "bytes.yaml", "more.yaml", "--fail-on", "warning").code == 1
+    assert "1 warning; `meshwright validate` shows" in run("plan", "mesh.yaml", "bytes.yaml", "more.yaml").err
+
+    assert run("apply", "mesh.yaml", "bytes.yaml", "--stack", "base").code == 0
+    assert "MW703" not in run("validate", "more.yaml").out
+    done = run("apply", "more.yaml")
+    assert done.code == 0
+    assert f"more.yaml:5: {said}. Let it be about what speaks HTTP." in done.err
 
 
 def test_extensions_are_read_from_lists_json_and_beside_other_documents(tmp_path: Path) -> None:

@@ -50,17 +50,18 @@ def planned(
     if allow_empty:
         found = tuple(one for one in found if one.rule != EMPTY)
     _refuse(read, found)
-    _remark(target, found)
     mesh = _mesh(target, read.state)
     observed = client.read(mesh).state
     if not allow_empty:
         _refuse_emptying(observed, read.state, stack, mesh)
     _refuse_missing_mesh(mesh, observed, read.state, client.endpoint)
-    _refuse(read, _judged_in_place(read, observed, stack))
+    in_place = _judged_in_place(read, observed, stack)
+    _refuse(read, in_place)
+    _remark(target, found, in_place)
     return diff(observed, read.state, stack, mesh), read
 
 
-def _judged_in_place(read: Loaded, observed: State, stack: str) -> Iterable[Diagnostic]:
+def _judged_in_place(read: Loaded, observed: State, stack: str) -> tuple[Diagnostic, ...]:
     """What is wrong with the definitions once they stand among what runs of other stacks."""
     whole = resolve(State(one for one in observed if not one.in_release_of(stack)).put(*read.state))
     found = (*constraints.check(whole, whole=True), *rules.audit(whole, whole=True))
@@ -95,10 +96,15 @@ def _refuse(read: Loaded, found: Iterable[Diagnostic]) -> None:
         raise RefusedError("The definitions have errors; nothing was changed.")
 
 
-def _remark(target: Target, found: Iterable[Diagnostic]) -> None:
-    number = sum(1 for one in found if one.severity is Severity.WARNING)
-    if number:
+def _remark(target: Target, found: Iterable[Diagnostic], in_place: Iterable[Diagnostic]) -> None:
+    """Count the warnings that `validate` shows too, and say those that take what runs besides."""
+    warnings = {(one.rule, one.subject, one.path) for one in found if one.severity is Severity.WARNING}
+    if warnings:
+        number = len(warnings)
         target.say(f"{number} warning{'s' * (number != 1)}; `meshwright validate` shows them.")
+    for one in in_place:
+        if one.severity is Severity.WARNING and (one.rule, one.subject, one.path) not in warnings:
+            target.say(f"{one.source}: {one.severity} {one.rule} {one.summary}. {one.detail}".strip())
 
 
 def _mesh(target: Target, state: State) -> str:

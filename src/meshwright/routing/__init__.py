@@ -3,6 +3,7 @@
 The one rule: every such decision is made here, once, and used by `snapshot` and `simulate` alike.
 """
 
+from meshwright.routing.acting import Hindrance, found_by_dns, hindrance, inert, zoneless
 from meshwright.routing.extending import Place, at_gateway_route, at_ingress, at_rule, holding
 from meshwright.routing.gateways import (
     GatewayTarget,
@@ -62,6 +63,7 @@ __all__ = [
     "Egress",
     "Encryption",
     "GatewayTarget",
+    "Hindrance",
     "LostTarget",
     "PathRewrite",
     "Place",
@@ -83,13 +85,16 @@ __all__ = [
     "domains",
     "egress",
     "encryption",
+    "found_by_dns",
     "gateway_route_match",
     "gateway_target",
     "grpc_path",
     "has_policies",
+    "hindrance",
     "holding",
     "hostname_expression",
     "http_path",
+    "inert",
     "keeps_host",
     "listener_timeouts",
     "longest",
@@ -111,5 +116,6 @@ __all__ = [
     "tunnels",
     "unservable",
     "untaken",
+    "zoneless",
     "zones",
 ]

@@ -159,7 +159,7 @@ def _rule(graph: Graph, key: Key, spec: RouteSpec, port: ServicePort) -> Rule:
             lost.append(LostTarget(path=path, reason=_why_lost(graph, node, weighted.port)))
     return Rule(
         origin=key,
-        protocol=_PROTOCOLS[member],
+        protocol=spoken(spec),
         match=route_match(spec),
         targets=tuple(targets),
         timeouts=route_timeouts(spec),
@@ -167,6 +167,11 @@ def _rule(graph: Graph, key: Key, spec: RouteSpec, port: ServicePort) -> Rule:
         zoned=any(zones(graph, one.node, [port.service]) for one in targets),
         lost=tuple(lost),
     )
+
+
+def spoken(spec: RouteSpec) -> PortProtocol:
+    """The protocol of a route."""
+    return _PROTOCOLS[route_action(spec)[0]]
 
 
 def _listener(graph: Graph, node: Key, wanted: int | None, port: ServicePort) -> Listener | None:

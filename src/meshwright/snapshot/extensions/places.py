@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meshwright.model.extensions import FaultSpec
 from meshwright.model.identity import Kind
-from meshwright.routing import holding
+from meshwright.routing import hindrance, holding
 from meshwright.snapshot.extensions import cors, faults, header_edits, mirrors, rate_limits, telemetry
 from meshwright.snapshot.extensions.additions import NOTHING, Additions, merged
 
@@ -31,8 +31,6 @@ _TRANSLATIONS: Mapping[Kind, Callable[[Assembly, Place, Resource], Additions]] =
     }
 )
 """By kind, what an extension that holds at a place adds there."""
-_OF_CONNECTIONS = frozenset({Kind.RATE_LIMIT})
-"""Kinds that are about TCP, too; all others are about HTTP alone."""
 
 
 def additions(assembly: Assembly, place: Place) -> Additions:
@@ -46,10 +44,8 @@ def additions(assembly: Assembly, place: Place) -> Additions:
             continue
         if isinstance(extension.spec, FaultSpec):  # with or without effect, it is there until then
             assembly.build_again(extension.spec.expiry)
-        if place.protocol == "tcp" and kind not in _OF_CONNECTIONS:
-            where = f"port {place.port}" if place.called is None else f"{place.called.service.name!r}"
-            reason = f"{where} of {place.targets[0].name!r} speaks TCP: it has an effect on HTTP only"
-            assembly.refuse(extension.key, "spec.target", reason)
+        if hindered := hindrance(assembly.graph, extension, place):
+            assembly.refuse(extension.key, hindered.path, hindered.reason)
         else:
             found.append(translated(assembly, place, extension))
     if place.protocol != "tcp":

@@ -10,31 +10,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.model.extensions import RetryPolicySpec
+from meshwright.routing import hindrance
 
 if TYPE_CHECKING:
-    from meshwright.routing import Rule
+    from meshwright.routing import Place, Rule
     from meshwright.snapshot.assembly import Assembly
 
 _REFRESHING = (1, 39)
 """The first Envoy in which a retry may have its cluster chosen again."""
 
 
-def servable(assembly: Assembly, rule: Rule) -> Rule:
-    """`rule` with retries that the proxy knows how to do; what is left out is reported."""
+def servable(assembly: Assembly, rule: Rule, place: Place) -> Rule:
+    """`rule` at `place` with retries that the proxy knows how to do; what is left out is reported."""
     extension = rule.retried_by
-    if extension is None or not isinstance(extension.spec, RetryPolicySpec):
+    if extension is None:
         return rule
-    spec, name = extension.spec, rule.origin.name
-    if rule.protocol == "tcp":
-        assembly.refuse(extension.key, "spec.target", f"{name!r} speaks TCP: only requests of HTTP are tried again")
-        return rule
-    member = "grpcRetryPolicy" if rule.protocol == "grpc" else "httpRetryPolicy"
-    given = spec.grpc_retry_policy if rule.protocol == "grpc" else spec.http_retry_policy
-    if given is None and not spec.across_versions:
-        assembly.refuse(
-            extension.key, "spec", f"it has no {member}, which {name!r} would need: it has no effect there"
-        )
+    if hindered := hindrance(assembly.graph, extension, place):
+        assembly.refuse(extension.key, hindered.path, hindered.reason)
     if rule.retry is None or not rule.retry.across_versions or assembly.traits.since(*_REFRESHING):
         return rule
     first = ".".join(map(str, _REFRESHING))
