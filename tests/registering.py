@@ -101,14 +101,14 @@ class Place:
 
     def __init__(self, net: str, folder: Path) -> None:
         """`net` is the first two bytes of addresses, such as `127.77`; see `somewhere`."""
-        self._net = net
+        self.net = net
         self.port = PORT
         self.folder = folder
 
     def of(self, number: int) -> Loopback:
         """The addresses of one instance; 0 is the caller's."""
         return Loopback(
-            **{name: f"{self._net}.{number}.{at}" for at, name in enumerate(("application", "ingress", "egress"), 1)}
+            **{name: f"{self.net}.{number}.{at}" for at, name in enumerate(("application", "ingress", "egress"), 1)}
         )
 
     async def ask(self) -> tuple[int, str]:
@@ -125,9 +125,9 @@ class Place:
             yield running
 
     @contextlib.asynccontextmanager
-    async def instance(self, server: Live, number: int, name: str = "", **more: Any) -> AsyncIterator[Envoy]:
+    async def instance(self, server: Live, number: int, name: str | None = None, **more: Any) -> AsyncIterator[Envoy]:
         """An Envoy of the service that registers its own address."""
-        at, name = self.of(number), name or f"pay-{number}"
+        at, name = self.of(number), f"pay-{number}" if name is None else name
         endpoint = Registered(address=at.ingress, farewell=str(self.folder / f"{name}.farewell"))
         key = KeyFile(str(server.credentials))
         async with envoy(

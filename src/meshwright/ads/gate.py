@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import grpc
 import grpc.aio
 
-from meshwright.ads.identities import NODE_HEADER, Peer
+from meshwright.ads.identities import INSTANCE_HEADER, NODE_HEADER, Peer
 from meshwright.ads.wire import node_in, node_key, node_named
 from meshwright.errors import MeshwrightError, RefusedError, UsageError
 from meshwright.trust.canonical import SignatureError
@@ -92,9 +92,22 @@ class Call:
         """Where it comes from."""
         return str(self._context.peer())
 
-    def said(self, header: str) -> str:
-        """What one header of the call says; "" without it."""
-        return _said(_metadata(self._context), header)
+    @property
+    def instance(self) -> str:
+        """What tells the caller from others of its node where its `Node` does not: a header, or its address."""
+        return _said(_metadata(self._context), INSTANCE_HEADER) or self.peer()
+
+    async def finish(self, message: bytes) -> None:
+        """Send one message to its end, also where the task is cancelled meanwhile.
+
+        While a message is under way gRPC cannot end a call: a client whose stream is to end would never hear of it.
+        """
+        writing = asyncio.ensure_future(self.write(message))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
 
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         """End the call with `code`."""

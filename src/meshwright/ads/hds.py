@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
+from msgspec.structs import replace
 
 from meshwright.ads.gate import current, reason
 from meshwright.ads.wire import identify, report
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.ads.gate import Call
+    from meshwright.ads.twins import Twins
     from meshwright.control import Control, Proxy
     from meshwright.discovery import Registrations
     from meshwright.model.identity import Key
@@ -56,9 +58,16 @@ class HealthServer:
     """Hands out what to check and takes in the reports: one stream a proxy, the newest."""
 
     def __init__(
-        self, control: Control, registrations: Registrations, *, home: str = "", most: int | None = None
+        self,
+        control: Control,
+        registrations: Registrations,
+        twins: Twins,
+        *,
+        home: str = "",
+        most: int | None = None,
     ) -> None:
-        """`most` is how many proxies of a node may report."""
+        """`twins` know which ids several have; `most` is how many proxies of a node may report."""
+        self._twins = twins
         self._control = control
         self._registrations = registrations
         self._home = home
@@ -71,7 +80,8 @@ class HealthServer:
     async def serve(self, _requests: None, call: Call) -> None:
         """One stream, from its first message until its proxy ends it, or comes anew."""
         try:
-            proxy = identify(call.node, call.peer(), self._home)
+            named = identify(call.node, call.instance, self._home)
+            proxy = replace(named, id=self._twins.told(named.id, call.peer()))
             with self._held(proxy) as stream:
                 await self._follow(call, proxy, stream)
         except UsageError as error:
@@ -88,6 +98,11 @@ class HealthServer:
                 known = self._control.state
                 for stream in self._open.values():
                     stream.woken.set()
+
+    def part(self, proxy: str) -> None:
+        """Several have this id: whoever reports by it comes again, and has one of its own then."""
+        if proxy in self._open:
+            self._end(self._open[proxy].task)
 
     def end(self) -> None:
         """Close all streams with status OK."""
@@ -156,7 +171,7 @@ class HealthServer:
         """Say what is to be checked, unless that was `said` before; what was said now."""
         due = specifier(self._control.graph, proxy.node, proxy.placement)
         if due != said:
-            await call.write(serialized(due))
+            await call.finish(serialized(due))
             self._registrations.expect(proxy.id, reports=bool(due.cluster_health_checks))
         return due
 

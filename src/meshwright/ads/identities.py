@@ -35,7 +35,7 @@ Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_
 NODE_HEADER = "x-meshwright-node"
 """The node that a caller says it is where its messages have no place for it, as in exports of OpenTelemetry."""
 INSTANCE_HEADER = "x-meshwright-instance"
-"""Its instance there."""
+"""Its instance there, and wherever else its `Node` names none: Envoy can put its host's name into a header alone."""
 
 _UNSIGNED_PAYLOAD = sigv4.Tolerance(unsigned_payload=True)
 _GIVEN_BY_GRPC = ((b"content-type", b"application/grpc"), (b"te", b"trailers"))

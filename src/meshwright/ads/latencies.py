@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from meshwright.ads.gate import reason
-from meshwright.ads.identities import INSTANCE_HEADER
 from meshwright.ads.lrs import way_to
 from meshwright.ads.wire import report
 from meshwright.errors import UsageError
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.ads.gate import Call
+    from meshwright.ads.twins import Twins
     from meshwright.control import Control
     from meshwright.observe import Traffic
 
@@ -39,7 +39,8 @@ _KIND = "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
 class Latencies:
     """Takes the histograms of all proxies in."""
 
-    def __init__(self, control: Control, traffic: Traffic) -> None:
+    def __init__(self, control: Control, traffic: Traffic, twins: Twins) -> None:
+        self._twins = twins
         self._control = control
         self._traffic = traffic
 
@@ -50,7 +51,8 @@ class Latencies:
         except UsageError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
         caller = call.key
-        snapshot = self._control.snapshot_of(f"{caller.path}@{call.said(INSTANCE_HEADER)}") if caller else None
+        named = f"{caller.path}@{call.instance}" if caller is not None else ""
+        snapshot = self._control.snapshot_of(self._twins.told(named, call.peer()))
         if caller is not None and snapshot is not None:
             clusters, now = snapshot.of(CLUSTER), self._control.now()
             for name, point in islice(_histograms(found), _MOST):

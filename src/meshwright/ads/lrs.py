@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
+from msgspec.structs import replace
 
 from meshwright.ads.gate import current, reason
 from meshwright.ads.wire import identify, report
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.ads.gate import Call
+    from meshwright.ads.twins import Twins
     from meshwright.control import Control, Proxy
     from meshwright.model.identity import Key
     from meshwright.observe import Traffic
@@ -44,8 +46,9 @@ _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 class LoadReports:
     """Takes the reports of all proxies in."""
 
-    def __init__(self, control: Control, traffic: Traffic, *, home: str = "") -> None:
-        """`home` is the account whose meshes have bare names."""
+    def __init__(self, control: Control, traffic: Traffic, twins: Twins, *, home: str = "") -> None:
+        """`twins` know which ids several have; `home` is the account whose meshes have bare names."""
+        self._twins = twins
         self._control = control
         self._traffic = traffic
         self._home = home
@@ -53,40 +56,53 @@ class LoadReports:
         response = message("envoy.service.load_stats.v3.LoadStatsResponse")
         interval = {"seconds": whole, "nanos": int((traffic.every - whole) * 1e9)}
         self._asked: bytes = response(send_all_clusters=True, load_reporting_interval=interval).SerializeToString()
-        self._open: set[asyncio.Task[Any]] = set()
+        self._open: dict[asyncio.Task[Any], str] = {}
+        """Whose stream each task serves; "" until that is known."""
         self._newest: dict[str, _Reporting] = {}
         """By proxy: one that lost its connection may be back before the end of the old stream is noticed."""
-        self._ending = False
+        self._ending: set[asyncio.Task[Any]] = set()
 
     async def serve(self, _requests: None, call: Call) -> None:
         """One stream, until its proxy ends it."""
         task = current()
-        self._open.add(task)
+        self._open[task] = ""
         try:
             await self._follow(call)
         except UsageError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
         except asyncio.CancelledError:
-            if not self._ending:
+            if task not in self._ending:
                 raise
             task.uncancel()
         finally:
-            self._open.discard(task)
+            self._ending.discard(task)
+            del self._open[task]
+
+    def part(self, proxy: str) -> None:
+        """Several have this id: whoever reports by it comes again, and has one of its own then."""
+        for task, whose in self._open.items():
+            if whose == proxy:
+                self._end(task)
 
     def end(self) -> None:
         """Close all streams with status OK."""
-        self._ending = True
         for task in self._open:
-            task.cancel()
+            self._end(task)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._ending.add(task)
+        task.cancel()
 
     async def _follow(self, call: Call) -> None:
-        proxy = identify(call.node, call.peer(), self._home)
+        named = identify(call.node, call.instance, self._home)
+        proxy = replace(named, id=self._twins.told(named.id, call.peer()))
+        self._open[current()] = proxy.id
         reporting = self._newest[proxy.id] = _Reporting(self._control, self._traffic, proxy)
         self._traffic.leave(proxy.id)
         try:
             # A proxy that was connected before begins with what it counted meanwhile.
             reporting.take(call.take_first())
-            await call.write(self._asked)
+            await call.finish(self._asked)
             while (body := await call.read()) is not _EOF:
                 # Only now is it certain that it counts.
                 if reporting.take(body):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -23,6 +25,7 @@ from meshwright.ads.latencies import Latencies
 from meshwright.ads.lrs import LoadReports
 from meshwright.ads.session import RETRY_SECONDS, Session
 from meshwright.ads.sockets import place
+from meshwright.ads.twins import Twins
 from meshwright.ads.wire import decode, identify, registree
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError
 from meshwright.snapshot.health import specifier
@@ -102,9 +105,10 @@ class AdsServer:
         self._counts = counts
         self._control = control
         self._registrations = registrations
-        self._health = HealthServer(control, registrations, home=home, most=most) if registrations else None
-        self._loads = LoadReports(control, traffic, home=home) if traffic is not None else None
-        self._latencies = Latencies(control, traffic) if traffic is not None else None
+        self._twins = twins = Twins(time.monotonic)
+        self._health = HealthServer(control, registrations, twins, home=home, most=most) if registrations else None
+        self._loads = LoadReports(control, traffic, twins, home=home) if traffic is not None else None
+        self._latencies = Latencies(control, traffic, twins) if traffic is not None else None
         self._home = home
         self._most = most
         self._retry = retry
@@ -227,6 +231,13 @@ class AdsServer:
         """How many streams are open."""
         return sum(map(len, self._sessions.values()))
 
+    @property
+    def sharing(self) -> int:
+        """How many Envoys say that they are one that another says it is, too."""
+        found = {one.lane.proxy for one in self._open() if one.lane is not None and one.lane.proxy.shared_id}
+        named = Counter((one.node, one.shared_id) for one in found)
+        return sum(number for number in named.values() if number > 1)
+
     def _discovery(self, service: str, name: str, only: str) -> grpc.GenericRpcHandler[Any, Any]:
         """Both protocols of one discovery service, of the type `only` or "" for all."""
         methods = {}
@@ -239,11 +250,12 @@ class AdsServer:
         session = Session(call, self._encoders[delta], self._counts, delta=delta, only=only, retry=self._retry)
         try:
             request = decode(call.take_first(), delta=delta, only=only)
-            proxy = identify(call.node, call.peer(), self._home)
-            # It is there for others once it listens, which the stream of its listeners knows.
-            registering = self._registering(call, proxy) if only in {"", LISTENER} else None
+            named = identify(call.node, call.instance, self._home)
             async with self._arriving:
                 await asyncio.sleep(0)  # else all who were read in one turn would be served in it
+                proxy = self._told_apart(named, call.peer())
+                # It is there for others once it listens, which the stream of its listeners knows.
+                registering = self._registering(call, proxy) if only in {"", LISTENER} else None
                 self._refuse_crowd(proxy)
                 if self._registrations is not None and not self._control.connected:
                     self._registrations.meet()
@@ -265,6 +277,8 @@ class AdsServer:
             await session.run(lane, request)
         finally:
             self._leave(proxy.node, session)
+            if session.displaced and only in {"", CLUSTER}:  # of others an Envoy has many
+                self._displaced(proxy, session.peer)
             lane.close()
             if held is not None:
                 held.lose()
@@ -274,6 +288,44 @@ class AdsServer:
         self._sessions[node].discard(session)
         if not self._sessions[node]:
             del self._sessions[node]
+
+    def _told_apart(self, named: Proxy, peer: str) -> Proxy:
+        """The proxy with an id that is its own, where that by which it is `named` turned out to be of several."""
+        shared = self._twins.returned(named.id, peer)
+        if shared is not None:
+            self._part(named, shared)
+        found = self._twins.entered(named.id, peer, lambda: self._ids(named.node))
+        return named if found == named.id else msgspec.structs.replace(named, id=found, shared_id=named.id)
+
+    def _displaced(self, proxy: Proxy, peer: str) -> None:
+        """A stream of `proxy` from `peer` lost its place to those that are open now."""
+        by = {one.peer for one in self._of(proxy.node, proxy.id)}
+        if self._twins.displaced(proxy.id, peer, by):
+            self._part(proxy, proxy.id)
+
+    def _part(self, proxy: Proxy, shared: str) -> None:
+        """Several Envoys have an id, as `proxy` shows: they come again, and each gets one of its own."""
+        if shared == (proxy.shared_id or proxy.id):  # else it was told before
+            _log.warning(
+                "several Envoys say that they are %s: from now on their addresses tell them apart. Give each an "
+                "instance of its own, by --instance or in its bootstrap; meshwright proxy makes one up",
+                shared,
+            )
+        for session in self._of(proxy.node, shared):
+            session.end()
+        if self._health is not None:
+            self._health.part(shared)
+        if self._loads is not None:
+            self._loads.part(shared)
+
+    def _ids(self, node: Key) -> set[str]:
+        """The proxies of a node that have a stream open."""
+        return {one.lane.proxy.id for one in self._sessions.get(node, ()) if one.lane is not None}
+
+    def _of(self, node: Key, proxy: str) -> list[Session]:
+        """The open streams of one proxy."""
+        some = self._sessions.get(node, ())
+        return [one for one in some if one.lane is not None and one.lane.proxy.id == proxy]
 
     def _registering(self, call: Call, proxy: Proxy) -> Registree | None:
         """The endpoint that a proxy brings along; its health is waited for only where there is something to check."""
@@ -291,9 +343,7 @@ class AdsServer:
         """
         if self._most is None:
             return
-        some = self._sessions.get(proxy.node, ())
-        others = {one.lane.proxy.id for one in some if one.lane is not None}
-        if len(others - {proxy.id}) >= self._most:
+        if len(self._ids(proxy.node) - {proxy.id}) >= self._most:
             raise _CrowdError(
                 f"{proxy.node.path} has {self._most} Envoys connected, the most that it may have; "
                 "raise the limit with --xds-envoys-per-node"

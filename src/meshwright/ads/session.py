@@ -75,6 +75,8 @@ class Session:
         self._only = only
         self._woken = asyncio.Event()
         self._ended = False
+        self.displaced = False
+        """Whether another stream of the same id took over."""
         self._failure: UsageError | None = None
         self._snapshot: Snapshot | None = None
         self._retry = self._first_retry = retry
@@ -87,8 +89,14 @@ class Session:
     def push(self, snapshot: Snapshot | None) -> None:
         """A new snapshot, or None: another stream of the same proxy took over."""
         self._snapshot = snapshot
-        self._ended = self._ended or snapshot is None
+        self.displaced = self.displaced or snapshot is None
+        self._ended = self._ended or self.displaced
         self._woken.set()
+
+    @property
+    def peer(self) -> str:
+        """Where it comes from: of one connection, always the same."""
+        return self._context.peer()
 
     def end(self) -> None:
         """Close the stream with status OK: the client connects again."""

@@ -155,8 +155,8 @@ def node_key(node: Any, home: str = "") -> Key:
     return key if home else key.within(key.mesh_name)
 
 
-def identify(node: Any, peer: str, home: str = "") -> Proxy:
-    """Who an Envoy says it is, from the `Node` of its first message; `peer` tells unnamed instances apart.
+def identify(node: Any, unnamed: str, home: str = "") -> Proxy:
+    """Who an Envoy says it is, from the `Node` of its first message; `unnamed` is its instance where it names none.
 
     `node.metadata.meshwright` may hold `instance`, a name of this one process of at most 255 characters,
     `placement` with the addresses `application`, `ingress`, `egress` and maybe `outside` of 127/8, `runtime`, whether
@@ -168,7 +168,7 @@ def identify(node: Any, peer: str, home: str = "") -> Proxy:
     """
     key = node_key(node, home)
     ours = _ours(node)
-    instance = ours.get("instance") or peer
+    instance = ours.get("instance") or unnamed
     if not isinstance(instance, str) or len(instance) > _LONGEST_INSTANCE:
         raise UsageError(
             f"node.metadata.meshwright.instance is {instance!r}; it takes a text of up to "

@@ -126,6 +126,7 @@ _METRICS = (
     _Row(Gauge, "revision", "The newest revision that was published to the proxies."),
     _Row(Gauge, "proxies_connected", "Envoys that are connected."),
     _Row(Gauge, "proxies", "Envoys that are connected, by how they stand.", ("state",)),
+    _Row(Gauge, "proxies_sharing_an_id", "Those of them that say they are one that another says it is, too."),
     _Row(
         Gauge,
         "xds_resources",

@@ -26,7 +26,8 @@ from meshwright.errors import UsageError
 @click.option("--insecure-xds-without-authentication", "unsigned", is_flag=True,
               help="Prove nothing: for a control plane that was started so.")  # fmt: skip
 @click.option(
-    "--instance", help="The name that tells this proxy from others of its node [default: host and process]."
+    "--instance",
+    help="The name that tells this proxy from others of its node [default: container or host, and process].",
 )
 @click.option("--admin-port", type=click.IntRange(1, 65_535),
               help="Port of Envoy's administration on 127.0.0.1 [default: 9901].")  # fmt: skip
@@ -83,7 +84,7 @@ def command(options: dict[str, Any], /, *, print_bootstrap: bool, **given: Any) 
     if told.config_file:
         whole = document(told.config_file, "ENVOY_CONFIG_FILE")
         return _printed(whole) if print_bootstrap else _run(whole, conduct(given, told))
-    chosen = settings(given, told)
+    chosen = settings(given, told, printed=print_bootstrap)
     key = None if given["unsigned"] or given["xds_client_certificate"] else found(options, chosen)
     if print_bootstrap and isinstance(key, Source):
         raise UsageError(

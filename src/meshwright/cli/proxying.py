@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 DEFAULT_XDS = "127.0.0.1:18000"
 
 
-def settings(given: Mapping[str, Any], told: Image) -> Settings:
-    """What the bootstrap is made from; credentials come later.
+def settings(given: Mapping[str, Any], told: Image, *, printed: bool) -> Settings:
+    """What the bootstrap is made from; credentials come later. One that is `printed` may be for many Envoys.
 
     Raises:
         UsageError: an option or a variable cannot mean anything, or nobody says which node it is.
@@ -43,7 +43,7 @@ def settings(given: Mapping[str, Any], told: Image) -> Settings:
     placement = _placement(given["application"], given["ingress"], given["egress"])
     return Settings(
         proxy=proxy,
-        instance=given["instance"] or f"{socket.gethostname()}-{os.getpid()}",
+        instance=given["instance"] or ("" if printed else _instance(os.environ)),
         xds=address(given["xds"] or told.xds or DEFAULT_XDS),
         admin=admin or Address("127.0.0.1", 9901),
         placement=placement,
@@ -56,6 +56,15 @@ def settings(given: Mapping[str, Any], told: Image) -> Settings:
         reports=given["reports"],
         extras=extras(os.environ, proxy),
     )
+
+
+def _instance(environ: Mapping[str, str]) -> str:
+    """A name that no other process has: of the container where ECS tells it, as tasks may share their host's.
+
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4.html
+    """
+    container = environ.get("ECS_CONTAINER_METADATA_URI_V4", "").rstrip("/").rpartition("/")[2]
+    return f"{container or socket.gethostname()}-{os.getpid()}"
 
 
 def conduct(given: Mapping[str, Any], told: Image) -> Conduct:

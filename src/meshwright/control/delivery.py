@@ -237,6 +237,7 @@ class Delivery:
             rejections=self._rejections(),
             gone=self._group.gone,
             unserved=self._group.snapshot.unserved,
+            shared_id=self.proxy.shared_id,
         )
 
     def sending(self, type_url: str, name: str) -> Sending | None:

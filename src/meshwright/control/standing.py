@@ -23,6 +23,8 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement
     envoy_version: str = ""
     traits: Traits = Traits()
+    shared_id: str = ""
+    """The id by its own word, where others say so too, so that `id` tells them apart; "" as a rule."""
 
 
 class Held(NamedTuple):
@@ -56,6 +58,8 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Its virtual node or gateway was deleted: it keeps the last configuration it had."""
     unserved: tuple[Unserved, ...] = ()
     """What its definitions ask for and it cannot be sent: left out or made to refuse, never guessed."""
+    shared_id: str = ""
+    """As `Proxy.shared_id`."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,7 +113,9 @@ def _admin(settings: Settings) -> Document:
 
 def _metadata(settings: Settings) -> Document:
     """What the control plane reads of a proxy: its instance, that it has the runtime layer, unusual addresses."""
-    told: Document = {"instance": settings.instance, "runtime": True}
+    told: Document = {"runtime": True}
+    if settings.instance:  # else a header tells it
+        told["instance"] = settings.instance
     if isinstance(settings.placement, Loopback):
         told["placement"] = msgspec.to_builtins(settings.placement)
     if settings.endpoint is not None:

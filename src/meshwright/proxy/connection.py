@@ -49,14 +49,14 @@ def latencies(settings: Settings) -> Document:
     # Envoy keeps the same times again for callers from outside, and for the release that a canary is.
     copies = [{"not_matcher": named(suffix=f".{one}.upstream_rq_time")} for one in ("external", "internal", "canary")]
     others = {"not_matcher": {"and_matcher": {"predicate": [*wanted, *copies]}}}
+    told = {NODE_HEADER: settings.proxy.path}
+    if settings.instance:  # else a filter adds it
+        told[INSTANCE_HEADER] = settings.instance
     config: Document = {
         "@type": f"{extensions}stat_sinks.open_telemetry.v3.SinkConfig",
         "grpc_service": {
             "envoy_grpc": {"cluster_name": XDS_CLUSTER},
-            "initial_metadata": [
-                {"key": NODE_HEADER, "value": settings.proxy.path},
-                {"key": INSTANCE_HEADER, "value": settings.instance},
-            ],
+            "initial_metadata": [{"key": name, "value": value} for name, value in told.items()],
         },
         "report_histograms_as_deltas": True,
         "emit_tags_as_attributes": False,
@@ -113,7 +113,7 @@ def control_plane(settings: Settings) -> Document:
                     # Without pings, a control plane that vanished would be believed alive while it stays silent.
                     "http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "20s"}}
                 },
-                **_signed(settings),
+                **_filtered(settings),
             }
         },
     }
@@ -122,14 +122,35 @@ def control_plane(settings: Settings) -> Document:
     return cluster
 
 
-def _signed(settings: Settings) -> Document:
-    """The filter that signs each stream as it opens, with the key that is valid then.
+def _filtered(settings: Settings) -> Document:
+    """What is done to each stream as it opens, in this order."""
+    filters = [*([] if settings.instance else [_naming()]), *_signing(settings)]
+    codec = {"@type": f"{_TYPE}envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"}
+    last = {"name": "envoy.filters.http.upstream_codec", "typed_config": codec}
+    return {"http_filters": [*filters, last]} if filters else {}
+
+
+def _naming() -> Document:
+    """The filter that tells the host's name as the instance: nowhere else does Envoy fill one in for its own streams.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/header_mutation_filter
+    """
+    header = {"key": INSTANCE_HEADER, "value": "%HOSTNAME%"}
+    config = {
+        "@type": f"{_TYPE}envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        "mutations": {"request_mutations": [{"append": {"header": header, "append_action": "ADD_IF_ABSENT"}}]},
+    }
+    return {"name": "envoy.filters.http.header_mutation", "typed_config": config}
+
+
+def _signing(settings: Settings) -> list[Document]:
+    """The filter that signs each stream, with the key that is valid then; none where nothing is signed.
 
     Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/aws_request_signing_filter
     """
     match settings.credentials:
         case None:
-            return {}
+            return []
         case KeyFile(path, profile):
             source = {"filename": path, "watched_directory": {"path": path.rpartition("/")[0] or "/"}}
             provider: Document = {
@@ -145,13 +166,7 @@ def _signed(settings: Settings) -> Document:
         # Envoy's own chain would ask the network for other keys.
         "credential_provider": {"custom_credential_provider_chain": True, **provider},
     }
-    codec = {"@type": f"{_TYPE}envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"}
-    return {
-        "http_filters": [
-            {"name": "envoy.filters.http.aws_request_signing", "typed_config": signing},
-            {"name": "envoy.filters.http.upstream_codec", "typed_config": codec},
-        ]
-    }
+    return [{"name": "envoy.filters.http.aws_request_signing", "typed_config": signing}]
 
 
 def _secured(tls: Tls, host: str) -> Document:

@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Key
     """A virtual node or a virtual gateway."""
     instance: str
-    """Tells the proxies of one node apart: a host or task name."""
+    """Tells the proxies of one node apart: a host or task name. "" for the name of the host that Envoy runs on."""
     xds: Address
     admin: Address
     """Where the administration interface listens: a loopback address or Unix socket, as it asks for no password."""

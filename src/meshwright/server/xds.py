@@ -42,6 +42,7 @@ async def xds(parts: Parts) -> AsyncIterator[tuple[list[int], tuple[asyncio.Task
         registrations=parts.registrations,
         traffic=parts.traffic,
     )
+    parts.metrics.watch("proxies_sharing_an_id", lambda: server.sharing)
     if tls:
         parts.metrics.watch("xds_certificate_expiry_seconds", lambda: tls.pair.expires_at)
     try:

@@ -182,6 +182,7 @@ class Proxy(Rejecting, kw_only=True):
     target_revision: int
     envoy_version: str
     unserved: list[Unserved] = []
+    shared_id: str = ""
 
 
 class Held(msgspec.Struct):

@@ -5,6 +5,7 @@ The one rule: the JSON is the answer; the text says no more than it, and no cont
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ _CAUSES = 5
 """Objects at fault that are shown of one rejection."""
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     Document = Mapping[str, Any]
 
@@ -124,9 +125,20 @@ def status_text(status: Document) -> str:
     text += table(stacks) if len(stacks) > 1 else "No stack has a release.\n"
     text += "\n" + (table(proxies) if len(proxies) > 1 else "No proxy is connected.\n")
     text += _discovered(status.get("discovered", ()))
+    text += "".join(_sharing(status["proxies"]))
     for one in status["proxies"]:
         text += "".join(f"{line}\n" for line in (*_rejections(one), *_unserved(one)))
     return text
+
+
+def _sharing(proxies: Iterable[Document]) -> Iterator[str]:
+    """Who say that they are the same one, so that evidence and `wait` know them by their addresses alone."""
+    for name, number in sorted(Counter(one.get("shared_id", "") for one in proxies).items()):
+        if name and number > 1:
+            yield (
+                f"  {number} proxies say that they are {terminal(name)}; give each an instance of its own, by "
+                "--instance or in its bootstrap: meshwright proxy makes one up\n"
+            )
 
 
 def moment(at: int) -> str:

@@ -1,0 +1,179 @@
+"""Envoys that say they are the same one, as replicas do that share an environment: each is served, and told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envoys import Envoy, envoy, until
+from handmade import NODE, faults, plain
+from meshwright.ads.twins import MOST_REPEATS, RETURN_SECONDS, Twins
+from meshwright.snapshot.resources import CLUSTER
+from meshwright.views.releases import status_text
+from processes import DEADLINE
+from registering import CHECK, PAY, Application, Place, client, serving, somewhere, states
+from settings import PROVE
+from stage import Stage, staged
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ONE = f"{NODE.path}@one"
+
+
+@contextlib.asynccontextmanager
+async def replicas(folder: Path, number: int, xds: int | str, instance: str = "one") -> AsyncIterator[list[Envoy]]:
+    """So many Envoys of one bootstrap."""
+    async with contextlib.AsyncExitStack() as running:
+        found = []
+        for one in range(number):
+            (folder / str(one)).mkdir()
+            started = envoy(folder / str(one), NODE, xds, instance=instance)
+            found.append(await running.enter_async_context(started))
+        yield found
+
+
+async def all_take(stage: Stage, number: int) -> set[str]:
+    """The ids of so many Envoys, each of which takes one revision after the other without connecting again."""
+    await until(lambda: len(stage.control.statuses()) == number)
+    before = [(one.id, one.connected_at) for one in stage.control.statuses()]
+    for value in range(1, 6):
+        found = await stage.control.wait(stage.publish(faults(value)), DEADLINE)
+        assert (found.state, len(found.acked)) == ("propagated", number)
+    assert [(one.id, one.connected_at) for one in stage.control.statuses()] == before
+    return {one for one, _ in before}
+
+
+@pytest.mark.envoy
+async def test_real_envoys_with_one_name_are_served_side_by_side(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each keeps its stream and takes every change, and counts for itself; the log says once what to do about it."""
+    async with staged(faults(0)) as stage, replicas(tmp_path, 3, stage.port) as running:
+        ids = await all_take(stage, 3)
+        assert all(one.startswith(f"{ONE}+ipv4:127.0.0.1:") for one in ids)
+        assert {one.shared_id for one in stage.control.statuses()} == {ONE}
+        assert {one.id for one in stage.control.accounts(stage.control.revision)} == ids
+        assert stage.server.sharing == 3
+        (warning,) = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+        assert warning.startswith(f"several Envoys say that they are {ONE}: ")
+        assert "Give each an instance of its own" in warning
+        for one in running[1:]:
+            one.process.kill()
+        await until(lambda: len(stage.control.statuses()) == 1)
+        assert stage.server.sharing == 0  # nobody else is there any more
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("instance", ["one", ""])
+async def test_real_envoys_that_share_a_unix_socket_are_served_side_by_side(tmp_path: Path, instance: str) -> None:
+    """Where no address tells them apart, each has a number."""
+    async with staged(faults(0)) as stage:
+        path = tmp_path / "xds.sock"
+        await stage.server.listen_for(NODE.path, path)
+        async with replicas(tmp_path, 2, f"unix://{path}", instance):
+            name = f"{NODE.path}@{instance or socket.gethostname()}"
+            assert await all_take(stage, 2) == {f"{name}#1", f"{name}#2"}
+
+
+async def test_a_proxy_that_lost_its_connection_a_thousand_times_is_one(caplog: pytest.LogCaptureFixture) -> None:
+    """Its older streams hang, each over a connection of its own, and it takes its own place at once every time."""
+    async with staged(plain(CLUSTER, "a")) as stage, contextlib.AsyncExitStack() as hanging:
+        for _ in range(1000 if PROVE else 50):
+            again = await hanging.enter_async_context(stage.client(delta=True))
+            await again.say(CLUSTER)
+            await again.ack(await again.hear())
+            (status,) = stage.control.statuses()
+            assert (status.id, status.shared_id) == (ONE, "")
+        assert "several Envoys" not in caplog.text
+
+
+@pytest.mark.envoy
+async def test_replicas_of_one_printed_bootstrap_register_an_endpoint_each(tmp_path: Path) -> None:
+    """Signed, on a real server: each is well by its own reports, and `status` tells them apart and what to do."""
+    first, second = Application("first"), Application("second")
+    second.well = False
+    with serving(tmp_path / "data", healthCheck=CHECK) as server, somewhere(tmp_path) as place:
+        (tmp_path / "other").mkdir()
+        other = Place(place.net, tmp_path / "other")
+        async with (
+            first.running(place.of(1).application),
+            second.running(place.of(2).application),
+            place.instance(server, 1, ""),
+            other.instance(server, 2, ""),
+        ):
+            await until(states(server, "healthy", "unhealthy"))
+            found = client(server).status()
+            name = f"{PAY.path}@{socket.gethostname()}"
+            assert [one["shared_id"] for one in found["proxies"]] == [name, name]
+            assert f"2 proxies say that they are {name}; give each an instance of its own" in status_text(found)
+
+
+class Network:
+    """Envoys that come back whenever their stream ends, and the ids that are taken, as the server keeps them."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.twins = Twins(lambda: self.time)
+        self.open: dict[str, tuple[str, str]] = {}
+        """By id: who has a stream open, by its name and from where."""
+        self.ended: list[tuple[str, str]] = []
+        """Whose stream the server ended."""
+
+    def come(self, name: str, peer: str) -> None:
+        """One opens a stream."""
+        shared = self.twins.returned(name, peer)
+        if shared is not None:
+            self.part(shared)
+        found = self.twins.entered(name, peer, lambda: self.open)
+        older = self.open.get(found)
+        self.open[found] = (name, peer)
+        if older is not None:
+            self.ended.append(older)
+            if self.twins.displaced(found, older[1], {peer}):
+                self.part(found)
+
+    def part(self, shared: str) -> None:
+        """The server ends the streams of an id."""
+        if shared in self.open:
+            self.ended.append(self.open.pop(shared))
+
+
+PEERS = st.builds("{}:{}".format, st.sampled_from(["ipv4:10.0.0.1", "ipv4:10.0.0.2", "unix"]), st.integers(1, 3)).map(
+    lambda one: "unix:" if one.startswith("unix") else one
+)
+
+
+@given(st.lists(PEERS, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_any_envoys_of_one_name_come_to_rest(peers: list[str], order: random.Random) -> None:
+    """Wherever they come from and in whatever order they come back, each has an id in the end."""
+    network = Network()
+    network.ended = [("web@one", peer) for peer in peers]
+    for _ in range(400):
+        if not network.ended:
+            break
+        network.time += 0.1
+        network.come(*network.ended.pop(order.randrange(len(network.ended))))
+    assert sorted(network.open.values()) == sorted(("web@one", peer) for peer in peers)
+
+
+def test_who_comes_back_late_or_once_in_a_while_over_its_own_connection_is_no_other() -> None:
+    """A port may be anybody's later, and the end of a stream is now and then heard of late."""
+    network = Network()
+    for name, peer in itertools.product(["web@one"], ["ipv4:10.0.0.1:1", "ipv4:10.0.0.1:2"]):
+        network.come(name, peer)
+    network.time += RETURN_SECONDS + 1
+    network.come("web@one", "ipv4:10.0.0.1:1")
+    for _ in range(MOST_REPEATS * 3):
+        network.time += RETURN_SECONDS
+        network.come("web@one", "ipv4:10.0.0.1:1")
+    assert set(network.open) == {"web@one"}
