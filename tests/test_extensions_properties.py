@@ -23,6 +23,7 @@ from test_snapshot_properties import discovered, placements
 
 NEW = Traits(version=(1, 40, 0), zone="eu-1a", runtime=True)
 OLD = Traits(version=(1, 29, 12))
+OLDEST = Traits(version=(1, 15, 5), runtime=True)
 NOW = 1_800_000_000_000
 
 
@@ -73,7 +74,7 @@ def test_extensions_whose_targets_are_gone_shape_nothing_and_break_nothing(
 
 @pytest.mark.envoy
 @settings(max_examples=examples(6))
-@given(extended(states()), placements, st.sampled_from((OLD, Traits())))
+@given(extended(states()), placements, st.sampled_from((OLD, OLDEST, Traits())))
 def test_the_real_envoy_takes_what_is_made_for_older_and_silent_ones(
     state: State, placement: Redirect | Loopback, traits: Traits
 ) -> None:

@@ -15,6 +15,7 @@ from meshwright.graph import resolve
 from meshwright.model import Key, Kind, Resource, State, encode
 from meshwright.proxy.run import envoy_path
 from meshwright.snapshot.build import build
+from meshwright.snapshot.resources import Traits
 from processes import free_port, fresh_place
 from strategies import Wire, proxies, resource
 
@@ -30,8 +31,10 @@ pytestmark = pytest.mark.envoy
 class Lab:
     """A mesh under test: where each proxy is, and one port for everything."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, traits: Traits | None = None) -> None:
+        """Its proxies are sent what Envoys of those `traits` are sent."""
         self.folder = folder
+        self.traits = traits or Traits()
         self.port = free_port()
         self.places: dict[str, Loopback] = {}
         self.resources: list[Resource] = []
@@ -73,7 +76,7 @@ class Lab:
             (self.folder / name).write_bytes(content)
         async with contextlib.AsyncExitStack() as stack:
             for key in proxies(state):
-                document = bootstrap(build(graph, key, {}, self.places[key.name]), self.folder)
+                document = bootstrap(build(graph, key, {}, self.places[key.name], self.traits), self.folder)
                 await stack.enter_async_context(self._envoy(key, document))
             yield
 
@@ -238,9 +241,10 @@ async def test_a_gateway_rewrites_path_and_host_and_retries_behind(tmp_path: Pat
         assert (await fetch(ingress, lab.port, "/nothing", "shop.example.com"))[0] == 404
 
 
-async def test_a_kept_host_cannot_choose_another_backend(tmp_path: Path) -> None:
-    """The gateway route decides, whatever Host or mark comes from outside."""
-    lab = Lab(tmp_path)
+@pytest.mark.parametrize("version", [(1, 40, 0), (1, 23, 12)], ids=["new", "old"])
+async def test_a_kept_host_cannot_choose_another_backend(tmp_path: Path, version: tuple[int, int, int]) -> None:
+    """The gateway route decides, whatever Host or mark comes from outside; in the words of older Envoys, too."""
+    lab = Lab(tmp_path, Traits(version=version))
     lab.gateway("front")
     for name in ("a", "b"):
         lab.node(name)
@@ -278,10 +282,13 @@ FILE = {"file": {"certificateChain": "/chain.pem", "privateKey": "/key.pem"}}
 TRUST = {"file": {"certificateChain": "/chain.pem"}}
 
 
-@pytest.mark.parametrize("mode", ["STRICT", "PERMISSIVE"])
-async def test_mutual_tls_lets_only_the_certified_in(tmp_path: Path, mode: str) -> None:
-    """A policy with a certificate gets through, one without does not; plaintext only where it is permitted."""
-    lab = Lab(tmp_path)
+@pytest.mark.parametrize(("mode", "minor"), [("STRICT", 40), ("PERMISSIVE", 40), ("STRICT", 20)])
+async def test_mutual_tls_lets_only_the_certified_in(tmp_path: Path, mode: str, minor: int) -> None:
+    """A policy with a certificate gets through, one without does not; plaintext only where it is permitted.
+
+    Names are asked for in words that an older Envoy knows as well.
+    """
+    lab = Lab(tmp_path, Traits(version=(1, minor, 0)))
     certified = {"certificate": FILE, "validation": {"trust": TRUST, **names("localhost")}}
     mistaken = {"certificate": FILE, "validation": {"trust": TRUST, **names("elsewhere.local")}}
     tls = {"mode": mode, "certificate": FILE, "validation": {"trust": TRUST, **names("localhost")}}

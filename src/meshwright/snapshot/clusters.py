@@ -61,10 +61,12 @@ def backend(
     separate: Separate | None,
     *,
     resolved: bool,
+    typed: bool,
 ) -> Any:
     """The cluster of a node's listener, as a client sees it; `resolved` by Envoy or else told its endpoints.
 
-    One that is `separate` asks for these at their own service.
+    One that is `separate` asks for these at their own service. Names in certificates are `typed` where the Envoy
+    knows such.
     """
     listener, protocol = target.listener, target.protocol
     name = names.backend(target.node, protocol, target.port)
@@ -77,7 +79,7 @@ def backend(
         **_discovery(name, target.port, discovery if resolved else None, preference, separate),
     }
     if encryption is not None:
-        members["transport_socket"] = tls.upstream(encryption, protocol, discovery_name(discovery))
+        members["transport_socket"] = tls.upstream(encryption, protocol, discovery_name(discovery), typed=typed)
     if listener.health_check is not None:
         authority = f"{discovery_name(discovery)}:{target.port}"
         members["health_checks"] = health_checks(listener.health_check, protocol, authority, target.port)

@@ -16,7 +16,7 @@ from meshwright import routing
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import ClientTls, Rule, ServicePort, Target, Zones, at_rule, encryption, rules, service_ports
-from meshwright.snapshot import clusters, endpoints, names, routes, tls
+from meshwright.snapshot import clusters, endpoints, names, older, routes, tls
 from meshwright.snapshot.assembly import Body, made, mesh_of, preference
 from meshwright.snapshot.extensions import Additions, additions, servable
 from meshwright.snapshot.extensions.additions import NOTHING
@@ -130,6 +130,7 @@ def _reported(assembly: Assembly, backends: tuple[Backend, ...]) -> tuple[Backen
     for backend in backends:
         for lost in backend.unserved:
             assembly.refuse(*lost)
+    older.report_conditions(assembly, ((rule.origin, rule.match) for one in backends for rule in one.rules))
     return backends
 
 
@@ -293,7 +294,9 @@ class _Way(msgspec.Struct, frozen=True):
     clues: tuple[Clue, ...] = ()
 
 
-def _way(graph: Graph, target: Target, encrypting: ClientTls | None, separate: Separate | None) -> _Way:
+def _way(
+    graph: Graph, target: Target, encrypting: ClientTls | None, separate: Separate | None, *, typed: bool
+) -> _Way:
     spec = graph.state[target.node].spec
     discovery = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
     only = isinstance(spec, VirtualNodeSpec) and len(spec.listeners or ()) == 1
@@ -306,7 +309,17 @@ def _way(graph: Graph, target: Target, encrypting: ClientTls | None, separate: S
     by_dns = routing.found_by_dns(graph, target.node)
     apart = None if by_dns else separate
     return _Way(
-        cluster=made(graph.memo, clusters.backend, target, discovery, preferred, encrypting, apart, resolved=by_dns),
+        cluster=made(
+            graph.memo,
+            clusters.backend,
+            target,
+            discovery,
+            preferred,
+            encrypting,
+            apart,
+            resolved=by_dns,
+            typed=typed,
+        ),
         refused="",
         preference=preferred,
         by_dns=by_dns,
@@ -327,13 +340,16 @@ class _Told(msgspec.Struct, frozen=True):
 def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...], *, policed: bool) -> _Told | None:
     """Add the cluster of `target` for callers of `services`; what its endpoints are added by, if not by DNS."""
     tls_ = _encryption(assembly, target, services) if policed else routing.server_tls(target.listener)
-    way = assembly.graph.recall_about(services[0], _way, target, tls_, assembly.traits.separate)
+    typed = older.typed_names(assembly.traits)
+    way = assembly.graph.recall_about(services[0], _way, target, tls_, assembly.traits.separate, typed=typed)
     origins = (target.node, assembly.proxy, assembly.mesh)
     if way.refused:
         reason = f"no connection is made to virtual node {target.node.name!r} on {target.port}: {way.refused}"
         assembly.refuse(assembly.proxy, "", reason)
         assembly.add(way.cluster, origins, leads_to=target.node)
         return None
+    if target.listener.health_check is not None:
+        older.report_checks(assembly, target.node, target.listener.health_check.protocol)
     files = [Clue(path, assembly.proxy) for path in tls.files(tls_)] if tls_ else ()
     assembly.add(way.cluster, (*origins, *way.shaping), (*files, *way.clues), leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)

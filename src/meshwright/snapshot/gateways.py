@@ -15,6 +15,7 @@ from meshwright.graph import gateway_route_target
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key
 from meshwright.routing import (
+    MARK,
     ServicePort,
     at_gateway_route,
     domains,
@@ -25,7 +26,7 @@ from meshwright.routing import (
     roomiest,
     unservable,
 )
-from meshwright.snapshot import clusters, egress, listeners, names, routes, tls
+from meshwright.snapshot import clusters, egress, listeners, names, older, routes, tls
 from meshwright.snapshot.egress import Backend
 from meshwright.snapshot.extensions import Additions, additions, shared, told
 from meshwright.snapshot.listeners import Bind
@@ -92,6 +93,7 @@ def _step(
     known: dict[ServicePort, Backend],
 ) -> _Step:
     mapping = listener.port_mapping
+    older.report_conditions(assembly, [(key, gateway_route_match(spec))])
     place = at_gateway_route(key, assembly.proxy, mapping.protocol, mapping.port)
     return _Step(key, spec, _backend(assembly, key, spec, known), additions(assembly, place))
 
@@ -167,7 +169,8 @@ def _add_ingress(
     own = any(step.added.own_server for step in plan.steps[port])
     tells = told(assembly, listeners.access_logs(spec.logging))
     inner = listeners.http_filter(prefix, name, tells, own_server=own, separate=assembly.traits.separate)
-    chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol)
+    typed = older.typed_names(assembly.traits)
+    chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol, typed=typed)
     files = tls.files(listener.tls) if listener.tls else ()
     assembly.add(
         listeners.direct("ingress", port, _bind(assembly, "ingress"), chains),
@@ -190,9 +193,8 @@ def _add_gateway_routes(assembly: Assembly, listener: VirtualGatewayListener, pl
         redirect = clusters.self_redirect(cluster, protocol, listener.connection_pool, host, target)
         assembly.add(redirect, (assembly.proxy,))
         authority, limits = plan.authority[step.backend.port], roomiest(step.backend.rules)
-        written += routes.gateway_routes(
-            step.key.name, step.spec, cluster, authority, limits, step.added, marked=plan.marked
-        )
+        mark = older.header(MARK, authority, assembly.traits, replacing=True) if plan.marked else None
+        written += routes.gateway_routes(step.key.name, step.spec, cluster, authority, limits, step.added, mark)
     steps = plan.steps[port]
     origins = [
         *(key for step in steps for key in (step.key, *step.added.origins)),

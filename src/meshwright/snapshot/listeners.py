@@ -92,14 +92,17 @@ def tcp_filter(stat_prefix: str, targets: Sequence[tuple[str, int]], idle: int, 
     )
 
 
-def chains(filters: Sequence[Wire], security: ListenerTls | None, protocol: str) -> list[Wire]:
-    """The filter chains of one listener of a definition: encrypted, plain, or both, by its TLS mode."""
+def chains(filters: Sequence[Wire], security: ListenerTls | None, protocol: str, *, typed: bool) -> list[Wire]:
+    """The filter chains of one listener of a definition: encrypted, plain, or both, by its TLS mode.
+
+    Names in clients' certificates are `typed` where the Envoy knows such.
+    """
     if security is None or security.mode == "DISABLED":
         return [{"filters": list(filters)}]
     encrypted = {
         "filters": list(filters),
         "filter_chain_match": {"transport_protocol": "tls"},
-        "transport_socket": tls.downstream(security, protocol),
+        "transport_socket": tls.downstream(security, protocol, typed=typed),
     }
     if security.mode == "STRICT":
         return [encrypted]

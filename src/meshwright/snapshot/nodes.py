@@ -13,7 +13,7 @@ import msgspec
 from meshwright.graph import Graph
 from meshwright.model.identity import Key, Kind
 from meshwright.routing import AWS_PORT, at_ingress, listener_timeouts, tunnels, unservable
-from meshwright.snapshot import clusters, egress, listeners, names, outside, routes, tls
+from meshwright.snapshot import clusters, egress, listeners, names, older, outside, routes, tls
 from meshwright.snapshot.extensions import additions, told, traced
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.outside import Outside
@@ -81,7 +81,9 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
             prefix, name, tells, own_server=added.own_server, separate=assembly.traits.separate
         )
     filters = [*added.connections, inner]
-    return [listeners.plain(filters)] if refused else listeners.chains(filters, listener.tls, protocol)
+    if refused:
+        return [listeners.plain(filters)]
+    return listeners.chains(filters, listener.tls, protocol, typed=older.typed_names(assembly.traits))
 
 
 class _Routes(msgspec.Struct, frozen=True):
@@ -163,6 +165,7 @@ def _add_listeners(assembly: Assembly, spec: VirtualNodeSpec, backends: Sequence
     inspected = [port for port, chains in outbound.items() if any("filter_chain_match" in one for one in chains)]
     otherwise = None
     if beyond.anything:
+        older.report_open(assembly, beyond.origin)
         otherwise = {"filters": [listeners.tcp_filter("egress", [(beyond.anything, 1)], 0, ())]}
     listener = listeners.redirected(
         "egress", names.EGRESS_PORT, _bind(assembly, spec), outbound, inspected=inspected, otherwise=otherwise

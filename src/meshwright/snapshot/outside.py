@@ -15,7 +15,7 @@ import msgspec
 
 from meshwright import routing
 from meshwright.model.identity import Key, Kind
-from meshwright.snapshot import clusters, listeners, names, routes
+from meshwright.snapshot import clusters, listeners, names, older, routes
 from meshwright.snapshot.resources import Loopback
 from meshwright.snapshot.values import extension
 
@@ -105,6 +105,8 @@ def add_outside(assembly: Assembly, preference: str | None) -> Outside:
         anything = assembly.add(unmodelled, (found.origin, assembly.mesh), leads_to=assembly.mesh)
     tls, http = (routing.named_hosts(found, protocol) for protocol in ("tls", "http"))
     named = ""
+    if (tls or http) and not older.takes_named_hosts(assembly, found.origin):
+        tls, http = {}, {}
     if tls or http:
         hosts = clusters.by_name(names.named_hosts(assembly.proxy), preference)
         named = assembly.add(hosts, (found.origin,), leads_to=assembly.mesh)

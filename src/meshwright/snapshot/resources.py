@@ -180,6 +180,10 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it can do what Envoy does since `major.minor`; one that does not say its version cannot."""
         return self.version is not None and self.version >= (major, minor, 0)
 
+    def before(self, major: int, minor: int) -> bool:
+        """Whether it says that it is older than `major.minor`; every Envoy says its version."""
+        return self.version is not None and self.version < (major, minor, 0)
+
 
 FAULTS = "faults"
 """The runtime layer of our bootstraps that comes over the stream and holds what must end by itself."""

@@ -126,13 +126,12 @@ def gateway_routes(
     host: str,
     limits: Timeouts | None,
     added: Additions,
-    *,
-    marked: bool,
+    mark: Wire | None,
 ) -> list[Wire]:
     """One gateway route: matched at the gateway, rewritten, sent on to the gateway's own egress.
 
     `host` is the authority that stands for the target there; `limits` those of the target's roomiest rule, None
-    where it has none; `marked` adds the header that the egress of this gateway selects by.
+    where it has none; `mark` is the header that the egress of this gateway selects by, if it does.
     """
     route: Wire = {"name": name, "match": matching.gateway(spec)}
     action: Wire = {"cluster": cluster, **matching.rewrite(spec)}
@@ -140,9 +139,8 @@ def gateway_routes(
         action |= _limits(limits)
     if not keeps_host(spec):
         action["host_rewrite_literal"] = host
-    if marked:
-        mark = {"header": {"key": MARK, "value": host}}
-        route["request_headers_to_add"] = [mark | {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    if mark is not None:
+        route["request_headers_to_add"] = [mark]
     return _asked_first(added, gateway_route_match(spec), added.route({**route, "route": action}))
 
 

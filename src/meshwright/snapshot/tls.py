@@ -28,23 +28,29 @@ _LONGEST_NAME = 255
 """Bytes of a server's name that Envoy takes; names of Cloud Map may be longer."""
 
 
-def downstream(tls: ListenerTls, protocol: str) -> Wire:
-    """The transport socket of a listener; a validation asks for the client's certificate."""
+def downstream(tls: ListenerTls, protocol: str, *, typed: bool) -> Wire:
+    """The transport socket of a listener; a validation asks for the client's certificate.
+
+    The Envoy knows `typed` names in certificates, or only such of any type.
+    """
     common = _certificate(tls.certificate) | _alpn(protocol)
     members: Wire = {"common_tls_context": common}
     if tls.validation is not None:
         names = tls.validation.subject_alternative_names
-        common |= _validation(tls.validation.trust, names.match.exact if names else ())
+        common |= _validation(tls.validation.trust, names.match.exact if names else (), typed=typed)
         members["require_client_certificate"] = {"value": True}
     return extension("envoy.transport_sockets.tls", f"{_TLS}.DownstreamTlsContext", **members)
 
 
-def upstream(tls: ClientTls, protocol: str, server: str) -> Wire:
-    """The transport socket of a client; it asks for `server` (SNI) where that can be a server's name."""
+def upstream(tls: ClientTls, protocol: str, server: str, *, typed: bool) -> Wire:
+    """The transport socket of a client; it asks for `server` (SNI) where that can be a server's name.
+
+    `typed` as for a listener.
+    """
     asked = "" if is_address(server) or len(server.encode()) > _LONGEST_NAME else server
     common = (_certificate(tls.certificate) if tls.certificate else {}) | _alpn(protocol)
     if tls.trust is not None:
-        common |= _validation(tls.trust, tls.names)
+        common |= _validation(tls.trust, tls.names, typed=typed)
     return extension(
         "envoy.transport_sockets.tls", f"{_TLS}.UpstreamTlsContext", common_tls_context=common, sni=asked
     )
@@ -67,10 +73,14 @@ def _certificate(certificate: ListenerTlsCertificate | ClientTlsCertificate) -> 
     raise AssertionError("a certificate that cannot be served must have been refused before")
 
 
-def _validation(trust: ListenerTlsValidationContextTrust | TlsValidationContextTrust, names: Iterable[str]) -> Wire:
+def _validation(
+    trust: ListenerTlsValidationContextTrust | TlsValidationContextTrust, names: Iterable[str], *, typed: bool
+) -> Wire:
     matchers = [{"san_type": _san_type(name), "matcher": {"exact": name}} for name in names]
     # An empty list must stay absent: with SDS, Envoy once refused it.
     checks: Wire = {"match_typed_subject_alt_names": matchers} if matchers else {}
+    if matchers and not typed:
+        checks = {"match_subject_alt_names": [one["matcher"] for one in matchers]}
     if trust.file is not None:
         return {"validation_context": checks | {"trusted_ca": {"filename": trust.file.certificate_chain}}}
     if trust.sds is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from meshwright.snapshot.extensions.additions import Additions
 from meshwright.snapshot.extensions.filters import CORS
 from meshwright.snapshot.messages import message, packed
+from meshwright.snapshot.older import takes_cors
 from meshwright.snapshot.resources import Clue
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 _POLICY = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
 
 
-def added(_assembly: Assembly, _place: Place, extension: Resource) -> Additions:
-    """What a policy adds to a route."""
+def added(assembly: Assembly, _place: Place, extension: Resource) -> Additions:
+    """What a policy adds to a route; nothing where the Envoy would not take it."""
+    if not takes_cors(assembly, extension.key):
+        return Additions()
     spec = cast("CorsSpec", extension.spec)
     members: Wire = {
         "allow_origin_string_match": [_origin(one) for one in spec.allow_origins],

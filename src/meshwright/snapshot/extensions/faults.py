@@ -13,6 +13,7 @@ from meshwright.snapshot import matching
 from meshwright.snapshot.extensions.additions import Additions
 from meshwright.snapshot.extensions.filters import FAULT
 from meshwright.snapshot.messages import message, packed
+from meshwright.snapshot.older import forgets
 from meshwright.snapshot.resources import Clue
 from meshwright.snapshot.values import Wire, duration, share
 
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 _FAULT = "envoy.extensions.filters.http.fault.v3.HTTPFault"
 _UNLAYERED = (
-    "the Envoy's bootstrap has no runtime layer, without which a fault would outlive a control plane that is away; "
-    "start it by meshwright proxy, or with a bootstrap that --print-bootstrap wrote"
+    "the Envoy is older than 1.17, or its bootstrap has no runtime layer: a fault would outlive a control plane that "
+    "is away; start a newer one by meshwright proxy, or with a bootstrap that --print-bootstrap wrote"
 )
 
 
 def added(assembly: Assembly, _place: Place, extension: Resource) -> Additions:
     """What a fault adds to a route; nothing where the proxy could not forget it by itself."""
     spec = cast("FaultSpec", extension.spec)
-    if not assembly.traits.runtime:
+    if not forgets(assembly):
         assembly.refuse(extension.key, "", _UNLAYERED)
         return Additions()
     headers = (spec.match.headers if spec.match else None) or ()

@@ -15,6 +15,7 @@ from meshwright.model.identity import Kind
 from meshwright.snapshot.extensions.additions import Additions
 from meshwright.snapshot.extensions.filters import RATE_LIMIT, RATE_LIMITING
 from meshwright.snapshot.messages import message, packed
+from meshwright.snapshot.older import report_limit
 from meshwright.snapshot.values import Wire, count, duration, extension
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ _SHORTEST = 50
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 
 
-def added(_assembly: Assembly, place: Place, extension_: Resource) -> Additions:
+def added(assembly: Assembly, place: Place, extension_: Resource) -> Additions:
     """What a limit adds at a place: to the route, to all routes of its virtual host, or to connections."""
     spec, key = cast("RateLimitSpec", extension_.spec), extension_.key
     name = f"rate_limit_{key.name}"
+    report_limit(assembly, key, place.protocol)
     if place.protocol == "tcp":
         # Encrypted and plain connections to one port go through two chains of filters.
         share = f"{key.name} {place.port if place.called is None else place.called.port}"
