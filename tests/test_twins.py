@@ -166,6 +166,18 @@ def test_any_envoys_of_one_name_come_to_rest(peers: list[str], order: random.Ran
     assert sorted(network.open.values()) == sorted(("web@one", peer) for peer in peers)
 
 
+def test_replicas_on_hosts_of_their_own_keep_their_ids_over_connections() -> None:
+    """Once told apart by their hosts, each takes its own place at once where its connection died, as by a name."""
+    network = Network()
+    for host in (1, 2, 3, 1, 2, 3):
+        network.come("web@one", f"ipv4:10.0.0.{host}:1000")
+    ids = {f"web@one+ipv4:10.0.0.{host}" for host in (1, 2, 3)}
+    assert set(network.open) == ids
+    for number in range(1000):
+        network.come("web@one", f"ipv4:10.0.0.2:{2000 + number}")
+        assert set(network.open) == ids
+
+
 def test_who_comes_back_late_or_once_in_a_while_over_its_own_connection_is_no_other() -> None:
     """A port may be anybody's later, and the end of a stream is now and then heard of late."""
     network = Network()

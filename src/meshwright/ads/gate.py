@@ -100,7 +100,7 @@ class Call:
     async def finish(self, message: bytes) -> None:
         """Send one message to its end, also where the task is cancelled meanwhile.
 
-        While a message is under way gRPC cannot end a call: a client whose stream is to end would never hear of it.
+        While the first one is under way gRPC does not end a call: a client whose stream is to end never heard of it.
         """
         writing = asyncio.ensure_future(self.write(message))
         try:
