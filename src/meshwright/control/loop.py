@@ -132,6 +132,7 @@ class Control:
             yield
         if self._unfinished:
             self._unfinished = range(0)
+            self._foreseen = Foreseen()
             self._waken()
 
     def _catch_up(self) -> None:
