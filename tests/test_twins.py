@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import logging
@@ -14,13 +15,16 @@ from hypothesis import strategies as st
 
 from envoys import Envoy, envoy, until
 from handmade import NODE, faults, plain
+from meshwright.ads.server import AdsServer
 from meshwright.ads.twins import MOST_REPEATS, RETURN_SECONDS, Twins
+from meshwright.discovery import Memory, Registrations, Registree
 from meshwright.snapshot.resources import CLUSTER
+from meshwright.store import sqlite
 from meshwright.views.releases import status_text
 from processes import DEADLINE
 from registering import CHECK, PAY, Application, Place, client, serving, somewhere, states
 from settings import PROVE
-from stage import Stage, staged
+from stage import Everybody, Stage, staged
 
 if TYPE_CHECKING:
     import random
@@ -116,6 +120,41 @@ async def test_replicas_of_one_printed_bootstrap_register_an_endpoint_each(tmp_p
             name = f"{PAY.path}@{socket.gethostname()}"
             assert [one["shared_id"] for one in found["proxies"]] == [name, name]
             assert f"2 proxies say that they are {name}; give each an instance of its own" in status_text(found)
+
+
+async def test_replicas_that_registered_are_known_apart_after_a_restart(tmp_path: Path) -> None:
+    """Who comes back has the endpoint that was its own, and nobody is told of a change."""
+    store = sqlite.connect(tmp_path / "meshwright.db")
+    changes: list[object] = []
+    name, at = f"{NODE.path}@one", "10.0.0.1"
+
+    def remembered() -> Registrations:
+        return Registrations(
+            grace=60,
+            most=10,
+            now=lambda: 1_000,
+            changed=changes.append,
+            memory=Memory(store, "registration"),
+            connected=lambda: 1,
+        )
+
+    before = remembered()
+    before.join(Registree(id=f"{name}+ipv4:127.0.0.1", node=NODE, address=at, shared_id=name)).listen()
+    keeping = asyncio.create_task(before.run())
+    await until(lambda: store.remembered("registration"))
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    changes.clear()
+    async with staged(plain(CLUSTER, "a")) as stage:
+        server = AdsServer(stage.control, Everybody(), registrations=remembered())
+        stage.port = await server.start("127.0.0.1", 0)
+        async with stage.client(delta=True, endpoint={"address": at}) as client:
+            await client.say(CLUSTER)
+            await client.hear()
+            assert [one.id for one in stage.control.statuses()] == [f"{name}+ipv4:127.0.0.1"]
+        await server.stop()
+    assert changes == []
+    store.close()
 
 
 class Network:

@@ -10,7 +10,7 @@ import itertools
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     K = TypeVar("K")
     V = TypeVar("V")
@@ -27,14 +27,14 @@ _REMEMBERED = 10_000
 class Twins:
     """Which ids several Envoys have at once. For use in one event loop."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        """`now` answers with seconds of a clock that nobody sets."""
+    def __init__(self, now: Callable[[], float], shared: Iterable[str] = ()) -> None:
+        """`now` answers with seconds of a clock that nobody sets; `shared` are ids known to be of several."""
         self._now = now
         self._lost: dict[tuple[str, str], tuple[float, bool]] = {}
         """When a stream of an id and a connection lost its place to another one, and whether that is of one host."""
         self._repeats: dict[str, tuple[float, int]] = {}
         """Since when, and how often, streams of an id took each other's place over one connection."""
-        self._shared: dict[str, None] = {}
+        self._shared: dict[str, None] = dict.fromkeys(shared)
         """The ids that several have. One stays so while it is remembered: the remedy is another name."""
 
     def told(self, name: str, peer: str) -> str:

@@ -215,6 +215,7 @@ def registree(node: Any, proxy: Proxy) -> Registree | None:
         port=int(port),
         zone=proxy.traits.zone,
         checked=checked,
+        shared_id=proxy.shared_id,
     )
 
 

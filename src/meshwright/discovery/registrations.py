@@ -41,6 +41,8 @@ class Registree(msgspec.Struct, frozen=True, kw_only=True):
 
     It does where it can, and its node's definition has something to check.
     """
+    shared_id: str = ""
+    """The id by its own word, where others say so too; "" as a rule."""
 
 
 class _Entry(msgspec.Struct, kw_only=True):
@@ -282,6 +284,10 @@ class Registrations:
     def nodes(self) -> frozenset[Key]:
         """As `Source.nodes`."""
         return frozenset(self._nodes)
+
+    def shared_ids(self) -> frozenset[str]:
+        """The ids that several proxies say they have: known after a restart before anybody connects."""
+        return frozenset(one.proxy.shared_id for some in self._nodes.values() for one in some.values()) - {""}
 
     def rows(self, mesh: str = "") -> tuple[Row, ...]:
         """As `Source.rows`."""
