@@ -14,6 +14,7 @@ from meshwright import constraints, release
 from meshwright.graph import resolve, scope_of
 from meshwright.model import Key, Kind, State
 from meshwright.plan import Plan, diff
+from meshwright.routing import inert
 from meshwright.snapshot.build import build
 from meshwright.snapshot.resources import Loopback, Redirect, Snapshot, Traits
 from settings import examples
@@ -70,6 +71,27 @@ def test_extensions_whose_targets_are_gone_shape_nothing_and_break_nothing(
         assert {key: one.resources for key, one in with_them.items()} == {
             key: one.resources for key, one in without.items()
         }
+
+
+@settings(max_examples=examples(20))
+@given(extended(states()), placements)
+def test_an_extension_that_can_never_act_makes_no_difference_to_any_proxy(
+    state: State, placement: Redirect | Loopback
+) -> None:
+    """What the rule says is sent to nobody: without it, every Envoy holds the same."""
+    graph = resolve(state)
+    found = [one.key for one in extensions(state) if inert(graph, one, whole=True)]
+    for key in found:
+        event(str(key.kind))
+    assert bodies(built(state.drop(*found), placement, NEW)) == bodies(built(state, placement, NEW))
+
+
+def bodies(snapshots: dict[Key, Snapshot]) -> dict[Key, dict[str, bytes]]:
+    """What each proxy holds, by name; but for when its numbers end."""
+    return {
+        key: {f"{url} {name}": one.body for url, named in snapshot.resources.items() for name, one in named.items()}
+        for key, snapshot in snapshots.items()
+    }
 
 
 @pytest.mark.envoy

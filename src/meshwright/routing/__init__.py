@@ -3,7 +3,7 @@
 The one rule: every such decision is made here, once, and used by `snapshot` and `simulate` alike.
 """
 
-from meshwright.routing.acting import Hindrance, found_by_dns, hindrance, inert, zoneless
+from meshwright.routing.acting import Hindrance, hindrance, inert, zoneless
 from meshwright.routing.extending import Place, at_gateway_route, at_ingress, at_rule, holding
 from meshwright.routing.gateways import (
     GatewayTarget,
@@ -25,7 +25,16 @@ from meshwright.routing.outbound import (
     tunnels,
     untaken,
 )
-from meshwright.routing.policies import DEFAULT_HEALTHY, Egress, Zones, egress, registration, telemetry, zones
+from meshwright.routing.policies import (
+    DEFAULT_HEALTHY,
+    Egress,
+    Zones,
+    egress,
+    found_by_dns,
+    registration,
+    telemetry,
+    zones,
+)
 from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.security import (
     ClientTls,

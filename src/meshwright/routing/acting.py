@@ -14,13 +14,13 @@ from meshwright.model.extensions import FaultSpec, MirrorSpec, RetryPolicySpec, 
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.routing.extending import Place, at_ingress, at_rule
-from meshwright.routing.policies import registration
+from meshwright.routing.extending import Place, at_ingress, at_rule, holding
+from meshwright.routing.policies import found_by_dns
 from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.services import LostTarget, copied, rules, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.state import Resource
@@ -69,13 +69,6 @@ def zoneless(graph: Graph, node: Key) -> Hindrance | None:
     )
 
 
-def found_by_dns(graph: Graph, node: Key) -> bool:
-    """Whether callers look up the instances of `node` by themselves, at its hostname."""
-    spec = _node(graph, node)
-    discovery = spec.service_discovery if spec is not None else None
-    return discovery is not None and discovery.dns is not None and registration(graph, node) is None
-
-
 def inert(graph: Graph, extension: Resource, *, whole: bool) -> Hindrance | None:
     """What keeps `extension` from ever doing anything; None where it may act, or where its target is missing.
 
@@ -95,9 +88,12 @@ def inert(graph: Graph, extension: Resource, *, whole: bool) -> Hindrance | None
         return silent
     if isinstance(extension.spec, MirrorSpec) and not _names_listener(graph, extension.key, extension.spec):
         return None
-    found = [hindrance(graph, extension, place) for place in _places(graph, extension)]
+    places = tuple(_places(graph, extension))
+    found = [hindrance(graph, extension, place) for place in places]
     if found and all(found):
         return found[0]
+    if whole and (overruled := _overruled(graph, extension, places)):
+        return overruled
     return _uncalled(graph, extension, whole=whole)
 
 
@@ -156,6 +152,20 @@ def _of_route(graph: Graph, route: Key, router: Key) -> Iterator[Place]:
 
 def _answered_by(graph: Graph, router: Key) -> list[Key]:
     return [edge.source for edge in graph.incoming(router, Relation.PROVIDER)]
+
+
+def _overruled(graph: Graph, extension: Resource, places: Iterable[Place]) -> Hindrance | None:
+    """That narrower extensions of its kind hold wherever `extension` could; faults may end, and count as none."""
+    kind = extension.key.kind
+    held = [None if kind is Kind.FAULT else holding(graph, kind, place, 0) for place in places]
+    others = {one.key.name for one in held if one is not None and one.key != extension.key}
+    if not held or not all(one is not None and one.key.name in others for one in held):
+        return None
+    return Hindrance(
+        path="spec.target",
+        reason=f"wherever it could hold, a narrower {kind.type_name} does: {', '.join(map(repr, sorted(others)))}",
+        cure="Remove it, or let the narrower ones go: of two, nothing is merged.",
+    )
 
 
 def _names_listener(graph: Graph, key: Key, spec: MirrorSpec) -> bool:

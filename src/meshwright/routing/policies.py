@@ -12,7 +12,7 @@ import msgspec
 from meshwright.model.extensions import EgressPolicySpec, TelemetrySpec, ZonePolicySpec
 from meshwright.model.extensions.proxies import EgressAllowance
 from meshwright.model.identity import Key, Kind
-from meshwright.model.specs import MeshSpec
+from meshwright.model.specs import MeshSpec, VirtualNodeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,6 +82,14 @@ def zones(graph: Graph, node: Key, services: Iterable[Key]) -> Zones | None:
 def registration(graph: Graph, node: Key) -> Key | None:
     """The object by which callers find `node` as its proxies registered, whatever its discovery; None without one."""
     return next((one.key for one in graph.extensions(Kind.REGISTRATION, node)), None)
+
+
+def found_by_dns(graph: Graph, node: Key) -> bool:
+    """Whether callers look up the instances of `node` by themselves, at its hostname."""
+    resource = graph.state.get(node)
+    spec = resource.spec if resource is not None else None
+    discovery = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
+    return discovery is not None and discovery.dns is not None and registration(graph, node) is None
 
 
 def _about(graph: Graph, kind: Kind, keys: Iterable[Key]) -> Iterable[Resource]:

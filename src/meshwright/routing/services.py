@@ -22,7 +22,7 @@ from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource
 from meshwright.routing.extending import at_rule, holding
 from meshwright.routing.ordering import ordered_routes, route_match
-from meshwright.routing.policies import zones
+from meshwright.routing.policies import found_by_dns, zones
 from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.timing import (
     DEFAULT_IDLE,
@@ -140,7 +140,7 @@ def _node_rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
         targets=(Target(node=port.provider, listener=listener, weight=1),),
         timeouts=Timeouts(request, DEFAULT_IDLE),
         retry=default_retry(port.protocol),
-        zoned=zones(graph, port.provider, [port.service]) is not None,
+        zoned=_zoned(graph, port.provider, port.service),
     )
     return (rule,)
 
@@ -164,9 +164,14 @@ def _rule(graph: Graph, key: Key, spec: RouteSpec, port: ServicePort) -> Rule:
         targets=tuple(targets),
         timeouts=route_timeouts(spec),
         retry=retry(spec),
-        zoned=any(zones(graph, one.node, [port.service]) for one in targets),
+        zoned=any(_zoned(graph, one.node, port.service) for one in targets),
         lost=tuple(lost),
     )
+
+
+def _zoned(graph: Graph, node: Key, service: Key) -> bool:
+    """Whether callers of `service` prefer the instances of `node` in their own zone, and may know which these are."""
+    return zones(graph, node, [service]) is not None and not found_by_dns(graph, node)
 
 
 def spoken(spec: RouteSpec) -> PortProtocol:

@@ -7,6 +7,7 @@
 - Mirrors to a node that takes no HTTP, retry policies without the policy of the protocol that is spoken
   (`grpcRetryPolicy` for gRPC, else `httpRetryPolicy`), faults `from` callers of which none calls what they are about.
 - What is about a node's own ingress where the node has no listener; registrations of a node that nobody can call.
+- What is about a service or node where narrower ones of its kind, for each route or port, hold instead of it.
 - Zone policies of which every node is found by DNS, where instances have no zone.
 
 Reported is only what no definition in other files can change. Where all of a mesh is known, as to `plan` and `apply`,
