@@ -25,6 +25,7 @@ from meshwright.listening import join, listening, url
 from meshwright.model.identity import Kind, split_mesh
 from meshwright.observe import Traffic
 from meshwright.server.finding import cloud_map, registrations, watch
+from meshwright.server.freeing import keep_giving_back
 from meshwright.server.http_api import http_api
 from meshwright.server.parts import Parts, now
 from meshwright.server.settings import refuse_exposed
@@ -157,6 +158,7 @@ async def _following(parts: Parts) -> AsyncIterator[tuple[asyncio.Task[None], ..
         asyncio.create_task(parts.trusted.follow(), name="following the trust file"),
         asyncio.create_task(parts.control.keep_time(), name="following the clock"),
         asyncio.create_task(parts.registrations.run(), name="keeping registered endpoints"),
+        asyncio.create_task(keep_giving_back(), name="giving back free memory"),
     ]
     if parts.cloud_map is not None:
         tasks.append(asyncio.create_task(parts.cloud_map.run(), name="looking into Cloud Map"))
