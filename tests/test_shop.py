@@ -45,7 +45,7 @@ def test_the_shop_s_extensions_fit_it() -> None:
     assert constraints.check(graph) == ()
     found = rules.audit(graph, now=0)
     assert {(one.rule, one.subject) for one in found} == {("MW004", one.key.path) for one in loaded.state}
-    assert len(loaded.state) == len(found) == 7
+    assert len(loaded.state) == len(found) == 8
 
 
 def test_an_environment_names_the_mesh_of_every_object() -> None:
