@@ -262,7 +262,7 @@ async def settled(rig: Rig, key: Key) -> None:
 
 
 async def acquainted(rig: Rig) -> None:
-    """Return once every caller knows a good instance of all that it calls here, or has had time to.
+    """Return once every caller takes all instances that it knows for good ones, or has had time to.
 
     Instances that register, and those whose health is checked, are known only once they have shown to be well.
     """
@@ -274,7 +274,9 @@ async def acquainted(rig: Rig) -> None:
     while True:
         known = await asyncio.gather(*(_hosts(one, called, _AT_ALL) for one in late))
         late = tuple(
-            one for one, hosts in zip(late, known, strict=True) if not all(any(each.values()) for each in hosts)
+            one
+            for one, hosts in zip(late, known, strict=True)
+            if not all(each and all(each.values()) for each in hosts)
         )
         if not late or time.monotonic() > end:
             return

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 async def call(host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE) -> Reply:
     """Call `request.path` (`/SERVICE/METHOD`) at `host:port` on a channel of its own.
 
-    Never raises for what happens to the call: a status but OK is a reply with status 503 that says so, and one that
-    the library made up because nobody sent any is a reply with status 0.
+    Never raises for what happens to the call: any status but OK is a reply with status 503 that says so, or with
+    status 0 where the library made it up because no connection came about.
     """
     options: list[tuple[str, str | int]] = [
         ("grpc.default_authority", request.authority),
@@ -72,8 +72,7 @@ async def _called(where: str, options: list[tuple[str, str | int]], request: Req
         except grpc.aio.AioRpcError as error:
             told = plain(f"gRPC {error.code().name}: {error.details()}")
             returned = _texts(error.initial_metadata()) | _texts(error.trailing_metadata())
-            # Whoever answers sends headers or trailers; where there are none, the status is the library's own.
-            status = 503 if returned else 0
+            status = 0 if channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE else 503
             return Reply(status=status, fault=told, grpc_status=error.code().value[0], returned=returned)
         returned = _texts(await calling.initial_metadata()) | _texts(await calling.trailing_metadata())
     return replace(reply_of(200, body), grpc_status=0, returned=returned)
