@@ -121,8 +121,7 @@ class _Connection:
         elif reply.status != 200:
             status = UNAVAILABLE if reply.grpc_status is None else reply.grpc_status
             words = [("grpc-status", str(status)), ("grpc-message", f"the workload failed with {reply.status}")]
-            # A header of its own, by which the caller can tell it from what its own library makes up.
-            self._peer.send_headers(stream, [*headers, ("server", "lab"), *words], end_stream=True)
+            self._peer.send_headers(stream, [*headers, *words], end_stream=True)
             return
         else:
             body = msgspec.json.encode(reply)
