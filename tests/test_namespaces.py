@@ -14,17 +14,18 @@ from meshwright.graph import resolve
 from meshwright.lab.namespaces import missing
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
+from meshwright.model import Kind, State
 from meshwright.trials.deriving import derive
 from rigging import declared
 from settings import PROVE, ROOT
+from strategies import MESH, resource
 from test_corpus_documents import completed
-from test_rig import secured
+from test_rig import calling, listening, node, secured
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.lab.machines import Isolation
-    from meshwright.model import State
     from meshwright.trials.trial import Trial
 
 pytestmark = [pytest.mark.envoy, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -44,6 +45,36 @@ async def test_both_isolations_give_the_same_verdicts() -> None:
     found = await verdicts(secured(), "netns")
     assert found == await verdicts(secured(), "loopback")
     assert set(found.values()) == {"web", "api", "stock", "raw", "pay", "reg", "old", ""}
+
+
+def wide_open() -> State:
+    """A mesh that lets everything out, where only `web` declares a call; two services are named as nodes are."""
+    protocols = {"web": "http", "api": "http2", "stock": "grpc", "raw": "tcp"}
+    names = {"web": "web.nodes", "api": "api.local", "stock": "stock.nodes", "raw": "raw.local"}
+    services = [
+        resource(Kind.VIRTUAL_SERVICE, names[name], {"provider": {"virtualNode": {"virtualNodeName": name}}})
+        for name in protocols
+    ]
+    backends = {"web": calling("api")}
+    nodes = [node(name, **listening(protocol), **backends.get(name, {})) for name, protocol in protocols.items()]
+    mesh = resource(Kind.MESH, MESH, {"egressFilter": {"type": "ALLOW_ALL"}})
+    return State().put(mesh, *nodes, *services)
+
+
+async def test_past_an_open_mesh_both_isolations_reach_the_world_outside() -> None:
+    """In every protocol on one port, by names that nobody has and by names of nodes; strangers alike."""
+    state = wide_open()
+    leaving = tuple(one for one in derived(state) if "outside" in one.expect.served_by)
+    assert {(one.call.protocol, one.call.host) for one in leaving} >= {
+        ("http", "stranger.example"),
+        ("http", "web.nodes"),
+        ("http2", "api.local"),
+        ("grpc", "stock.nodes"),
+        ("tcp", "raw.local"),
+    }
+    for isolation in ("netns", "loopback"):
+        found = await outcomes(state, leaving, isolation)
+        assert {name: one for name, one in found.items() if one != ("passed", set())} == {}
 
 
 SHOP = "examples/shop"

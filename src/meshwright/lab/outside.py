@@ -5,6 +5,7 @@ The one rule: it says that it was reached, and by which name; it is no part of t
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
 import time
@@ -14,17 +15,22 @@ from meshwright import routing
 from meshwright.errors import MeshwrightError
 from meshwright.lab.certificates import Issuer
 from meshwright.lab.exchange import Arrival, Reply
+from meshwright.lab.sockets import Server
 from meshwright.lab.workload import SERVERS
 from meshwright.model.identity import Key, Kind
 from meshwright.trials.trial import OUTSIDE
 
 if TYPE_CHECKING:
     from meshwright.graph import Graph
-    from meshwright.lab.exchange import Request
-    from meshwright.lab.sockets import Inside, Server
+    from meshwright.lab.exchange import Answer, Request
+    from meshwright.lab.sockets import Inside, Outlet
 
 NAME = OUTSIDE
 """What it calls itself."""
+
+_TELLING = 4
+"""Bytes by which a client tells what it speaks."""
+_CHUNK = 65_536
 
 
 class Outside:
@@ -53,10 +59,10 @@ class Outside:
     async def start(self) -> None:
         """Answer on the ports that policies name."""
         for port, protocol in self._ports.items():
-            await self.listen(port, "http", encrypted=protocol == "tls")
+            await self.listen(port, encrypted=protocol == "tls")
 
-    async def listen(self, port: int, protocol: str, *, encrypted: bool = False) -> None:
-        """Answer on `port` too, if it does not yet.
+    async def listen(self, port: int, *, encrypted: bool = False) -> None:
+        """Answer on `port` too, if it does not yet, in whatever protocol somebody speaks there.
 
         Raises:
             MeshwrightError: the port is taken.
@@ -67,12 +73,13 @@ class Outside:
         async def answer(request: Request, spoken: str) -> Reply:
             return self._answer(request, spoken, port)
 
-        server = SERVERS[protocol](answer)
+        # It is known at once, so that of two who ask for a port together only one opens it.
+        server = self._servers[port] = _polyglot(answer)
         try:
             await server.start(self.host, port, self._context() if encrypted else None, self.inside)
         except OSError as error:
+            del self._servers[port]
             raise MeshwrightError(f"nothing can listen on {self.host}:{port}: {error.strerror}") from error
-        self._servers[port] = server
 
     async def stop(self) -> None:
         """Answer nobody any more."""
@@ -105,3 +112,32 @@ class Outside:
             file.flush()
             found.load_cert_chain(file.name)
         return found
+
+
+def _polyglot(answer: Answer) -> Server:
+    """A server, not yet started, that speaks what its client begins with: HTTP/1.1, HTTP/2, gRPC or lines."""
+    known = {
+        first: SERVERS[protocol](answer) for first, protocol in ((b"PRI ", "http2"), (b"{", "tcp"), (b"", "http"))
+    }
+
+    async def converse(reader: asyncio.StreamReader, outlet: Outlet) -> None:
+        said = await reader.readexactly(_TELLING)
+        spoken = next(server for first, server in known.items() if said.startswith(first))
+        again = asyncio.StreamReader()
+        again.feed_data(said)
+
+        async def pass_on() -> None:
+            try:
+                while piece := await reader.read(_CHUNK):
+                    again.feed_data(piece)
+            finally:
+                again.feed_eof()
+
+        passing = asyncio.ensure_future(pass_on())
+        try:
+            await spoken.talk(again, outlet)
+        finally:
+            passing.cancel()
+            await asyncio.gather(passing, return_exceptions=True)
+
+    return Server(converse, asyncio.IncompleteReadError)

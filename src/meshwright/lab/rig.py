@@ -27,7 +27,7 @@ from meshwright.lab.outside import NAME as OUTSIDE
 from meshwright.lab.surroundings import Surroundings
 from meshwright.lab.workload import PATIENCE, call
 from meshwright.model.identity import Key, Kind
-from meshwright.simulate import Call
+from meshwright.simulate import Call, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -189,11 +189,12 @@ class Rig:
         machine, ground = source.machine, self.lab.ground
         host, tls = source.towards(sent.host) if inside else machine.address, self._tls(sent, key)
         direct = False
-        if inside and key in self._around.outside.open:
-            await self._around.outside.listen(sent.port, sent.protocol, encrypted=sent.encrypted)
-            if machine.egress and not await _taken(host, sent.port):
-                # Nothing takes it up on its way, so it leaves the machine, as the mesh allows.
-                host, direct = self._around.outside.host, True
+        if inside and host != machine.address and self._leaves(sent, key):
+            await self._around.outside.listen(sent.port, encrypted=sent.encrypted)
+            # Past the mesh it goes to whom its sender meant, and everybody there is one. On loopback addresses the
+            # proxy knows that; where it takes nothing up, nothing does on its way.
+            direct = bool(machine.egress) and not await _taken(host, sent.port)
+            host = host if machine.egress and not direct else self._around.outside.host
         began_at = time.monotonic()
         within = machine.inside if inside else ground.inside
         reply = await call(sent.protocol, host, sent.port, request, tls, within, patience)
@@ -209,6 +210,10 @@ class Rig:
             direct=direct,
         )
         return await self._witnessed(whole) if self._programs() and self._traced else whole
+
+    def _leaves(self, sent: Call, key: Key) -> bool:
+        """Whether a node that may call whatever it wants makes a call that is for nobody whom it declares."""
+        return key in self._around.outside.open and route(self.graph, key, sent).outcome == "outside"
 
     def _programs(self) -> list[Instance]:
         return [one for one in self.lab.fleet.instances if one.program is not None]

@@ -151,11 +151,12 @@ class Server:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: one that asyncio makes would be reported as an error when `stop` cancels it.
-        task = asyncio.create_task(self._talk(reader, Outlet(writer, self)))
+        task = asyncio.create_task(self.talk(reader, Outlet(writer, self)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _talk(self, reader: asyncio.StreamReader, outlet: Outlet) -> None:
+    async def talk(self, reader: asyncio.StreamReader, outlet: Outlet) -> None:
+        """Hold one conversation, to its end, whoever took the connection."""
         reset = False
         try:
             await self._converse(reader, outlet)

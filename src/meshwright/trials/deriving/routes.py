@@ -96,10 +96,12 @@ def of_callers(graph: Graph) -> Iterator[Trial]:
                 continue
             for port in service_ports(graph, service)[:1]:
                 call = bare_call(port)
-                expect = expectation(route(graph, node.key, call))
+                verdict = route(graph, node.key, call)
+                expect = expectation(verdict)
                 if expect is None:
                     continue
-                verb = "reaches" if service in declared else "does not reach"
+                undeclared = "goes past the mesh to" if verdict.outcome == "outside" else "does not reach"
+                verb = "reaches" if service in declared else undeclared
                 yield Trial(
                     name=f"{node.key.name} {verb} {service.name}",
                     call=call,
