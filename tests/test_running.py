@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from meshwright.graph import resolve
 from meshwright.lab.rig import Rig
@@ -45,7 +46,8 @@ def trial(name: str, expect: Expect, *given: Given, of: int = 10, steady: bool =
 async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() -> None:
     """A lost instance gets no calls; what every caller sees makes its trial fail, twice.
 
-    What an instance said of calls is not lost when it crashes soon after them.
+    What an instance said of calls is not lost when it crashes soon after them. A test that a fault of ours ends, as
+    one whose call nobody can write down, ends no other. Text that is not ASCII arrives as it was written.
     """
     half = {"at": "pay", "instances": 1, "of": 2}
     fine = Expect(statuses=(200,), served_by=("pay",))
@@ -60,13 +62,18 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
             of=2,
         ),
         trial("nobody", fine, Given(kind=FaultKind.RESET, at="nobody")),
+        replace(trial("ours", fine, of=1), call=replace(CALL, headers=(("x-user", "\ud800"),))),
+        replace(
+            trial("text", Expect(statuses=(200,), arrived={"x-user": "Grüße"}), of=1),
+            call=replace(CALL, headers=(("X-User", " Grüße "),)),
+        ),
     )
     heard: list[str] = []
     async with Rig(mesh(), instances={"pay": 2}) as rig:
         results = await run(rig, trials, lambda one: heard.append(one.trial.name))
     assert [one.trial.name for one in results] == [one.name for one in trials]
     assert sorted(heard) == sorted(one.name for one in trials)
-    gone, lost, dead, soon, well, nobody = results
+    gone, lost, dead, soon, well, nobody, ours, text = results
     assert instances(soon) == {"pay-1", "pay-2"}
     assert [{line.partition(":")[0] for line in one.log} for one in soon.seen.calls] == [{"web", "pay"}] * 5
     assert instances(lost) == {"pay-2"}
@@ -78,6 +85,9 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
     assert (gone.passed, instances(gone)) == (True, {"pay-1", "pay-2"})
     assert well.passed
     assert "no virtual node or gateway 'nobody' runs here" in nobody.seen.fault
+    assert ours.outcome == "broken"
+    assert ours.seen.fault.startswith("internal error: UnicodeEncodeError: ")
+    assert (text.outcome, text.mismatches) == ("passed", ())
 
 
 def instances(result: Result) -> set[str]:

@@ -148,6 +148,8 @@ def one_test(**members: str) -> str:
         ),
         ({"request": "{url: 'ftp://x'}"}, "3: tests[0].request.url: 'ftp://x' is no URL such as"),
         ({"request": "{url: 'http://a:1/', methud: GET}"}, "3: tests[0].request.methud: unknown field 'methud'; did"),
+        ({"request": "{url: 'http://a:1/x y'}"}, "3: tests[0].request.url: the path '/x y' holds what no URL can"),
+        ({"request": "{url: 'http://ä:1/'}"}, "3: tests[0].request.url: the host 'ä' is not ASCII"),
         ({"expect": "{}"}, "4: tests[0].expect: expects nothing, so that it cannot fail"),
         ({"expect": "{status: ok}"}, "4: tests[0].expect.status: expected a whole number, found a string 'ok'"),
         ({"expect": "{grpc_status: UNAVAIL}"}, "did you mean 'UNAVAILABLE'?"),
@@ -180,6 +182,55 @@ def test_what_is_not_understood_is_refused_with_its_line(
         read(tmp_path, shop, one_test(**members))
     assert told in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'some.yaml'}:")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "headers", "told"),
+    [
+        ("http", r'{x: "a\r\nb: c"}', ".x: 'a\\r\\nb: c' cannot be sent: a header holds no line breaks"),
+        ("http2", r'{x: "a\x01"}', ".x: 'a\\x01' cannot be sent: a header holds no line breaks"),
+        ("http", "{x y: a}", ".x y: 'x y' is no name of a header, which is made of letters, digits and"),
+        ("http2", "{':path': /a}", ".:path: ':path' is no header to write"),
+        ("http", "{content-length: '5'}", ".content-length: '5' would promise a body"),
+        ("http", "{transfer-encoding: gzip}", ".transfer-encoding: 'gzip' cannot be sent"),
+        ("http", "{host: a, Host: b}", ".Host: says the Host once more, after 'host'"),
+        ("http", "{host: a b}", ".host: 'a b' is no Host"),
+        (
+            "http2",
+            "{Connection: close}",
+            ".Connection: 'Connection' is of HTTP/1.1 alone; leave it out, or call with",
+        ),
+        ("http2", "{te: gzip}", ".te: 'gzip' cannot be sent: over http2 it is always 'trailers'"),
+        ("grpc", "{x: Grüße}", ".x: 'Grüße' cannot be sent: metadata of gRPC is printable ASCII"),
+        ("grpc", "{x-bin: YQ==}", ".x-bin: 'x-bin' would be binary metadata"),
+        ("grpc", "{x!: a}", ".x!: 'x!' is no name of a header, which is made of letters, digits, '-'"),
+        ("grpc", "{content-type: text/plain}", ".content-type: 'text/plain' cannot be sent: over grpc it is always"),
+        ("grpc", "{user-agent: me}", ".user-agent: gRPC's own library says who it is"),
+    ],
+)
+def test_headers_that_cannot_be_sent_are_refused_with_their_line(
+    tmp_path: Path, shop: State, scheme: str, headers: str, told: str
+) -> None:
+    """By each protocol's own rules, before anything runs, and with what to write instead."""
+    request = f"\n    url: {scheme}://payment.shop.internal:8080/a/b\n    headers:\n      {headers}"
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, shop, one_test(request=request))
+    assert str(caught.value).startswith(f"{tmp_path / 'some.yaml'}:6: tests[0].request.headers{told}")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "headers"),
+    [
+        ("http", "{X-User: Grüße, connection: close, content-length: '0', host: a, te: gzip, x: ' a '}"),
+        ("http2", "{X-User: Grüße, ':authority': a, te: trailers}"),
+        ("grpc", "{X-User: gold, content-type: application/grpc, te: trailers}"),
+        ("tcp", "{x y: Grüße}"),
+    ],
+)
+def test_headers_that_can_be_sent_are_taken(tmp_path: Path, shop: State, scheme: str, headers: str) -> None:
+    """Upper case, blanks around values, and other than ASCII where the protocol lets it be."""
+    request = f"{{url: '{scheme}://payment.shop.internal:8080/a/b', headers: {headers}}}"
+    assert len(read(tmp_path, shop, one_test(request=request)).trials) == 1
 
 
 def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path, shop: State) -> None:

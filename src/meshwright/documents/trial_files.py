@@ -18,6 +18,7 @@ from meshwright.model.decoding import DecodeError, decode
 from meshwright.model.identity import Kind
 from meshwright.simulate import call_of
 from meshwright.trials import written
+from meshwright.trials.sendable import unsendable
 from meshwright.trials.shares import CONFIDENCE
 from meshwright.trials.trial import Bounds, Encryption, Expect, FaultKind, Given, Reported, Suite, Trial
 
@@ -215,10 +216,13 @@ class Meaning:
                 told = f"the definitions have no VirtualService {name!r}; {did_you_mean(name, known, listed)}"
                 self._fault(f"{at}.onward", told)
         try:
-            return call_of(request.url, request.method, request.headers.items())
+            call = call_of(request.url, request.method, request.headers.items())
         except UsageError as error:
             self._fault(f"{at}.url", str(error))
             return None
+        for name, told in unsendable(call):
+            self._fault(f"{at}.headers.{name}" if name else f"{at}.url", told)
+        return call
 
     def given(self, one: written.Given, at: str) -> Given | None:
         """A fault of the mesh; None where there is none or several."""

@@ -82,8 +82,9 @@ async def exchange(
         h11.ProtocolError: what came is not HTTP.
     """
     peer = h11.Connection(h11.CLIENT)
-    headers = [("host", request.authority), ("connection", "close"), *request.headers.items()]
-    writer.write(peer.send(h11.Request(method=request.method, target=request.path, headers=headers)) or b"")
+    texts = [("host", request.authority), ("connection", "close"), *request.headers.items()]
+    headers = [(name.encode(), value.encode()) for name, value in texts]
+    writer.write(peer.send(h11.Request(method=request.method, target=request.path.encode(), headers=headers)) or b"")
     writer.write(peer.send(h11.EndOfMessage()) or b"")
     await writer.drain()
     status, returned, body = 0, dict[str, str](), bytearray()
@@ -115,7 +116,15 @@ def _request(event: h11.Request) -> Request:
 
 
 def _headers(event: h11.Request | h11.Response) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+    return {name.decode("latin-1"): _text(value) for name, value in event.headers}
+
+
+def _text(value: bytes) -> str:
+    """A header's value: UTF-8, as over HTTP/2, unless it is not."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _response(reply: Reply, method: str) -> Iterator[h11.Response | h11.Data | h11.EndOfMessage]:

@@ -360,6 +360,7 @@ def _request(sent: Call, trace: str, calls: Iterable[str]) -> Request:
     given: dict[str, str] = {}
     for name, value in sent.headers:
         if name.lower() not in {"host", ":authority"}:
-            before = given.get(name.lower())
+            # Blanks around a value are no part of it.
+            before, value = given.get(name.lower()), value.strip(" \t")  # noqa: PLW2901 - the same, as it is sent
             given[name.lower()] = value if before is None else f"{before},{value}"
     return Request(authority=sent.authority, path=sent.path, method=sent.verb, headers=own | given)

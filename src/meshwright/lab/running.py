@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
 from meshwright.errors import MeshwrightError
 from meshwright.lab.counting import counting
+from meshwright.lab.exchange import plain
 from meshwright.lab.following import RESTARTING, Follower
 from meshwright.lab.seeing import seen, told_by_proxies
 from meshwright.lab.workload import PATIENCE
@@ -176,7 +179,7 @@ class _Runner:
         way = dict.fromkeys((trial.caller, *(hop.at for hop in verdict.hops), *(one.node for one in verdict.targets)))
         instances = [one for key in way for one in self._rig.instances(key)]
         moved: list[CounterSeen] = []
-        with contextlib.suppress(MeshwrightError):  # what cannot be looked at once more was told already
+        with contextlib.suppress(Exception):  # what cannot be looked at once more was told already
             async with contextlib.AsyncExitStack() as exits:
                 await self._give(trial, exits)
                 async with counting(instances) as moved:
@@ -208,6 +211,8 @@ class _Runner:
             found, unlike = Seen(calls=seen_calls, ways=followed.ways, followed=followed.count), followed.unlike
         except MeshwrightError as error:
             lasted, found = time.monotonic() - began_at, Seen(calls=(), fault=str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one test: the others, and the report, go on
+            lasted, found = time.monotonic() - began_at, Seen(calls=(), fault=_ours(error))
         result = judge(trial, found, lasted, unlike)
         told = {result.seen.calls[index].id for index in result.telling}
         for trace in {one.id for one in found.calls} - told:
@@ -306,6 +311,13 @@ async def left_alone(rig: Rig, sent: Sent) -> Sent:
             break
         await asyncio.sleep(_PAUSE)
     return replace(sent, attempts=attempts)
+
+
+def _ours(error: Exception) -> str:
+    """What is told of a test that a fault of ours ended."""
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)]
+    return f"internal error: {plain(said)} (at {places[-1]}); the other tests were run all the same. Please report it"
 
 
 def _countable(trial: Trial) -> bool:

@@ -1,0 +1,85 @@
+"""What of a call that a test writes down cannot be sent, and what to write instead.
+
+The one rule: whatever passes here goes out as it is written; what a client library would drop, change or refuse is
+told while tests are read, so that no run stumbles over it.
+Sources: https://www.rfc-editor.org/rfc/rfc9110#section-5, https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2 and
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from meshwright.simulate import Call
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_KEY = re.compile(r"[0-9A-Za-z_.-]+")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+"""Other than ASCII is sent as UTF-8, which proxies compare byte by byte."""
+_ASCII = re.compile(r"[\x20-\x7e]*")
+_VISIBLE = re.compile(r"[\x21-\x7e]*")
+_HOST = ("host", ":authority")
+_OF_CONNECTIONS = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
+_BY_LIBRARY: Mapping[str, str] = MappingProxyType({"content-type": "application/grpc", "te": "trailers"})
+"""What gRPC's library says itself, whatever it is told."""
+
+
+def unsendable(call: Call) -> Iterator[tuple[str, str]]:
+    """What cannot be sent: the header's name as it is written, "" for the URL, and why; TCP carries anything."""
+    if call.protocol == "tcp":
+        return
+    if not _VISIBLE.fullmatch(call.path):
+        told = "holds what no URL can; write blanks and what is not ASCII percent-encoded, as %20"
+        yield "", f"the path {call.path!r} {told}"
+    if not _VISIBLE.fullmatch(call.host):
+        yield "", f"the host {call.host!r} is not ASCII; write it as DNS has it, with xn--"
+    hosts = [name for name, _ in call.headers if name.lower() in _HOST]
+    for name, value in call.headers:
+        if hosts[1:] and name == hosts[-1]:
+            yield name, f"says the Host once more, after {hosts[0]!r}; leave one of them out"
+        elif told := _name(call, name) or _value(call, name.lower(), value):
+            yield name, told
+
+
+def _name(call: Call, name: str) -> str:
+    """Why there can be no header of that name; "" when there can."""
+    said, grpc = name.lower(), call.protocol == "grpc"
+    if said in _HOST:
+        return ""
+    if said.startswith(":"):
+        return f"{name!r} is no header to write: it is made of the method and the URL; write it there"
+    if not (_KEY if grpc else _NAME).fullmatch(name):
+        signs = "letters, digits, '-', '_' and '.'" if grpc else "letters, digits and !#$%&'*+-.^_`|~"
+        return f"{name!r} is no name of a header, which is made of {signs}"
+    if call.protocol != "http" and said in _OF_CONNECTIONS:
+        return f"{name!r} is of HTTP/1.1 alone; leave it out, or call with http://"
+    if grpc and said.endswith("-bin"):
+        return f"{name!r} would be binary metadata, which cannot be written here; leave it out"
+    if grpc and said == "user-agent":
+        return "gRPC's own library says who it is, whatever is written here; leave it out"
+    return ""
+
+
+def _value(call: Call, name: str, value: str) -> str:
+    """Why a header cannot have that value; "" when it can."""
+    if name in _HOST:
+        return "" if _VISIBLE.fullmatch(value) else f"{value!r} is no Host: blanks and other than ASCII have no place"
+    if call.protocol == "grpc" and not _ASCII.fullmatch(value):
+        return (
+            f"{value!r} cannot be sent: metadata of gRPC is printable ASCII; write it percent-encoded, or as base64"
+        )
+    if not _VALUE.fullmatch(value):
+        return f"{value!r} cannot be sent: a header holds no line breaks and other control characters; leave them out"
+    if name == "content-length" and value != "0":
+        return f"{value!r} would promise a body, and the call has none; leave it out"
+    if name == "transfer-encoding" and value.lower() != "chunked":
+        return f"{value!r} cannot be sent; HTTP/1.1 knows 'chunked' for sure"
+    only = {"te": "trailers"} if call.protocol == "http2" else _BY_LIBRARY if call.protocol == "grpc" else {}
+    if name in only and value != only[name]:
+        return f"{value!r} cannot be sent: over {call.protocol} it is always {only[name]!r}; leave it out"
+    return ""
