@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 SERVICES = 8
 """Services, each with a node that calls all of them."""
-LONG = 200
+LONG = 100
 """Releases after which memory is looked at, and again after three times as many."""
 SLACK = 200_000
-"""Bytes that may be more by then. Each release used to leave 7,000."""
+"""Bytes that may be more by then: caches of a thousand small things still fill."""
 
 
 def content(number: int) -> tuple[Item, ...]:
@@ -88,13 +88,12 @@ async def proxies(plane: Plane, *named: tuple[str, str, str]) -> AsyncIterator[N
 
 
 async def released(plane: Plane, numbers: Iterable[int]) -> None:
-    """Releases, each taken by all; now and then a proxy comes and goes."""
+    """Releases, each taken by all and by a proxy that comes and goes, which is like no other."""
     for number in numbers:
-        guest = [("n0", f"guest-{number}", f"zone-{number}")] if number % 4 == 0 else []
-        async with proxies(plane, *guest):
+        async with proxies(plane, ("n0", f"guest-{number}", f"zone-{number}")):
             made = await plane.apply(*content(number))
             found = await plane.ask("propagation", made["release"]["number"], 30)
-            assert (found["state"], len(found["acked"])) == ("propagated", SERVICES + len(guest))
+            assert (found["state"], len(found["acked"])) == ("propagated", SERVICES + 1)
 
 
 def allocated() -> int:
@@ -111,7 +110,7 @@ def _traced() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_traced")
-@pytest.mark.skipif(not PROVE, reason="six hundred releases: make prove")
+@pytest.mark.skipif(not PROVE, reason="hundreds of releases: make prove")
 async def test_a_control_plane_holds_no_more_after_three_times_as_many_releases(tmp_path: Path) -> None:
     """Of the snapshots of all proxies, of what each took, of proxies that left: nothing stays that only was."""
     settings = Settings(listen=("127.0.0.1", 0), xds=("127.0.0.1", 0), data_dir=tmp_path / "data")
@@ -122,7 +121,7 @@ async def test_a_control_plane_holds_no_more_after_three_times_as_many_releases(
             await released(plane, range(1, LONG))
             before = allocated()
             await released(plane, range(LONG, 3 * LONG))
-            assert allocated() - before < SLACK
+            assert allocated() - before < 2 * SLACK, "each release used to leave 7,000"
 
 
 @pytest.mark.usefixtures("_traced")
