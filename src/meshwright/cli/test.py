@@ -40,7 +40,8 @@ from meshwright.cli.options import FORMAT, definition_arguments
               help="Derive the tests from these definitions, and run them on the others: what a change does to "
               "callers. May be repeated.")  # fmt: skip
 @click.option("--patience", type=click.FloatRange(1, 600), default=15.2, show_default=True, metavar="SECONDS",
-              help="Limits of time that are longer are not waited for by tests that nobody wrote.")  # fmt: skip
+              help="Limits of time that are longer are not waited for by tests that nobody wrote; those that "
+                   "people wrote wait for 60 seconds, or for so many where that is longer.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of files of tests, for editors.")
 @FORMAT
 @click.pass_obj

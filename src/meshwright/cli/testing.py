@@ -27,6 +27,7 @@ from meshwright.lab.running import run
 from meshwright.trials.coverage import coverage
 from meshwright.trials.deriving import PATIENCE, derive
 from meshwright.trials.judging import Result
+from meshwright.trials.lasting import LONGEST
 from meshwright.trials.programs import beside
 from meshwright.trials.seen import Seen
 from meshwright.trials.simulated import needs_envoys, simulated
@@ -156,7 +157,13 @@ class Testing:
             self._say(f"Ready after {starting:.1f} s.")
             progress = Progress(sys.stderr, len(self.trials))
             try:
-                results = await run(rig, self.trials, lambda one: self._told(progress, one), spans=self._asked.spans)
+                results = await run(
+                    rig,
+                    self.trials,
+                    lambda one: self._told(progress, one),
+                    spans=self._asked.spans,
+                    longest=max(LONGEST, self._asked.patience),
+                )
             finally:
                 if not self._quiet:
                     progress.end()

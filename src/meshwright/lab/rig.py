@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 import uuid
@@ -25,7 +26,7 @@ from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request
 from meshwright.lab.lab import Lab, whole
 from meshwright.lab.outside import NAME as OUTSIDE
 from meshwright.lab.surroundings import Surroundings
-from meshwright.lab.workload import PATIENCE, call
+from meshwright.lab.workload import CALLS_HEADER, PATIENCE, PATIENCE_HEADER, call
 from meshwright.model.identity import Key, Kind
 from meshwright.simulate import Call, route
 
@@ -183,7 +184,7 @@ class Rig:
         if instance > len(running):
             raise UsageError(f"instance {instance} of {key.name!r} cannot call: {len(running)} run here")
         source = running[instance - 1]
-        request = _request(sent, uuid.uuid4().hex, calls)
+        request = _request(sent, uuid.uuid4().hex, calls, patience)
         trace = request.trace
         inside = key.kind is Kind.VIRTUAL_NODE
         machine, ground = source.machine, self.lab.ground
@@ -350,12 +351,13 @@ async def _taken(host: str, port: int) -> bool:
     return True
 
 
-def _request(sent: Call, trace: str, calls: Iterable[str]) -> Request:
+def _request(sent: Call, trace: str, calls: Iterable[str], patience: float) -> Request:
     named = ",".join(calls)
     own = {
         "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01",
         "x-request-id": str(uuid.UUID(trace)),
-        **({"x-lab-calls": named} if named else {}),
+        **({CALLS_HEADER: named} if named else {}),
+        **({PATIENCE_HEADER: str(math.ceil(patience))} if named and patience != PATIENCE else {}),
     }
     given: dict[str, str] = {}
     for name, value in sent.headers:

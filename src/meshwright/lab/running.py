@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 import traceback
 from pathlib import Path
@@ -15,17 +16,19 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
-from meshwright.errors import MeshwrightError
+from meshwright.errors import MeshwrightError, UsageError
 from meshwright.lab.counting import counting
 from meshwright.lab.exchange import plain
 from meshwright.lab.following import RESTARTING, Follower
 from meshwright.lab.seeing import seen, told_by_proxies
-from meshwright.lab.workload import PATIENCE
+from meshwright.lab.workload import patient
 from meshwright.model.identity import Kind
 from meshwright.simulate import route
 from meshwright.trials.disturbing import disturbs
 from meshwright.trials.judging import judge, with_late
+from meshwright.trials.lasting import LONGEST, lasting
 from meshwright.trials.seen import CallSeen, CounterSeen, Seen
+from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -59,21 +62,28 @@ _PAUSE = 0.02
 
 
 async def run(
-    rig: Rig, trials: Sequence[Trial], told: Callable[[Result], None], *, spans: bool = True
+    rig: Rig,
+    trials: Sequence[Trial],
+    told: Callable[[Result], None],
+    *,
+    spans: bool = True,
+    longest: float = LONGEST,
 ) -> tuple[Result, ...]:
     """The results of `trials` on a running rig, in their order; `told` hears of each as soon as it is known.
 
-    With `spans`, each hop of each call must have left the span that it should.
+    With `spans`, each hop of each call must have left the span that it should. A trial whose calls last longer than
+    `longest`, in seconds, cannot be run.
 
     What a busy machine may have upset is run once more when all is quiet: there, the mesh's own limits of time cut
     off what they would not cut off elsewhere. What proxies say of the calls that a report tells is added at the end.
     """
-    return await _Runner(rig, told, Follower(rig, spans=spans and rig.traced)).all(trials)
+    return await _Runner(rig, told, Follower(rig, spans=spans and rig.traced), longest).all(trials)
 
 
 class _Runner:
-    def __init__(self, rig: Rig, told: Callable[[Result], None], follower: Follower) -> None:
+    def __init__(self, rig: Rig, told: Callable[[Result], None], follower: Follower, longest: float) -> None:
         self._rig = rig
+        self._longest = longest
         self._follower = follower
         self._told = told
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -183,7 +193,8 @@ class _Runner:
             async with contextlib.AsyncExitStack() as exits:
                 await self._give(trial, exits)
                 async with counting(instances) as moved:
-                    await self._rig.send(trial.call, trial.caller, calls=trial.onward)
+                    patience = self._patience(trial)
+                    await self._rig.send(trial.call, trial.caller, calls=trial.onward, patience=patience)
         return tuple(moved)
 
     def _whole(self, result: Result, known: Mapping[str, Trace]) -> Result:
@@ -203,6 +214,7 @@ class _Runner:
         began_at = time.monotonic()
         unlike: tuple[tuple[Unlike, ...], ...] = ()
         try:
+            self._patience(trial)
             calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
             lasted = time.monotonic() - began_at
             followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
@@ -278,13 +290,13 @@ class _Runner:
     async def _call(self, trial: Trial, moment: str = "during") -> CallSeen:
         """Make one call, and wait for whatever the trial wants to be known of it."""
         # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
-        async with contextlib.nullcontext() if _waits(trial) else self._turns:
+        async with contextlib.nullcontext() if _waits(trial) or _unanswered(trial) else self._turns:
             sent = await self._rig.send(
                 trial.call,
                 trial.caller,
                 calls=trial.onward,
                 instance=self._instance(trial),
-                patience=_patience(trial),
+                patience=self._patience(trial),
             )
         expect = trial.expect
         if expect.given_up is not None:
@@ -295,6 +307,18 @@ class _Runner:
             (trace,) = await self._rig.report([sent])
             return told_by_proxies(told, sent, trace)
         return told
+
+    def _patience(self, trial: Trial) -> float:
+        """Seconds that its callers wait for an answer: longer than the mesh lets a call last.
+
+        Raises:
+            UsageError: that is too long.
+        """
+        lasts = lasting(self._rig.graph, trial.caller, trial.call, trial.given, trial.onward)
+        if lasts.least > self._longest * 1_000:
+            told = f"its calls last {lasts.least / 1_000:g} s, and none is waited for longer than {self._longest:g} s"
+            raise UsageError(f"{told}; --patience {math.ceil(lasts.least / 1_000)} waits for them")
+        return patient(min((lasts.most or 0) / 1_000, self._longest))
 
     def _instance(self, trial: Trial) -> int:
         """Which instance of its caller calls: for who waits, if nobody minds, the last: faults befall the first."""
@@ -330,9 +354,8 @@ def _restarts(trial: Trial) -> bool:
     return any(one.kind in RESTARTING for one in trial.given)
 
 
-def _patience(trial: Trial) -> float:
-    """Seconds that its callers wait for an answer: longer than any of its faults has it late."""
-    return max([PATIENCE, *(one.latency / 1_000 + 5 for one in trial.given if one.headers)])
+def _unanswered(trial: Trial) -> bool:
+    return any(one.kind is FaultKind.BLACKHOLE for one in trial.given)
 
 
 def _waits(trial: Trial) -> bool:

@@ -52,10 +52,17 @@ CALLS_HEADER = "x-lab-calls"
 
 PATIENCE = 20.0
 """Seconds that a caller waits unless told otherwise; longer than App Mesh's own 15, so that the proxies decide."""
-
-
+PATIENCE_HEADER = "x-lab-patience"
+"""Says how many seconds workloads on the way wait for those whom they call; absent where it is `PATIENCE`."""
+_MARGIN = 5.0
+"""Seconds that a caller waits longer than the mesh lets a call last."""
 _REMEMBERED = 10_000
 """Traces of which a workload knows what arrived."""
+
+
+def patient(lasts: float) -> float:
+    """Seconds that a caller waits for an answer to a call that the mesh lets last so many seconds."""
+    return max(PATIENCE, lasts + _MARGIN)
 
 
 async def call(
@@ -223,7 +230,9 @@ class Workload:
     async def _ask(self, backend: Backend, request: Request) -> Reply:
         host, inside = self._machine.towards(backend.service, self._lookup), self._machine.inside
         sent = onward(backend, request)
-        reply = await call(backend.port.protocol, host, backend.port.number, sent, None, inside)
+        said = request.headers.get(PATIENCE_HEADER, "")
+        patience = float(said) if said.isdecimal() else PATIENCE
+        reply = await call(backend.port.protocol, host, backend.port.number, sent, None, inside, patience)
         return replace(reply, service=backend.service)
 
 

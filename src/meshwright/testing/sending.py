@@ -10,9 +10,12 @@ import contextlib
 from typing import TYPE_CHECKING, overload
 
 from meshwright.documents.trial_files import Meaning
+from meshwright.lab.workload import patient
 from meshwright.testing.answers import Answers
 from meshwright.testing.words import meant
 from meshwright.trials import written
+from meshwright.trials.lasting import lasting
+from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -73,7 +76,7 @@ class Send:
         """
         __tracebackhide__ = True
         answers = self._answers(from_, url, method, headers, onward)
-        waited = any(one.latency >= _WAITED for one in answers.given)
+        waited = any(one.latency >= _WAITED or one.kind is FaultKind.BLACKHOLE for one in answers.given)
         count = 1 if of is None else of
         self._running.loop.run(self._burst(answers, count, count if waited else _AT_ONCE))
         return answers[0] if of is None else answers
@@ -119,7 +122,10 @@ class Send:
         await asyncio.gather(*(one() for _ in range(count)))
 
     async def _one(self, answers: Answers) -> None:
-        answers.add(await self._running.rig.send(answers.call, answers.caller, calls=answers.onward))
+        running = self._running
+        lasts = lasting(running.graph, answers.caller, answers.call, answers.given, answers.onward)
+        patience = patient((lasts.most or 0) / 1_000)
+        answers.add(await running.rig.send(answers.call, answers.caller, calls=answers.onward, patience=patience))
 
     @contextlib.asynccontextmanager
     async def _steady(self, answers: Answers) -> AsyncIterator[None]:
