@@ -43,6 +43,7 @@ from meshwright.routing.security import (
     discovery_name,
     encryption,
     has_policies,
+    policy_path,
     server_tls,
     unservable,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "ordered_routes",
     "outside_domains",
     "path_rewrite",
+    "policy_path",
     "registration",
     "retry",
     "roomiest",

@@ -142,17 +142,28 @@ def _polices(graph: Graph, client: Key) -> bool:
 
 
 def _policy(graph: Graph, client: Key, service: Key) -> ClientPolicyTls | None:
-    """The policy of the backend, or else the client's default one."""
+    return _written(graph, client, service)[0]
+
+
+def policy_path(graph: Graph, client: Key, service: Key) -> str:
+    """The field in which `client` says how it encrypts when it calls `service`; "" where it says nothing."""
+    found, path = _written(graph, client, service)
+    return path if found else ""
+
+
+def _written(graph: Graph, client: Key, service: Key) -> tuple[ClientPolicyTls | None, str]:
+    """The policy of the backend, or else the client's default one; and its field."""
     resource = graph.state.get(client)
     spec = resource.spec if resource else None
     if not isinstance(spec, VirtualNodeSpec | VirtualGatewaySpec):
-        return None
+        return None, ""
     backends = (spec.backends or ()) if isinstance(spec, VirtualNodeSpec) else ()
-    for backend in backends:
+    for index, backend in enumerate(backends):
         named = backend.virtual_service
         if named and named.client_policy and service_key(client.mesh, named.virtual_service_name) == service:
-            return _tls(named.client_policy)
-    return _tls(spec.backend_defaults.client_policy if spec.backend_defaults else None)
+            return _tls(named.client_policy), f"spec.backends[{index}].virtualService.clientPolicy.tls"
+    default = spec.backend_defaults.client_policy if spec.backend_defaults else None
+    return _tls(default), "spec.backendDefaults.clientPolicy.tls"
 
 
 def _tls(policy: ClientPolicy | None) -> ClientPolicyTls | None:

@@ -158,6 +158,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.hops[-1].targets if self.hops and self.outcome == "routed" else ()
 
     @property
+    def refused(self) -> tuple[Share, ...]:
+        """Those of the listeners that it would go to, and to which no connection comes about."""
+        reached = self.hops[-1].targets if self.hops and self.outcome in {"routed", "refused"} else ()
+        return tuple(one for one in reached if one.fraction and one.refused)
+
+    @property
     def chosen(self) -> tuple[Key, ...]:
         """The routes that it follows, gateway's first."""
         return tuple(hop.chosen for hop in self.hops if hop.chosen is not None)

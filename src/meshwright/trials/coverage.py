@@ -106,7 +106,8 @@ def _shown(graph: Graph, verdict: Verdict, served: set[str]) -> Iterable[tuple[K
     for hop in verdict.hops:
         for candidate in hop.candidates:
             if candidate.origin == hop.chosen:
-                yield candidate.origin, ""
+                if verdict.outcome != "refused":  # else nothing gets through it
+                    yield candidate.origin, ""
                 for path, node in _targets(graph.state[candidate.origin]):
                     if node in served:
                         yield candidate.origin, path

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from meshwright.diagnostics import Source
-from meshwright.simulate import Call, Verdict, route
+from meshwright.model.specs import VirtualNodeSpec
+from meshwright.routing import policy_path
+from meshwright.simulate import Call, Share, Verdict, route
 from meshwright.trials.judging import Mismatch, expected
 from meshwright.trials.seen import CallSeen, CounterSeen
 from meshwright.trials.trial import Given
@@ -19,7 +21,7 @@ from meshwright.views.trials_edges import Edge, edges
 from meshwright.views.trials_map import Map, mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
@@ -221,10 +223,28 @@ def decisions(graph: Graph, verdict: Verdict, find: Finder) -> tuple[Decision, .
         found.append(
             Decision(object=key.path, path=path, by=hop.decided_by.path, source=find(key.path, path), told=told)
         )
-    if verdict.outcome != "routed":
+    if verdict.refused:
+        found += _disagreement(graph, verdict, verdict.refused[0], find)
+    elif verdict.outcome != "routed":
         last = _last(verdict).path
         found.append(Decision(object=last, path="", by=last, source=None, told=verdict.ending.reason))
     return tuple(found)
+
+
+def _disagreement(graph: Graph, verdict: Verdict, share: Share, find: Finder) -> Iterator[Decision]:
+    """Why a listener takes no connection of a caller's: what it says itself, and what the caller says."""
+    node, service = share.node, verdict.hops[-1].decided_by
+    spec = graph.state[node].spec
+    listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
+    at = next((place for place, one in enumerate(listeners) if one.port_mapping.port == share.port), None)
+    path = "" if at is None else f"spec.listeners[{at}]" + (".tls" if listeners[at].tls else "")
+    source = find(node.path, path)
+    yield Decision(object=node.path, path=path, by=node.path, source=source, told=share.refused)
+    if share.tls is not None:
+        caller, path = verdict.caller, policy_path(graph, verdict.caller, service)
+        says = "calls it by this client policy" if path else "has no client policy for it"
+        told = f"{caller.kind.type_name} {caller.name!r} {says}"
+        yield Decision(object=caller.path, path=path, by=caller.path, source=find(caller.path, path), told=told)
 
 
 def _last(verdict: Verdict) -> Key:

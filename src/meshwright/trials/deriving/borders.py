@@ -52,7 +52,7 @@ def of_gateways(graph: Graph) -> Iterator[Trial]:
         if expect is None:
             continue
         how = "TLS" if other.encrypted else "plaintext"
-        taken = "does not take" if verdict.outcome == "refused" else "takes"
+        taken = "does not take" if verdict.outcome == "refused" and not verdict.hops else "takes"
         yield Trial(
             name=f"gateway {gateway.name}:{call.port} {taken} {how}",
             call=other,

@@ -88,18 +88,22 @@ def bare_call(port: ServicePort) -> Call:
 
 
 def at_route(graph: Graph, port: ServicePort, rule: Rule, texts: Texts) -> Arrival | Gap:
-    """A call of the service that follows `rule`, from whoever may make it."""
+    """A call of the service that follows `rule`, from whoever may make it; if it can be, from who gets through."""
     blamed, reason = "", f"nobody may call virtual service {port.service.name!r}"
+    turned_away: Arrival | None = None
     for caller in callers(graph, port.service):
         try:
             for call in _calls(graph, caller, port, rule, texts):
                 verdict = route(graph, caller, call)
                 if verdict.hops and verdict.hops[-1].chosen == rule.origin:
-                    return Arrival(caller=caller, call=call, verdict=verdict)
+                    found = Arrival(caller=caller, call=call, verdict=verdict)
+                    if not verdict.refused:
+                        return found
+                    turned_away = turned_away or found
                 reason = _taken(verdict)
         except NoExampleError as error:
             blamed, reason = str(error), "no example was found that it takes"
-    return Gap(route=rule.origin, path=blamed, reason=reason)
+    return turned_away or Gap(route=rule.origin, path=blamed, reason=reason)
 
 
 def _at_gateway(

@@ -41,6 +41,20 @@ def expectation(verdict: Verdict) -> Expect | None:
     return Expect(statuses=statuses)
 
 
+def agreed(verdict: Verdict) -> Verdict:
+    """The verdict as it would be if everybody whom its call is for took the connection.
+
+    What is declared and never comes about is a fault of the definitions, which a test of it is to find.
+    """
+    if not verdict.refused:
+        return verdict
+    last = verdict.hops[-1]
+    targets = tuple(msgspec.structs.replace(one, refused="") for one in last.targets)
+    hops = (*verdict.hops[:-1], msgspec.structs.replace(last, targets=targets))
+    ending = msgspec.structs.replace(verdict.ending, outcome="routed", status=None, grpc_status=None)
+    return msgspec.structs.replace(verdict, hops=hops, ending=ending)
+
+
 def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
     reached = [one for one in verdict.targets if one.fraction]
     if any(_disturbed(one) for one in reached) or any(hop.effects for hop in verdict.hops):

@@ -22,7 +22,7 @@ from meshwright.trials.deriving.entries import (
     match_of,
 )
 from meshwright.trials.deriving.examples import further, near_misses
-from meshwright.trials.deriving.expectations import encrypted, expectation, security, shares
+from meshwright.trials.deriving.expectations import agreed, encrypted, expectation, security, shares
 from meshwright.trials.trial import Expect, Trial
 
 if TYPE_CHECKING:
@@ -88,17 +88,19 @@ def of_callers(graph: Graph) -> Iterator[Trial]:
     for node in graph.state.of(Kind.VIRTUAL_NODE):
         declared = graph.entry_services(node.key)
         for service in services:
-            if callers(graph, service)[:1] == (node.key,):
-                # The trials of its routes show it already.
-                continue
             if _own_name(node) == service.name:
                 # It would find its own address there, to which no call leaves the machine: no proxy sees it.
                 continue
+            known = callers(graph, service)
+            if known == (node.key,):
+                continue
+            shown = known[:1] == (node.key,)
             for port in service_ports(graph, service)[:1]:
                 call = bare_call(port)
                 verdict = route(graph, node.key, call)
-                expect = expectation(verdict)
-                if expect is None:
+                expect = expectation(agreed(verdict))
+                if expect is None or (shown and not verdict.refused):
+                    # The trials of its routes show what its first caller reaches, and what an only one does not.
                     continue
                 undeclared = "goes past the mesh to" if verdict.outcome == "outside" else "does not reach"
                 verb = "reaches" if service in declared else undeclared
@@ -118,14 +120,23 @@ def _own_name(node: Resource) -> str:
     return discovery_name(spec.service_discovery) if isinstance(spec, VirtualNodeSpec) else ""
 
 
-def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str, title: str) -> Iterator[Trial]:
-    """By the plainest call that there is, and by one that has all that no condition is about."""
-    expect = expectation(found.verdict)
+def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str, title: str) -> Iterator[Trial | Gap]:
+    """By the plainest call that there is, and by one that has all that no condition is about.
+
+    It is to be reached also where client and server cannot agree on TLS: then the trial fails, and says so.
+    """
+    declared = agreed(found.verdict)
+    expect = expectation(declared)
     if expect is not None:
-        if expect.served_by:
+        if found.verdict.refused:
+            expect = msgspec.structs.replace(expect, arrived={})  # that it does not arrive says enough
+        elif expect.served_by:
             expect = msgspec.structs.replace(expect, encryption=encrypted(graph, found.verdict))
-        trial = _repeated(f"{title} is reached", found.verdict, expect, key, where)
+        trial = _repeated(f"{title} is reached", declared, expect, key, where)
         yield msgspec.structs.replace(trial, shows=_secured(graph, found, expect))
+    if found.verdict.refused:
+        yield from (Gap(route=one, path="", reason=found.verdict.refused[0].refused) for one in found.verdict.chosen)
+        return
     call = further(match, found.call)
     verdict = route(graph, found.caller, call)
     expect = expectation(verdict)
