@@ -188,14 +188,8 @@ class Rig:
         trace = request.trace
         inside = key.kind is Kind.VIRTUAL_NODE
         machine, ground = source.machine, self.lab.ground
-        host, tls = source.towards(sent.host) if inside else machine.address, self._tls(sent, key)
-        direct = False
-        if inside and host != machine.address and self._leaves(sent, key):
-            await self._around.outside.listen(sent.port, encrypted=sent.encrypted)
-            # Past the mesh it goes to whom its sender meant, and everybody there is one. On loopback addresses the
-            # proxy knows that; where it takes nothing up, nothing does on its way.
-            direct = bool(machine.egress) and not await _taken(host, sent.port)
-            host = host if machine.egress and not direct else self._around.outside.host
+        tls = self._tls(sent, key)
+        host, direct = await self._towards(sent, source) if inside else (machine.address, False)
         began_at = time.monotonic()
         within = machine.inside if inside else ground.inside
         reply = await call(sent.protocol, host, sent.port, request, tls, within, patience)
@@ -212,9 +206,18 @@ class Rig:
         )
         return await self._witnessed(whole) if self._programs() and self._traced else whole
 
-    def _leaves(self, sent: Call, key: Key) -> bool:
-        """Whether a node that may call whatever it wants makes a call that is for nobody whom it declares."""
-        return key in self._around.outside.open and route(self.graph, key, sent).outcome == "outside"
+    async def _towards(self, sent: Call, source: Instance) -> tuple[str, bool]:
+        """The address to which a node's application sends a call, and whether that is past its proxy."""
+        key, machine, outside = source.role.key, source.machine, self._around.outside
+        host = source.towards(sent.host)
+        declared = key not in outside.open or route(self.graph, key, sent).outcome != "outside"
+        if declared or host == machine.address:
+            return host, False
+        await outside.listen(sent.port, encrypted=sent.encrypted)
+        # Past the mesh it goes to whom its sender meant, and everybody there is one. On loopback addresses the proxy
+        # knows that; where it takes nothing up, nothing does on its way.
+        direct = bool(machine.egress) and not await _taken(host, sent.port)
+        return (host if machine.egress and not direct else outside.host), direct
 
     def _programs(self) -> list[Instance]:
         return [one for one in self.lab.fleet.instances if one.program is not None]
