@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshwright.graph import resolve
-from meshwright.model import Kind, State
-from meshwright.simulate import route
+from meshwright.lab.rig import Rig
+from meshwright.model import Key, Kind, State
+from meshwright.simulate import Call, route
 from meshwright.trials.coverage import coverage
 from meshwright.trials.judging import judge
 from meshwright.trials.seen import CallSeen, Seen
-from meshwright.trials.trial import Expect, Trial
+from meshwright.trials.trial import Expect, FaultKind, Given, Trial
 from strategies import MESH, resource
 from test_trials import derived, ran
 
@@ -91,7 +92,10 @@ def mutual(*, known: bool) -> State:
     trust = {"trust": {"file": {"certificateChain": "/certs/ca.pem"}}}
     tls = {"mode": "STRICT", "certificate": files, "validation": trust}
     listening = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]}
-    secured = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}, "tls": tls}]}
+    asked = {"protocol": "http", "path": "/", "healthyThreshold": 2, "unhealthyThreshold": 2}
+    checked = {"healthCheck": {**asked, "intervalMillis": 5_000, "timeoutMillis": 2_000}}
+    secured = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}, "tls": tls, **checked}]}
+    dns = {"hostname": "pay.nodes", "responseType": "ENDPOINTS"}
     calls = {"backends": [{"virtualService": {"virtualServiceName": "pay.local"}}]}
     shows = {"backendDefaults": {"clientPolicy": {"tls": {"certificate": files, "validation": trust}}}}
     to = [{"virtualNode": "pay", "weight": 1}]
@@ -103,7 +107,7 @@ def mutual(*, known: bool) -> State:
         resource(Kind.MESH, MESH, {}),
         resource(Kind.VIRTUAL_NODE, "bare", calls),
         resource(Kind.VIRTUAL_NODE, "other", {**calls, **(shows if known else {})}),
-        resource(Kind.VIRTUAL_NODE, "pay", {**secured, "serviceDiscovery": {"dns": {"hostname": "pay.nodes"}}}),
+        resource(Kind.VIRTUAL_NODE, "pay", {**secured, "serviceDiscovery": {"dns": dns}}),
         resource(Kind.VIRTUAL_ROUTER, "pay", listening),
         resource(Kind.ROUTE, "all", takes, parent="pay"),
         resource(Kind.VIRTUAL_SERVICE, "pay.local", provider),
@@ -134,3 +138,14 @@ def test_a_route_that_nobody_gets_through_is_to_be_reached_and_is_covered_by_no_
     result = judge(trial, Seen(calls=(CallSeen(id="1", status=503, elapsed=1),)))
     assert (result.passed, route(graph, trial.caller, trial.call).outcome) == (True, "refused")
     assert not any(one.covered for one in coverage(graph, [result]).points)
+
+
+@pytest.mark.envoy
+async def test_an_ill_instance_is_taken_back_by_all_who_ever_could_call_it() -> None:
+    """A gateway and a node that have no certificate to show never can, and are not waited for."""
+    caller, call = Key(MESH, Kind.VIRTUAL_NODE, "other"), Call(host="pay.local", port=8080)
+    async with Rig(mutual(known=True), instances={"pay": 2}) as rig:
+        async with rig.fault(Given(kind=FaultKind.UNHEALTHY, at="pay", instances=1)):
+            ill = [(await rig.send(call, caller)).reply.instance for _ in range(6)]
+        well = [(await rig.send(call, caller)).reply.instance for _ in range(20)]
+    assert (set(ill), set(well)) == ({"pay-2"}, {"pay-1", "pay-2"})

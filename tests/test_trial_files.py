@@ -151,6 +151,7 @@ def one_test(**members: str) -> str:
         ({"request": "{url: 'http://a:1/x y'}"}, "3: tests[0].request.url: the path '/x y' holds what no URL can"),
         ({"request": "{url: 'http://ä:1/'}"}, "3: tests[0].request.url: the host 'ä' is not ASCII"),
         ({"expect": "{}"}, "4: tests[0].expect: expects nothing, so that it cannot fail"),
+        ({"expect": "{of: 5, confidence: 99%}"}, "4: tests[0].expect: expects nothing, so that it cannot fail"),
         ({"expect": "{status: ok}"}, "4: tests[0].expect.status: expected a whole number, found a string 'ok'"),
         ({"expect": "{grpc_status: UNAVAIL}"}, "did you mean 'UNAVAILABLE'?"),
         ({"expect": "{within: 2}"}, "expected a string, found a number 2; write a duration such as 1500ms"),

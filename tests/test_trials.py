@@ -190,6 +190,30 @@ def test_spans_are_held_to_kind_attributes_and_number(wanted: Reported, happened
     assert all(one.expected == str(wanted) for one in found.mismatches)
 
 
+@pytest.mark.parametrize(
+    ("status", "grpc", "statuses", "told"),
+    [
+        (200, None, (), ""),
+        (404, None, (), "1 of 1 calls, the first: status: expected no error, status 404"),
+        (0, None, (), "1 of 1 calls, the first: status: expected no error, no answer"),
+        (200, 14, (), "1 of 1 calls, the first: status: expected no error, gRPC status 14"),
+        (404, None, (404,), ""),
+    ],
+)
+def test_errors_are_what_clients_take_for_one_where_no_status_is_said(
+    status: int, grpc: int | None, statuses: tuple[int, ...], told: str
+) -> None:
+    """So a test that asks for none and for nothing else can fail."""
+    trial = Trial(
+        name="one",
+        call=Call(host="a", port=1),
+        expect=Expect(errors=0, statuses=statuses),
+        caller=Key("m", Kind.VIRTUAL_NODE, "web"),
+    )
+    found = judge(trial, Seen(calls=(CallSeen(id="", status=status, elapsed=1, grpc_status=grpc),)))
+    assert [(one.what, one.happened) for one in found.mismatches] == ([("errors", told)] if told else [])
+
+
 @pytest.mark.envoy
 def test_the_shop_passes_all_that_is_derived_from_it() -> None:
     """On real Envoys, every route, condition and target covered."""

@@ -11,7 +11,7 @@ import contextlib
 import json
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.trials.trial import Given
 
+_Wanted: TypeAlias = "Callable[[dict[str, bool]], bool]"
 _PATIENCE = 2.0
 """Seconds that callers have to find out that an instance is well again, before they are started anew."""
 _DISCOVERY = 12.0
@@ -214,6 +215,12 @@ async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncItera
     """
     chosen, looked, ill = _chosen(rig, node, count), _checked(rig, node), Fault(ill=True)
     gone = {one.machine.address for one in chosen}
+
+    def well(hosts: dict[str, bool]) -> bool:
+        return all(hosts.get(one, True) for one in gone)
+
+    # Who does not take them for good ones now, as where client and server want other TLS, never will.
+    never = await _waiting(rig, node, well, _PATIENCE, looked)
     try:
         for one in _workloads(chosen):
             one.given.append(ill)
@@ -222,7 +229,7 @@ async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncItera
     finally:
         for one in _workloads(chosen):
             one.given.remove(ill)
-        await _until(rig, node, lambda hosts: all(hosts.get(one, True) for one in gone), "take them back", looked)
+        await _until(rig, node, well, "take them back", looked, but=never)
 
 
 @contextlib.asynccontextmanager
@@ -297,19 +304,23 @@ async def warmed(rig: Rig) -> None:
 
 
 async def _until(
-    rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], what: str, looked: _Looked = _AT_ALL
+    rig: Rig, key: Key, wanted: _Wanted, what: str, looked: _Looked = _AT_ALL, but: Sequence[Instance] = ()
 ) -> None:
-    late = await _waiting(rig, key, wanted, _DISCOVERY, looked)
+    late = await _waiting(rig, key, wanted, _DISCOVERY, looked, but)
     if late:
         names = ", ".join(one.name for one in late)
         raise MeshwrightError(f"{names} did not come to {what} within {_DISCOVERY:g} s")
 
 
 async def _waiting(
-    rig: Rig, key: Key, wanted: Callable[[dict[str, bool]], bool], seconds: float, looked: _Looked = _AT_ALL
+    rig: Rig, key: Key, wanted: _Wanted, seconds: float, looked: _Looked = _AT_ALL, but: Sequence[Instance] = ()
 ) -> tuple[Instance, ...]:
-    """The callers of `key` of whom `wanted` does not hold after `seconds`: addresses they know, and whether well."""
-    late = tuple(one for one in rig.lab.fleet.instances if one.envoy is not None and one.envoy.status is None)
+    """The callers of `key`, but for some, of whom `wanted` does not hold after `seconds`.
+
+    It is asked of the addresses that they know, and whether those are well.
+    """
+    running = (one for one in rig.lab.fleet.instances if one.envoy is not None and one.envoy.status is None)
+    late = tuple(one for one in running if one not in but)
     prefix = f"{EGRESS_CLUSTERS}{key.mesh_name}_{key.name}_"
     end = time.monotonic() + seconds
     while True:

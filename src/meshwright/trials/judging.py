@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _TOLD = 5
 """Calls of a trial that are told in full."""
+_FIRST_ERROR = 400
 
 
 class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +108,7 @@ def judge(trial: Trial, seen: Seen, duration: float = 0.0, spans: Sequence[Seque
 def expected(expect: Expect, count: int) -> Mapping[str, str]:
     """Everything that is expected, in words, by the member of test files that says it; `count` calls are made."""
     found = {
-        "status": _or(expect.statuses),
+        "status": _or(expect.statuses) or ("no error" if _any_answer(expect) else ""),
         "grpc_status": _or(expect.grpc_statuses),
         "within": "" if expect.within is None else f"at most {expect.within} ms",
         "served_by": _or(expect.served_by),
@@ -177,9 +178,11 @@ def _of_one(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
 
 def _answer(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
     told = f" ({one.fault})" if one.fault else ""
+    had = f"status {one.status}" if one.status else "no answer"
     if expect.statuses and one.status not in expect.statuses:
-        had = f"status {one.status}" if one.status else "no answer"
         yield "status", f"{had}{told}"
+    if _any_answer(expect) and (not one.status or one.status >= _FIRST_ERROR or one.grpc_status):
+        yield "status", f"gRPC status {one.grpc_status}{told}" if one.grpc_status else f"{had}{told}"
     if expect.grpc_statuses and one.grpc_status not in expect.grpc_statuses:
         yield "grpc_status", f"gRPC status {one.grpc_status}{told}"
     if expect.within is not None and one.elapsed > expect.within:
@@ -188,6 +191,11 @@ def _answer(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
         yield "served_by", f"{one.node or 'nobody'} answered{told}"
     if one.node in expect.not_served_by:
         yield "not_served_by", f"{one.node} answered"
+
+
+def _any_answer(expect: Expect) -> bool:
+    """Whether errors are counted of calls of which no status is said: an error is what clients take for one."""
+    return expect.errors is not None and not expect.statuses and not expect.grpc_statuses
 
 
 def _way(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:

@@ -172,7 +172,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True):
     peer: str | None = None
     """The name in the client's certificate, as the server's proxy saw it."""
     errors: int | None = None
-    """Over all calls: at most so many did not meet what is expected of each."""
+    """Over all calls: at most so many did not meet what is expected of each; where no status is said, that is an
+    answer without an error."""
     spans: tuple[Reported, ...] = ()
     """What proxies told of the call."""
     avoided: bool = False

@@ -142,7 +142,7 @@ class Expect(_Written, frozen=True, kw_only=True):
     peer: Text | None = None
     """The name in the client's certificate."""
     errors: Count | None = None
-    """How many of the calls may fail to meet the rest of it."""
+    """How many of the calls may fail to meet the rest of it; without a status, none or one of 400 or more fails."""
     spans: tuple[Text | Reported, ...] = ()
     """Virtual nodes and gateways whose proxies told a span of the call, by name; or which spans, by what they say."""
     avoided: bool = False
