@@ -12,6 +12,7 @@ from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.model import Key, Kind, State
 from meshwright.simulate import Call
+from meshwright.trials.simulated import simulated
 from meshwright.trials.trial import Encryption, Expect, FaultKind, Given, Reported, Trial
 from strategies import MESH, resource
 
@@ -62,6 +63,9 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
             of=2,
         ),
         trial("nobody", fine, Given(kind=FaultKind.RESET, at="nobody")),
+        replace(trial("method", Expect(statuses=(400,)), of=1), call=replace(CALL, method="FOO")),
+        replace(trial("http2", Expect(statuses=(400,)), of=1), call=replace(CALL, method="FOO", protocol="http2")),
+        replace(trial("known", Expect(statuses=(200,)), of=1), call=replace(CALL, method="PURGE")),
         replace(trial("ours", fine, of=1), call=replace(CALL, headers=(("x-user", "\ud800"),))),
         replace(
             trial("text", Expect(statuses=(200,), arrived={"x-user": "Grüße"}), of=1),
@@ -73,7 +77,7 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
         results = await run(rig, trials, lambda one: heard.append(one.trial.name))
     assert [one.trial.name for one in results] == [one.name for one in trials]
     assert sorted(heard) == sorted(one.name for one in trials)
-    gone, lost, dead, soon, well, nobody, ours, text = results
+    gone, lost, dead, soon, well, nobody, *methods, ours, text = results
     assert instances(soon) == {"pay-1", "pay-2"}
     assert [{line.partition(":")[0] for line in one.log} for one in soon.seen.calls] == [{"web", "pay"}] * 5
     assert instances(lost) == {"pay-2"}
@@ -85,6 +89,8 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
     assert (gone.passed, instances(gone)) == (True, {"pay-1", "pay-2"})
     assert well.passed
     assert "no virtual node or gateway 'nobody' runs here" in nobody.seen.fault
+    assert [(one.outcome, one.mismatches) for one in methods] == [("passed", ())] * 3
+    assert [simulated(resolve(mesh()), one.trial).outcome for one in methods] == ["passed"] * 3
     assert ours.outcome == "broken"
     assert ours.seen.fault.startswith("internal error: UnicodeEncodeError: ")
     assert (text.outcome, text.mismatches) == ("passed", ())

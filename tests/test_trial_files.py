@@ -150,6 +150,10 @@ def one_test(**members: str) -> str:
         ({"request": "{url: 'http://a:1/', methud: GET}"}, "3: tests[0].request.methud: unknown field 'methud'; did"),
         ({"request": "{url: 'http://a:1/x y'}"}, "3: tests[0].request.url: the path '/x y' holds what no URL can"),
         ({"request": "{url: 'http://ä:1/'}"}, "3: tests[0].request.url: the host 'ä' is not ASCII"),
+        (
+            {"request": "{url: 'http2://a:1/', method: CONNECT}"},
+            "3: tests[0].request.method: CONNECT asks for a tunnel",
+        ),
         ({"expect": "{}"}, "4: tests[0].expect: expects nothing, so that it cannot fail"),
         ({"expect": "{of: 5, confidence: 99%}"}, "4: tests[0].expect: expects nothing, so that it cannot fail"),
         ({"expect": "{status: ok}"}, "4: tests[0].expect.status: expected a whole number, found a string 'ok'"),

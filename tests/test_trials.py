@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from meshwright.trials.deriving import Derived
 
 SHOP = ROOT / "examples" / "shop"
+SHARED_OUT = "one in ten quotes is version 2's"
 
 
 def derived(state: State, patience: int = PATIENCE) -> Derived:
@@ -269,6 +271,14 @@ def test_what_asks_only_for_routing_needs_no_envoy(tmp_path: Path) -> None:
     assert outcomes["checkout survives a slow payment instance"] == ("skipped", "it asks for faults, attempts")
     payment = folder / "definitions" / "payment.yaml"
     payment.write_text(payment.read_text(encoding="utf-8").replace("weight: 10", "weight: 20"), encoding="utf-8")
+    whole = folder / "tests" / "longer.yaml"
+    begins = {"from": "orders", "request": {"url": "http://payment.shop.internal:8080/"}, "expect": {"status": 404}}
+    whole.write_text(json.dumps([{"name": f"{SHARED_OUT}, and more", **begins}]), encoding="utf-8")
+    done = ran(folder, "--simulate", "--only", SHARED_OUT, "--format", "json")
+    (alone,) = json.loads(done.stdout)["tests"]
+    assert alone["reproduce"].endswith(f"--only {shlex.quote(SHARED_OUT)}")
+    assert alone["name"] == SHARED_OUT
+    whole.unlink()
     done = ran(folder, "--simulate", "--only", "one in ten", "--junit", "junit.xml")
     assert done.returncode == 1
     assert "expected  shares.payment-v2: 10.0%\n    happened  18.2%" in done.stdout

@@ -19,7 +19,8 @@ from meshwright.cli.options import FORMAT, definition_arguments
 @click.option("--tests", multiple=True, metavar="PATH", type=click.Path(path_type=Path),
               help="A file or folder of tests, instead of meshwright.yaml's; may be repeated.")  # fmt: skip
 @click.option("--only", "patterns", multiple=True, metavar="PATTERN",
-              help="Only tests whose name holds PATTERN, or matches it with * and ?; may be repeated.")  # fmt: skip
+              help="Only the test whose name is PATTERN, or those whose names hold it, or match it with * and ?; "
+                   "may be repeated.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="N",
               help="Exit 1 where less than N percent of the routes and their parts is covered.")  # fmt: skip
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",

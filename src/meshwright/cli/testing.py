@@ -236,7 +236,7 @@ def _written(path: Path | None, render: Callable[[RunReport], str], report: RunR
 
 
 def chosen(trials: Sequence[Trial], patterns: Sequence[str]) -> tuple[Trial, ...]:
-    """The trials whose names have one of `patterns` in them or match it; all without patterns.
+    """The trials whose names are one of `patterns`, or else have it in them or match it; all without patterns.
 
     Raises:
         UsageError: a pattern chooses none.
@@ -245,7 +245,10 @@ def chosen(trials: Sequence[Trial], patterns: Sequence[str]) -> tuple[Trial, ...
         return tuple(trials)
     kept: dict[str, Trial] = {}
     for pattern in patterns:
-        found = [one for one in trials if pattern in one.name or fnmatch.fnmatchcase(one.name, pattern)]
+        # A whole name is the one test: reports repeat it so, and others may begin with the same words.
+        found = [one for one in trials if one.name == pattern] or [
+            one for one in trials if pattern in one.name or fnmatch.fnmatchcase(one.name, pattern)
+        ]
         if not found:
             hint = did_you_mean(pattern, [one.name for one in trials], "See 'meshwright test --list'.", sentence=True)
             raise UsageError(f"no test is named like {pattern!r}. {hint}")

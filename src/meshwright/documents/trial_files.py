@@ -223,7 +223,7 @@ class Meaning:
             self._fault(f"{at}.url", str(error))
             return None
         for name, told in unsendable(call):
-            self._fault(f"{at}.headers.{name}" if name else f"{at}.url", told)
+            self._fault(f"{at}.{name}", told)
         return call
 
     def given(self, one: written.Given, at: str) -> Given | None:

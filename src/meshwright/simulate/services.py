@@ -27,7 +27,7 @@ from meshwright.routing import (
     rules,
     shortest,
 )
-from meshwright.simulate import paths
+from meshwright.simulate import methods, paths
 from meshwright.simulate.extending import answered, edited, effects
 from meshwright.simulate.matching import asks_for, misses
 from meshwright.simulate.statuses import ending
@@ -63,9 +63,16 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def malformed(call: Call) -> Ending | None:
-    """The end of a call whose path no proxy takes; None for every other."""
+    """The end of a call whose method or path no proxy takes; None for every other."""
     fault = paths.fault(call.path)
-    return ending(call, "refused", 400, f"path {call.path!r}: {fault}", None) if fault else None
+    told = _unread(call.protocol, call) or (f"path {call.path!r}: {fault}" if fault else "")
+    return ending(call, "refused", 400, told, None) if told else None
+
+
+def _unread(over: str, call: Call) -> str:
+    """Why a proxy does not take a method that comes `over` a protocol; "" when it does."""
+    fault = methods.fault(call.verb) if over == "http" else ""
+    return f"method {call.verb!r}: {fault}" if fault else ""
 
 
 def served(caller: Caller, port: ServicePort, call: Call, virtual_host: str) -> tuple[Hop, Ending]:
@@ -121,7 +128,8 @@ def _followed(caller: Caller, port: ServicePort, rule: Rule, hop: Hop) -> tuple[
     if all(one.refused for one in used):
         if rule.protocol == "tcp":
             return hop, Ending(outcome="refused", reason=used[0].refused, decided_by=used[0].node)
-        return hop, ending(call, "refused", 503, used[0].refused, used[0].node)
+        status = 400 if used[0].refused == _unread(used[0].protocol, after) else 503
+        return hop, ending(call, "refused", status, used[0].refused, used[0].node)
     taken = f"{named} of {port.service.name!r} takes it"
     return hop, Ending(outcome="routed", reason=taken, decided_by=rule.origin)
 
@@ -168,7 +176,7 @@ def _share(caller: Caller, rule: Rule, target: Target, total: int, call: Call) -
         fraction=target.weight / total if total else 0.0,
         timeouts=Timeouts(shortest((rule.timeouts.request, own.request)), shortest((rule.timeouts.idle, own.idle))),
         tls=reached,
-        refused=_refusal(graph, target, reached),
+        refused=_refusal(graph, target, reached) or _unread(target.protocol, call),
         effects=effects(graph, place, call, caller.now),
     )
 

@@ -30,20 +30,22 @@ _BY_LIBRARY: Mapping[str, str] = MappingProxyType({"content-type": "application/
 
 
 def unsendable(call: Call) -> Iterator[tuple[str, str]]:
-    """What cannot be sent: the header's name as it is written, "" for the URL, and why; TCP carries anything."""
+    """What cannot be sent, `url`, `method` or `headers.NAME` as tests write it, and why; TCP carries anything."""
     if call.protocol == "tcp":
         return
     if not _VISIBLE.fullmatch(call.path):
         told = "holds what no URL can; write blanks and what is not ASCII percent-encoded, as %20"
-        yield "", f"the path {call.path!r} {told}"
+        yield "url", f"the path {call.path!r} {told}"
     if not _VISIBLE.fullmatch(call.host):
-        yield "", f"the host {call.host!r} is not ASCII; write it as DNS has it, with xn--"
+        yield "url", f"the host {call.host!r} is not ASCII; write it as DNS has it, with xn--"
+    if call.protocol == "http2" and call.method == "CONNECT":
+        yield "method", "CONNECT asks for a tunnel and has no path, so no route is for it; write another method"
     hosts = [name for name, _ in call.headers if name.lower() in _HOST]
     for name, value in call.headers:
         if hosts[1:] and name == hosts[-1]:
-            yield name, f"says the Host once more, after {hosts[0]!r}; leave one of them out"
+            yield f"headers.{name}", f"says the Host once more, after {hosts[0]!r}; leave one of them out"
         elif told := _name(call, name) or _value(call, name.lower(), value):
-            yield name, told
+            yield f"headers.{name}", told
 
 
 def _name(call: Call, name: str) -> str:

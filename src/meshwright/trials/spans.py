@@ -165,7 +165,9 @@ def _reached(leg: Leg) -> Iterable[tuple[Key, str, int]]:
         ways: dict[Key, set[str]] = {}
         for one in hop.targets:
             if one.weight and one.protocol != "tcp":
-                ways.setdefault(one.node, set()).add(names.backend(one.node, one.protocol, one.port))
+                # A proxy that refuses what comes may answer, and leaves no span.
+                cluster = "" if one.refused else names.backend(one.node, one.protocol, one.port)
+                ways.setdefault(one.node, set()).add(cluster)
         for node, clusters in ways.items():
             for index, cluster in enumerate(sorted(clusters)):
                 yield node, cluster, 0 if index else tries
