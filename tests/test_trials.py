@@ -339,6 +339,17 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     assert "no test is named like 'no such test'" in nothing.stderr
 
 
+def test_what_can_be_written_is_where_something_cannot(tmp_path: Path) -> None:
+    """The results are shown and the other file is there; the exit code says that it is not all."""
+    folder = tmp_path / "shop"
+    shutil.copytree(SHOP, folder)
+    done = ran(folder, "--simulate", "--report", "nowhere/report.json", "--junit", "junit.xml")
+    assert done.returncode == 2
+    assert "nowhere/report.json cannot be written: No such file or directory" in done.stderr
+    assert " passed" in done.stdout
+    assert "<testsuites" in (folder / "junit.xml").read_text(encoding="utf-8")
+
+
 @pytest.mark.envoy
 def test_a_change_is_held_against_what_was_before(tmp_path: Path) -> None:
     """Tests derived from the old definitions tell what the new ones do to callers, and which object decided it."""

@@ -197,13 +197,17 @@ class Testing:
             self._read.sources.find,
             manner,
         )
-        _written(self._asked.report, as_json, report)
-        _written(self._asked.junit, trials_junit.render, report)
-        _written(self._asked.html, trials_html.render, report)
+        unwritten = [
+            _unwritten(self._asked.report, as_json, report),
+            _unwritten(self._asked.junit, trials_junit.render, report),
+            _unwritten(self._asked.html, trials_html.render, report),
+        ]
         if self._asked.form == "json":
             sys.stdout.write(as_json(report))
         else:
             sys.stdout.write(trials_text.render(report, colour=shows_colour(sys.stdout), quiet=self._quiet))
+        if any(unwritten):
+            raise UsageError("; ".join(filter(None, unwritten)))
         fail_under = self._asked.fail_under
         if fail_under is not None and report.coverage < fail_under:
             click.echo(f"Coverage is {report.coverage:g}%, under {fail_under:g}%.", err=True)
@@ -226,13 +230,14 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _written(path: Path | None, render: Callable[[RunReport], str], report: RunReport) -> None:
-    if path is None:
-        return
+def _unwritten(path: Path | None, render: Callable[[RunReport], str], report: RunReport) -> str:
+    """Why a file of the report cannot be written, the others are all the same; "" if it was, or is not asked for."""
     try:
-        path.write_text(render(report), encoding="utf-8")
+        if path is not None:
+            path.write_text(render(report), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; the tests were run all the same.") from None
+        return f"{path} cannot be written: {error.strerror}"
+    return ""
 
 
 def chosen(trials: Sequence[Trial], patterns: Sequence[str]) -> tuple[Trial, ...]:

@@ -6,6 +6,7 @@ It knows nothing of the mesh but the names it calls: every call goes through its
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import random
 import time
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from meshwright.lab.machines import Machine
     from meshwright.lab.sockets import Inside, Server
     from meshwright.lab.topology import Backend, Role
+
+_LOW = (
+    ": ports below net.ipv4.ip_unprivileged_port_start are for root here. Lower that with sysctl, or run as root: "
+    "then --isolation netns gives each node a network of its own"
+)
 
 
 class Call(Protocol):
@@ -115,7 +121,7 @@ class Workload:
         """Listen on every port of the node.
 
         Raises:
-            MeshwrightError: a port is taken.
+            MeshwrightError: a port is taken, or not for whoever is not root.
         """
         for port in self._role.ports:
             server = SERVERS[port.protocol](functools.partial(self._answered, port.number))
@@ -123,7 +129,8 @@ class Workload:
                 await server.start(self._machine.application, port.number, None, self._machine.inside)
             except OSError as error:
                 where = f"{self._machine.application}:{port.number}"
-                raise MeshwrightError(f"{self.instance} cannot listen on {where}: {error.strerror}") from error
+                told = f"{self.instance} cannot listen on {where}: {error.strerror}"
+                raise MeshwrightError(f"{told}{_LOW if error.errno == errno.EACCES else ''}") from error
             self._servers.append(server)
 
     async def crash(self) -> None:
