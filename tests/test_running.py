@@ -48,10 +48,17 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
     """A lost instance gets no calls; what every caller sees makes its trial fail, twice.
 
     What an instance said of calls is not lost when it crashes soon after them. A test that a fault of ours ends, as
-    one whose call nobody can write down, ends no other. Text that is not ASCII arrives as it was written.
+    one whose call nobody can write down, ends no other, and one whose fault is for a header is not felt by another
+    that carries the same. Text that is not ASCII arrives as it was written.
     """
     half = {"at": "pay", "instances": 1, "of": 2}
     fine = Expect(statuses=(200,), served_by=("pay",))
+    silver, mark = Expect(statuses=(500,)), {"x-mark": "silver"}
+    marked = replace(CALL, headers=tuple(mark.items()))
+    late, failing = (
+        Given(kind=kind, at="pay", headers=mark, latency=latency, status=status)
+        for kind, latency, status in ((FaultKind.LATENCY, 1_500, 0), (FaultKind.ABORT, 0, 500))
+    )
     trials = (
         trial("gone", fine, Given(kind=FaultKind.CRASH, **half), steady=True, of=4),  # type: ignore[arg-type]
         trial("lost", fine, Given(kind=FaultKind.LOST, **half)),  # type: ignore[arg-type]
@@ -63,6 +70,8 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
             of=2,
         ),
         trial("nobody", fine, Given(kind=FaultKind.RESET, at="nobody")),
+        replace(trial("silver", silver, late, failing, of=1), call=marked),
+        replace(trial("silver too", fine, of=1), call=marked),
         replace(trial("method", Expect(statuses=(400,)), of=1), call=replace(CALL, method="FOO")),
         replace(trial("http2", Expect(statuses=(400,)), of=1), call=replace(CALL, method="FOO", protocol="http2")),
         replace(trial("known", Expect(statuses=(200,)), of=1), call=replace(CALL, method="PURGE")),
@@ -77,7 +86,7 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
         results = await run(rig, trials, lambda one: heard.append(one.trial.name))
     assert [one.trial.name for one in results] == [one.name for one in trials]
     assert sorted(heard) == sorted(one.name for one in trials)
-    gone, lost, dead, soon, well, nobody, *methods, ours, text = results
+    gone, lost, dead, soon, well, nobody, *small, ours, text = results
     assert instances(soon) == {"pay-1", "pay-2"}
     assert [{line.partition(":")[0] for line in one.log} for one in soon.seen.calls] == [{"web", "pay"}] * 5
     assert instances(lost) == {"pay-2"}
@@ -89,8 +98,8 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
     assert (gone.passed, instances(gone)) == (True, {"pay-1", "pay-2"})
     assert well.passed
     assert "no virtual node or gateway 'nobody' runs here" in nobody.seen.fault
-    assert [(one.outcome, one.mismatches) for one in methods] == [("passed", ())] * 3
-    assert [simulated(resolve(mesh()), one.trial).outcome for one in methods] == ["passed"] * 3
+    assert [(one.outcome, one.mismatches) for one in small] == [("passed", ())] * 5
+    assert [simulated(resolve(mesh()), one.trial).outcome for one in small[2:]] == ["passed"] * 3
     assert ours.outcome == "broken"
     assert ours.seen.fault.startswith("internal error: UnicodeEncodeError: ")
     assert (text.outcome, text.mismatches) == ("passed", ())

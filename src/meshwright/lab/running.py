@@ -24,7 +24,7 @@ from meshwright.lab.seeing import seen, told_by_proxies
 from meshwright.lab.workload import patient
 from meshwright.model.identity import Kind
 from meshwright.simulate import route
-from meshwright.trials.disturbing import disturbs
+from meshwright.trials.disturbing import disturbs, shared
 from meshwright.trials.judging import judge, with_late
 from meshwright.trials.lasting import LONGEST, lasting
 from meshwright.trials.seen import CallSeen, CounterSeen, Seen
@@ -94,6 +94,8 @@ class _Runner:
         """Those of them that proxies that were ended may not have reported."""
         self._wanted: set[tuple[Key, int]] = set()
         """Instances beside the first that trials ask to call from."""
+        self._shared = frozenset[str]()
+        """Trials with faults for calls with some header that others' calls carry, too."""
 
     async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
         """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry.
@@ -102,7 +104,8 @@ class _Runner:
         pools, comes last, beside those only who wait and do not feel it.
         """
         self._wanted = {(one.caller, one.instance) for one in trials if one.instance > 1}
-        beside = [one for one in trials if not one.alone and not one.gentle]
+        self._shared = shared(trials)
+        beside = [one for one in trials if not self._alone(one) and not one.gentle]
         async with asyncio.TaskGroup() as group:
             waiting = [(one, group.create_task(self._first(one))) for one in beside if _waits(one)]
             quick = [one for one in beside if not _waits(one)]
@@ -116,12 +119,15 @@ class _Runner:
             for one in (one for one in trials if one.expect.pool):
                 before = [*ill, *self._felt(one, filling)]
                 filling.append((one, group.create_task(self._in_turn([one], before))))
-            alone = [(self._felt(one, filling), one) for one in trials if one.alone and not one.expect.pool]
+            alone = [(self._felt(one, filling), one) for one in trials if self._alone(one) and not one.expect.pool]
             for feeling, one in sorted(alone, key=lambda pair: len(pair[0])):
                 await self._in_turn([one], [*ill, *feeling])
         await self._second([one for one in trials if one.name not in self._found])
         told = await self._reported(tuple(self._found[one.name] for one in trials))
         return await self._counted(told)
+
+    def _alone(self, trial: Trial) -> bool:
+        return trial.alone or trial.name in self._shared
 
     def _felt(self, alone: Trial, waiting: _Waiting) -> list[asyncio.Task[None]]:
         """Those who wait that would feel what a trial does, or do what it would feel."""
@@ -149,7 +155,7 @@ class _Runner:
     async def _second(self, trials: Sequence[Trial]) -> None:
         """Run what was left open once more, when all is quiet: one after the other, but for those who wait."""
         for one in trials:
-            if not _waits(one) or one.alone:
+            if not _waits(one) or self._alone(one):
                 self._known(replace(await self._once(one), again=True))
         ejecting = {(one.caller, one.instance) for one in trials if one.expect.ejected}
         if ejecting:
@@ -157,7 +163,8 @@ class _Runner:
         for caller, number in ejecting:
             # Its proxy remembers whom it has ejected, and for how long; nobody else calls from there.
             await self._rig.instances(caller)[number - 1].restart()
-        for result in await asyncio.gather(*(self._once(one) for one in trials if _waits(one) and not one.alone)):
+        beside = [one for one in trials if _waits(one) and not self._alone(one)]
+        for result in await asyncio.gather(*(self._once(one) for one in beside)):
             self._known(replace(result, again=True))
 
     async def _heard_out(self) -> None:

@@ -13,7 +13,7 @@ from meshwright.routing import declared_ways
 from meshwright.simulate import route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
@@ -35,6 +35,22 @@ def disturbs(graph: Graph, alone: Trial, other: Trial, instance: int) -> bool:
         places.append((alone.expect.pool.at, None))
     return any(
         place in on_way or (place == other.caller and (count is None or instance <= count)) for place, count in places
+    )
+
+
+def shared(trials: Iterable[Trial]) -> frozenset[str]:
+    """The names of trials whose faults are for calls with headers that the calls of others carry, too."""
+    every = tuple(trials)
+    carrying: dict[tuple[str, str], set[str]] = {}
+    for one in every:
+        for name, value in one.call.headers:
+            carrying.setdefault((name.lower(), value), set()).add(one.name)
+    return frozenset(
+        one.name
+        for one in every
+        for given in one.given
+        if given.headers
+        and set[str].intersection(*(carrying.get(pair, set()) for pair in given.headers.items())) - {one.name}
     )
 
 
