@@ -111,7 +111,6 @@ _INSTANCE = [{"key": "meshwright"}, {"key": "instance"}]
         ([{"node_id": {"prefix": "mesh/shop/"}}], {"one", "two", "other"}),
         ([{"node_id": {"contains": "SHOP", "ignore_case": True}}], {"one", "two", "other"}),
         ([{"node_id": {"safe_regex": {"regex": "mesh/.*/w.b"}}}], {"one", "two"}),
-        ([{"node_id": {"safe_regex": {"regex": "(broken"}}}], set()),
         ([{"node_id": {"exact": "nobody"}}], set()),
         ([{"node_metadatas": [{"path": _INSTANCE, "value": {"string_match": {"exact": "two"}}}]}], {"two"}),
         (
@@ -135,11 +134,10 @@ _INSTANCE = [{"key": "meshwright"}, {"key": "instance"}]
                 {"list_match": {"one_of": {"present_match": True}}}, {"string_match": {"exact": "one"}}]}}}]}],
             {"one"},
         ),
-        ([{"node_metadatas": [{"path": _INSTANCE, "value": {}}]}], set()),
     ],
 )  # fmt: skip
 async def test_node_matchers_choose_whom_it_is_about(matchers: list[dict[str, Any]], instances: set[str]) -> None:
-    """Several widen the answer, the parts of one narrow it; what cannot be judged matches nobody."""
+    """Several widen the answer, the parts of one narrow it."""
     stage = Stage(NODE, OTHER)
     stage.publish(*shop(route("r", "a")))
     stage.port = await stage.server.start("127.0.0.1", 0)
@@ -150,6 +148,42 @@ async def test_node_matchers_choose_whom_it_is_about(matchers: list[dict[str, An
         for stream in streams:
             await stream.__aexit__(None, None, None)
         await stage.server.stop()
+
+
+_NAMED: dict[str, Any] = {"node_id": {"exact": NODE.path}}
+_BROKEN: dict[str, Any] = {"safe_regex": {"regex": "(broken"}}
+
+
+@pytest.mark.parametrize(
+    ("matcher", "words"),
+    [
+        ({"node_id": _BROKEN}, "node_matchers[1].node_id.safe_regex.regex is '(broken', no regular expression"),
+        ({"node_id": {"ignore_case": True}}, "node_matchers[1].node_id needs one of exact, prefix"),
+        ({"node_id": {"prefix": ""}}, "node_matchers[1].node_id.prefix is empty"),
+        ({"node_id": {"custom": {"name": "x"}}}, "safe_regex, and custom is none"),
+        ({"node_metadatas": [{"value": {"present_match": True}}]}, "node_matchers[1].node_metadatas[0].path has to name"),
+        ({"node_metadatas": [{"path": [{}], "value": {"present_match": True}}]}, "no key may be empty"),
+        ({"node_metadatas": [{"path": _INSTANCE}]}, "node_matchers[1].node_metadatas[0].value has no match_pattern"),
+        ({"node_metadatas": [{"path": _INSTANCE, "value": {"double_match": {}}}]}, "double_match needs exact or range"),
+        (
+            {"node_metadatas": [{"path": _INSTANCE, "value": {"or_match": {"value_matchers": [
+                {"null_match": {}}, {"list_match": {"one_of": {"string_match": _BROKEN}}}]}}}]},
+            ".value.or_match.value_matchers[1].list_match.one_of.string_match.safe_regex.regex is '(broken'",
+        ),
+        ({"node_metadatas": [{"path": _INSTANCE, "value": {"or_match": {}}}]}, "or_match.value_matchers is empty"),
+    ],
+)  # fmt: skip
+async def test_a_node_matcher_that_cannot_be_understood_is_refused_by_its_field(
+    matcher: dict[str, Any], words: str
+) -> None:
+    """Whoever is connected, and although another matcher is right; an empty list would say that there is nobody."""
+    async with staged(*shop(route("r", "a"))) as stage:
+        where = f"127.0.0.1:{stage.port}"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await fetched(where, node_matchers=[_NAMED, matcher])
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert words in str(caught.value.details())
+        assert (await fetched(where, node_matchers=[_NAMED])).config == []
 
 
 async def test_contents_are_left_out_on_request_and_those_of_secrets_always() -> None:

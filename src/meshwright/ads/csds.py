@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from meshwright.ads.matchers import any_matches
+from meshwright.ads.matchers import any_matches, fault
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import SECRET
 
@@ -63,6 +63,8 @@ class ClientStatus:
             request = message(_STATUS + "ClientStatusRequest").FromString(body)
         except DecodeError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"That is no ClientStatusRequest: {error}")
+        if (wrong := fault(request.node_matchers)) is not None:
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{wrong}. Correct it; no proxy was looked at.")
         async with self._turn:
             found = await self._found(call, request)
         if found is None:
