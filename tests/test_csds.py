@@ -161,10 +161,10 @@ _BROKEN: dict[str, Any] = {"safe_regex": {"regex": "(broken"}}
         ({"node_id": {"ignore_case": True}}, "node_matchers[1].node_id needs one of exact, prefix"),
         ({"node_id": {"prefix": ""}}, "node_matchers[1].node_id.prefix is empty"),
         ({"node_id": {"custom": {"name": "x"}}}, "safe_regex, and custom is none"),
-        ({"node_metadatas": [{"value": {"present_match": True}}]}, "node_matchers[1].node_metadatas[0].path has to name"),
+        ({"node_metadatas": [{"value": {"present_match": True}}]}, ".node_metadatas[0].path has to name a member"),
         ({"node_metadatas": [{"path": [{}], "value": {"present_match": True}}]}, "no key may be empty"),
         ({"node_metadatas": [{"path": _INSTANCE}]}, "node_matchers[1].node_metadatas[0].value has no match_pattern"),
-        ({"node_metadatas": [{"path": _INSTANCE, "value": {"double_match": {}}}]}, "double_match needs exact or range"),
+        ({"node_metadatas": [{"path": _INSTANCE, "value": {"double_match": {}}}]}, "needs exact or range"),
         (
             {"node_metadatas": [{"path": _INSTANCE, "value": {"or_match": {"value_matchers": [
                 {"null_match": {}}, {"list_match": {"one_of": {"string_match": _BROKEN}}}]}}}]},

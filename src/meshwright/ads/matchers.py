@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def fault(matchers: Iterable[Any]) -> str | None:
-    """What is wrong with the first `NodeMatcher` message that cannot be understood, and in which field of the request.
+    """What is wrong with the first `NodeMatcher` message that cannot be understood, and where in the request.
 
     None where all can be. What Envoy's own rules for these messages ask for is asked for here.
     """
