@@ -124,8 +124,13 @@ class Follower:
         """What workloads on the way called in turn: at most once an arrival, and those that are told in replies."""
         if not trial.onward:
             return
+        # What a program of the user's hands on is no proof that it was asked for it in the same trace.
+        free = {key.name for key in self._programs}
         made = Counter(
-            (one.node, call.service) for one in sent.reply.walk() for call in one.calls if one.node and call.status
+            (one.node, call.service)
+            for one in sent.reply.walk()
+            for call in one.calls
+            if one.node and one.node not in free and call.status
         )
         times = Counter(one.node for one in sent.attempts)
         requests: dict[Key, Request] = {one.node: one.request for one in sent.attempts if one.node in self._roles}

@@ -231,7 +231,7 @@ class Rig:
             if not any(one.proxy == at for one in told.records):
                 return sent.direct or not sent.reply.status  # else it is still to come
             taken = witnesses.chosen(told, at, programs)
-            return taken is None or any(one.proxy == taken.role.key.path for one in told.records)
+            return taken is None or witnesses.heard(told, taken)
 
         await collector.until(known, _REPORT_SECONDS)
         told = _told(collector, sent)
