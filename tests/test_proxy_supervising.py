@@ -67,6 +67,7 @@ async def test_an_orchestrator_sees_a_proxy_become_ready_and_drain(tmp_path: Pat
                     "connected": True,
                     "disconnected_seconds": 0,
                     "restarts": 0,
+                    "refused_listeners": {},
                 },
             )
             assert (await one.ask("/drain_listeners", "POST"))[0] == 200

@@ -7,8 +7,10 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/operations/admin
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from meshwright.proxy.connection import XDS_CLUSTER
 
@@ -57,11 +59,21 @@ class Administration:
         Envoy calls a stream open from when it begins to connect; until it has, the stream is one that waits.
         """
         try:
-            _, body = self.ask(f"/stats?filter=^({_OPEN}|{_WAITING})$")
+            said = self.counts(_OPEN, _WAITING)
         except OSError:
             return False
-        said = dict(line.split(": ") for line in body.decode(errors="replace").splitlines() if ": " in line)
-        return said.get(_OPEN) == "1" and said.get(_WAITING, "0") == "0"
+        return said.get(_OPEN) == 1 and said.get(_WAITING, 0) == 0
+
+    def counts(self, *names: str) -> dict[str, int]:
+        """Counters and gauges by name; one that there is not yet is absent.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        wanted = "|".join(map(re.escape, names))
+        _, body = self.ask(f"/stats?filter={quote(f'^({wanted})$')}")
+        lines = (line.partition(": ") for line in body.decode(errors="replace").splitlines())
+        return {name: int(value) for name, _, value in lines if value.isdecimal()}
 
     def drain(self) -> bool:
         """Fail its health checks and let its inbound connections go; whether it served and does so now.

@@ -21,6 +21,7 @@ from meshwright.errors import MeshwrightError
 from meshwright.proxy.administration import Administration
 from meshwright.proxy.agent import serving
 from meshwright.proxy.farewell import say_farewell
+from meshwright.proxy.listening import Listening
 from meshwright.proxy.run import command, guarded, write
 from meshwright.proxy.settings import Address
 
@@ -90,19 +91,23 @@ class _Supervised:
         self._last_connected = time.monotonic()
         self._asked = 0
         self._gently = False
+        self._listening = Listening()
 
     def standing(self) -> dict[str, object]:
         """State, connection and restarts; `ready` to serve, `alive` enough not to be replaced."""
         state = self.administration.state()
         away = self._away()
         alive = bool(state) and away < self._conduct.disconnected_seconds
+        listening = self._listening
+        opened = self._opened(listening, state)
         return {
             "state": "DRAINING" if self._draining else state or "STOPPED",
-            "ready": alive and state == "LIVE" and not self._draining,
+            "ready": alive and state == "LIVE" and opened and not self._draining,
             "alive": alive,
             "connected": not away,
             "disconnected_seconds": round(away),
             "restarts": self._restarts,
+            "refused_listeners": listening.refused,
         }
 
     def drain(self) -> bool:
@@ -140,6 +145,7 @@ class _Supervised:
 
     async def _live(self, arguments: tuple[str, ...]) -> int:
         """One life of Envoy; its status."""
+        self._listening = Listening()
         # In a session of its own, so that Ctrl-C reaches Envoy through us and in order.
         envoy = await asyncio.create_subprocess_exec(
             *arguments, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
@@ -178,7 +184,15 @@ class _Supervised:
     async def _look(self) -> None:
         while True:
             await asyncio.to_thread(self._away)
+            await asyncio.to_thread(lambda: self._opened(self._listening, self.administration.state()))
             await asyncio.sleep(self._conduct.look_seconds)
+
+    def _opened(self, listening: Listening, state: str) -> bool:
+        """Whether Envoy opened what it has to serve with; not where it does not answer."""
+        try:
+            return bool(state) and listening.look(self.administration, live=state == "LIVE")
+        except OSError:
+            return False
 
     def _away(self) -> float:
         """Seconds without a control plane; 0 with one."""

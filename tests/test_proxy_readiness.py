@@ -1,0 +1,126 @@
+"""Whether `meshwright proxy` calls itself ready when its Envoy could not open a listener that it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from envoys import until
+from handmade import NODE, cluster, endpoints, listener, route
+from processes import DEADLINE, free_port
+from proxying import proxy
+from stage import staged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+    from meshwright.snapshot.resources import EnvoyResource
+    from proxying import Running
+
+pytestmark = pytest.mark.envoy
+
+WEB = NODE.path
+UNSIGNED = "--insecure-xds-without-authentication"
+INGRESS, EGRESS, OTHER = "lds_ingress_127.0.0.1_1", "lds_egress_127.0.0.1_2", "lds_ingress_127.0.0.1_3"
+SOON = 0.2
+"""Seconds after which a refused listener is offered again."""
+
+
+def shop(**ports: int) -> tuple[EnvoyResource, ...]:
+    """A listener for each name at its port of this machine."""
+    return (
+        cluster("a"),
+        endpoints("a", 9),
+        route("r", "a"),
+        *(listener(n, "127.0.0.1", p, "r") for n, p in ports.items()),
+    )
+
+
+def taken() -> socket.socket:
+    """A port that somebody else listens on, until this is closed."""
+    found = socket.socket()
+    found.bind(("127.0.0.1", 0))
+    found.listen()
+    return found
+
+
+def port_of(one: socket.socket) -> int:
+    """Where it listens."""
+    return int(one.getsockname()[1])
+
+
+async def said(one: Running, holds: Callable[[int, dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    """What `/status` says as soon as that is so."""
+    body: dict[str, Any] = {}
+
+    async def so() -> bool:
+        nonlocal body
+        status, body = await one.status()
+        return bool(body) and holds(status, body)
+
+    await until(so, what)
+    return body
+
+
+def refuses(name: str) -> Callable[[int, dict[str, Any]], bool]:
+    """Whether `/status` says 503 for want of that listener."""
+    return lambda status, body: (status, body["state"]) == (503, "LIVE") and name in body["refused_listeners"]
+
+
+def is_ready(status: int, body: dict[str, Any]) -> bool:
+    """Whether it says that it serves, and that it opened all."""
+    return status == 200 and not body["refused_listeners"]
+
+
+@pytest.mark.parametrize("blocked", [INGRESS, EGRESS])
+async def test_a_proxy_that_could_not_open_a_listener_is_not_ready_until_it_can(tmp_path: Path, blocked: str) -> None:
+    """`/status` says which and why; it needs no replacement, and heals when the port is free."""
+    with taken() as other:
+        ports = {INGRESS: free_port(), EGRESS: free_port(), blocked: port_of(other)}
+        async with (
+            staged(*shop(**ports), retry=SOON) as stage,
+            proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one,
+        ):
+            found = await said(one, refuses(blocked), "refused")
+            assert (found["state"], found["ready"], found["alive"], found["connected"]) == ("LIVE", False, True, True)
+            words = f"cannot bind '127.0.0.1:{port_of(other)}': Address already in use"
+            assert found["refused_listeners"] == {blocked: words}
+            assert (await one.ask("/healthz"))[0] == 200
+            other.close()
+            await said(one, is_ready, "ready")
+
+
+async def test_a_release_that_moves_the_listener_mends_readiness(tmp_path: Path) -> None:
+    """What was refused and is wanted no more holds nobody up."""
+    with taken() as other:
+        async with (
+            staged(*shop(**{INGRESS: port_of(other)}), retry=600) as stage,
+            proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one,
+        ):
+            await said(one, refuses(INGRESS), "refused")
+            stage.publish(*shop(**{OTHER: free_port()}))
+            await said(one, is_ready, "ready")
+
+
+async def test_a_proxy_that_serves_stays_ready_when_it_refuses_a_release(tmp_path: Path) -> None:
+    """A listener more, another port for the one that serves, another one in its place: the last good ones go on."""
+    with taken() as other:
+        good, bad = {INGRESS: free_port(), EGRESS: free_port()}, port_of(other)
+        async with (
+            staged(*shop(**good), retry=SOON) as stage,
+            proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one,
+        ):
+            await said(one, is_ready, "ready")
+            for ports in ({**good, OTHER: bad}, {**good, INGRESS: bad}, {EGRESS: good[EGRESS], OTHER: bad}):
+                assert (await stage.control.wait(stage.publish(*shop(**ports)), DEADLINE)).state == "rejected"
+                status, body = await one.status()
+                assert (status, body["ready"]) == (200, True)
+                if INGRESS not in ports:
+                    assert OTHER in body["refused_listeners"]
+                _, opened = await asyncio.to_thread(one.admin.ask, "/listeners")
+                assert f"127.0.0.1:{good[INGRESS]}" in opened.decode()
