@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 from meshwright.edges import (
     Edge,
@@ -28,7 +28,7 @@ from meshwright.model.identity import EXTENSION_KINDS, Key, Kind
 from meshwright.model.memo import Memo, Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from meshwright.model.state import Resource, State
 
@@ -60,6 +60,9 @@ _MOST_RECENT = 64
 """Wholes whose parts are kept of one region: proxies of a node, of which 50 may be connected, that are not alike."""
 _LEADING = (Relation.PROVIDER, Relation.TARGET, Relation.COPIES)
 """Where requests go on."""
+_HOLDING = (Kind.VIRTUAL_ROUTER, Kind.VIRTUAL_GATEWAY)
+"""What holds routes, and decides by them."""
+_UNKNOWN: Any = object()
 
 
 class Region:
@@ -70,9 +73,9 @@ class Region:
 
     __slots__ = ("extended", "keys", "known", "recent")
 
-    def __init__(self, keys: frozenset[Key]) -> None:
+    def __init__(self, keys: frozenset[Key], *, extended: bool) -> None:
         self.keys = keys
-        self.extended = any(not key.kind.portable for key in keys)
+        self.extended = extended
         """Whether an extension is about any of it."""
         self.known: dict[Hashable, object] = {}
         self.recent: dict[tuple[object, ...], Recent] = {}
@@ -146,9 +149,10 @@ class Graph:
         The arguments are hashable, and the answer depends on nothing else and is never changed.
         """
         key = (function, arguments, tuple(named.items()))
-        if key not in self._recalled:
-            self._recalled[key] = function(self, *arguments, **named)
-        return cast("T", self._recalled[key])
+        known: T | Any = self._recalled.get(key, _UNKNOWN)
+        if known is _UNKNOWN:
+            known = self._recalled[key] = function(self, *arguments, **named)
+        return known
 
     def recall_about(
         self, start: Key, function: Callable[Concatenate[Graph, P], T], *arguments: P.args, **named: P.kwargs
@@ -157,14 +161,14 @@ class Graph:
 
         The answer depends on no other object of this graph.
         """
-        known = self._region(start).known
+        known = (self._regions.get(start) or self._region(start)).known
         key = (function, arguments, tuple(named.items()))
-        if key in known:
-            return cast("T", known[key])
-        answer = function(self, *arguments, **named)
-        if len(known) >= _MOST_KNOWN:
-            known.clear()
-        known[key] = answer
+        answer: T | Any = known.get(key, _UNKNOWN)
+        if answer is _UNKNOWN:
+            answer = function(self, *arguments, **named)
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[key] = answer
         return answer
 
     def recall_each(self, starts: Iterable[Key], function: Callable[[Graph, Key], T]) -> list[T]:
@@ -210,23 +214,28 @@ class Graph:
                     if key not in found:
                         found.add(key)
                         todo.append(key)
-            known = self._regions[start] = Region(self.memo.once(frozenset, frozenset(found)))
+            keys = self.memo.once(frozenset, frozenset(found))
+            extended = self.has_extensions and any(not key.kind.portable for key in keys)
+            known = self._regions[start] = Region(keys, extended=extended)
         return known
 
-    def _next(self, key: Key) -> Iterator[Key]:
-        yield from (edge.target for edge in self.outgoing(key, *_LEADING))
+    def _next(self, key: Key) -> list[Key]:
+        found = [edge.target for edge in self._outgoing.get(key, ()) if edge.relation in _LEADING]
+        if key.kind in _HOLDING:
+            found += [edge.source for edge in self._incoming.get(key, ()) if edge.relation is Relation.OWNER]
         if self.has_extensions:
-            yield from (one.key for kind in EXTENSION_KINDS for one in self.extensions(kind, key))
-        if key.kind is not Kind.MESH:
-            yield from (edge.source for edge in self.incoming(key, Relation.OWNER))
+            found += [one.key for kind in EXTENSION_KINDS for one in self.extensions(kind, key)]
+        return found
 
     def outgoing(self, key: Key, *relations: Relation) -> tuple[Edge, ...]:
         """The references that `key` makes, all or of some relations, in document order."""
-        return tuple(edge for edge in self._outgoing.get(key, ()) if not relations or edge.relation in relations)
+        found = self._outgoing.get(key, ())
+        return tuple([edge for edge in found if edge.relation in relations]) if relations else found
 
     def incoming(self, key: Key, *relations: Relation) -> tuple[Edge, ...]:
         """The references to `key`, all or of some relations, in order of their sources."""
-        return tuple(edge for edge in self._incoming.get(key, ()) if not relations or edge.relation in relations)
+        found = self._incoming.get(key, ())
+        return tuple([edge for edge in found if edge.relation in relations]) if relations else found
 
     def children(self, key: Key) -> tuple[Resource, ...]:
         """The routes of a router, the gateway routes of a gateway, what lies directly in a mesh; by key."""
@@ -264,7 +273,7 @@ class Graph:
 
     def extensions(self, kind: Kind, key: Key) -> tuple[Resource, ...]:
         """The extensions of one kind that are about `key`, in order of their keys."""
-        return self._extensions.get((kind, key), ())
+        return self._extensions.get((kind, key), ()) if self.has_extensions else ()
 
     @cached_property
     def has_extensions(self) -> bool:

@@ -6,7 +6,7 @@ what is remembered is what would be made, and nothing has ever to be declared ou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_UNKNOWN: Any = object()
 _MOST = 20_000
 """Results that are kept: a cluster and a virtual host for each of 10,000 services, some 2 kB each."""
 _TURNS = 64
@@ -46,12 +47,14 @@ class Memo:
             TypeError: an argument is not hashable.
         """
         key = (function, arguments, tuple(named.items()))
-        if key in self._young:
-            return cast("T", self._young[key])
-        made = cast("T", self._old.pop(key)) if key in self._old else function(*arguments, **named)
-        self._young[key] = made
-        if 2 * len(self._young) > self._most:
-            self._age()
+        made: T | Any = self._young.get(key, _UNKNOWN)  # which takes the hash of all values once
+        if made is _UNKNOWN:
+            made = self._old.pop(key, _UNKNOWN)
+            if made is _UNKNOWN:
+                made = function(*arguments, **named)
+            self._young[key] = made
+            if 2 * len(self._young) > self._most:
+                self._age()
         return made
 
     def pass_turn(self) -> None:

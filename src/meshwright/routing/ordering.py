@@ -26,16 +26,12 @@ _KINDS: tuple[PathKind, ...] = ("exact", "prefix", "regex")
 
 def ordered_routes(graph: Graph, router: Key, port: int | None = None) -> tuple[Resource, ...]:
     """The routes of a router in match order; with `port`, those that a request to that port may match."""
-    return tuple(
-        sorted(
-            (
-                one
-                for one in graph.children(router)
-                if isinstance(one.spec, RouteSpec) and _concerns(route_match(one.spec), port)
-            ),
-            key=_rank,
-        )
-    )
+    found = [
+        one
+        for one in graph.children(router)
+        if isinstance(one.spec, RouteSpec) and _concerns(route_match(one.spec), port)
+    ]
+    return tuple(sorted(found, key=_rank) if len(found) > 1 else found)
 
 
 def ordered_gateway_routes(graph: Graph, gateway: Key, port: int | None = None) -> tuple[Resource, ...]:

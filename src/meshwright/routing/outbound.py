@@ -47,8 +47,12 @@ def untaken(wanted: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
     taken: set[str] = set()
     found = []
     for several in wanted:
-        free = [one for one in several if "*" not in one and one.lower() not in taken]
-        taken.update([one.lower() for one in free])
+        free = []
+        for one in several:
+            folded = one.lower()
+            if folded not in taken and "*" not in one:
+                free.append(one)
+                taken.add(folded)
         found.append(tuple(free))
     return found
 

@@ -109,6 +109,8 @@ def rules(graph: Graph, port: ServicePort) -> tuple[Rule, ...]:
 
 def _retried(graph: Graph, rule: Rule, port: ServicePort) -> Rule:
     """`rule`, with the retries of the extension that holds there."""
+    if not graph.has_extensions:
+        return rule  # as in most meshes
     extension = holding(graph, Kind.RETRY_POLICY, at_rule(port, rule.origin, rule.protocol), 0)
     if extension is None or not isinstance(extension.spec, RetryPolicySpec):
         return rule

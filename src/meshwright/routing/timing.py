@@ -164,6 +164,6 @@ def _retry(policy: HttpRetryPolicy | GrpcRetryPolicy, grpc_events: Iterable[str]
     return Retry(
         most=policy.max_retries,
         per_try=milliseconds(policy.per_retry_timeout, 0),
-        on=tuple(one for one in _CONDITION_ORDER if one in conditions),
+        on=tuple([one for one in _CONDITION_ORDER if one in conditions]),
         statuses=tuple(sorted(statuses)),
     )

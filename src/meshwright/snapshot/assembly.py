@@ -15,7 +15,7 @@ import msgspec
 from meshwright.model.identity import Key
 from meshwright.model.specs import MeshSpec
 from meshwright.snapshot.messages import serialized, type_url
-from meshwright.snapshot.resources import Clue, EnvoyResource, Snapshot, Traits, Unserved, version_of
+from meshwright.snapshot.resources import ENDPOINT, Clue, EnvoyResource, Snapshot, Traits, Unserved, version_of
 from meshwright.snapshot.values import Wire
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Assembly:
             version=version_of(made.body, expires_at) if expires_at else made.version,
             body=made.body,
             origins=tuple(dict.fromkeys(origins)),
-            clues=tuple(dict.fromkeys(clues)),
+            clues=tuple(dict.fromkeys(clues)) if clues else (),
             expires_at=expires_at,
             leads_to=leads_to,
         )
@@ -103,8 +103,7 @@ class Assembly:
 
     def _finished(self, value: Any) -> Body:
         """A message that was made for this proxy; others may hold the very same: routes, their listeners."""
-        name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
-        return self.graph.memo.once(ready, type_url(value), name, serialized(value))
+        return self.graph.memo.once(ready, *_written(value))
 
     def again(
         self,
@@ -215,6 +214,10 @@ def ready(type_url: str, name: str, body: bytes) -> Body:
 
 
 def _made(function: Callable[..., Any], arguments: tuple[object, ...], named: tuple[tuple[str, object], ...]) -> Body:
-    value = function(*arguments, **dict(named))
-    name = str(value.cluster_name if hasattr(value, "cluster_name") else value.name)
-    return ready(type_url(value), name, serialized(value))
+    return ready(*_written(function(*arguments, **dict(named))))
+
+
+def _written(value: Any) -> tuple[str, str, bytes]:
+    """The type URL of a message, its name and its bytes."""
+    url = type_url(value)
+    return url, value.cluster_name if url == ENDPOINT else value.name, serialized(value)

@@ -8,6 +8,7 @@ and https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshwright.model.listeners import VirtualNodeConnectionPool
@@ -202,7 +203,17 @@ def _protocol(protocol: str) -> Wire:
     return {"typed_extension_protocol_options": {_HTTP_OPTIONS: packed(options)}}
 
 
-def _breakers(pool: Pool) -> Wire:
+def _breakers(pool: Pool) -> Any:
+    return _limited(pool) if pool else _unlimited()
+
+
+@functools.cache
+def _unlimited() -> Any:
+    """What nearly every cluster says; a message that takes it in copies it."""
+    return message("envoy.config.cluster.v3.CircuitBreakers")(**_limited(None))
+
+
+def _limited(pool: Pool) -> Wire:
     limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), _MOST)
     if pool is not None and pool.http is not None:
         limits["max_connections"] = pool.http.max_connections

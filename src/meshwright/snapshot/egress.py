@@ -190,15 +190,17 @@ def add_clusters(assembly: Assembly, backends: Sequence[Backend]) -> None:
 
 
 def _add_clusters(assembly: Assembly, backends: Sequence[Backend]) -> list[_Told]:
-    calls: dict[str, list[tuple[Backend, Target]]] = {}
+    calls: dict[str, tuple[Target, dict[Key, None]]] = {}
     for backend in backends:
+        service = backend.port.service
         for name, target in backend.calls:
-            calls.setdefault(name, []).append((backend, target))
+            if name in calls:
+                calls[name][1][service] = None
+            else:
+                calls[name] = target, {service: None}
     policed = routing.has_policies(assembly.graph, assembly.proxy)
-    found = []
-    for uses in calls.values():
-        services = tuple(dict.fromkeys([backend.service for backend, _ in uses]))
-        found.append(_add_cluster(assembly, uses[0][1], services, policed=policed))
+    typed = older.typed_names(assembly.traits)
+    found = [_add_cluster(assembly, one, tuple(by), policed=policed, typed=typed) for one, by in calls.values()]
     return [told for told in found if told is not None]
 
 
@@ -337,10 +339,11 @@ class _Told(msgspec.Struct, frozen=True):
     zones: Zones | None
 
 
-def _add_cluster(assembly: Assembly, target: Target, services: tuple[Key, ...], *, policed: bool) -> _Told | None:
+def _add_cluster(
+    assembly: Assembly, target: Target, services: tuple[Key, ...], *, policed: bool, typed: bool
+) -> _Told | None:
     """Add the cluster of `target` for callers of `services`; what its endpoints are added by, if not by DNS."""
     tls_ = _encryption(assembly, target, services) if policed else routing.server_tls(target.listener)
-    typed = older.typed_names(assembly.traits)
     way = assembly.graph.recall_about(services[0], _way, target, tls_, assembly.traits.separate, typed=typed)
     origins = (target.node, assembly.proxy, assembly.mesh)
     if way.refused:

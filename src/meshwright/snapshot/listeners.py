@@ -8,13 +8,14 @@ and https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listen
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from meshwright.snapshot import names, tls
 from meshwright.snapshot.extensions import http_filters
-from meshwright.snapshot.messages import message
+from meshwright.snapshot.messages import message, packed, serialized
 from meshwright.snapshot.resources import Clue
 from meshwright.snapshot.values import Wire, address, count, duration, extension, source, tags
 
@@ -58,21 +59,30 @@ def http_filter(
     it is where Envoy would write its own.
     """
     server = {"server_header_transformation": "PASS_THROUGH"} if own_server else {}
-    return extension(
-        "envoy.filters.network.http_connection_manager",
-        _HTTP_MANAGER,
+    manager = message(_HTTP_MANAGER)(
         stat_prefix=stat_prefix,
         rds={"route_config_name": route_configuration, "config_source": source(separate)},
-        http_filters=[*before, *http_filters()],
+        http_filters=before,
+        tracing=told.tracing,
+        access_log=told.http,
+        **server,
+    )
+    manager.MergeFromString(_every_http_filter())
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": packed(manager)}
+
+
+@functools.cache
+def _every_http_filter() -> bytes:
+    """What all that speak HTTP have in common, which is most of it: its lists follow those of each."""
+    manager = message(_HTTP_MANAGER)(
+        http_filters=http_filters(),
         upgrade_configs=[{"upgrade_type": "websocket"}],
         http2_protocol_options={"allow_connect": True},  # a WebSocket over HTTP/2 (RFC 8441)
         normalize_path={"value": True},
         merge_slashes=True,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
-        tracing=told.tracing,
-        access_log=list(told.http),
-        **server,
     )
+    return serialized(manager)
 
 
 def tcp_filter(stat_prefix: str, targets: Sequence[tuple[str, int]], idle: int, logs: Sequence[Wire]) -> Wire:
