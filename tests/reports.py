@@ -134,6 +134,9 @@ def report(tests: tuple[Test, ...], evil: str = "") -> RunReport:
             Point(route=f"limited{evil}", path=f"spec.timeout{evil}", covered=False, why=evil, source=None),
             Point(route=f"tried{evil}", path="spec.retryPolicy", covered=True, why="", source=None),
         ),
+        backends=(
+            Point(route=f"calling{evil}", path=f"spec.backends{evil}", covered=False, why=f"no{evil}", source=None),
+        ),
         graph=Map(
             boxes=tuple(boxes),
             arrows=(

@@ -98,7 +98,7 @@ def _followed(caller: Caller, route: _Route, over: Protocol, hop: Hop) -> tuple[
         _, named = gateway_route_target(route.spec)
         why = target.lost or f"nothing answers HTTP at {named.virtual_service.virtual_service_name!r}"
         return (hop,), ending(hop.call, "no-target", 404, why, route.key)
-    after = _rewritten(route.spec, hop.call_after, target.port)
+    after = rewritten(route.spec, hop.call_after, target.port)
     limits = roomiest(graph.recall_about(target.port.service, rules, target.port))
     hop = msgspec.structs.replace(hop, call_after=after, timeouts=limits)
     if refused := malformed(after):
@@ -147,8 +147,8 @@ def _misses(graph: Graph, route: _Route, call: Call, listener: VirtualGatewayLis
     return missing
 
 
-def _rewritten(spec: GatewayRouteSpec, call: Call, port: ServicePort) -> Call:
-    """The call as the gateway's own egress gets it."""
+def rewritten(spec: GatewayRouteSpec, call: Call, port: ServicePort) -> Call:
+    """`call`, which a gateway route takes, as the gateway's own egress gets it for the service's `port`."""
     wanted = path_rewrite(spec)
     if wanted is not None:
         path, query = paths.split(call.path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.graph import gateway_route_target, route_action
+from meshwright.graph import Relation, gateway_route_target, route_action
 from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRouteMatch
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
@@ -18,7 +18,7 @@ from meshwright.simulate import route
 from meshwright.trials.promises import promises
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from meshwright.graph import Graph
     from meshwright.model.gateway_routes import GrpcGatewayRouteMatch
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from meshwright.simulate import Verdict
     from meshwright.trials.deriving.entries import Gap
     from meshwright.trials.judging import Result
+
+
+_NOWHERE = frozenset(("refused", "no-route", "no-host", "no-target"))
+"""Ends of calls that follow a route and get to nobody by it."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     """Of routes."""
     policies: tuple[Point, ...] = ()
     """What `trials.promises` lists."""
+    backends: tuple[Point, ...] = ()
+    """Of each backend that a node declares, whether it reached it."""
 
     @property
     def covered(self) -> int:
@@ -61,12 +67,14 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 def coverage(graph: Graph, results: Collection[Result], gaps: Iterable[Gap] = ()) -> Coverage:
     """What `results` show of the routes and policies of `graph`; `gaps` say why nothing could be derived for some."""
     shown: set[tuple[Key, str]] = set()
+    called: set[tuple[Key, Key]] = set()
     for one in results:
         if one.passed:
             shown.update(one.trial.shows)
             verdict = route(graph, one.trial.caller, one.trial.call)
             served = {seen.node for seen in one.seen.calls}
             shown.update(_shown(graph, verdict, served))
+            called.update((verdict.caller, hop.decided_by) for hop in verdict.hops if verdict.outcome == "routed")
     reasons = {(one.route, one.path): one.reason for one in gaps}
     why = reasons | {place: "the tests that show it did not pass" for one in results for place in one.trial.shows}
     return Coverage(
@@ -88,7 +96,17 @@ def coverage(graph: Graph, results: Collection[Result], gaps: Iterable[Gap] = ()
             )
             for one in promises(graph)
         ),
+        backends=tuple(_backends(graph, called, reasons)),
     )
+
+
+def _backends(graph: Graph, called: set[tuple[Key, Key]], reasons: Mapping[tuple[Key, str], str]) -> Iterable[Point]:
+    """Every backend; `called` are the nodes and services of calls that got there."""
+    for one in graph.edges:
+        if one.relation is Relation.BACKEND:
+            covered = (one.source, one.target) in called
+            why = "" if covered else reasons.get((one.source, one.path), "")
+            yield Point(route=one.source, path=one.path, covered=covered, why=why)
 
 
 def _points(graph: Graph) -> Iterable[tuple[Key, str]]:
@@ -106,7 +124,7 @@ def _shown(graph: Graph, verdict: Verdict, served: set[str]) -> Iterable[tuple[K
     for hop in verdict.hops:
         for candidate in hop.candidates:
             if candidate.origin == hop.chosen:
-                if verdict.outcome != "refused":  # else nothing gets through it
+                if verdict.outcome not in _NOWHERE:  # else nothing gets through it
                     yield candidate.origin, ""
                 for path, node in _targets(graph.state[candidate.origin]):
                     if node in served:

@@ -81,10 +81,10 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """Something of a route that tests can show, or a policy, and whether they did."""
+    """Something of a route that tests can show, a policy or a backend, and whether they did."""
 
     route: str
-    """The route, or the object that the policy is of."""
+    """The route, or the object that the policy is of, or the node whose backend it is."""
     path: str
     covered: bool
     why: str
@@ -116,6 +116,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[Point, ...]
     policies: tuple[Point, ...]
     """Limits, retries, health checks and the like, as the definitions write them."""
+    backends: tuple[Point, ...] = ()
+    """What nodes declare that they call; one that nobody can call says why."""
     graph: Map
     followed: int | None
     """Calls each of whose hops must have left its span, and was looked at; null where spans were not."""
@@ -154,6 +156,7 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
         coverage=round(covered.percent, 1),
         points=_points(covered.points, find),
         policies=_points(covered.policies, find),
+        backends=_points(covered.backends, find),
         graph=mapped(graph, results),
         followed=_followed(results),
         edges=tuple(edges(graph, results)),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.trials.deriving import borders, instances, pools, routes
-from meshwright.trials.deriving.entries import Gap, at_route, entrances, service_rules
+from meshwright.trials.deriving.arriving import Inside, at_route, entrances
+from meshwright.trials.deriving.entries import Gap, service_rules
 from meshwright.trials.deriving.policies import PATIENCE
 from meshwright.trials.deriving.texts import Texts
 from meshwright.trials.trial import Trial
@@ -37,7 +38,8 @@ def derive(graph: Graph, samples: Rstr, patience: int = PATIENCE) -> Derived:
     than `patience`, in milliseconds: longer limits are not tried.
     """
     texts = Texts(samples)
-    arrivals = [(port, rule, at_route(graph, port, rule, texts)) for port, rule in service_rules(graph)]
+    within = [Inside(graph, port, rule, texts) for port, rule in service_rules(graph)]
+    arrivals = [(one.port, one.rule, at_route(graph, one)) for one in within]
     entered = tuple(entrances(graph, texts))
     coming = [one for _, _, one in arrivals if not isinstance(one, Gap)]
     entering = [one.found for one in entered if not isinstance(one.found, Gap)]
@@ -46,7 +48,7 @@ def derive(graph: Graph, samples: Rstr, patience: int = PATIENCE) -> Derived:
         *pools.of_listeners(graph, coming, entering, patience),
         *routes.of_services(graph, arrivals, texts, patience),
         *routes.of_gateways(graph, entered, texts, patience),
-        *routes.of_callers(graph),
+        *routes.of_callers(graph, within, coming),
         *borders.of_nodes(graph),
         *borders.of_gateways(graph),
     ]

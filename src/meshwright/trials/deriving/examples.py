@@ -5,28 +5,22 @@ The one rule: each near miss differs from the example in one condition, and name
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
-from meshwright.model.scalars import HttpMethod
 from meshwright.routing import grpc_path, http_path
 from meshwright.simulate import Call
+from meshwright.trials.deriving.choices import METHODS
 from meshwright.trials.deriving.texts import Texts, outside_prefix, usable_path, usable_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.model.matching import HttpQueryParameter, HttpRouteHeader
-    from meshwright.model.routes import TcpRouteMatch
-
-    Matched = HttpRouteMatch | GrpcRouteMatch | TcpRouteMatch | HttpGatewayRouteMatch | GrpcGatewayRouteMatch | None
-
-_METHODS = tuple(one for one in get_args(HttpMethod) if one not in {"CONNECT", "TRACE", "HEAD"})
-"""Those that a workload's client can send like any other."""
-
+    from meshwright.trials.deriving.parts import Matched
 
 _MORE = (("x-meshwright-more", "1"),)
 
@@ -157,7 +151,7 @@ def _beside_http(
         whole = other + (f"?{query}" if query else "")
         yield Near(path=field, call=msgspec.structs.replace(call, path=whole), told=f"path {other}")
     if match.method is not None:
-        method = next(one for one in _METHODS if one != match.method)
+        method = next(one for one in METHODS if one != match.method)
         yield Near(path=f"{where}.method", call=msgspec.structs.replace(call, method=method), told=f"method {method}")
     if isinstance(match, HttpRouteMatch) and match.scheme is not None:
         scheme = "http" if match.scheme == "https" else "https"

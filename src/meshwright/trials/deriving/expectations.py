@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OK, UNAVAILABLE = 200, 503
 GRPC_OK, GRPC_UNAVAILABLE = 0, 14
+_GRPC_CONTENT = "application/grpc"
 
 
 def expectation(verdict: Verdict) -> Expect | None:
@@ -33,6 +34,9 @@ def expectation(verdict: Verdict) -> Expect | None:
     if verdict.outcome == "outside":
         status = Expect(grpc_statuses=(GRPC_OK,)) if grpc else Expect(statuses=(OK,))
         return msgspec.structs.replace(status, served_by=(OUTSIDE,))
+    if not grpc and any(one.startswith(_GRPC_CONTENT) for one in verdict.call.values("content-type")):
+        # Whoever says that it speaks gRPC is answered in its way by proxies, with 200 and what gRPC makes of it.
+        return None
     # A connection that is closed has no status; the client of a test tells 0 or, with TCP, 503.
     statuses = (0, UNAVAILABLE) if verdict.status is None else (verdict.status,)
     grpc_status = verdict.ending.grpc_status
@@ -53,6 +57,28 @@ def agreed(verdict: Verdict) -> Verdict:
     hops = (*verdict.hops[:-1], msgspec.structs.replace(last, targets=targets))
     ending = msgspec.structs.replace(verdict.ending, outcome="routed", status=None, grpc_status=None)
     return msgspec.structs.replace(verdict, hops=hops, ending=ending)
+
+
+def leads_nowhere(verdict: Verdict) -> bool:
+    """Whether a call that is declared ends at a proxy, because nobody is behind the way that it takes."""
+    return verdict.outcome in {"no-route", "no-host", "no-target"}
+
+
+def declared(graph: Graph, verdict: Verdict) -> Expect | None:
+    """What must come of a call that the definitions say is for somebody: that it gets there, also where it cannot.
+
+    Where nobody is behind it, it is for whom the route or else the service has, with a weight or without.
+    """
+    if not leads_nowhere(verdict):
+        return expectation(agreed(verdict))
+    last = verdict.hops[-1] if verdict.hops else None
+    nodes = {one.node.name for one in last.targets} if last else set[str]()
+    if last and not nodes and last.decided_by.kind is Kind.VIRTUAL_SERVICE:
+        nodes = {one.name for one in graph.service_nodes(last.decided_by)}
+    served = tuple(sorted(nodes))
+    if verdict.call.protocol == "grpc":
+        return Expect(grpc_statuses=(GRPC_OK,), served_by=served)
+    return Expect(statuses=(OK,), served_by=served)
 
 
 def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:

@@ -9,32 +9,37 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.graph import gateway_route_target
+from meshwright.graph import Relation, gateway_route_target
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import discovery_name, gateway_route_match, service_ports
 from meshwright.simulate import route
 from meshwright.trials.deriving import policies
-from meshwright.trials.deriving.entries import (
-    Gap,
-    bare_call,
-    callers,
-    match_of,
-)
+from meshwright.trials.deriving.arriving import reaching
+from meshwright.trials.deriving.entries import Gap, callers, match_of
 from meshwright.trials.deriving.examples import further, near_misses
-from meshwright.trials.deriving.expectations import agreed, encrypted, expectation, security, shares
+from meshwright.trials.deriving.expectations import (
+    agreed,
+    declared,
+    encrypted,
+    expectation,
+    leads_nowhere,
+    security,
+    shares,
+)
 from meshwright.trials.trial import Expect, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
     from meshwright.routing import Rule, ServicePort
     from meshwright.simulate import Call, Verdict
+    from meshwright.trials.deriving.arriving import Inside
     from meshwright.trials.deriving.entries import Arrival, Entrance
-    from meshwright.trials.deriving.examples import Matched
+    from meshwright.trials.deriving.parts import Matched
     from meshwright.trials.deriving.texts import Texts
 
 COUNTED = 600
@@ -82,36 +87,56 @@ def of_gateways(graph: Graph, entrances: Iterable[Entrance], texts: Texts, patie
         yield from policies.of_way(graph, way, patience)
 
 
-def of_callers(graph: Graph) -> Iterator[Trial]:
-    """Every node calls every service: those that it declares, and those that it does not."""
-    services = [one.key for one in graph.state.of(Kind.VIRTUAL_SERVICE)]
+def of_callers(graph: Graph, within: Sequence[Inside], arrivals: Sequence[Arrival]) -> Iterator[Trial | Gap]:
+    """Every node calls every service: those that it declares, and those that it does not.
+
+    `within` are calls of the services' rules; what `arrivals` show already is left out.
+    """
+    calls = {
+        one.key: reaching(port, within)
+        for one in graph.state.of(Kind.VIRTUAL_SERVICE)
+        for port in service_ports(graph, one.key)[:1]
+    }
+    shown = {(one.caller, hop.decided_by) for one in arrivals for hop in one.verdict.hops}
     for node in graph.state.of(Kind.VIRTUAL_NODE):
-        declared = graph.entry_services(node.key)
-        for service in services:
+        yield from _uncalled(graph, node.key, calls)
+        for service, call in calls.items():
             if _own_name(node) == service.name:
                 # It would find its own address there, to which no call leaves the machine: no proxy sees it.
                 continue
-            known = callers(graph, service)
-            if known == (node.key,):
+            verdict = route(graph, node.key, call)
+            if (node.key, service) in shown and (not verdict.refused or callers(graph, service) == (node.key,)):
+                # The trials of its routes show what its first caller reaches, and what an only one does not.
                 continue
-            shown = known[:1] == (node.key,)
-            for port in service_ports(graph, service)[:1]:
-                call = bare_call(port)
-                verdict = route(graph, node.key, call)
-                expect = expectation(agreed(verdict))
-                if expect is None or (shown and not verdict.refused):
-                    # The trials of its routes show what its first caller reaches, and what an only one does not.
-                    continue
-                undeclared = "goes past the mesh to" if verdict.outcome == "outside" else "does not reach"
-                verb = "reaches" if service in declared else undeclared
-                yield Trial(
-                    name=f"{node.key.name} {verb} {service.name}",
-                    call=call,
-                    expect=expect,
-                    caller=node.key,
-                    about=(node.key, service),
-                    path="spec.backends",
-                )
+            yield from _calling(graph, verdict, service)
+
+
+def _calling(graph: Graph, verdict: Verdict, service: Key) -> Iterator[Trial]:
+    """One node calls one service."""
+    node = verdict.caller
+    named = service in graph.entry_services(node)
+    expect = declared(graph, verdict) if named else expectation(agreed(verdict))
+    if expect is None:
+        return
+    verb = "reaches" if named else "goes past the mesh to" if verdict.outcome == "outside" else "does not reach"
+    yield Trial(
+        name=f"{node.name} {verb} {service.name}",
+        call=verdict.call,
+        expect=expect,
+        caller=node,
+        about=(node, service),
+        path="spec.backends",
+    )
+
+
+def _uncalled(graph: Graph, node: Key, calls: Mapping[Key, Call]) -> Iterator[Gap]:
+    """The backends of a node that nobody can call, because there is no such service or nobody behind it."""
+    for edge in graph.outgoing(node, Relation.BACKEND):
+        if edge.target in calls:
+            continue
+        service = f"virtual service {edge.target.name!r}"
+        behind = f"nobody who listens answers for {service}: it has no port to be called on"
+        yield Gap(route=node, path=edge.path, reason=behind if edge.found else f"{service} does not exist")
 
 
 def _own_name(node: Resource) -> str:
@@ -123,24 +148,27 @@ def _own_name(node: Resource) -> str:
 def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str, title: str) -> Iterator[Trial | Gap]:
     """By the plainest call that there is, and by one that has all that no condition is about.
 
-    It is to be reached also where client and server cannot agree on TLS: then the trial fails, and says so.
+    It is to be reached also where client and server cannot agree on TLS, or nobody is behind it: then the trial
+    fails, and says so.
     """
-    declared = agreed(found.verdict)
-    expect = expectation(declared)
+    verdict = found.verdict
+    nowhere = leads_nowhere(verdict)
+    expect = declared(graph, verdict)
     if expect is not None:
-        if found.verdict.refused:
+        if verdict.refused:
             expect = msgspec.structs.replace(expect, arrived={})  # that it does not arrive says enough
-        elif expect.served_by:
-            expect = msgspec.structs.replace(expect, encryption=encrypted(graph, found.verdict))
-        trial = _repeated(f"{title} is reached", declared, expect, key, where)
+        elif expect.served_by and not nowhere:
+            expect = msgspec.structs.replace(expect, encryption=encrypted(graph, verdict))
+        trial = _repeated(f"{title} is reached", agreed(verdict), expect, key, where)
         yield msgspec.structs.replace(trial, shows=_secured(graph, found, expect))
-    if found.verdict.refused:
-        yield from (Gap(route=one, path="", reason=found.verdict.refused[0].refused) for one in found.verdict.chosen)
+    if verdict.refused or nowhere:
+        reason = verdict.ending.reason if nowhere else verdict.refused[0].refused
+        yield from (Gap(route=one, path="", reason=reason) for one in verdict.chosen)
         return
     call = further(match, found.call)
     verdict = route(graph, found.caller, call)
     expect = expectation(verdict)
-    if expect is not None and call != found.call and key in verdict.chosen:
+    if expect is not None and not leads_nowhere(verdict) and call != found.call and key in verdict.chosen:
         yield _repeated(f"{title} is reached by {call.verb} {call.path}, too", verdict, expect, key, where)
 
 

@@ -1,0 +1,301 @@
+"""Calls that arrive at a given route: the plainest one, or one that no route before it takes.
+
+The one rule: a call is taken only when `simulate` says that it follows the route that it is made for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.graph import gateway_route_target
+from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
+from meshwright.model.identity import Key, Kind
+from meshwright.model.listeners import VirtualGatewayListener
+from meshwright.model.routes import GrpcRouteMatch
+from meshwright.routing import (
+    gateway_route_match,
+    gateway_target,
+    http_path,
+    ordered_gateway_routes,
+    path_rewrite,
+    rules,
+)
+from meshwright.simulate import Verdict, rewritten, route
+from meshwright.trials.deriving.avoiding import Asked, Search
+from meshwright.trials.deriving.choices import choices
+from meshwright.trials.deriving.entries import (
+    Arrival,
+    Entrance,
+    Gap,
+    bare_call,
+    callers,
+    from_outside,
+    listeners,
+    match_of,
+)
+from meshwright.trials.deriving.examples import NoExampleError, example
+from meshwright.trials.deriving.expectations import leads_nowhere
+from meshwright.trials.deriving.parts import PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from meshwright.graph import Graph
+    from meshwright.routing import Rule, ServicePort
+    from meshwright.simulate import Call
+    from meshwright.trials.deriving.parts import Matched
+    from meshwright.trials.deriving.texts import Texts
+
+_MOST = 8
+"""Calls of one search that `simulate` is asked about."""
+_UNMET = "no example was found that it takes"
+
+
+class Inside:
+    """Calls of a service, as applications make them, that one of its rules takes and none before it."""
+
+    def __init__(self, graph: Graph, port: ServicePort, rule: Rule, texts: Texts) -> None:
+        """Nothing is looked for before somebody asks."""
+        self.port, self.rule, self.texts = port, rule, texts
+        self._graph = graph
+        self._known: list[Call] = []
+        self._coming = self._found()
+        self.gap = Gap(route=rule.origin, path="", reason=_UNMET)
+        """Why there are none, once there are none."""
+
+    def __iter__(self) -> Iterator[Call]:
+        yield from self._known
+        for call in self._coming:
+            self._known.append(call)
+            yield call
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """What the rules ask that are tried before this one, and last what this one asks."""
+        found = []
+        for one in rules(self._graph, self.port):
+            match, where = match_of(self._graph, one)
+            found.append(Asked(route=one.origin, match=match, where=where, seen=_taken_up))
+            if one.origin == self.rule.origin:
+                break
+        return tuple(found)
+
+    def _found(self) -> Iterator[Call]:
+        *others, own = self.asked
+        base = bare_call(self.port)
+        try:
+            call = example(own.match, own.where, base, self.texts)
+        except NoExampleError as error:
+            self.gap = msgspec.structs.replace(self.gap, path=str(error))
+        else:
+            if not own.missing(call) and all(one.missing(call) for one in others):
+                yield call
+        for way in _ways(base, own.match, self.rule):
+            search = Search(way, [own], others, self.texts)
+            yield from itertools.islice(search.calls(), _MOST)
+            self.gap = _told(self.gap, search)
+
+
+def at_route(graph: Graph, inside: Inside) -> Arrival | Gap:
+    """A call of the service that follows the rule, from whoever may make it; if it can be, from who gets through."""
+    port, origin = inside.port, inside.rule.origin
+    missed = Gap(route=origin, path="", reason=f"nobody may call virtual service {port.service.name!r}")
+    turned_away: Arrival | None = None
+    for caller in callers(graph, port.service):
+        missed = inside.gap
+        for call in inside if caller.kind is Kind.VIRTUAL_NODE else _through(graph, caller, inside):
+            verdict = route(graph, caller, call)
+            if verdict.hops and verdict.hops[-1].chosen == origin:
+                found = Arrival(caller=caller, call=call, verdict=verdict)
+                if not verdict.refused:
+                    return found
+                turned_away = turned_away or found
+                break
+            missed = Gap(route=origin, path="", reason=_taken(verdict))
+        else:
+            missed = inside.gap if missed.reason == _UNMET else missed
+    return turned_away or missed
+
+
+def reaching(port: ServicePort, within: Iterable[Inside]) -> Call:
+    """A call of a service on one of its ports that some rule with a target takes; the plainest of all if one does.
+
+    Where no rule has a target, or none is found to take a call, it is the plainest, too. `within` are calls of rules.
+    """
+    own = [one for one in within if one.port == port]
+    bare = bare_call(port)
+    for one in own:
+        *others, asked = one.asked
+        if not asked.missing(bare) and all(before.missing(bare) for before in others):
+            if leading(one.rule):
+                return bare
+            break
+    found = (call for one in own if leading(one.rule) for call in itertools.islice(one, 1))
+    return next(found, bare)
+
+
+def leading(rule: Rule) -> bool:
+    """Whether calls that follow a rule are sent to anybody."""
+    return any(one.weight for one in rule.targets)
+
+
+def entrances(graph: Graph, texts: Texts) -> Iterator[Entrance]:
+    """Every route of every gateway, at each of its listeners that it is for."""
+    for gateway, listener in listeners(graph):
+        for one in _entering(graph, gateway, listener):
+            found = _at_gateway(graph, one, texts)
+            yield Entrance(key=one.key, spec=one.spec, found=found)
+
+
+class _Entering(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway route at a listener."""
+
+    key: Key
+    spec: GatewayRouteSpec
+    gateway: Key
+    listener: VirtualGatewayListener
+    asked: tuple[Asked, ...]
+    """What the gateway routes ask that are tried before it, and last what it asks itself."""
+
+    @property
+    def base(self) -> Call:
+        """A call to the listener."""
+        return from_outside(self.gateway, self.listener)
+
+
+def _entering(graph: Graph, gateway: Key, listener: VirtualGatewayListener) -> Iterator[_Entering]:
+    asked: tuple[Asked, ...] = ()
+    for one in ordered_gateway_routes(graph, gateway, listener.port_mapping.port):
+        if isinstance(one.spec, GatewayRouteSpec):
+            match, where = gateway_route_match(one.spec), f"spec.{gateway_route_target(one.spec)[0]}.match"
+            asked = (*asked, Asked(route=one.key, match=match, where=where, seen=_taken_up))
+            yield _Entering(key=one.key, spec=one.spec, gateway=gateway, listener=listener, asked=asked)
+
+
+def _at_gateway(graph: Graph, entering: _Entering, texts: Texts) -> Arrival | Gap:
+    """A call from outside that follows a gateway route; if there is one, one that gets to a virtual node by it."""
+    *others, own = entering.asked
+    key, lost = entering.key, Gap(route=entering.key, path="", reason=_UNMET)
+    nowhere: Arrival | None = None
+
+    def tried() -> Iterator[Call]:
+        nonlocal lost
+        try:
+            yield example(own.match, own.where, entering.base, texts)
+        except NoExampleError as error:
+            lost = msgspec.structs.replace(lost, path=str(error))
+        port = gateway_target(graph, key, entering.spec).port
+        within = [Inside(graph, port, one, texts) for one in rules(graph, port)] if port is not None else []
+        for one in within:
+            yield from _joint(entering, one) if leading(one.rule) else ()
+        for way in _ways(entering.base, own.match, None):
+            search = Search(way, [own], others, texts)
+            yield from itertools.islice(search.calls(), _MOST)
+            lost = _told(lost, search)
+
+    for call in tried():
+        verdict = route(graph, entering.gateway, call)
+        if verdict.hops and verdict.hops[0].chosen == key:
+            found = Arrival(caller=entering.gateway, call=call, verdict=verdict)
+            if not leads_nowhere(verdict):
+                return found
+            nowhere = nowhere or found
+    return nowhere or lost
+
+
+def _through(graph: Graph, gateway: Key, inside: Inside) -> Iterator[Call]:
+    """Calls from outside that come to a rule, as far as a gateway's routes let them."""
+    for owner, listener in listeners(graph):
+        for one in _entering(graph, gateway, listener) if owner == gateway else ():
+            if gateway_target(graph, one.key, one.spec).port == inside.port:
+                yield from _plainly(one, inside)
+                yield from _joint(one, inside)
+
+
+def _plainly(entering: _Entering, inside: Inside) -> Iterator[Call]:
+    """The plainest call that a gateway route takes, made to look like the plainest that the rule does."""
+    own, within = entering.asked[-1], next(iter(inside), None)
+    try:
+        call = example(own.match, own.where, entering.base, inside.texts)
+    except NoExampleError:
+        return
+    if within is None:
+        return
+    names = {name.lower() for name, _ in call.headers}
+    added = tuple(pair for pair in within.headers if pair[0].lower() not in names)
+    wanted = isinstance(own.match, HttpGatewayRouteMatch) and own.match.method
+    method = call.method if wanted else within.method
+    for path in _paths(entering.spec, call.path, within.path):
+        yield msgspec.structs.replace(call, path=path, method=method, headers=(*call.headers, *added))
+
+
+def _joint(entering: _Entering, inside: Inside) -> Iterator[Call]:
+    """Calls that a gateway route takes and none before it, and then the rule and none before it."""
+    *before, own = entering.asked
+    over = entering.listener.port_mapping.protocol
+
+    def rewritten_(call: Call) -> Call:
+        return rewritten(entering.spec, _taken_up(call), inside.port).passed_on(over)
+
+    *others, asked = (msgspec.structs.replace(one, seen=rewritten_) for one in inside.asked)
+    for way in _ways(entering.base, own.match, inside.rule):
+        matches = [one.match for one in (*others, asked)]
+        found = choices(PATH, bare_call(inside.port), matches, inside.texts)
+        paths = [path for (one,) in found for path in _paths(entering.spec, one, one)]
+        search = Search(way, [own, asked], [*before, *others], inside.texts, tuple(dict.fromkeys(paths)))
+        yield from itertools.islice(search.calls(), _MOST)
+
+
+def _taken_up(call: Call) -> Call:
+    """As the proxy has it that takes it from whoever makes it."""
+    return call.arrived(call.protocol)
+
+
+def _ways(base: Call, match: Matched, rule: Rule | None) -> Iterator[Call]:
+    """`base` over the protocol of the port, then over others that its proxy takes and the rule's targets answer."""
+    if base.protocol == "tcp":
+        yield base
+        return
+    spoken = {one.protocol for one in rule.targets} if rule else set[str]()
+    if isinstance(match, GrpcRouteMatch | GrpcGatewayRouteMatch) and base.protocol != "grpc":
+        if spoken == {"grpc"}:
+            yield msgspec.structs.replace(base, protocol="grpc", path="/lab.Workload/Who")
+        else:
+            said = (*base.headers, ("content-type", "application/grpc"))
+            yield msgspec.structs.replace(base, method="POST", headers=said)
+        return
+    yield base
+    if base.protocol != "grpc" or "grpc" not in spoken:
+        yield msgspec.structs.replace(base, protocol="http" if base.protocol == "http2" else "http2")
+
+
+def _paths(spec: GatewayRouteSpec, outside: str, inside: str) -> Iterator[str]:
+    """Paths that a gateway route may take and make `inside` of; the caller looks whether it does."""
+    match = gateway_route_match(spec)
+    if isinstance(match, HttpGatewayRouteMatch) and http_path(match)[0] == "prefix":
+        prefix = http_path(match)[1]
+        rewrite = path_rewrite(spec)
+        if rewrite is not None and rewrite.of == "prefix" and inside.startswith(rewrite.text):
+            yield prefix + inside[len(rewrite.text) :]
+        yield prefix.removesuffix("/") + inside
+        yield inside
+    elif not isinstance(match, HttpGatewayRouteMatch):
+        yield inside
+    yield outside
+
+
+def _told(gap: Gap, search: Search) -> Gap:
+    """Why there is no call, after one more search that found none."""
+    if search.lacking:
+        return gap if gap.path or gap.reason != _UNMET else msgspec.structs.replace(gap, path=search.lacking)
+    return msgspec.structs.replace(gap, path="", reason=search.reason)
+
+
+def _taken(verdict: Verdict) -> str:
+    """Why a call that a match takes does not follow its route."""
+    if verdict.hops and (chosen := verdict.hops[-1].chosen) is not None:
+        return f"{chosen.kind.type_name} {chosen.name!r} takes before it whatever it would match"
+    return verdict.ending.reason

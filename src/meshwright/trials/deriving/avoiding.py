@@ -1,0 +1,159 @@
+"""Calls that meet some matches and none of others: those of a route, and not those of the routes before it.
+
+The one rule: part by part it is known which matches a choice keeps the call from, so that what no choice of one part
+does several do together; the search is bounded, and whoever asks has `simulate` judge what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meshwright.model.identity import Key
+from meshwright.simulate import Call, misses
+from meshwright.trials.deriving.choices import choices
+from meshwright.trials.deriving.parts import PATH, Matched, Part, parts, with_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.trials.deriving.texts import Texts
+
+_STEPS = 2_000
+"""Choices that are tried until the search is given up."""
+
+
+def _same(call: Call) -> Call:
+    return call
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """What a route asks of a call."""
+
+    route: Key
+    match: Matched
+    where: str
+    """The field of the match."""
+    seen: Callable[[Call], Call] = _same
+    """The call as it is when the route is tried: a gateway may have rewritten it before."""
+
+    def missing(self, call: Call) -> frozenset[str]:
+        """The fields of the conditions that `call` does not meet."""
+        return frozenset(one.path for one in misses(self.match, self.seen(call), self.where))
+
+    @cached_property
+    def parts(self) -> Mapping[str, Part]:
+        """The part of a call that each of its conditions is about, by its field."""
+        return parts(self.match, self.where)
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    """What a part may be, and which routes a call is kept from by that: a bit each, by their order."""
+
+    values: tuple[str, ...]
+    kept_from: int
+
+
+class Search:
+    """The search for calls that meet what `wanted` ask, all of them, and not all that any of `others` does."""
+
+    def __init__(
+        self, base: Call, wanted: Sequence[Asked], others: Sequence[Asked], texts: Texts, paths: Sequence[str] = ()
+    ) -> None:
+        """Calls are made of `base`, whose protocol and port they keep; `paths` are looked at before others."""
+        self._base = base
+        self._wanted, self._others = tuple(wanted), tuple(others)
+        self._texts, self._paths = texts, tuple((one,) for one in paths)
+        self._steps = 0
+        self._all = (1 << len(self._others)) - 1
+        self.lacking = next((path for one in wanted for path in one.missing(base) - one.parts.keys()), "")
+        """The field of a condition of `wanted` that nothing meets that was looked at; "" where all are met."""
+        self._always = sum(
+            1 << index for index, one in enumerate(self._others) if one.missing(base) - one.parts.keys()
+        )
+        self._choices = self._weighed()
+
+    def calls(self) -> Iterator[Call]:
+        """Those that were found, the plainest first."""
+        self._steps = 0
+        if not self.lacking:
+            yield from self._from({})
+
+    @property
+    def reason(self) -> str:
+        """Why there is none, for people: who takes it before, and what was looked at."""
+        sure = [
+            one
+            for index, one in enumerate(self._others)
+            if not self._always >> index & 1
+            and not any(each.kept_from >> index & 1 for several in self._choices.values() for each in several)
+        ]
+        left = sure or [one for index, one in enumerate(self._others) if not self._always >> index & 1]
+        names = [f"{one.route.kind.type_name} {one.route.name!r}" for one in left]
+        if not names:
+            return "no call was found that it takes"
+        several = f"{', '.join(names[:-1])} and {names[-1]} together take"
+        told = f"{names[0]} takes" if len(names) == 1 or sure else several
+        looked = [_counted(part, len(several)) for part, several in self._choices.items() if len(several) > 1]
+        tried = f"; looked at were {', '.join(looked)}" if looked else ""
+        return f"{told} before it whatever it would match{tried}"
+
+    def _weighed(self) -> dict[Part, list[_Choice]]:
+        """For each part that some condition is about, what it may be by what is wanted."""
+        found: dict[Part, list[_Choice]] = {}
+        every = (*self._wanted, *self._others)
+        for part in dict.fromkeys(part for one in every for part in one.parts.values()):
+            known: dict[int, _Choice] = {}
+            first = self._paths if part == PATH else ()
+            for values in (*first, *choices(part, self._base, [one.match for one in every], self._texts)):
+                call = with_part(self._base, part, values)
+                if any(self._unmet(one, part, call) for one in self._wanted):
+                    continue
+                mask = sum(1 << index for index, one in enumerate(self._others) if self._unmet(one, part, call))
+                known.setdefault(mask, _Choice(values, mask))
+            found[part] = list(known.values())
+            if not known:
+                self.lacking = self.lacking or next(
+                    (path for one in self._wanted for path, about in one.parts.items() if about == part), ""
+                )
+        return found
+
+    @staticmethod
+    def _unmet(one: Asked, part: Part, call: Call) -> bool:
+        about = one.parts
+        return part in about.values() and any(about.get(path) == part for path in one.missing(call))
+
+    def _from(self, chosen: Mapping[Part, _Choice]) -> Iterator[Call]:
+        """Calls with these parts, the others being as plain as they may."""
+        self._steps += 1
+        if self._steps > _STEPS:
+            return
+        made = {part: chosen.get(part, several[0]) for part, several in self._choices.items()}
+        kept_from = self._always
+        for one in made.values():
+            kept_from |= one.kept_from
+        if kept_from == self._all:
+            call = self._base
+            for part, one in made.items():
+                call = with_part(call, part, one.values)
+            yield call
+            return
+        first = next(index for index in range(len(self._others)) if not kept_from >> index & 1)
+        options = [
+            (part, one)
+            for part, several in self._choices.items()
+            if part not in chosen
+            for one in several
+            if one.kept_from >> first & 1
+        ]
+        for part, one in sorted(options, key=lambda option: -option[1].kept_from.bit_count()):
+            yield from self._from({**chosen, part: one})
+
+
+def _counted(part: Part, count: int) -> str:
+    kind, name = part
+    words = {"query": f"the parameter {name}", "header": f"the header {name}"}
+    return f"{count} kinds of {words.get(kind, f'{kind}s')}"

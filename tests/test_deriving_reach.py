@@ -1,0 +1,249 @@
+"""Every route that some call reaches has a derived test that reaches it; what nobody can reach is told, and fails."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rstr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshwright.graph import resolve
+from meshwright.model import Kind, State
+from meshwright.simulate import route
+from meshwright.trials.deriving import derive
+from random_meshes import HTTP_NODES, TCP_NODES, Drawn, calls
+from settings import examples
+from strategies import resource
+from test_trials import derived, ran, routed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meshwright.model import Key
+    from meshwright.trials.deriving import Derived
+
+CALLS = 150
+"""Calls by chance, of each mesh."""
+
+
+def reached(found: Derived) -> set[Key]:
+    """The routes that derived tests are to reach."""
+    return {key for one in found.trials if one.name.endswith(" is reached") for key in one.about}
+
+
+@settings(max_examples=examples(30), deadline=None)
+@given(st.integers(0, 2**32))
+def test_every_route_that_some_call_reaches_has_a_test(seed: int) -> None:
+    """Of meshes whose matches hide one another in part: routes of routers and of gateways, of any protocol."""
+    drawn = Drawn(random.Random(seed), {name: f"{name}.nodes" for name in (*HTTP_NODES, *TCP_NODES)}, 5_000)  # noqa: S311
+    state = State(one for one in drawn.state if one.key.kind.portable)
+    graph = resolve(state)
+    found = derive(graph, rstr.Rstr(random.Random(1)))  # noqa: S311 - nothing here is secret
+    verdicts = [route(graph, caller, call) for caller, call in calls(drawn, state, CALLS)]
+    followed = {key: one for one in verdicts for key in one.chosen if key.kind in {Kind.ROUTE, Kind.GATEWAY_ROUTE}}
+    told = {one.route: one.reason for one in found.gaps}
+    lacking = {
+        key.path: (one.caller.name, one.call, told.get(key))
+        for key, one in followed.items()
+        if key not in reached(found)
+    }
+    assert not lacking
+    for one in found.trials:
+        if one.name.endswith(" is reached"):
+            assert one.about[0] in route(graph, one.caller, one.call).chosen or one.about[0].kind is Kind.VIRTUAL_NODE
+
+
+def behind(*earlier: dict[str, Any], match: dict[str, Any], member: str = "httpRoute") -> State:
+    """A mesh whose route `last`, with `match`, stands behind others."""
+    action = {"weightedTargets": [{"virtualNode": "target", "weight": 1}]}
+    state = routed({"prefix": "/"})
+    state = State(one for one in state if one.key.kind is not Kind.ROUTE)
+    if member == "grpcRoute":
+        port = {"listeners": [{"portMapping": {"port": 8080, "protocol": "grpc"}}]}
+        found = {"serviceDiscovery": {"dns": {"hostname": "target.nodes"}}}
+        state = state.put(
+            resource(Kind.VIRTUAL_NODE, "target", {**port, **found}), resource(Kind.VIRTUAL_ROUTER, "target", port)
+        )
+    routes = [
+        resource(Kind.ROUTE, name, {member: {"match": asked, "action": action}, "priority": place}, parent="target")
+        for place, (name, asked) in enumerate([*((f"r{n}", one) for n, one in enumerate(earlier)), ("last", match)])
+    ]
+    return state.put(*routes)
+
+
+def header(name: str = "x-a", *, invert: bool = False, **match: Any) -> dict[str, Any]:
+    """A condition on a header, or metadata."""
+    return {"name": name, **({"match": match} if match else {}), **({"invert": True} if invert else {})}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "match"),
+    [
+        ([{"prefix": "/", "method": "GET"}], {"prefix": "/"}),
+        ([{"prefix": "/", "method": one} for one in ("GET", "POST", "PUT")], {"prefix": "/"}),
+        ([{"path": {"exact": "/"}}], {"prefix": "/"}),
+        ([{"path": {"regex": "/([a-m].*)?"}}], {"path": {"regex": "/.*"}}),
+        ([{"prefix": "/a"}], {"path": {"regex": "/[ab]c?"}}),
+        ([{"prefix": "/", "scheme": "http"}], {"prefix": "/"}),
+        ([{"prefix": "/", "headers": [header(invert=True)]}], {"prefix": "/"}),
+        ([{"prefix": "/", "headers": [header(invert=True)]}, {"prefix": "/", "headers": [header(exact="1")]}],
+         {"prefix": "/"}),
+        ([{"prefix": "/", "headers": [header(range={"start": 0, "end": 5})]}],
+         {"prefix": "/", "headers": [header(range={"start": 0, "end": 6})]}),
+        ([{"prefix": "/", "headers": [header(exact="a")]}], {"prefix": "/", "headers": [header(prefix="a")]}),
+        ([{"prefix": "/", "headers": [header(regex="[a-y]+")]}],
+         {"prefix": "/", "headers": [header(regex="[a-z]+")]}),
+        ([{"prefix": "/", "headers": [header(suffix="-test")]}],
+         {"prefix": "/", "headers": [header(prefix="user-"), header(suffix="t")]}),
+        ([{"prefix": "/", "queryParameters": [{"name": "q", "match": {"exact": "1"}}]}],
+         {"prefix": "/", "queryParameters": [{"name": "q"}]}),
+        ([{"prefix": "/", "method": "GET"}, {"prefix": "/", "headers": [header(exact="x", invert=True)]},
+          {"path": {"exact": "/"}}], {"prefix": "/", "headers": [header()]}),
+    ],
+)  # fmt: skip
+def test_a_route_behind_others_is_reached_by_what_they_do_not_take(
+    earlier: list[dict[str, Any]], match: dict[str, Any]
+) -> None:
+    """By another method, path, scheme, header or parameter, or several of them."""
+    state = behind(*earlier, match=match)
+    found = derived(state)
+    (trial,) = [one for one in found.trials if one.name == "route last of target.local:8080 is reached"]
+    verdict = route(resolve(state), trial.caller, trial.call)
+    assert [one.name for one in verdict.chosen] == ["last"]
+    assert not [one for one in found.gaps if one.route.name == "last" and not one.path]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "match"),
+    [
+        ({"serviceName": "lab.Workload"}, {}),
+        ({"serviceName": "lab.Cart", "methodName": "Who"}, {"serviceName": "lab.Cart"}),
+        ({"serviceName": "lab.Cart", "metadata": [header(invert=True)]}, {"serviceName": "lab.Cart"}),
+    ],
+)
+def test_a_grpc_route_behind_others_is_reached_too(earlier: dict[str, Any], match: dict[str, Any]) -> None:
+    """By another service, method or metadata."""
+    state = behind(earlier, match=match, member="grpcRoute")
+    (trial,) = [one for one in derived(state).trials if one.name == "route last of target.local:8080 is reached"]
+    assert [one.name for one in route(resolve(state), trial.caller, trial.call).chosen] == ["last"]
+
+
+def test_routes_that_leave_nothing_are_named_with_what_was_tried() -> None:
+    """Also where it takes several together."""
+    either = ({"prefix": "/", "headers": [header()]}, {"prefix": "/", "headers": [header(invert=True)]})
+    (gap,) = [one for one in derived(behind(*either, match={"prefix": "/"})).gaps if one.route.name == "last"]
+    assert "Route 'r0' and Route 'r1' together take before it whatever it would match" in gap.reason
+    assert "2 kinds of the header x-a" in gap.reason
+    hidden = behind({"prefix": "/"}, match={"prefix": "/a"})
+    (gap,) = [one for one in derived(hidden).gaps if one.route.name == "last"]
+    assert gap.reason.startswith("Route 'r0' takes before it whatever it would match")
+
+
+MESH = """\
+virtualGatewayName: gate
+spec: {listeners: [{portMapping: {port: 8000, protocol: http}}]}
+---
+virtualGatewayName: gate
+gatewayRouteName: asked
+spec:
+  priority: 1
+  httpRoute:
+    match: {prefix: /, method: GET}
+    action: {target: {virtualService: {virtualServiceName: deep.local}}}
+---
+virtualGatewayName: gate
+gatewayRouteName: told
+spec:
+  priority: 2
+  httpRoute: {match: {prefix: /}, action: {target: {virtualService: {virtualServiceName: shop.local}}}}
+---
+virtualNodeName: front
+spec:
+  backends:
+    - virtualService: {virtualServiceName: shop.local}
+    - virtualService: {virtualServiceName: deep.local}
+    - virtualService: {virtualServiceName: ghost.local}
+    - virtualService: {virtualServiceName: zero.local}
+---
+virtualNodeName: other
+spec:
+  backends: [{virtualService: {virtualServiceName: deep.local}}, {virtualService: {virtualServiceName: zero.local}}]
+---
+virtualNodeName: a
+spec: {listeners: [{portMapping: {port: 8080, protocol: http}}], serviceDiscovery: {dns: {hostname: a.nodes}}}
+---
+virtualNodeName: b
+spec: {listeners: [{portMapping: {port: 8080, protocol: http}}], serviceDiscovery: {dns: {hostname: b.nodes}}}
+---
+virtualRouterName: shop
+spec: {listeners: [{portMapping: {port: 8080, protocol: http}}]}
+---
+virtualRouterName: shop
+routeName: gets
+spec:
+  priority: 1
+  httpRoute: {match: {prefix: /, method: GET}, action: {weightedTargets: [{virtualNode: a, weight: 1}]}}
+---
+virtualRouterName: shop
+routeName: rest
+spec:
+  priority: 2
+  httpRoute: {match: {prefix: /}, action: {weightedTargets: [{virtualNode: b, weight: 1}]}}
+---
+virtualServiceName: shop.local
+spec: {provider: {virtualRouter: {virtualRouterName: shop}}}
+---
+virtualRouterName: deep
+spec: {listeners: [{portMapping: {port: 8080, protocol: http}}]}
+---
+virtualRouterName: deep
+routeName: api
+spec: {httpRoute: {match: {prefix: /api}, action: {weightedTargets: [{virtualNode: a, weight: 1}]}}}
+---
+virtualServiceName: deep.local
+spec: {provider: {virtualRouter: {virtualRouterName: deep}}}
+---
+virtualRouterName: zero
+spec: {listeners: [{portMapping: {port: 8080, protocol: http}}]}
+---
+virtualRouterName: zero
+routeName: none
+spec:
+  httpRoute:
+    match: {prefix: /}
+    action: {weightedTargets: [{virtualNode: a, weight: 0}]}
+---
+virtualServiceName: zero.local
+spec: {provider: {virtualRouter: {virtualRouterName: zero}}}
+"""
+
+
+@pytest.mark.envoy
+def test_what_is_declared_is_reached_or_the_run_says_that_it_is_not(tmp_path: Path) -> None:
+    """Routes behind others, backends that do not answer to `/`; a route without weights, a backend that is nobody."""
+    (tmp_path / "mesh.yaml").write_text(MESH)
+    arguments = ("mesh.yaml", "--mesh", "m", "--isolation", "loopback", "--report", "report.json")
+    done = ran(tmp_path, *arguments, "--only", "*is reached*", "--only", "* reaches *")
+    assert done.returncode == 1, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    tests = {one["name"]: one for one in report["tests"]}
+    assert {name for name, one in tests.items() if one["outcome"] != "passed"} == {
+        "route none of zero.local:8080 is reached",
+        "other reaches zero.local",
+    }
+    assert "decided   Route 'none' has no target with a weight" in done.stdout
+    served = {name: {call["node"] for call in one["seen"]} for name, one in tests.items()}
+    assert served["route rest of shop.local:8080 is reached"] == {"b"}
+    assert served["gateway route told of gate:8000 is reached"] == {"b"}
+    assert served["gateway route asked of gate:8000 is reached"] == {"a"}
+    assert served["other reaches deep.local"] == {"a"}
+    lost = {(one["route"].rpartition("/")[2], one["why"]) for one in report["backends"] if one["why"]}
+    assert lost == {("front", "virtual service 'ghost.local' does not exist")}
+    covered = [one["covered"] for one in report["backends"] if one["route"].endswith("/other")]
+    assert covered == [True, False]
+    whole = [one for one in report["points"] if not one["path"]]
+    assert {one["route"].rpartition("/")[2] for one in whole if not one["covered"]} == {"none"}
