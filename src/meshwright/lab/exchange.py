@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,6 +16,7 @@ from meshwright.model.identity import Key
 
 UNAVAILABLE = 14
 """gRPC's status of a server that cannot be had."""
+_OK = 200
 HEALTH = "/grpc.health.v1.Health/Check"
 """gRPC's way of asking whether a server is well."""
 
@@ -97,8 +98,28 @@ class Arrival(msgspec.Struct, kw_only=True):
     at: float
     """Seconds of this machine's clock for durations."""
     request: Request
+    protocol: str = ""
+    """What brought it; "" where that is not known."""
     given_up_at: float | None = None
     """When whoever sent it broke it off, before the answer was out; by the same clock. None if it was not."""
+
+
+def bodiless(reply: Reply, arrivals: Sequence[Arrival]) -> Reply:
+    """`reply` to HEAD, whose body would say who gave it: if all is well, the one did that it arrived at last."""
+    if reply.node or reply.status != _OK or not arrivals:
+        return reply
+    last = arrivals[-1]
+    return msgspec.structs.replace(
+        reply,
+        node=last.node.name,
+        instance=last.instance,
+        protocol=last.protocol,
+        service=last.request.authority,
+        method=last.request.method,
+        path=last.request.path,
+        headers=last.request.headers,
+        fault="",
+    )
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

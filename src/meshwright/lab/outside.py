@@ -92,7 +92,9 @@ class Outside:
 
     def _answer(self, request: Request, protocol: str, port: int) -> Reply:
         if request.trace:
-            arrival = Arrival(node=self._key, instance=NAME, port=port, at=time.monotonic(), request=request)
+            arrival = Arrival(
+                node=self._key, instance=NAME, port=port, at=time.monotonic(), request=request, protocol=protocol
+            )
             self._arrivals.setdefault(request.trace, []).append(arrival)
         return Reply(
             node=NAME,

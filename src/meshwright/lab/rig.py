@@ -22,7 +22,7 @@ from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
 from meshwright.lab import faults, witnesses
 from meshwright.lab.collector import Record, Trace
-from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request
+from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request, bodiless
 from meshwright.lab.lab import Lab, whole
 from meshwright.lab.outside import NAME as OUTSIDE
 from meshwright.lab.surroundings import Surroundings
@@ -194,14 +194,15 @@ class Rig:
         within = machine.inside if inside else ground.inside
         reply = await call(sent.protocol, host, sent.port, request, tls, within, patience)
         seconds = time.monotonic() - began_at
+        attempts = self.attempts(trace)
         whole = Sent(
             call=sent,
             at=key,
             trace=trace,
-            reply=reply,
+            reply=bodiless(reply, attempts) if sent.verb == "HEAD" else reply,
             began_at=began_at,
             seconds=seconds,
-            attempts=self.attempts(trace),
+            attempts=attempts,
             direct=direct,
         )
         return await self._witnessed(whole) if self._programs() and self._traced else whole

@@ -180,7 +180,9 @@ class Workload:
     async def _answered(self, port: int, request: Request, protocol: str) -> Reply:
         """As `answer`, having noted what arrived at which port."""
         key = self._role.key
-        arrival = Arrival(node=key, instance=self.instance, port=port, at=time.monotonic(), request=request)
+        arrival = Arrival(
+            node=key, instance=self.instance, port=port, at=time.monotonic(), request=request, protocol=protocol
+        )
         if request.checks_health:
             self.checked += 1
         elif request.trace:

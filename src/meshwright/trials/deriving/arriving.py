@@ -6,15 +6,15 @@ The one rule: a call is taken only when `simulate` says that it follows the rout
 from __future__ import annotations
 
 import itertools
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshwright.graph import gateway_route_target
-from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
+from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRouteMatch
 from meshwright.model.identity import Key, Kind
 from meshwright.model.listeners import VirtualGatewayListener
-from meshwright.model.routes import GrpcRouteMatch
 from meshwright.routing import (
     gateway_route_match,
     gateway_target,
@@ -41,16 +41,19 @@ from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from meshwright.graph import Graph
     from meshwright.routing import Rule, ServicePort
     from meshwright.simulate import Call
-    from meshwright.trials.deriving.parts import Matched
+    from meshwright.simulate.calls import Protocol
     from meshwright.trials.deriving.texts import Texts
 
 _MOST = 8
 """Calls of one search that `simulate` is asked about."""
+_OTHERS: Mapping[Protocol, tuple[Protocol, ...]] = MappingProxyType(
+    {"http": ("http2", "grpc"), "http2": ("http", "grpc"), "grpc": ("http2",)}
+)
 _UNMET = "no example was found that it takes"
 
 
@@ -93,7 +96,7 @@ class Inside:
         else:
             if not own.missing(call) and all(one.missing(call) for one in others):
                 yield call
-        for way in _ways(base, own.match, self.rule):
+        for way in _ways(base):
             search = Search(way, [own], others, self.texts)
             yield from itertools.islice(search.calls(), _MOST)
             self.gap = _told(self.gap, search)
@@ -191,7 +194,7 @@ def _at_gateway(graph: Graph, entering: _Entering, texts: Texts) -> Arrival | Ga
         within = [Inside(graph, port, one, texts) for one in rules(graph, port)] if port is not None else []
         for one in within:
             yield from _joint(entering, one) if leading(one.rule) else ()
-        for way in _ways(entering.base, own.match, None):
+        for way in _ways(entering.base):
             search = Search(way, [own], others, texts)
             yield from itertools.islice(search.calls(), _MOST)
             lost = _told(lost, search)
@@ -241,7 +244,7 @@ def _joint(entering: _Entering, inside: Inside) -> Iterator[Call]:
         return rewritten(entering.spec, _taken_up(call), inside.port).passed_on(over)
 
     *others, asked = (msgspec.structs.replace(one, seen=rewritten_) for one in inside.asked)
-    for way in _ways(entering.base, own.match, inside.rule):
+    for way in _ways(entering.base):
         matches = [one.match for one in (*others, asked)]
         found = choices(PATH, bare_call(inside.port), matches, inside.texts)
         paths = [path for (one,) in found for path in _paths(entering.spec, one, one)]
@@ -254,22 +257,12 @@ def _taken_up(call: Call) -> Call:
     return call.arrived(call.protocol)
 
 
-def _ways(base: Call, match: Matched, rule: Rule | None) -> Iterator[Call]:
-    """`base` over the protocol of the port, then over others that its proxy takes and the rule's targets answer."""
-    if base.protocol == "tcp":
-        yield base
-        return
-    spoken = {one.protocol for one in rule.targets} if rule else set[str]()
-    if isinstance(match, GrpcRouteMatch | GrpcGatewayRouteMatch) and base.protocol != "grpc":
-        if spoken == {"grpc"}:
-            yield msgspec.structs.replace(base, protocol="grpc", path="/lab.Workload/Who")
-        else:
-            said = (*base.headers, ("content-type", "application/grpc"))
-            yield msgspec.structs.replace(base, method="POST", headers=said)
-        return
+def _ways(base: Call) -> Iterator[Call]:
+    """`base` over the protocol of the port, then over others that proxies take there as well."""
     yield base
-    if base.protocol != "grpc" or "grpc" not in spoken:
-        yield msgspec.structs.replace(base, protocol="http" if base.protocol == "http2" else "http2")
+    for protocol in _OTHERS.get(base.protocol, ()):
+        path = "/lab.Workload/Who" if protocol == "grpc" else "/"
+        yield msgspec.structs.replace(base, protocol=protocol, path=path)
 
 
 def _paths(spec: GatewayRouteSpec, outside: str, inside: str) -> Iterator[str]:

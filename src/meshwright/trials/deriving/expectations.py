@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 OK, UNAVAILABLE = 200, 503
 GRPC_OK, GRPC_UNAVAILABLE = 0, 14
-_GRPC_CONTENT = "application/grpc"
 
 
 def expectation(verdict: Verdict) -> Expect | None:
@@ -34,9 +33,6 @@ def expectation(verdict: Verdict) -> Expect | None:
     if verdict.outcome == "outside":
         status = Expect(grpc_statuses=(GRPC_OK,)) if grpc else Expect(statuses=(OK,))
         return msgspec.structs.replace(status, served_by=(OUTSIDE,))
-    if not grpc and any(one.startswith(_GRPC_CONTENT) for one in verdict.call.values("content-type")):
-        # Whoever says that it speaks gRPC is answered in its way by proxies, with 200 and what gRPC makes of it.
-        return None
     # A connection that is closed has no status; the client of a test tells 0 or, with TCP, 503.
     statuses = (0, UNAVAILABLE) if verdict.status is None else (verdict.status,)
     grpc_status = verdict.ending.grpc_status
