@@ -70,9 +70,8 @@ class Backend(msgspec.Struct, frozen=True, eq=False, dict=True):
     @cached_property
     def clues(self) -> tuple[Clue, ...]:
         """The texts in its rules, and in what is added to them, that Envoy judges."""
-        return tuple(
-            clue for rule, added in self.routes for clue in (*routes.clues(rule.origin, rule.match), *added.clues)
-        )
+        found = ((*routes.clues(rule.origin, rule.match), *added.clues) for rule, added in self.routes)
+        return tuple(clue for several in found for clue in several)
 
     @cached_property
     def routes(self) -> tuple[tuple[Rule, Additions], ...]:
@@ -83,9 +82,8 @@ class Backend(msgspec.Struct, frozen=True, eq=False, dict=True):
     def calls(self) -> tuple[tuple[str, Target], ...]:
         """The listeners that it sends requests or copies to, whatever their shares, and their clusters' names."""
         found = (target for rule, added in self.routes for target in (*rule.targets, *added.targets))
-        return tuple(
-            (names.backend(one.node, one.protocol, one.port), msgspec.structs.replace(one, weight=0)) for one in found
-        )
+        alike = (msgspec.structs.replace(one, weight=0) for one in found)
+        return tuple((names.backend(one.node, one.protocol, one.port), one) for one in alike)
 
     @cached_property
     def unserved(self) -> tuple[tuple[Key, str, str], ...]:
@@ -353,8 +351,8 @@ def _add_cluster(
         return None
     if target.listener.health_check is not None:
         older.report_checks(assembly, target.node, target.listener.health_check.protocol)
-    files = [Clue(path, assembly.proxy) for path in tls.files(tls_)] if tls_ else ()
-    assembly.add(way.cluster, (*origins, *way.shaping), (*files, *way.clues), leads_to=target.node)
+    clues = (*tls.add_secrets(assembly, tls_), *way.clues)
+    assembly.add(way.cluster, (*origins, *way.shaping), clues, leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)
     if not way.by_dns:
         return _Told(target, way, zones)
