@@ -88,6 +88,7 @@ def test_one_instance_goes_and_comes_back(mesh, send, fault):
     with send.steadily("web", f"{{URL}}/quote") as answers, fault(lost=True, at="pay", instances="1 of 2"):
         assert {{one.instance for one in send("web", f"{{URL}}/quote", of=8)}} == {{"pay-2"}}
     answers.expect(status=200, errors=0)
+    assert len(send("web", f"{{URL}}/quote", of=8, at_once=8)) == 8
     assert {{one.instance for one in send("web", f"{{URL}}/quote", of=8)}} == {{"pay-1", "pay-2"}}
 
 @pytest.mark.mesh(instances={{"pay": 2}})
@@ -254,6 +255,6 @@ def test_waiting(send, fault):
 
 
 def test_python_and_files_know_the_same_words() -> None:
-    """But for what whoever calls decides: `of` and `steady`."""
+    """But for what whoever calls decides: `of`, `at_once` and `steady`."""
     assert Faulty.__annotations__.keys() == set(written.Given.__struct_fields__)
-    assert Expected.__annotations__.keys() == set(written.Expect.__struct_fields__) - {"of", "steady"}
+    assert Expected.__annotations__.keys() == set(written.Expect.__struct_fields__) - {"of", "at_once", "steady"}

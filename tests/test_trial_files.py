@@ -63,6 +63,7 @@ tests:
         - {at: ledger, kind: server, attributes: {service.name: ledger, x: null}, times: 0}
       avoided: true
       of: 50
+      at_once: 5
       steady: true
 """
 
@@ -123,7 +124,8 @@ def test_every_member_of_a_test_is_understood(tmp_path: Path, shop: State) -> No
         ),
     )
     assert (expect.avoided, one.gentle) == (True, False)
-    assert (one.of, one.steady, one.onward, one.alone) == (50, True, ("ledger.shop.internal",), True)
+    assert (one.of, one.at_once, one.steady) == (50, 5, True)
+    assert (one.onward, one.alone) == (("ledger.shop.internal",), True)
     assert str(one.source) == f"{tmp_path / 'some.yaml'}:3"
     assert suite.needed == {"catalog": 3, "payment-v1": 2}
 

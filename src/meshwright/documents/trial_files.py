@@ -185,7 +185,10 @@ class Meaning:
         call = self.call(test.request, f"{at}.request")
         given = tuple(self.given(one, f"{at}.given[{index}]") for index, one in enumerate(test.given))
         expect = self.expect(test.expect, f"{at}.expect")
-        if msgspec.structs.replace(test.expect, of=None, confidence=None, steady=False) == written.Expect():
+        if (
+            msgspec.structs.replace(test.expect, of=None, at_once=None, confidence=None, steady=False)
+            == written.Expect()
+        ):
             self._fault(f"{at}.expect", "expects nothing, so that it cannot fail; say at least a status")
         for name in ("steady", "avoided"):
             if getattr(test.expect, name) and not given:
@@ -204,6 +207,7 @@ class Meaning:
             caller=caller,
             given=tuple(one for one in given if one is not None),
             of=test.expect.of or (_SHARED if test.expect.shares else 1),
+            at_once=test.expect.at_once,
             steady=test.expect.steady,
             onward=test.request.onward,
             source=source,

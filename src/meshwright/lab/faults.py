@@ -38,6 +38,11 @@ _DISCOVERY = 12.0
 """Seconds that callers have to find out where instances are: they ask DNS every five."""
 _ACQUAINTANCE = 5.0
 """Seconds that callers have at the start to know whom they call; definitions may name instances that never come."""
+_TELLING = 1.0
+"""Seconds after one change of a host's health until an Envoy tells its workers of the next: once a second at most.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto, `update_merge_window`
+"""
 _POLL = 0.05
 _CHECK_FAILED = "failed_active_health_check"
 """In Envoy's word on a host."""
@@ -221,15 +226,19 @@ async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncItera
 
     # Who does not take them for good ones now, as where client and server want other TLS, never will.
     never = await _waiting(rig, node, well, _PATIENCE, looked)
+    began_at = time.monotonic()
     try:
         for one in _workloads(chosen):
             one.given.append(ill)
         await _until(rig, node, lambda hosts: not any(map(hosts.get, gone)), "give up who fails checks", looked)
+        await _told_workers(began_at)
+        began_at = time.monotonic()
         yield
     finally:
         for one in _workloads(chosen):
             one.given.remove(ill)
         await _until(rig, node, well, "take them back", looked, but=never)
+        await _told_workers(began_at)
 
 
 @contextlib.asynccontextmanager
@@ -257,6 +266,18 @@ async def abandoned(rig: Rig) -> AsyncIterator[None]:
     finally:
         await rig.lab.control.start()
         await rig.lab.connected()
+
+
+async def well(rig: Rig, key: Key) -> None:
+    """Return once every caller takes every instance of `key` for a good one, or has had time to."""
+    if await _waiting(rig, key, lambda hosts: all(hosts.values()), 0):
+        await _waiting(rig, key, lambda hosts: all(hosts.values()), _PATIENCE)
+        await _told_workers(time.monotonic())
+
+
+async def _told_workers(changed_at: float) -> None:
+    """Return once an Envoy has told its workers of a change of health that came soon after one at `changed_at`."""
+    await asyncio.sleep(changed_at + _TELLING - time.monotonic())
 
 
 async def settled(rig: Rig, key: Key) -> None:

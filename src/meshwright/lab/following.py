@@ -16,8 +16,9 @@ from meshwright.lab.seeing import KINDS, told_spans
 from meshwright.lab.workload import onward
 from meshwright.model.identity import Key, Kind
 from meshwright.simulate import Call, Verdict, route
+from meshwright.trials.conduct import RESTARTING
 from meshwright.trials.spans import CLIENT, SERVER, Due, Leg, Tracing, Unlike, unlike
-from meshwright.trials.trial import Bounds, FaultKind
+from meshwright.trials.trial import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from meshwright.lab.topology import Backend, Role
     from meshwright.trials.trial import Trial
 
-RESTARTING = frozenset({FaultKind.CRASH, FaultKind.EXPIRED_CERTIFICATE})
-"""Faults that end proxies, and with them what these have not reported yet."""
 _TRACE = "traceparent"
 _OK = 200
 

@@ -19,19 +19,22 @@ from msgspec.structs import replace
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.lab.counting import counting
 from meshwright.lab.exchange import plain
-from meshwright.lab.following import RESTARTING, Follower
+from meshwright.lab.faults import settled, well
+from meshwright.lab.following import Follower
 from meshwright.lab.seeing import seen, told_by_proxies
+from meshwright.lab.turns import Pools, Turns
 from meshwright.lab.workload import patient
 from meshwright.model.identity import Kind
 from meshwright.simulate import route
+from meshwright.trials.conduct import by_node, countable, doubtful, restarts, unanswered, waits
 from meshwright.trials.disturbing import disturbs, shared
 from meshwright.trials.judging import judge, with_late
 from meshwright.trials.lasting import LONGEST, lasting
+from meshwright.trials.pools import overfilled
 from meshwright.trials.seen import CallSeen, CounterSeen, Seen
-from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from meshwright.lab.collector import Trace
     from meshwright.lab.rig import Rig, Sent
@@ -42,19 +45,8 @@ if TYPE_CHECKING:
 
 _Waiting: TypeAlias = "Sequence[tuple[Trial, asyncio.Task[None]]]"
 """Trials that wait, each with what runs it."""
-_AT_ONCE = 4
-"""Calls that are under way at the same time: more would only queue up in front of two cores, until a limit for each
-try bites."""
 _HEARING = 2.0
 """Seconds that a workload has to hear that an attempt was given up, after its caller did."""
-_LONG = 1_000
-"""Milliseconds of latency from which on a trial does little else but wait."""
-_AGAIN = frozenset({"given_up", "within", "shares", "attempts", "tls", "peer", "spans", "avoided", "ejected", "pool"})
-"""Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
-_AGAIN_UNDER_LOAD = _AGAIN | {"status", "grpc_status"}
-"""The same under a fault or among many calls: limits for each try bite, too, where a machine is slow."""
-_CUT_OFF = frozenset({0, 408, 503, 504})
-"""Statuses of calls that somebody gave up."""
 _COUNTED = 10
 """Trials that failed, at most, of which a call is made once more to see what Envoys count."""
 _PAUSE = 0.02
@@ -86,7 +78,7 @@ class _Runner:
         self._longest = longest
         self._follower = follower
         self._told = told
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns(rig)
         self._found: dict[str, Result] = {}
         self._sent: dict[str, Sent] = {}
         """By trace, what was sent of calls that reports tell and that no proxy was asked about yet."""
@@ -100,20 +92,25 @@ class _Runner:
     async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
         """Run them: who waits from the beginning, who counts many calls when nobody else is in a hurry.
 
-        Instances are ill when all are done that ask which of them answers. What everybody would feel, faults and full
-        pools, comes last, beside those only who wait and do not feel it.
+        Those who would wait in a pool's last place do so when these are done. Instances are ill when all are done
+        that ask which of them answers. What everybody would feel, faults and full pools, comes last, beside those
+        only who wait and do not feel it.
         """
         self._wanted = {(one.caller, one.instance) for one in trials if one.instance > 1}
         self._shared = shared(trials)
         beside = [one for one in trials if not self._alone(one) and not one.gentle]
         async with asyncio.TaskGroup() as group:
-            waiting = [(one, group.create_task(self._first(one))) for one in beside if _waits(one)]
-            quick = [one for one in beside if not _waits(one)]
+            late = self._turns.crowding(one for one in beside if waits(one))
+            waiting = [
+                (one, group.create_task(self._first(one))) for one in beside if waits(one) and one.name not in late
+            ]
+            quick = [one for one in beside if not waits(one)]
             await asyncio.gather(*(self._first(one) for one in quick if one.of == 1))
             await asyncio.gather(*(self._first(one) for one in quick if one.of > 1))
+            waiting += [(one, group.create_task(self._first(one))) for one in beside if one.name in late]
             ill = [
-                group.create_task(self._in_turn(same, _before(node, waiting)))
-                for node, same in _by_node(one for one in trials if one.gentle)
+                group.create_task(self._in_turn(same, [*_before(node, waiting), *self._starving(node, waiting)]))
+                for node, same in by_node(one for one in trials if one.gentle)
             ]
             filling = list(waiting)
             for one in (one for one in trials if one.expect.pool):
@@ -127,7 +124,7 @@ class _Runner:
         return await self._counted(told)
 
     def _alone(self, trial: Trial) -> bool:
-        return trial.alone or trial.name in self._shared
+        return trial.alone or trial.name in self._shared or bool(overfilled(self._rig.graph, trial))
 
     def _felt(self, alone: Trial, waiting: _Waiting) -> list[asyncio.Task[None]]:
         """Those who wait that would feel what a trial does, or do what it would feel."""
@@ -138,6 +135,16 @@ class _Runner:
             if disturbs(graph, alone, one, self._instance(one)) or (one.alone and disturbs(graph, one, alone, number))
         ]
 
+    def _starving(self, node: str, waiting: _Waiting) -> list[asyncio.Task[None]]:
+        """Those who wait in a pool of a node that its health checks need, too."""
+        return [
+            task
+            for one, task in waiting
+            if any(
+                pool.proxy.name == node and pool.checked and pool.safe <= one.of for pool in self._pools(one).values()
+            )
+        ]
+
     async def _in_turn(self, trials: Sequence[Trial], before: Sequence[asyncio.Task[None]]) -> None:
         """Run trials one after another, once others are done."""
         await asyncio.gather(*before)
@@ -146,16 +153,16 @@ class _Runner:
 
     async def _first(self, trial: Trial) -> None:
         """Run a trial; what only chance or a busy machine may have upset is left open."""
-        if trial.alone and _restarts(trial):
+        if trial.alone and restarts(trial):
             await self._heard_out()
         result = await self._once(trial)
-        if result.passed or not _doubtful(result):
+        if result.passed or not doubtful(result):
             self._known(result)
 
     async def _second(self, trials: Sequence[Trial]) -> None:
         """Run what was left open once more, when all is quiet: one after the other, but for those who wait."""
         for one in trials:
-            if not _waits(one) or self._alone(one):
+            if not waits(one) or self._alone(one):
                 self._known(replace(await self._once(one), again=True))
         ejecting = {(one.caller, one.instance) for one in trials if one.expect.ejected}
         if ejecting:
@@ -163,7 +170,7 @@ class _Runner:
         for caller, number in ejecting:
             # Its proxy remembers whom it has ejected, and for how long; nobody else calls from there.
             await self._rig.instances(caller)[number - 1].restart()
-        beside = [one for one in trials if _waits(one) and not self._alone(one)]
+        beside = [one for one in trials if waits(one) and not self._alone(one)]
         for result in await asyncio.gather(*(self._once(one) for one in beside)):
             self._known(replace(result, again=True))
 
@@ -187,7 +194,7 @@ class _Runner:
 
     async def _counted(self, results: tuple[Result, ...]) -> tuple[Result, ...]:
         """`results`, a few of those that failed with Envoy's counters of one more call, made when all is quiet."""
-        failed = [one for one in results if one.outcome == "failed" and _countable(one.trial)][:_COUNTED]
+        failed = [one for one in results if one.outcome == "failed" and countable(one.trial)][:_COUNTED]
         moved = {one.trial.name: await self._moved(one.trial) for one in failed}
         return tuple(replace(one, seen=replace(one.seen, counters=moved.get(one.trial.name, ()))) for one in results)
 
@@ -222,7 +229,9 @@ class _Runner:
         unlike: tuple[tuple[Unlike, ...], ...] = ()
         try:
             self._patience(trial)
-            calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
+            async with self._place(trial):
+                began_at = time.monotonic()
+                calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
             lasted = time.monotonic() - began_at
             followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
             first = min((one.began for one in calls), default=0)
@@ -236,9 +245,34 @@ class _Runner:
         told = {result.seen.calls[index].id for index in result.telling}
         for trace in {one.id for one in found.calls} - told:
             self._sent.pop(trace, None)
-        if _restarts(trial):
+        if restarts(trial):
             self._doubtful |= told
         return result
+
+    def _pools(self, trial: Trial) -> Pools:
+        return self._turns.pools(trial.caller, trial.call, trial.onward)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, trial: Trial) -> AsyncIterator[None]:
+        """What a trial keeps, from its beginning to its end, of the pools that it passes; most do so call by call."""
+        if _fills(trial):
+            async with self._turns.alone(self._pools(trial)):
+                yield
+                for pool in overfilled(self._rig.graph, trial):
+                    await settled(self._rig, pool.proxy)
+        elif trial.every is not None:
+            async with self._turns.call(self._pools(trial), waits=True):
+                await self._all_well(trial)
+                yield
+        else:
+            if trial.gentle:
+                await self._all_well(trial)
+            yield
+
+    async def _all_well(self, trial: Trial) -> None:
+        """Wait until callers have forgotten what befell single instances before."""
+        for name in {one.at for one in trial.given if one.instances is not None}:
+            await well(self._rig, self._rig.named(name))
 
     async def _disturbed(self, trial: Trial) -> list[CallSeen]:
         """The calls of a trial, while its faults hold."""
@@ -273,8 +307,9 @@ class _Runner:
     async def _burst(self, trial: Trial, moment: str = "during") -> list[CallSeen]:
         if trial.every is None:
             several = self._filled(trial)
+            turns = asyncio.Semaphore(trial.at_once or trial.of * several)
             begins = (trial.apart / 1_000 / several * index for index in range(trial.of * several))
-            return list(await asyncio.gather(*(self._later(trial, moment, begin) for begin in begins)))
+            return list(await asyncio.gather(*(self._later(trial, moment, begin, turns) for begin in begins)))
         found = []
         for _ in range(trial.of):
             soonest = asyncio.ensure_future(asyncio.sleep(trial.every / 1_000))
@@ -290,14 +325,17 @@ class _Runner:
         pool = trial.expect.pool
         return len(self._rig.instances(pool.at)) if pool and pool.at.kind is Kind.VIRTUAL_NODE else 1
 
-    async def _later(self, trial: Trial, moment: str, seconds: float) -> CallSeen:
+    async def _later(self, trial: Trial, moment: str, seconds: float, turns: asyncio.Semaphore) -> CallSeen:
         await asyncio.sleep(seconds)
-        return await self._call(trial, moment)
+        async with turns:
+            return await self._call(trial, moment)
 
     async def _call(self, trial: Trial, moment: str = "during") -> CallSeen:
         """Make one call, and wait for whatever the trial wants to be known of it."""
         # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
-        async with contextlib.nullcontext() if _waits(trial) or _unanswered(trial) else self._turns:
+        unhindered = waits(trial) or unanswered(trial) or trial.at_once is not None
+        pools = {} if _fills(trial) or trial.every is not None else self._pools(trial)
+        async with self._turns.call(pools, waits=unhindered):
             sent = await self._rig.send(
                 trial.call,
                 trial.caller,
@@ -331,7 +369,7 @@ class _Runner:
         """Which instance of its caller calls: for who waits, if nobody minds, the last: faults befall the first."""
         last = len(self._rig.instances(trial.caller))
         minds = trial.instance > 1 or (trial.caller, last) in self._wanted
-        return trial.instance if minds or not _waits(trial) else last
+        return trial.instance if minds or not waits(trial) else last
 
 
 async def left_alone(rig: Rig, sent: Sent) -> Sent:
@@ -344,6 +382,11 @@ async def left_alone(rig: Rig, sent: Sent) -> Sent:
     return replace(sent, attempts=attempts)
 
 
+def _fills(trial: Trial) -> bool:
+    """Whether it says itself how many calls are under way at once."""
+    return trial.expect.pool is not None or trial.at_once is not None
+
+
 def _ours(error: Exception) -> str:
     """What is told of a test that a fault of ours ended."""
     said = f"{type(error).__name__}: {error}".removesuffix(": ")
@@ -351,41 +394,6 @@ def _ours(error: Exception) -> str:
     return f"internal error: {plain(said)} (at {places[-1]}); the other tests were run all the same. Please report it"
 
 
-def _countable(trial: Trial) -> bool:
-    """Whether Envoys count on while its faults begin, and one call of it does not take long."""
-    return not _waits(trial) and not _restarts(trial) and all(one.at for one in trial.given)
-
-
-def _restarts(trial: Trial) -> bool:
-    """Whether its faults end proxies."""
-    return any(one.kind in RESTARTING for one in trial.given)
-
-
-def _unanswered(trial: Trial) -> bool:
-    return any(one.kind is FaultKind.BLACKHOLE for one in trial.given)
-
-
-def _waits(trial: Trial) -> bool:
-    long = any(one.latency >= _LONG for one in trial.given)
-    return long or trial.every is not None or trial.expect.pool is not None
-
-
 def _before(node: str, waiting: _Waiting) -> list[asyncio.Task[None]]:
     """Those who wait for what becomes of single instances of a node."""
     return [task for one, task in waiting if any(given.at == node and given.instances for given in one.given)]
-
-
-def _by_node(trials: Iterable[Trial]) -> Iterable[tuple[str, list[Trial]]]:
-    """Trials by the first node that their faults befall."""
-    found: dict[str, list[Trial]] = {}
-    for one in trials:
-        found.setdefault(one.given[0].at, []).append(one)
-    return found.items()
-
-
-def _doubtful(result: Result) -> bool:
-    """Whether nothing failed but what chance or a busy machine may upset."""
-    asked = _AGAIN_UNDER_LOAD if result.trial.given or result.trial.of > 1 else _AGAIN
-    grave = [one for one in result.mismatches if one.what.partition(".")[0] not in asked]
-    statuses = {result.seen.calls[index].status for one in grave for index in one.calls}
-    return statuses <= _CUT_OFF and all(one.calls for one in grave)

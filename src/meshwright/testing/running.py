@@ -18,6 +18,7 @@ from meshwright.documents.settings import find_project
 from meshwright.errors import UsageError
 from meshwright.lab.namespaces import isolated
 from meshwright.lab.rig import Rig
+from meshwright.lab.turns import Turns
 from meshwright.simulate import route
 from meshwright.testing.loop import Loop
 from meshwright.testing.mesh import Mesh
@@ -78,6 +79,7 @@ class Running:
     def __init__(self, read: Loaded, rig: Rig) -> None:
         self.rig = rig
         self.loop = Loop()
+        self.turns = Turns(rig)
         self.given: list[Given] = []
         """The faults that hold now."""
         self.covered: dict[tuple[str, str], bool] = {}

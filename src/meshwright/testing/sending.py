@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from meshwright.testing.answers import Answer
     from meshwright.testing.running import Running
 
-_AT_ONCE = 4
-"""Calls that are under way at the same time: more would queue up in front of a small machine, until limits bite."""
 _WAITED = 1_000
 """Milliseconds of latency from which on calls do little else but wait, and keep nobody from the processors."""
 _PAUSE = 0.02
@@ -58,6 +56,7 @@ class Send:
         headers: Mapping[str, str] | None = None,
         onward: Sequence[str] = (),
         of: int,
+        at_once: int | None = None,
     ) -> Answers: ...
     def __call__(
         self,
@@ -68,17 +67,19 @@ class Send:
         headers: Mapping[str, str] | None = None,
         onward: Sequence[str] = (),
         of: int | None = None,
+        at_once: int | None = None,
     ) -> Answer | Answers:
         """Call `url` from virtual node `from_`, or from outside where that is a gateway, once or `of` times.
+
+        With `at_once`, so many calls are under way at the same time; else a few, and no more than connection pools on
+        their way take.
 
         Raises:
             UsageError: something of it means nothing in this mesh.
         """
         __tracebackhide__ = True
         answers = self._answers(from_, url, method, headers, onward)
-        waited = any(one.latency >= _WAITED or one.kind is FaultKind.BLACKHOLE for one in answers.given)
-        count = 1 if of is None else of
-        self._running.loop.run(self._burst(answers, count, count if waited else _AT_ONCE))
+        self._running.loop.run(self._burst(answers, 1 if of is None else of, at_once))
         return answers[0] if of is None else answers
 
     @contextlib.contextmanager
@@ -112,20 +113,25 @@ class Send:
         running.keep(answers)
         return answers
 
-    async def _burst(self, answers: Answers, count: int, at_once: int) -> None:
-        turns = asyncio.Semaphore(max(at_once, 1))
+    async def _burst(self, answers: Answers, count: int, at_once: int | None) -> None:
+        turns = asyncio.Semaphore(at_once or max(count, 1))
 
         async def one() -> None:
             async with turns:
-                await self._one(answers)
+                await self._one(answers, chosen=at_once is not None)
 
         await asyncio.gather(*(one() for _ in range(count)))
 
-    async def _one(self, answers: Answers) -> None:
+    async def _one(self, answers: Answers, *, chosen: bool = False) -> None:
+        """One call when it is its turn, or now where somebody has `chosen` how many there are at once."""
         running = self._running
         lasts = lasting(running.graph, answers.caller, answers.call, answers.given, answers.onward)
         patience = patient((lasts.most or 0) / 1_000)
-        answers.add(await running.rig.send(answers.call, answers.caller, calls=answers.onward, patience=patience))
+        waits = any(one.latency >= _WAITED or one.kind is FaultKind.BLACKHOLE for one in answers.given)
+        pools = {} if chosen else running.turns.pools(answers.caller, answers.call, answers.onward)
+        async with running.turns.call(pools, waits=waits or chosen):
+            sent = await running.rig.send(answers.call, answers.caller, calls=answers.onward, patience=patience)
+        answers.add(sent)
 
     @contextlib.asynccontextmanager
     async def _steady(self, answers: Answers) -> AsyncIterator[None]:

@@ -43,7 +43,10 @@ class Faulty(TypedDict, total=False):
 
 
 class Expected(TypedDict, total=False):
-    """What `expect` takes: what a file of tests may expect, but `of` and `steady`: whoever calls decides that."""
+    """What `expect` takes: what a file of tests may expect, but `of`, `at_once` and `steady`.
+
+    Whoever calls decides these.
+    """
 
     status: int | Sequence[int]
     grpc_status: str | Sequence[str]

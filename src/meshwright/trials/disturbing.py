@@ -11,13 +11,14 @@ from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import declared_ways
 from meshwright.simulate import route
+from meshwright.trials.pools import overfilled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
-    from meshwright.trials.trial import Given, Trial
+    from meshwright.trials.trial import Trial
 
 
 def disturbs(graph: Graph, alone: Trial, other: Trial, instance: int) -> bool:
@@ -30,7 +31,9 @@ def disturbs(graph: Graph, alone: Trial, other: Trial, instance: int) -> bool:
     verdict = route(graph, other.caller, other.call)
     on_way = {hop.at for hop in verdict.hops[1:]} | {one.node for one in verdict.targets}
     on_way |= {one.copied_to for hop in verdict.hops for one in hop.effects if one.copied_to is not None}
-    places = [place for given in alone.given for place in _befallen(graph, given)]
+    places = [place for given in alone.given for place in _befallen(graph, given.at, given.instances)]
+    for pool in overfilled(graph, alone):
+        places += _befallen(graph, pool.proxy.name, None)
     if alone.expect.pool is not None:
         places.append((alone.expect.pool.at, None))
     return any(
@@ -54,15 +57,15 @@ def shared(trials: Iterable[Trial]) -> frozenset[str]:
     )
 
 
-def _befallen(graph: Graph, given: Given) -> Iterator[tuple[Key, int | None]]:
+def _befallen(graph: Graph, name: str, count: int | None) -> Iterator[tuple[Key, int | None]]:
     """Nodes and gateways whose proxies or applications are not as they were, and how many instances; None for all."""
     for kind in (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY):
         for one in graph.state.of(kind):
-            if one.key.name == given.at:
-                yield one.key, given.instances
+            if one.key.name == name:
+                yield one.key, count
     # Callers who would not believe for long that an instance is well again are started anew when the fault ends.
     for caller, node in declared_ways(graph, graph.state.meshes[0]):
-        if node.name == given.at and _remembered(graph, node):
+        if node.name == name and _remembered(graph, node):
             yield caller, None
 
 

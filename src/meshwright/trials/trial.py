@@ -203,6 +203,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     steady: bool = False
     """Whether calls are made before, during and after the fault, and one after another while it begins and ends; all
     are held to what is expected."""
+    at_once: int | None = None
+    """How many calls are under way at the same time, whatever connection pools on their way take; None for as many as
+    these take, and few."""
     every: int | None = None
     """Calls are made in turn, so many milliseconds after one another or as soon as the last is answered; None for all
     at once."""

@@ -149,6 +149,9 @@ class Expect(_Written, frozen=True, kw_only=True):
     """Whether no call arrives where the faults befall instances while they hold, and some do before and after."""
     of: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     """How many calls are made; 1, or 1000 with `shares`, where it is not said."""
+    at_once: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    """How many calls are under way at the same time; where it is not said, a few, and no more than the connection
+    pools on their way take."""
     steady: bool = False
     """Whether calls are made before, during and after the fault, and while it begins and ends, all held to this."""
 

@@ -28,14 +28,18 @@ _MISSED = 0.001
 _RARELY = 0.1
 """Of a node that gets a smaller part of the calls, single instances are not told apart: it would take too many."""
 UNREACHED = f"no call was found that surely comes to it, or less than {_RARELY:.0%} do"
-_MOST = 60
-"""Calls that are made in turn at most until an instance has failed often enough."""
-_PAUSE = 100
-"""Milliseconds between calls that are made in turn."""
+_FAILING = 6_000
+"""Milliseconds of calls in turn at most until an instance has failed often enough."""
+_PAUSES = (100, 50, 25)
+"""Milliseconds between calls that are made in turn: the first that tells an ejection from chance is taken."""
+_BY_CHANCE = 0.0001
+"""The chance that honest calls leave an instance out for as long as one that is ejected, or fail too seldom."""
 _SOON = 12_000
 """Ejections that may last longer than so many milliseconds are not waited for."""
-_AWAY = 1_500
-"""Milliseconds for which an instance is watched that is ejected for longer."""
+_AWAY, _LONGEST_AWAY = 1_500, 6_000
+"""Milliseconds for which an instance is watched that is ejected for longer: as long as tells it from chance."""
+_EARLY = 0.9
+"""It returns too early below this part of the time for which it is ejected."""
 _UNCHECKED = "nobody in the mesh calls a gateway, so nobody checks it"
 _COUNTING, UNBIASED = 2, 3
 """Instances of a caller that count errors for one trial alone, and that count none."""
@@ -78,11 +82,12 @@ def _of_listener(
         yield Gap(route=node, path=path, reason=why) if why or at is None else _ill(node, path, listener, at)
     if detection is not None:
         paths = [f"{where}.outlierDetection.{name}" for name in ("maxServerErrors", "baseEjectionDuration")]
-        why = reason or _unerring(listener, detection, at)
-        if why or at is None:
+        watch = _watch(detection, at.part, patience) if at is not None else None
+        why = reason or _unerring(listener, detection, watch)
+        if why or at is None or watch is None:
             yield from (Gap(route=node, path=path, reason=why) for path in paths)
         else:
-            yield from _erring(node, paths, listener, detection, at, patience)
+            yield from _erring(node, paths, listener, detection, at, watch)
 
 
 def reached(node: Key, port: int, arrivals: Iterable[Arrival]) -> Reached | None:
@@ -136,25 +141,63 @@ def _ill(node: Key, path: str, listener: Listener, at: Reached) -> Trial:
     )
 
 
-def _calls(detection: OutlierDetection, at: Reached) -> int:
-    """Calls until the first of two instances has surely been called as often as it may fail."""
-    return math.ceil(detection.max_server_errors * 2 / at.part * (1 if at.part == 1 else 1.5)) + 2
+class _Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """How an ejection is seen by calls that are made in turn."""
+
+    every: int
+    """Milliseconds between them."""
+    calls: int
+    """So many until the first of two instances has surely failed as often as it may."""
+    away: Bounds
+    """How long it is left alone then; without an end where that is not waited for."""
+
+    @property
+    def of(self) -> int:
+        """How many calls there are in all."""
+        return self.calls + math.ceil(((self.away.most or self.away.least) + 1_000) / self.every)
 
 
-def _unerring(listener: Listener, detection: OutlierDetection, at: Reached | None) -> str:
-    """Why no instance is made to err often enough; "" when one can be."""
+def _watch(detection: OutlierDetection, part: float, patience: int) -> _Watch | None:
+    """How an ejection is told from chance; None where it cannot be.
+
+    Of the calls, `part` comes to the node, every other one of these to the instance that fails.
+    """
+    base, interval = detection.base_ejection_duration.milliseconds, detection.interval.milliseconds
+    calls = _until(detection.max_server_errors, part)
+    for every in _PAUSES:
+        # By chance it is called again within so many milliseconds.
+        called = math.ceil(math.log(_BY_CHANCE) / math.log(1 - part / 2)) * every
+        least = min(max(called, _AWAY), int(base * _EARLY))
+        if called <= least <= _LONGEST_AWAY and calls * every <= _FAILING:
+            waited = base >= _AWAY and base * 1.3 + interval <= min(_SOON, patience)
+            most = int(base * 1.3) + interval + max(called, 1_000)
+            away = Bounds(least=int(base * _EARLY), most=most) if waited else Bounds(least=least)
+            return _Watch(every=every, calls=calls, away=away)
+    return None
+
+
+def _until(errors: int, part: float) -> int:
+    """Calls until the first of two instances has surely been called so often: proxies take turns between them."""
+    if part == 1:
+        return errors * 2 + 2
+    count, chance = errors, 1.0
+    while chance > _BY_CHANCE:
+        count += 1
+        chance = sum(
+            math.comb(count, fewer) * (part / 2) ** fewer * (1 - part / 2) ** (count - fewer)
+            for fewer in range(errors)
+        )
+    return count
+
+
+def _unerring(listener: Listener, detection: OutlierDetection, watch: _Watch | None) -> str:
+    """Why no instance is made to err often enough, or not seen to be left alone; "" when one can be."""
     if listener.port_mapping.protocol == "tcp":
         return "over TCP only a connection that is refused is an error, which whoever else calls would feel"
-    if at is not None and _calls(detection, at) > _MOST:
-        return f"an instance would have to fail {detection.max_server_errors} times"
+    if watch is None:
+        base, errors = detection.base_ejection_duration.milliseconds / 1_000, detection.max_server_errors
+        return f"it would have to fail {errors} times, or chance leaves an instance alone for {base:g} s, too"
     return ""
-
-
-def _away(base: int, interval: int, patience: int) -> Bounds:
-    """How long an instance is left alone; without an end where that is not waited for."""
-    if base >= _AWAY and base * 1.3 + interval <= min(_SOON, patience):
-        return Bounds(least=int(base * 0.9), most=int(base * 1.3) + interval + 1_000)
-    return Bounds(least=_AWAY)
 
 
 def _failing(node: Key, mark: Mapping[str, str], *, grpc: bool) -> Given:
@@ -165,13 +208,12 @@ def _failing(node: Key, mark: Mapping[str, str], *, grpc: bool) -> Given:
 
 
 def _erring(
-    node: Key, paths: list[str], listener: Listener, detection: OutlierDetection, at: Reached, patience: int
+    node: Key, paths: list[str], listener: Listener, detection: OutlierDetection, at: Reached, watch: _Watch
 ) -> Iterator[Trial | Gap]:
     """One instance answers with errors; the second instance of a caller calls, which nobody else does."""
     base, interval = detection.base_ejection_duration.milliseconds, detection.interval.milliseconds
-    errors, calls = detection.max_server_errors, _calls(detection, at)
+    errors, away = detection.max_server_errors, watch.away
     name = f"an instance of {node.name}:{listener.port_mapping.port} that fails {errors} times is left alone"
-    away = _away(base, interval, patience)
     if away.most is not None:
         name += f" for {base / 1_000:g} s"
     else:
@@ -192,8 +234,8 @@ def _erring(
         caller=at.arrival.caller,
         instance=_COUNTING,
         given=(_failing(node, mark, grpc=grpc),),
-        of=calls + math.ceil(((away.most or away.least) + 1_000) / _PAUSE),
-        every=_PAUSE,
+        of=watch.of,
+        every=watch.every,
         about=(node,),
         path=paths[0],
         shows=tuple((node, path) for path in (paths if away.most else paths[:1])),

@@ -7,26 +7,23 @@ before all are under way. A proxy holds its own pool, so what is filled is that 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshwright.model.identity import Key, Kind
-from meshwright.model.listeners import VirtualGatewayConnectionPool, VirtualNodeConnectionPool
-from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
+from meshwright.model.specs import VirtualNodeSpec
 from meshwright.trials.deriving.entries import Arrival, Gap
 from meshwright.trials.deriving.expectations import GRPC_OK, GRPC_UNAVAILABLE, OK, UNAVAILABLE, expectation
 from meshwright.trials.deriving.instances import UNBIASED, UNREACHED, reached
 from meshwright.trials.deriving.policies import mark_of, pauses, tries
+from meshwright.trials.pools import pools
 from meshwright.trials.trial import Expect, FaultKind, Given, Pool, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from meshwright.graph import Graph
-    from meshwright.model.listeners import Listener, VirtualGatewayListener
-
-AnyPool: TypeAlias = VirtualNodeConnectionPool | VirtualGatewayConnectionPool
 
 _MOST = 128
 """Calls that are under way at once, at most, to fill one instance."""
@@ -78,7 +75,8 @@ def of_listeners(
 
     `arrivals` are calls of services, `entrances` calls of gateways. No call is waited for longer than `patience`.
     """
-    for proxy, port, path, pool in _pools(graph):
+    for pool in pools(graph):
+        proxy, port, path = pool.proxy, pool.port, pool.path
         found = _at_node(graph, proxy, port, arrivals) if proxy.kind is Kind.VIRTUAL_NODE else None
         if proxy.kind is Kind.VIRTUAL_GATEWAY:
             found = next(((one, 1.0) for one in entrances if (one.caller, one.call.port) == (proxy, port)), None)
@@ -91,7 +89,7 @@ def of_listeners(
             proxy=proxy,
             port=port,
             path=path,
-            holds=_holds(proxy, pool),
+            holds=Pool(at=proxy, at_once=pool.at_once, waiting=pool.waiting),
             arrival=arrival,
             part=part,
             instance=instance,
@@ -100,33 +98,13 @@ def of_listeners(
         yield Gap(route=proxy, path=path, reason=why) if why else _trial(filled)
 
 
-def _pools(graph: Graph) -> Iterator[tuple[Key, int, str, AnyPool]]:
-    """Whose they are, of which port, and where they are written."""
-    for kind in (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY):
-        for one in graph.state.of(kind):
-            listed: Sequence[Listener | VirtualGatewayListener] = ()
-            if isinstance(one.spec, VirtualNodeSpec | VirtualGatewaySpec):
-                listed = one.spec.listeners or ()
-            for index, listener in enumerate(listed):
-                if listener.connection_pool is not None:
-                    where = f"spec.listeners[{index}].connectionPool"
-                    yield one.key, listener.port_mapping.port, where, listener.connection_pool
-
-
-def _holds(proxy: Key, pool: AnyPool) -> Pool:
-    """What gets through at once, and what waits for its turn; over HTTP/2 and TCP nothing does."""
-    if pool.http is not None:
-        return Pool(at=proxy, at_once=pool.http.max_connections, waiting=pool.http.max_pending_requests)
-    if streams := pool.http2 or pool.grpc:
-        return Pool(at=proxy, at_once=streams.max_requests, waiting=0)
-    if isinstance(pool, VirtualNodeConnectionPool) and pool.tcp is not None:
-        return Pool(at=proxy, at_once=pool.tcp.max_connections, waiting=0)
-    raise TypeError(f"the pool of {proxy} has no limit")
-
-
 def _at_node(graph: Graph, node: Key, port: int, arrivals: Sequence[Arrival]) -> tuple[Arrival, float] | None:
     """Calls that come to a node's listener, where that can be through no other pool."""
-    free = [one for one in arrivals if (one.caller, one.call.port) not in {pool[:2] for pool in _pools(graph)}]
+    free = [
+        one
+        for one in arrivals
+        if (one.caller, one.call.port) not in {(pool.proxy, pool.port) for pool in pools(graph)}
+    ]
     found = reached(node, port, free) or reached(node, port, arrivals)
     return None if found is None else (found.arrival, found.part)
 
@@ -148,7 +126,7 @@ def _unfillable(graph: Graph, filled: _Filled, patience: int) -> str:
         return UNREACHED
     ends = {(one.node, one.port) for one in arrival.verdict.targets if one.fraction}
     on_way = (ends | {(arrival.caller, arrival.call.port)}) - {(filled.proxy, filled.port)}
-    if on_way & {pool[:2] for pool in _pools(graph)}:
+    if on_way & {(pool.proxy, pool.port) for pool in pools(graph)}:
         return "another pool on the way to it may be full first"
     tried = tries(arrival.verdict)
     limit = min(tried.limit * _SURE, patience) if tried.limit else patience
