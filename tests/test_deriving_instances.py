@@ -89,6 +89,54 @@ def test_what_is_not_tried_is_told_with_its_reason() -> None:
     ] == "300 s and a look every 1 s are not waited for"
 
 
+def ejecting(base: int, *, errors: int = 3, weight: int = 0) -> State:
+    """The same, with so many milliseconds of ejection; with `weight`, that part of a hundred goes to who errs."""
+    duration = {"unit": "ms", "value": base}
+    policy = {**OUTLIER, "baseEjectionDuration": duration, "maxServerErrors": errors}
+    state = edited(mesh(), ERRING, lambda spec: spec["listeners"][0].update(outlierDetection=policy))
+    if not weight:
+        return state
+    port = {"portMapping": {"port": 8081, "protocol": "http2"}}
+    parts = [{"virtualNode": "erring", "weight": weight}, {"virtualNode": "also", "weight": 100 - weight}]
+    route = {"http2Route": {"match": {"prefix": "/"}, "action": {"weightedTargets": parts}}}
+    also = {"listeners": [port], "serviceDiscovery": {"dns": {"hostname": "also.nodes"}}}
+    return state.put(
+        resource(Kind.VIRTUAL_NODE, "also", also),
+        resource(Kind.VIRTUAL_ROUTER, "shared", {"listeners": [port]}),
+        resource(Kind.ROUTE, "parts", route, parent="shared"),
+        resource(
+            Kind.VIRTUAL_SERVICE, "erring.local", {"provider": {"virtualRouter": {"virtualRouterName": "shared"}}}
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "every", "least"),
+    [
+        (ejecting(1_000), 50, 900),
+        (ejecting(2_000), 100, 1_800),
+        (ejecting(30_000), 100, 1_500),
+        (ejecting(30_000, errors=5, weight=50), 50, 1_650),
+        (ejecting(30_000, errors=1, weight=20), 50, 4_400),
+    ],
+)
+def test_an_ejection_is_watched_until_chance_cannot_have_left_the_instance_out(
+    state: State, every: int, least: int
+) -> None:
+    """By calls in quick turn where it is short, or other nodes get a part of the calls."""
+    (errs,) = [one for one in of_instances(state) if one.about == (ERRING,)]
+    assert errs.expect.ejected is not None
+    assert (errs.every, errs.expect.ejected.away.least) == (every, least)
+
+
+@pytest.mark.parametrize("state", [ejecting(100), ejecting(1_000, weight=20), ejecting(30_000, errors=50, weight=20)])
+def test_an_ejection_that_cannot_be_told_from_chance_is_not_tried_and_told(state: State) -> None:
+    """Too short, or after more errors than are soon made."""
+    assert [one for one in of_instances(state) if one.about == (ERRING,)] == []
+    found = {one.path: one.reason for one in derived(state).gaps if one.route == ERRING}
+    assert "or chance leaves an instance alone for" in found["spec.listeners[0].outlierDetection.maxServerErrors"]
+
+
 @pytest.mark.envoy
 async def test_real_envoys_leave_alone_who_is_ill_or_errs_and_a_change_of_that_is_found() -> None:
     """By HTTP, HTTP/2 and gRPC, beside trials of retries, whose errors the callers count, too.

@@ -45,8 +45,8 @@ def test_the_core_opens_no_file_and_asks_no_clock() -> None:
     assert found == []
 
 
-def test_every_broad_except_is_one_of_the_four() -> None:
-    """The command line's main, the API's error layer, one turn of the control loop, one test of a run (ADR 0040).
+def test_every_broad_except_is_one_of_the_three() -> None:
+    """The command line's main, the API's error layer, one turn of the control loop.
 
     A handler that cleans up and raises the same again swallows nothing and does not count.
     """
@@ -60,7 +60,7 @@ def test_every_broad_except_is_one_of_the_four() -> None:
         )
         and not any(isinstance(last, ast.Raise) and last.exc is None for last in node.body[-1:])
     }
-    assert broad <= {"cli.__init__", "api.answers", "control.loop", "lab.running"}
+    assert broad <= {"cli.__init__", "api.answers", "control.loop"}
 
 
 def test_every_module_says_what_it_is_for() -> None:

@@ -82,8 +82,11 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
         ),
     )
     heard: list[str] = []
+    unforeseen: list[BaseException] = []
     async with Rig(mesh(), instances={"pay": 2}) as rig:
-        results = await run(rig, trials, lambda one: heard.append(one.trial.name))
+        results = await run(rig, trials, lambda one: heard.append(one.trial.name), unforeseen=unforeseen.append)
+        with pytest.raises(UnicodeEncodeError):
+            await run(rig, [trials[-2]], quiet)
     assert [one.trial.name for one in results] == [one.name for one in trials]
     assert sorted(heard) == sorted(one.name for one in trials)
     gone, lost, dead, soon, well, nobody, *small, ours, text = results
@@ -100,9 +103,14 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
     assert "no virtual node or gateway 'nobody' runs here" in nobody.seen.fault
     assert [(one.outcome, one.mismatches) for one in small] == [("passed", ())] * 5
     assert [simulated(resolve(mesh()), one.trial).outcome for one in small[2:]] == ["passed"] * 3
+    assert [type(one) for one in unforeseen] == [UnicodeEncodeError]
     assert ours.outcome == "broken"
     assert ours.seen.fault.startswith("internal error: UnicodeEncodeError: ")
     assert (text.outcome, text.mismatches) == ("passed", ())
+
+
+def quiet(_: Result) -> None:
+    """Nobody looks at it."""
 
 
 def instances(result: Result) -> set[str]:

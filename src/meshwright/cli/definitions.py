@@ -13,12 +13,16 @@ import msgspec
 from meshwright.diagnostics import Severity
 from meshwright.documents.load import Loaded, load
 from meshwright.documents.settings import FILE_NAME, find_project, load_project
-from meshwright.errors import UsageError
+from meshwright.errors import RefusedError, UsageError
+from meshwright.model.identity import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from meshwright.documents.settings import Project
+
+_PROXIES = frozenset({Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY})
+"""What an Envoy runs for."""
 
 
 def project(options: Mapping[str, Any], paths: Sequence[Path] = ()) -> Project:
@@ -59,6 +63,34 @@ def sound(read: Loaded) -> Loaded:
 
         told = text.render(report((one.path for one in read.broken), found), colour=False)
         raise UsageError(f"the definitions have faults:\n{told.rstrip()}")
+    return read
+
+
+def runnable(read: Loaded) -> Loaded:
+    """`read`, which a control plane takes as the whole of a mesh, and in which there is somebody to run.
+
+    Raises:
+        UsageError: it is not one mesh, or no proxy has a place in it.
+        RefusedError: it is refused; with every error, its place and what to do.
+    """
+    from meshwright import constraints, rules
+    from meshwright.graph import resolve
+    from meshwright.lab.lab import whole
+
+    graph = resolve(whole(read.state))
+    found = (*constraints.check(graph, whole=True), *rules.audit(graph))
+    errors = [one for one in read.sources.attach(found) if one.severity is Severity.ERROR]
+    if errors:
+        from meshwright.views import text  # on the way to an error only
+        from meshwright.views.diagnostics import report
+
+        told = text.render(report((one.key.path for one in read.state), errors), colour=False)
+        raise RefusedError(f"the mesh cannot be run, because a control plane refuses it:\n{told.rstrip()}")
+    if not any(one.key.kind in _PROXIES for one in read.state):
+        places = [read.sources.find(one.key.path, "") for one in read.state]
+        place = next((f"{one}: " for one in places if one is not None), "")
+        told = f"{place}mesh {read.state.meshes[0]!r} has neither a virtual node nor a virtual gateway"
+        raise UsageError(f"{told}, so that there is no proxy to run; add one, or name the files that define them")
     return read
 
 

@@ -15,11 +15,11 @@ import msgspec
 import rstr
 from msgspec import structs
 
-from meshwright.cli.definitions import loaded, project, sound
+from meshwright.cli.definitions import loaded, project, runnable, sound
 from meshwright.cli.progress import Progress
 from meshwright.cli.terminal import shows_colour
 from meshwright.documents import trial_files
-from meshwright.errors import UsageError, did_you_mean
+from meshwright.errors import MeshwrightError, UsageError, did_you_mean
 from meshwright.graph import resolve
 from meshwright.lab.namespaces import isolated
 from meshwright.lab.rig import Rig
@@ -143,32 +143,64 @@ class Testing:
     async def run(self) -> int:
         """Run the tests, print the report; the exit code.
 
+        Whatever ends it, the files of the report are there.
+
         Raises:
-            UsageError: the isolation that is asked for cannot be had here.
+            UsageError: the isolation that is asked for cannot be had here, or there is nobody to run.
+            RefusedError: a control plane would refuse the definitions.
+            MeshwrightError: the mesh did not start.
         """
         at, began_at = _now(), time.monotonic()
         kept, told = isolated(self._asked.isolation)
-        self._say(f"Starting {len(self.trials)} tests on real Envoys, {told} …")
-        if self._left:
-            self._say(f"Left out are {self._left} tests that would tell programs of yours to misbehave.")
-        running = Rig(self._read.state, instances=self._suite.needed, isolation=kept, programs=self._programs)
-        async with running as rig:
-            starting = time.monotonic() - began_at
-            self._say(f"Ready after {starting:.1f} s.")
-            progress = Progress(sys.stderr, len(self.trials))
-            try:
-                results = await run(
-                    rig,
-                    self.trials,
-                    lambda one: self._told(progress, one),
-                    spans=self._asked.spans,
-                    longest=max(LONGEST, self._asked.patience),
-                )
-            finally:
-                if not self._quiet:
-                    progress.end()
-        seconds = time.monotonic() - began_at
-        return self._reported(results, self._manner("envoy", kept, at, seconds, starting))
+        starting, known = 0.0, dict[str, Result]()
+        unforeseen: list[BaseException] = []
+        ended = "the run was broken off before"
+        results: tuple[Result, ...] | None = None
+        try:
+            runnable(self._read)
+            self._say(f"Starting {len(self.trials)} tests on real Envoys, {told} …")
+            if self._left:
+                self._say(f"Left out are {self._left} tests that would tell programs of yours to misbehave.")
+            needed = self._suite.needed
+            async with Rig(self._read.state, instances=needed, isolation=kept, programs=self._programs) as rig:
+                starting = time.monotonic() - began_at
+                self._say(f"Ready after {starting:.1f} s.")
+                results = await self._run(rig, known, unforeseen)
+        except MeshwrightError as error:
+            ended = str(error)
+            raise
+        finally:
+            manner = self._manner("envoy", kept, at, time.monotonic() - began_at, starting)
+            if results is None:
+                self._cut_short(known, ended, manner)
+        code = self._reported(results, manner)
+        if unforeseen:
+            raise unforeseen[0]
+        return code
+
+    async def _run(self, rig: Rig, known: dict[str, Result], unforeseen: list[BaseException]) -> tuple[Result, ...]:
+        """The results, each of which is in `known` as soon as it is; faults of ours come to `unforeseen`."""
+        progress = Progress(sys.stderr, len(self.trials))
+
+        def told(one: Result) -> None:
+            known[one.trial.name] = one
+            self._told(progress, one)
+
+        longest = max(LONGEST, self._asked.patience)
+        try:
+            return await run(
+                rig, self.trials, told, spans=self._asked.spans, longest=longest, unforeseen=unforeseen.append
+            )
+        finally:
+            if not self._quiet:
+                progress.end()
+
+    def _cut_short(self, known: Mapping[str, Result], why: str, manner: Manner) -> None:
+        """Write the files of the report of a run that ended early: with what is known, and why there is no more."""
+        unrun = Seen(calls=(), fault=f"it was not run: {why}")
+        results = [known.get(one.name) or Result(trial=one, seen=unrun, mismatches=()) for one in self.trials]
+        for told in filter(None, self._written(self._report(results, manner))):
+            click.echo(told, err=True)
 
     def simulate(self) -> int:
         """Judge by simulation what can be, print the report; the exit code.
@@ -189,19 +221,21 @@ class Testing:
     def _manner(self, mode: str, isolation: str, at: int, seconds: float, starting: float) -> Manner:
         return Manner(mode=mode, isolation=isolation, at=at, seconds=seconds, starting=starting, again=self._again)
 
-    def _reported(self, results: Sequence[Result], manner: Manner) -> int:
-        report = run_report(
-            self._graph,
-            results,
-            coverage(self._graph, results, self._derived.gaps),
-            self._read.sources.find,
-            manner,
-        )
-        unwritten = [
+    def _report(self, results: Sequence[Result], manner: Manner) -> RunReport:
+        covered = coverage(self._graph, results, self._derived.gaps)
+        return run_report(self._graph, results, covered, self._read.sources.find, manner)
+
+    def _written(self, report: RunReport) -> list[str]:
+        """Write the files that are asked for; of each, why it cannot be written."""
+        return [
             _unwritten(self._asked.report, as_json, report),
             _unwritten(self._asked.junit, trials_junit.render, report),
             _unwritten(self._asked.html, trials_html.render, report),
         ]
+
+    def _reported(self, results: Sequence[Result], manner: Manner) -> int:
+        report = self._report(results, manner)
+        unwritten = self._written(report)
         if self._asked.form == "json":
             sys.stdout.write(as_json(report))
         else:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.errors import MeshwrightError, UsageError
+from meshwright.errors import UsageError
 from meshwright.lab.exchange import UNAVAILABLE, Fault
+from meshwright.lab.health import CHECK_FAILED, PATIENCE, Looked, settled, told_workers, until, waiting
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
-from meshwright.snapshot.names import EGRESS_CLUSTERS
 from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from meshwright.lab.instance import Instance
     from meshwright.lab.rig import Rig
@@ -31,37 +30,10 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.trials.trial import Given
 
-_Wanted: TypeAlias = "Callable[[dict[str, bool]], bool]"
-_PATIENCE = 2.0
-"""Seconds that callers have to find out that an instance is well again, before they are started anew."""
-_DISCOVERY = 12.0
-"""Seconds that callers have to find out where instances are: they ask DNS every five."""
-_ACQUAINTANCE = 5.0
-"""Seconds that callers have at the start to know whom they call; definitions may name instances that never come."""
-_TELLING = 1.0
-"""Seconds after one change of a host's health until an Envoy tells its workers of the next: once a second at most.
-
-Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto, `update_merge_window`
-"""
-_POLL = 0.05
-_CHECK_FAILED = "failed_active_health_check"
-"""In Envoy's word on a host."""
 _BEHAVIOURS: Mapping[FaultKind, Fault] = MappingProxyType(
     {FaultKind.LATENCY: Fault(), FaultKind.ABORT: Fault(), FaultKind.RESET: Fault(reset=True)}
 )
 """What applications do by themselves."""
-
-
-class _Looked(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a proxy's word on a node's instances is looked at."""
-
-    ports: frozenset[int] = frozenset()
-    """Those of the listeners; none for all of them."""
-    flags: tuple[str, ...] = (_CHECK_FAILED, "failed_outlier_check")
-    """Which say that an instance is not well."""
-
-
-_AT_ALL = _Looked()
 
 
 def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[None]:
@@ -198,13 +170,13 @@ async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[N
         for one in chosen:
             rig.hide(one)
         if left or discovery == "cloud-map":
-            await _until(rig, node, gone.isdisjoint, f"know that {', '.join(sorted(gone))} is gone")
+            await until(rig, node, gone.isdisjoint, f"know that {', '.join(sorted(gone))} is gone")
         yield
     finally:
         for one in chosen:
             rig.show(one)
         if discovery != "one":
-            await _until(rig, node, gone.issubset, f"know that {', '.join(sorted(gone))} is back")
+            await until(rig, node, gone.issubset, f"know that {', '.join(sorted(gone))} is back")
         await settled(rig, node)
 
 
@@ -225,20 +197,20 @@ async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncItera
         return all(hosts.get(one, True) for one in gone)
 
     # Who does not take them for good ones now, as where client and server want other TLS, never will.
-    never = await _waiting(rig, node, well, _PATIENCE, looked)
+    never = await waiting(rig, node, well, PATIENCE, looked)
     began_at = time.monotonic()
     try:
         for one in _workloads(chosen):
             one.given.append(ill)
-        await _until(rig, node, lambda hosts: not any(map(hosts.get, gone)), "give up who fails checks", looked)
-        await _told_workers(began_at)
+        await until(rig, node, lambda hosts: not any(map(hosts.get, gone)), "give up who fails checks", looked)
+        await told_workers(began_at)
         began_at = time.monotonic()
         yield
     finally:
         for one in _workloads(chosen):
             one.given.remove(ill)
-        await _until(rig, node, well, "take them back", looked, but=never)
-        await _told_workers(began_at)
+        await until(rig, node, well, "take them back", looked, but=never)
+        await told_workers(began_at)
 
 
 @contextlib.asynccontextmanager
@@ -268,107 +240,6 @@ async def abandoned(rig: Rig) -> AsyncIterator[None]:
         await rig.lab.connected()
 
 
-async def well(rig: Rig, key: Key) -> None:
-    """Return once every caller takes every instance of `key` for a good one, or has had time to."""
-    if await _waiting(rig, key, lambda hosts: all(hosts.values()), 0):
-        await _waiting(rig, key, lambda hosts: all(hosts.values()), _PATIENCE)
-        await _told_workers(time.monotonic())
-
-
-async def _told_workers(changed_at: float) -> None:
-    """Return once an Envoy has told its workers of a change of health that came soon after one at `changed_at`."""
-    await asyncio.sleep(changed_at + _TELLING - time.monotonic())
-
-
-async def settled(rig: Rig, key: Key) -> None:
-    """Return once every caller takes every instance of `key` for a good one.
-
-    Callers whose outlier detection or health checks would take longer are started anew: that is what they would know.
-    """
-    late = await _waiting(rig, key, lambda hosts: all(hosts.values()), _PATIENCE)
-    await asyncio.gather(*(one.restart() for one in late))
-
-
-async def acquainted(rig: Rig) -> None:
-    """Return once every caller takes all instances that it knows for good ones, or has had time to.
-
-    Instances that register, and those whose health is checked, are known only once they have shown to be well.
-    """
-    mesh = rig.lab.mesh
-    running = {one.role.key.name for one in rig.lab.fleet.instances if one.role.key.kind is Kind.VIRTUAL_NODE}
-    called = tuple(f"{EGRESS_CLUSTERS}{mesh}_{name}_" for name in running)
-    late = tuple(one for one in rig.lab.fleet.instances if one.envoy is not None)
-    end = time.monotonic() + _ACQUAINTANCE
-    while True:
-        known = await asyncio.gather(*(_hosts(one, called, _AT_ALL) for one in late))
-        late = tuple(
-            one
-            for one, hosts in zip(late, known, strict=True)
-            if not all(each and all(each.values()) for each in hosts)
-        )
-        if not late or time.monotonic() > end:
-            return
-        await asyncio.sleep(_POLL)
-
-
-async def warmed(rig: Rig) -> None:
-    """Return once every proxy uses what it was sent last: it takes the new in place of the old when it is warm.
-
-    Raises:
-        MeshwrightError: one did not in time.
-    """
-    end = time.monotonic() + _DISCOVERY
-    while late := [one.name for one in rig.lab.fleet.instances if not await one.warm()]:
-        if time.monotonic() > end:
-            raise MeshwrightError(f"{', '.join(late)} did not come to use what was sent within {_DISCOVERY:g} s")
-        await asyncio.sleep(_POLL)
-
-
-async def _until(
-    rig: Rig, key: Key, wanted: _Wanted, what: str, looked: _Looked = _AT_ALL, but: Sequence[Instance] = ()
-) -> None:
-    late = await _waiting(rig, key, wanted, _DISCOVERY, looked, but)
-    if late:
-        names = ", ".join(one.name for one in late)
-        raise MeshwrightError(f"{names} did not come to {what} within {_DISCOVERY:g} s")
-
-
-async def _waiting(
-    rig: Rig, key: Key, wanted: _Wanted, seconds: float, looked: _Looked = _AT_ALL, but: Sequence[Instance] = ()
-) -> tuple[Instance, ...]:
-    """The callers of `key`, but for some, of whom `wanted` does not hold after `seconds`.
-
-    It is asked of the addresses that they know, and whether those are well.
-    """
-    running = (one for one in rig.lab.fleet.instances if one.envoy is not None and one.envoy.status is None)
-    late = tuple(one for one in running if one not in but)
-    prefix = f"{EGRESS_CLUSTERS}{key.mesh_name}_{key.name}_"
-    end = time.monotonic() + seconds
-    while True:
-        known = await asyncio.gather(*(_hosts(one, prefix, looked) for one in late))
-        late = tuple(one for one, hosts in zip(late, known, strict=True) if hosts and not all(map(wanted, hosts)))
-        if not late or time.monotonic() > end:
-            return late
-        await asyncio.sleep(_POLL)
-
-
-async def _hosts(caller: Instance, prefixes: str | tuple[str, ...], looked: _Looked) -> list[dict[str, bool]]:
-    """The instances that a proxy knows, a mapping for each cluster of such a name: whether it is well, by address."""
-    told = await caller.look("/clusters?format=json")
-    found: list[dict[str, bool]] = []
-    for cluster in json.loads(told or "{}").get("cluster_statuses", ()):
-        name: str = cluster["name"]
-        if not name.startswith(prefixes):
-            continue
-        if not looked.ports or int(name.rpartition("_")[2]) in looked.ports:
-            hosts: list[dict[str, Any]] = cluster.get("host_statuses", [])
-            found.append({
-                one["address"]["socket_address"]["address"]: not any(map(one["health_status"].get, looked.flags))
-                for one in hosts
-            })  # fmt: skip
-    return found
-
-
 async def _resumed(rig: Rig, node: Key, chosen: Sequence[Instance]) -> None:
     for one in _workloads(chosen):
         await one.resume()
@@ -389,7 +260,7 @@ def _workloads(chosen: Sequence[Instance]) -> tuple[Workload, ...]:
     return tuple(one.workload for one in chosen if one.workload is not None)
 
 
-def _checked(rig: Rig, node: Key) -> _Looked:
+def _checked(rig: Rig, node: Key) -> Looked:
     """What a proxy says of the health checks that an application can fail."""
     spec = rig.graph.state[node].spec
     listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
@@ -400,7 +271,7 @@ def _checked(rig: Rig, node: Key) -> _Looked:
     if not asked:
         had = "its health check asks for no more than a connection, which its proxy takes" if found else "it has none"
         raise UsageError(f"no instance of {node.name!r} can fail a health check: {had}")
-    return _Looked(ports=asked, flags=(_CHECK_FAILED,))
+    return Looked(ports=asked, flags=(CHECK_FAILED,))
 
 
 def _discovery(rig: Rig, node: Key) -> str:

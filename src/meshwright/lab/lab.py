@@ -194,7 +194,8 @@ class Lab:
                 for rejection in one["rejections"]
             ]
             if not words:
-                words = [f"waited {WAIT:g} s for {', '.join(found['pending'])}"]
+                awaited = ", ".join(found["pending"]) or "a proxy that it concerns: none is connected"
+                words = [f"waited {WAIT:g} s for {awaited}"]
             raise MeshwrightError(f"Release {self.stack}#{number} is {found['state']}: {'; '.join(words)}")
 
     async def request(self, request: Request, at: str | None = None) -> Reply:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
-from meshwright.lab import faults, witnesses
+from meshwright.lab import faults, health, witnesses
 from meshwright.lab.collector import Record, Trace
 from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request, bodiless
 from meshwright.lab.lab import Lab, whole
@@ -104,7 +104,7 @@ class Rig:
         """
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self.lab)
-            await faults.acquainted(self)
+            await health.acquainted(self)
             stack.pop_all()
         return self
 
@@ -127,7 +127,7 @@ class Rig:
         self.graph = resolve(state)
         await asyncio.gather(*(one.restart() for one in self.lab.fleet.instances if one.role.key in stale))
         await self.lab.propagated(number)
-        await faults.warmed(self)
+        await health.warmed(self)
 
     def instances(self, key: Key) -> tuple[Instance, ...]:
         """The instances of a node or gateway, in the order of their numbers.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 import traceback
 from pathlib import Path
@@ -16,41 +15,38 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
-from meshwright.errors import MeshwrightError, UsageError
+from meshwright.errors import MeshwrightError
+from meshwright.lab.calling import Calling
 from meshwright.lab.counting import counting
 from meshwright.lab.exchange import plain
-from meshwright.lab.faults import settled, well
 from meshwright.lab.following import Follower
-from meshwright.lab.seeing import seen, told_by_proxies
-from meshwright.lab.turns import Pools, Turns
-from meshwright.lab.workload import patient
-from meshwright.model.identity import Kind
+from meshwright.lab.seeing import told_by_proxies
+from meshwright.lab.turns import Turns
 from meshwright.simulate import route
-from meshwright.trials.conduct import by_node, countable, doubtful, restarts, unanswered, waits
+from meshwright.trials.conduct import by_node, countable, doubtful, restarts, waits
 from meshwright.trials.disturbing import disturbs, shared
 from meshwright.trials.judging import judge, with_late
-from meshwright.trials.lasting import LONGEST, lasting
+from meshwright.trials.lasting import LONGEST
 from meshwright.trials.pools import overfilled
-from meshwright.trials.seen import CallSeen, CounterSeen, Seen
+from meshwright.trials.seen import CounterSeen, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from meshwright.lab.collector import Trace
     from meshwright.lab.rig import Rig, Sent
-    from meshwright.model.identity import Key
     from meshwright.trials.judging import Result
     from meshwright.trials.spans import Unlike
     from meshwright.trials.trial import Trial
 
+_Made: TypeAlias = "tuple[Seen, tuple[tuple[Unlike, ...], ...], float]"
+"""What was seen of a trial, how spans of each call were not as they should be, and how many seconds it took."""
 _Waiting: TypeAlias = "Sequence[tuple[Trial, asyncio.Task[None]]]"
 """Trials that wait, each with what runs it."""
-_HEARING = 2.0
-"""Seconds that a workload has to hear that an attempt was given up, after its caller did."""
+_FORESEEN = (MeshwrightError, OSError, EOFError)
+"""What may happen to a trial without any fault of ours: somebody whom it asks has just gone."""
 _COUNTED = 10
 """Trials that failed, at most, of which a call is made once more to see what Envoys count."""
-_PAUSE = 0.02
-"""Seconds between two calls while a fault begins or ends, and between two looks at a workload."""
 
 
 async def run(
@@ -60,6 +56,7 @@ async def run(
     *,
     spans: bool = True,
     longest: float = LONGEST,
+    unforeseen: Callable[[BaseException], None] | None = None,
 ) -> tuple[Result, ...]:
     """The results of `trials` on a running rig, in their order; `told` hears of each as soon as it is known.
 
@@ -68,24 +65,43 @@ async def run(
 
     What a busy machine may have upset is run once more when all is quiet: there, the mesh's own limits of time cut
     off what they would not cut off elsewhere. What proxies say of the calls that a report tells is added at the end.
+
+    A fault of ours that ends a trial ends no other one. `unforeseen` is told of it; without that, the first of them
+    is raised when all trials are over.
     """
-    return await _Runner(rig, told, Follower(rig, spans=spans and rig.traced), longest).all(trials)
+    faults: list[BaseException] = []
+    follower = Follower(rig, spans=spans and rig.traced)
+    try:
+        results = await _Runner(rig, told, follower, longest, unforeseen or faults.append).all(trials)
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several
+    if faults:
+        raise faults[0]
+    return results
 
 
 class _Runner:
-    def __init__(self, rig: Rig, told: Callable[[Result], None], follower: Follower, longest: float) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        told: Callable[[Result], None],
+        follower: Follower,
+        longest: float,
+        unforeseen: Callable[[BaseException], None],
+    ) -> None:
         self._rig = rig
-        self._longest = longest
+        self._unforeseen = unforeseen
         self._follower = follower
         self._told = told
         self._turns = Turns(rig)
+        self._calling = Calling(rig, self._turns, longest)
         self._found: dict[str, Result] = {}
-        self._sent: dict[str, Sent] = {}
-        """By trace, what was sent of calls that reports tell and that no proxy was asked about yet."""
+        self._hopeless: set[str] = set()
+        """Trials that a fault of ours ended, which would do so again."""
+        self._sent = self._calling.sent
+        """By trace, what was sent of calls that reports tell."""
         self._doubtful: set[str] = set()
         """Those of them that proxies that were ended may not have reported."""
-        self._wanted: set[tuple[Key, int]] = set()
-        """Instances beside the first that trials ask to call from."""
         self._shared = frozenset[str]()
         """Trials with faults for calls with some header that others' calls carry, too."""
 
@@ -96,7 +112,7 @@ class _Runner:
         that ask which of them answers. What everybody would feel, faults and full pools, comes last, beside those
         only who wait and do not feel it.
         """
-        self._wanted = {(one.caller, one.instance) for one in trials if one.instance > 1}
+        self._calling.wanted = {(one.caller, one.instance) for one in trials if one.instance > 1}
         self._shared = shared(trials)
         beside = [one for one in trials if not self._alone(one) and not one.gentle]
         async with asyncio.TaskGroup() as group:
@@ -128,11 +144,12 @@ class _Runner:
 
     def _felt(self, alone: Trial, waiting: _Waiting) -> list[asyncio.Task[None]]:
         """Those who wait that would feel what a trial does, or do what it would feel."""
-        graph, number = self._rig.graph, self._instance(alone)
+        graph, number = self._rig.graph, self._calling.instance(alone)
         return [
             task
             for one, task in waiting
-            if disturbs(graph, alone, one, self._instance(one)) or (one.alone and disturbs(graph, one, alone, number))
+            if disturbs(graph, alone, one, self._calling.instance(one))
+            or (one.alone and disturbs(graph, one, alone, number))
         ]
 
     def _starving(self, node: str, waiting: _Waiting) -> list[asyncio.Task[None]]:
@@ -141,7 +158,8 @@ class _Runner:
             task
             for one, task in waiting
             if any(
-                pool.proxy.name == node and pool.checked and pool.safe <= one.of for pool in self._pools(one).values()
+                pool.proxy.name == node and pool.checked and pool.safe <= one.of
+                for pool in self._calling.pools(one).values()
             )
         ]
 
@@ -156,7 +174,7 @@ class _Runner:
         if trial.alone and restarts(trial):
             await self._heard_out()
         result = await self._once(trial)
-        if result.passed or not doubtful(result):
+        if result.passed or trial.name in self._hopeless or not doubtful(result):
             self._known(result)
 
     async def _second(self, trials: Sequence[Trial]) -> None:
@@ -203,11 +221,11 @@ class _Runner:
         way = dict.fromkeys((trial.caller, *(hop.at for hop in verdict.hops), *(one.node for one in verdict.targets)))
         instances = [one for key in way for one in self._rig.instances(key)]
         moved: list[CounterSeen] = []
-        with contextlib.suppress(Exception):  # what cannot be looked at once more was told already
+        with contextlib.suppress(*_FORESEEN):  # what cannot be looked at once more was told already
             async with contextlib.AsyncExitStack() as exits:
-                await self._give(trial, exits)
+                await self._calling.give(trial, exits)
                 async with counting(instances) as moved:
-                    patience = self._patience(trial)
+                    patience = self._calling.patience(trial)
                     await self._rig.send(trial.call, trial.caller, calls=trial.onward, patience=patience)
         return tuple(moved)
 
@@ -225,22 +243,21 @@ class _Runner:
         return list(zip(sent, await self._rig.report(sent, wait=not doubtful), strict=True))
 
     async def _once(self, trial: Trial) -> Result:
+        """What comes of a trial; a fault of ours in it ends no other trial, and is told when all are over."""
         began_at = time.monotonic()
-        unlike: tuple[tuple[Unlike, ...], ...] = ()
+        making = asyncio.create_task(self._made(trial))
         try:
-            self._patience(trial)
-            async with self._place(trial):
-                began_at = time.monotonic()
-                calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
-            lasted = time.monotonic() - began_at
-            followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
-            first = min((one.began for one in calls), default=0)
-            seen_calls = tuple(replace(one, began=one.began - first) for one in calls)
-            found, unlike = Seen(calls=seen_calls, ways=followed.ways, followed=followed.count), followed.unlike
-        except MeshwrightError as error:
-            lasted, found = time.monotonic() - began_at, Seen(calls=(), fault=str(error))
-        except Exception as error:  # noqa: BLE001 - a fault of ours in one test: the others, and the report, go on
-            lasted, found = time.monotonic() - began_at, Seen(calls=(), fault=_ours(error))
+            await asyncio.wait({making})
+        finally:
+            making.cancel()
+            await asyncio.wait({making})
+        error = making.exception()
+        if error is None:
+            found, unlike, lasted = making.result()
+        else:
+            found, unlike, lasted = Seen(calls=(), fault=_ours(error)), (), time.monotonic() - began_at
+            self._unforeseen(error)
+            self._hopeless.add(trial.name)
         result = judge(trial, found, lasted, unlike)
         told = {result.seen.calls[index].id for index in result.telling}
         for trace in {one.id for one in found.calls} - told:
@@ -249,145 +266,19 @@ class _Runner:
             self._doubtful |= told
         return result
 
-    def _pools(self, trial: Trial) -> Pools:
-        return self._turns.pools(trial.caller, trial.call, trial.onward)
-
-    @contextlib.asynccontextmanager
-    async def _place(self, trial: Trial) -> AsyncIterator[None]:
-        """What a trial keeps, from its beginning to its end, of the pools that it passes; most do so call by call."""
-        if _fills(trial):
-            async with self._turns.alone(self._pools(trial)):
-                yield
-                for pool in overfilled(self._rig.graph, trial):
-                    await settled(self._rig, pool.proxy)
-        elif trial.every is not None:
-            async with self._turns.call(self._pools(trial), waits=True):
-                await self._all_well(trial)
-                yield
-        else:
-            if trial.gentle:
-                await self._all_well(trial)
-            yield
-
-    async def _all_well(self, trial: Trial) -> None:
-        """Wait until callers have forgotten what befell single instances before."""
-        for name in {one.at for one in trial.given if one.instances is not None}:
-            await well(self._rig, self._rig.named(name))
-
-    async def _disturbed(self, trial: Trial) -> list[CallSeen]:
-        """The calls of a trial, while its faults hold."""
-        async with contextlib.AsyncExitStack() as exits:
-            await self._give(trial, exits)
-            return await self._burst(trial)
-
-    async def _steady(self, trial: Trial) -> list[CallSeen]:
-        """Calls before, during and after the faults of a trial, and one after another while these begin and end."""
-        async with contextlib.AsyncExitStack() as exits:
-            found = await self._burst(trial, "before")
-            found += await self._through(trial, self._give(trial, exits))
-            found += await self._burst(trial)
-            found += await self._through(trial, exits.aclose())
-        return [*found, *await self._burst(trial, "after")]
-
-    async def _give(self, trial: Trial, exits: contextlib.AsyncExitStack) -> None:
-        for one in trial.given:
-            await exits.enter_async_context(self._rig.fault(one))
-
-    async def _through(self, trial: Trial, change: Awaitable[None]) -> list[CallSeen]:
-        """Calls, one after another, until `change` is over."""
-        changing, found = asyncio.ensure_future(change), list[CallSeen]()
+    async def _made(self, trial: Trial) -> _Made:
+        began_at = time.monotonic()
         try:
-            while not changing.done():
-                found.append(await self._call(trial, "changing"))
-                await asyncio.wait({changing}, timeout=_PAUSE)
-        finally:
-            await changing
-        return found
-
-    async def _burst(self, trial: Trial, moment: str = "during") -> list[CallSeen]:
-        if trial.every is None:
-            several = self._filled(trial)
-            turns = asyncio.Semaphore(trial.at_once or trial.of * several)
-            begins = (trial.apart / 1_000 / several * index for index in range(trial.of * several))
-            return list(await asyncio.gather(*(self._later(trial, moment, begin, turns) for begin in begins)))
-        found = []
-        for _ in range(trial.of):
-            soonest = asyncio.ensure_future(asyncio.sleep(trial.every / 1_000))
-            try:
-                found.append(await self._call(trial, moment))
-                await soonest
-            finally:
-                soonest.cancel()
-        return found
-
-    def _filled(self, trial: Trial) -> int:
-        """How many instances are filled up, each by so many calls; of a gateway only one is called."""
-        pool = trial.expect.pool
-        return len(self._rig.instances(pool.at)) if pool and pool.at.kind is Kind.VIRTUAL_NODE else 1
-
-    async def _later(self, trial: Trial, moment: str, seconds: float, turns: asyncio.Semaphore) -> CallSeen:
-        await asyncio.sleep(seconds)
-        async with turns:
-            return await self._call(trial, moment)
-
-    async def _call(self, trial: Trial, moment: str = "during") -> CallSeen:
-        """Make one call, and wait for whatever the trial wants to be known of it."""
-        # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
-        unhindered = waits(trial) or unanswered(trial) or trial.at_once is not None
-        pools = {} if _fills(trial) or trial.every is not None else self._pools(trial)
-        async with self._turns.call(pools, waits=unhindered):
-            sent = await self._rig.send(
-                trial.call,
-                trial.caller,
-                calls=trial.onward,
-                instance=self._instance(trial),
-                patience=self._patience(trial),
-            )
-        expect = trial.expect
-        if expect.given_up is not None:
-            sent = await left_alone(self._rig, sent)
-        told = replace(seen(sent), moment=moment)
-        self._sent[sent.trace] = sent
-        if expect.encryption or expect.peer or expect.spans:
-            (trace,) = await self._rig.report([sent])
-            return told_by_proxies(told, sent, trace)
-        return told
-
-    def _patience(self, trial: Trial) -> float:
-        """Seconds that its callers wait for an answer: longer than the mesh lets a call last.
-
-        Raises:
-            UsageError: that is too long.
-        """
-        lasts = lasting(self._rig.graph, trial.caller, trial.call, trial.given, trial.onward)
-        if lasts.least > self._longest * 1_000:
-            told = f"its calls last {lasts.least / 1_000:g} s, and none is waited for longer than {self._longest:g} s"
-            raise UsageError(f"{told}; --patience {math.ceil(lasts.least / 1_000)} waits for them")
-        return patient(min((lasts.most or 0) / 1_000, self._longest))
-
-    def _instance(self, trial: Trial) -> int:
-        """Which instance of its caller calls: for who waits, if nobody minds, the last: faults befall the first."""
-        last = len(self._rig.instances(trial.caller))
-        minds = trial.instance > 1 or (trial.caller, last) in self._wanted
-        return trial.instance if minds or not waits(trial) else last
+            calls, lasted = await self._calling.made(trial)
+            followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
+        except _FORESEEN as error:
+            return Seen(calls=(), fault=str(error)), (), time.monotonic() - began_at
+        first = min((one.began for one in calls), default=0)
+        seen_calls = tuple(replace(one, began=one.began - first) for one in calls)
+        return Seen(calls=seen_calls, ways=followed.ways, followed=followed.count), followed.unlike, lasted
 
 
-async def left_alone(rig: Rig, sent: Sent) -> Sent:
-    """`sent` once every attempt of it was answered or given up, as far as that is known in time."""
-    end = time.monotonic() + _HEARING
-    while (attempts := rig.attempts(sent.trace)) and time.monotonic() < end:
-        if all(one.given_up_at is not None for one in attempts):
-            break
-        await asyncio.sleep(_PAUSE)
-    return replace(sent, attempts=attempts)
-
-
-def _fills(trial: Trial) -> bool:
-    """Whether it says itself how many calls are under way at once."""
-    return trial.expect.pool is not None or trial.at_once is not None
-
-
-def _ours(error: Exception) -> str:
+def _ours(error: BaseException) -> str:
     """What is told of a test that a fault of ours ended."""
     said = f"{type(error).__name__}: {error}".removesuffix(": ")
     places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)]

@@ -5,6 +5,7 @@ The one rule: the sender and the workloads say what arrived and who answered; pr
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,13 @@ from meshwright.trials.trial import Encryption
 if TYPE_CHECKING:
     from meshwright.lab.collector import Record, Span, Trace
     from meshwright.lab.exchange import Arrival
-    from meshwright.lab.rig import Sent
+    from meshwright.lab.rig import Rig, Sent
 
 KINDS = {2: "server", 3: "client"}
 """Source: https://github.com/open-telemetry/opentelemetry-proto, `Span.SpanKind`"""
+_HEARING = 2.0
+"""Seconds that a workload has to hear that an attempt was given up, after its caller did."""
+_PAUSE = 0.02
 _NONE = "-"
 """What an access log writes where there is nothing."""
 
@@ -50,6 +54,16 @@ def seen(sent: Sent) -> CallSeen:
         },
         attempts=tuple(_attempt(one, sent.began_at) for one in sent.attempts if one.instance not in onward),
     )
+
+
+async def left_alone(rig: Rig, sent: Sent) -> Sent:
+    """`sent` once every attempt of it was answered or given up, as far as that is known in time."""
+    end = time.monotonic() + _HEARING
+    while (attempts := rig.attempts(sent.trace)) and time.monotonic() < end:
+        if all(one.given_up_at is not None for one in attempts):
+            break
+        await asyncio.sleep(_PAUSE)
+    return replace(sent, attempts=attempts)
 
 
 def told_by_proxies(one: CallSeen, sent: Sent, trace: Trace) -> CallSeen:

@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from meshwright.documents.trial_files import Meaning
 from meshwright.errors import UsageError
-from meshwright.lab.running import left_alone
-from meshwright.lab.seeing import seen, told_by_proxies
+from meshwright.lab.seeing import left_alone, seen, told_by_proxies
 from meshwright.testing.words import meant
 from meshwright.trials import written
 from meshwright.trials.judging import judge

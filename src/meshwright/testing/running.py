@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from meshwright.cli.definitions import loaded, project, sound
+from meshwright.cli.definitions import loaded, project, runnable, sound
 from meshwright.documents.settings import find_project
 from meshwright.errors import UsageError
 from meshwright.lab.namespaces import isolated
@@ -57,7 +57,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         """A rig of it, not yet started.
 
         Raises:
-            UsageError: definitions with faults, or that are not one mesh; there are none.
+            UsageError: definitions with faults, or that are not one mesh; there are none, or nobody to run.
+            RefusedError: a control plane would refuse them.
             UnreadableError: a file cannot be read.
         """
         paths = tuple(map(_near, self.definitions))
@@ -68,7 +69,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
                 "there is no meshwright.yaml here or beside the tests that lists definitions; name files or folders "
                 "with --mesh-definitions, or as meshwright_definitions in pytest's settings"
             )
-        read = sound(loaded(found, paths, self.parameters))
+        read = runnable(sound(loaded(found, paths, self.parameters)))
         kept, _ = isolated(self.isolation)
         return Running(read, Rig(read.state, instances=self.instances, isolation=kept, programs=found.workloads))
 
