@@ -7,9 +7,8 @@ line, all of it at once; a test that would silently test something else is worse
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
-
-import msgspec
 
 from meshwright.diagnostics import Source
 from meshwright.documents import files
@@ -25,7 +24,7 @@ from meshwright.trials.shares import CONFIDENCE
 from meshwright.trials.trial import Bounds, Encryption, Expect, FaultKind, Given, Reported, Suite, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from meshwright.model.identity import Key
@@ -47,14 +46,17 @@ _KINDS = {
     "abort": FaultKind.ABORT,
     "bandwidth": FaultKind.BANDWIDTH,
 }
-_UNSAID = (None, False)
-_WHOLE = frozenset({FaultKind.EXPIRED_CERTIFICATE, FaultKind.CONTROL_PLANE})
-"""Faults that befall all instances."""
-_CONFINED = frozenset({FaultKind.LATENCY, FaultKind.ABORT, FaultKind.RESET, FaultKind.BLACKHOLE})
-"""Faults that may befall some requests and not others."""
+_UNTAKEN: Mapping[str, str] = MappingProxyType({
+    "jitter": "goes with 'latency' only",
+    "when": "a fault {!r} befalls everybody, not requests with a header",
+    "instances": "a fault {!r} befalls all of them",
+    "at": "there is one control plane, and it is nowhere in the mesh; leave it out",
+})  # fmt: skip
+"""What is told of a member that does not go with a fault."""
 _OF_PROXIES = frozenset({FaultKind.CRASH, FaultKind.EXPIRED_CERTIFICATE})
 _PROXIES = (Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY)
 _GRPC = get_args(written.GrpcStatus)
+_EXPECTING = tuple(name for name in written.Expect.__struct_fields__ if name not in written.UNASKED)
 _SHARED = 1_000
 """Calls that shares are counted over where nobody says how many."""
 
@@ -132,7 +134,7 @@ class _Reader:
         tests = Items((1, 1))
         for document in parsed.documents:
             self._gather(document.value, document.place, tests)
-        if tests:
+        if tests and "tests" not in self._root:
             self._root.put("tests", tests, tests.place)
         try:
             return None if self.faults else decode(written.File, _plain(self._root))
@@ -153,10 +155,16 @@ class _Reader:
             for key, one in value.items():
                 if key == "tests" and isinstance(one, Items):
                     self._gather(one, place, tests)
+                elif key in self._root:
+                    self.faults.append(
+                        f"{self._at(value.places[key])}: {key}: stands in an earlier document already."
+                    )
                 else:
                     self._root.put(key, one, value.places[key])
         elif value is not None:
-            told = f"a file of tests is a list of tests, or a mapping with 'tests'; found {described(value)}."
+            told = (
+                f"a file of tests is a list of tests, one test or a mapping with 'tests'; found {described(value)}."
+            )
             self.faults.append(f"{self._at(place)}: {told}")
 
     def _trial(self, test: written.Test, at: str) -> Trial | None:
@@ -185,13 +193,10 @@ class Meaning:
         call = self.call(test.request, f"{at}.request")
         given = tuple(self.given(one, f"{at}.given[{index}]") for index, one in enumerate(test.given))
         expect = self.expect(test.expect, f"{at}.expect")
-        if (
-            msgspec.structs.replace(test.expect, of=None, at_once=None, confidence=None, steady=False)
-            == written.Expect()
-        ):
+        if not any(written.said(test.expect, name) for name in _EXPECTING):
             self._fault(f"{at}.expect", "expects nothing, so that it cannot fail; say at least a status")
-        for name in ("steady", "avoided"):
-            if getattr(test.expect, name) and not given:
+        for name in written.FAULTY:
+            if written.said(test.expect, name) and not given:
                 self._fault(f"{at}.expect.{name}", "is about a time with a fault; say which under 'given'")
         for index, one in enumerate(test.given):
             for name, value in one.when.items():
@@ -232,13 +237,13 @@ class Meaning:
 
     def given(self, one: written.Given, at: str) -> Given | None:
         """A fault of the mesh; None where there is none or several."""
-        kinds = [name for name in _KINDS if getattr(one, name) not in _UNSAID]
+        kinds = [name for name in written.FAULTS if written.said(one, name)]
         if len(kinds) != 1:
             told = f"found {' and '.join(kinds)}" if kinds else "found none"
-            self._fault(at, f"takes exactly one of {', '.join(_KINDS)}; {told}")
+            self._fault(at, f"takes exactly one of {', '.join(written.FAULTS)}; {told}")
             return None
         kind = _KINDS[kinds[0]]
-        self._placed(one, kind, at)
+        self._placed(one, kinds[0], at)
         few, many = (int(part) for part in one.instances.split(" of ")) if one.instances else (None, None)
         if few is not None and many is not None and few > many:
             self._fault(f"{at}.instances", f"{few} of {many} are more than there are")
@@ -256,21 +261,16 @@ class Meaning:
             headers={name.lower(): value for name, value in one.when.items()},
         )
 
-    def _placed(self, one: written.Given, kind: FaultKind, at: str) -> None:
-        """Whether a fault says where, as its kind asks."""
-        if one.jitter is not None and kind is not FaultKind.LATENCY:
-            self._fault(f"{at}.jitter", "goes with 'latency' only")
-        if one.when and kind not in _CONFINED:
-            self._fault(f"{at}.when", f"a fault {kind.value!r} befalls everybody, not requests with a header")
-        if one.instances and kind in _WHOLE:
-            self._fault(f"{at}.instances", f"a fault {kind.value!r} befalls all of them")
-        if kind is FaultKind.CONTROL_PLANE:
-            if one.at is not None:
-                self._fault(f"{at}.at", "there is one control plane, and it is nowhere in the mesh; leave it out")
-        elif one.at is None:
+    def _placed(self, one: written.Given, name: str, at: str) -> None:
+        """Whether a fault says where, and what goes with it."""
+        takes = written.FAULTS[name]
+        for member in written.BESIDE:
+            if written.said(one, member) and member not in takes:
+                self._fault(f"{at}.{member}", _UNTAKEN[member].format(name))
+        if "at" in takes and one.at is None:
             self._fault(at, "says not where; add 'at' with the name of a virtual node")
-        else:
-            self.key(one.at, f"{at}.at", _PROXIES if kind in _OF_PROXIES else _PROXIES[:1])
+        elif "at" in takes and one.at is not None:
+            self.key(one.at, f"{at}.at", _PROXIES if _KINDS[name] in _OF_PROXIES else _PROXIES[:1])
 
     def expect(self, one: written.Expect, at: str) -> Expect:
         """What must come of a call, or of several."""
@@ -285,9 +285,6 @@ class Meaning:
             self.key(said.at, f"{at}.spans")
         for name in one.shares:
             self.key(name, f"{at}.shares.{name}")
-        confidence = _part(one.confidence) if one.confidence else CONFIDENCE
-        if not 0 < confidence < 1:
-            self._fault(f"{at}.confidence", f"{one.confidence} is none; it lies between 0% and 100%")
         return Expect(
             statuses=_tuple(one.status),
             grpc_statuses=tuple(_GRPC.index(status) for status in _tuple(one.grpc_status)),
@@ -305,7 +302,7 @@ class Meaning:
             errors=one.errors,
             spans=tuple(map(_reported, spans)),
             avoided=one.avoided,
-            confidence=confidence,
+            confidence=_part(one.confidence) if one.confidence else CONFIDENCE,
         )
 
     def key(self, name: str, at: str, kinds: tuple[Kind, ...] = _PROXIES) -> Key | None:
@@ -368,4 +365,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, Items):
         return [_plain(one) for one in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # as JSON has it: 200.0 is a whole number
     return str(value) if isinstance(value, str) else value

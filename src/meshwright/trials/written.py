@@ -1,22 +1,34 @@
 """A file of tests as people write it: its members, strict, with what each takes.
 
 The one rule: only the form. What it means is a `Trial`, made by `documents.trial_files`; the JSON Schema for editors
-is made from these very classes, with the texts under their members.
+is made from these very classes and tables, with the texts under their members, so that it takes what is read.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
 Duration: TypeAlias = Annotated[
     str, Meta(pattern=r"^[0-9]{1,7}(\.[0-9]{1,3})?(ms|s|m)\Z", description="a duration such as 1500ms, 2s or 0.5s")
 ]
 Percentage: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,6})?%\Z", description="a percentage such as 90%")
+    str,
+    Meta(pattern=r"^(100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%\Z", description="a percentage such as 90%"),
+]
+Confidence: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!0{1,2}(\.0{1,6})?%)[0-9]{1,2}(\.[0-9]{1,6})?%\Z",
+        description="a percentage such as 99.9%, above 0% and below 100%",
+    ),
 ]
 Bandwidth: TypeAlias = Annotated[
     str, Meta(pattern=r"^[0-9]{1,9}(B|KB|MB)/s\Z", description="a rate such as 500B/s or 10KB/s")
@@ -32,6 +44,30 @@ GrpcStatus: TypeAlias = Literal[
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 ]  # fmt: skip
 """In the order of their numbers, from 0. Source: https://grpc.io/docs/guides/status-codes/"""
+GrpcError: TypeAlias = Literal[
+    "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+]  # fmt: skip
+"""All of them but `OK`."""
+Statuses: TypeAlias = Annotated[tuple[Status, ...], Meta(min_length=1)]
+GrpcStatuses: TypeAlias = Annotated[tuple[GrpcStatus, ...], Meta(min_length=1)]
+Names: TypeAlias = Annotated[tuple[Text, ...], Meta(min_length=1)]
+
+_PLACED = frozenset({"at", "instances"})
+_CONFINED = _PLACED | {"when"}
+FAULTS: Mapping[str, frozenset[str]] = MappingProxyType({
+    "reset": _CONFINED, "refused": _PLACED, "blackhole": _CONFINED, "crash": _PLACED, "lost": _PLACED,
+    "unhealthy": _PLACED, "expired_certificate": frozenset({"at"}), "control_plane": frozenset(),
+    "latency": _CONFINED | {"jitter"}, "abort": _CONFINED, "bandwidth": _PLACED,
+})  # fmt: skip
+"""The members of `Given` of which a fault says exactly one, each with what it may say beside; and `at`, if it may."""
+BESIDE = ("jitter", "when", "instances", "at")
+"""What else a fault may say."""
+UNASKED = frozenset({"of", "at_once", "confidence", "steady"})
+"""The members of `Expect` that expect nothing by themselves."""
+FAULTY = ("steady", "avoided")
+"""Those that are about a time with a fault."""
 
 
 class _Written(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +93,7 @@ class Given(_Written, frozen=True, kw_only=True):
     """Answers come so much later."""
     jitter: Duration | None = None
     """With `latency`: up to so much more or less of it."""
-    abort: Annotated[int, Meta(ge=200, le=599)] | GrpcStatus | None = None
+    abort: Annotated[int, Meta(ge=200, le=599)] | GrpcError | None = None
     """The application answers with this instead: an HTTP status, or by its name one of gRPC."""
     bandwidth: Bandwidth | None = None
     """Answers trickle at this rate."""
@@ -80,7 +116,7 @@ class Given(_Written, frozen=True, kw_only=True):
     at: Text | None = None
     """The virtual node that it befalls; a crash and a certificate may be a virtual gateway's."""
     instances: Instances | None = None
-    """`1 of 2`: one of two, which are run for it; all that run where it is not said."""
+    """`1 of 2`: one of two, which are run for it, and no more than these; all that run where it is not said."""
     when: dict[Text, str] = {}
     """Only requests with all of these headers are concerned."""
 
@@ -115,15 +151,15 @@ class Reported(_Written, frozen=True, kw_only=True):
 class Expect(_Written, frozen=True, kw_only=True):
     """What must come of it; what is not said is not asked."""
 
-    status: Status | tuple[Status, ...] | None = None
+    status: Status | Statuses | None = None
     """The HTTP status, or one of several."""
-    grpc_status: GrpcStatus | tuple[GrpcStatus, ...] | None = None
-    served_by: Text | tuple[Text, ...] | None = None
+    grpc_status: GrpcStatus | GrpcStatuses | None = None
+    served_by: Text | Names | None = None
     """The virtual node that answers, or one of several."""
-    not_served_by: Text | tuple[Text, ...] | None = None
+    not_served_by: Text | Names | None = None
     shares: dict[Text, Percentage] = {}
     """What part of all calls each virtual node answers, within the interval of `confidence`."""
-    confidence: Percentage | None = None
+    confidence: Confidence | None = None
     """The chance that honest shares pass; 99.9% where it is not said."""
     path: tuple[Text, ...] = ()
     """The virtual nodes and gateways that the call passes, its caller first."""
@@ -173,3 +209,9 @@ class File(_Written, frozen=True, kw_only=True):
     tests: tuple[Test, ...] = ()
     instances: dict[Text, Annotated[int, Meta(ge=1, le=100)]] = {}
     """How many instances of a virtual node or gateway run, by name; 1 where it is not said."""
+
+
+def said(part: Given | Expect, name: str) -> bool:
+    """Whether a member was said: null, false and what is empty say nothing."""
+    value = getattr(part, name)
+    return value is not None and value is not False and value not in ((), {})
