@@ -39,6 +39,7 @@ from meshwright.trials.deriving.entries import (
 from meshwright.trials.deriving.examples import NoExampleError, example
 from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH
+from meshwright.trials.deriving.texts import usable_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -119,7 +120,8 @@ def at_route(graph: Graph, inside: Inside) -> Arrival | Gap:
                 break
             missed = Gap(route=origin, path="", reason=_taken(verdict))
         else:
-            missed = inside.gap if missed.reason == _UNMET else missed
+            # Why a call goes elsewhere says less than that there can be none, where that is known.
+            missed = inside.gap if inside.gap.path or inside.gap.reason != _UNMET else missed
     return turned_away or missed
 
 
@@ -247,7 +249,7 @@ def _joint(entering: _Entering, inside: Inside) -> Iterator[Call]:
     for way in _ways(entering.base):
         matches = [one.match for one in (*others, asked)]
         found = choices(PATH, bare_call(inside.port), matches, inside.texts)
-        paths = [path for (one,) in found for path in _paths(entering.spec, one, one)]
+        paths = [path for (one,) in found for path in _paths(entering.spec, one, one) if usable_path(path)]
         search = Search(way, [own, asked], [*before, *others], inside.texts, tuple(dict.fromkeys(paths)))
         yield from itertools.islice(search.calls(), _MOST)
 
@@ -282,6 +284,8 @@ def _paths(spec: GatewayRouteSpec, outside: str, inside: str) -> Iterator[str]:
 
 def _told(gap: Gap, search: Search) -> Gap:
     """Why there is no call, after one more search that found none."""
+    if search.found:
+        return gap
     if search.lacking:
         return gap if gap.path or gap.reason != _UNMET else msgspec.structs.replace(gap, path=search.lacking)
     return msgspec.structs.replace(gap, path="", reason=search.reason)

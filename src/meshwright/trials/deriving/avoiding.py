@@ -68,6 +68,8 @@ class Search:
         self._wanted, self._others = tuple(wanted), tuple(others)
         self._texts, self._paths = texts, tuple((one,) for one in paths)
         self._steps = 0
+        self.found = False
+        """Whether any call was found so far."""
         self._all = (1 << len(self._others)) - 1
         self.lacking = next((path for one in wanted for path in one.missing(base) - one.parts.keys()), "")
         """The field of a condition of `wanted` that nothing meets that was looked at; "" where all are met."""
@@ -99,6 +101,7 @@ class Search:
         told = f"{names[0]} takes" if len(names) == 1 or sure else several
         looked = [_counted(part, len(several)) for part, several in self._choices.items() if len(several) > 1]
         tried = f"; looked at were {', '.join(looked)}" if looked else ""
+        tried += f", in {_STEPS} steps" if self._steps > _STEPS and looked else ""
         return f"{told} before it whatever it would match{tried}"
 
     def _weighed(self) -> dict[Part, list[_Choice]]:
@@ -139,6 +142,7 @@ class Search:
             call = self._base
             for part, one in made.items():
                 call = with_part(call, part, one.values)
+            self.found = True
             yield call
             return
         first = next(index for index in range(len(self._others)) if not kept_from >> index & 1)
