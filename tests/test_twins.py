@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from envoys import Envoy, envoy, until
 from handmade import NODE, faults, plain
+from meshwright.ads import twins
 from meshwright.ads.server import AdsServer
-from meshwright.ads.twins import MOST_REPEATS, RETURN_SECONDS, Twins
+from meshwright.ads.twins import APART_SECONDS, MOST_REPEATS, RETURN_SECONDS, Twins
 from meshwright.discovery import Memory, Registrations, Registree
+from meshwright.proxy.settings import Registered
 from meshwright.snapshot.resources import CLUSTER
 from meshwright.store import sqlite
 from meshwright.views.releases import status_text
@@ -122,6 +124,73 @@ async def test_replicas_of_one_printed_bootstrap_register_an_endpoint_each(tmp_p
             assert f"2 proxies say that they are {name}; give each an instance of its own" in status_text(found)
 
 
+@pytest.mark.envoy
+async def test_replicas_that_have_numbers_report_their_own_health(tmp_path: Path) -> None:
+    """Through one Unix socket nothing tells them apart but the endpoint that each of them registered."""
+    first, second = Application("first"), Application("second")
+    second.well = False
+    path = tmp_path / "xds.sock"
+    socket_ = ("--xds-socket", f"{PAY.path}={path}")
+    with serving(tmp_path / "data", *socket_, healthCheck=CHECK) as server, somewhere(tmp_path) as place:
+        async with contextlib.AsyncExitStack() as running:
+            for number, application in ((1, first), (2, second)):
+                at, folder = place.of(number), tmp_path / str(number)
+                folder.mkdir()
+                await running.enter_async_context(application.running(at.application))
+                endpoint = Registered(address=at.ingress, farewell=str(folder / "farewell"))
+                started = envoy(folder, PAY, f"unix://{path}", placement=at, endpoint=endpoint)
+                await running.enter_async_context(started)
+            await until(states(server, "healthy", "unhealthy"))
+            name = f"{PAY.path}@one"
+            assert {one["id"] for one in client(server).status()["proxies"]} == {f"{name}#1", f"{name}#2"}
+            first.well, second.well = False, True
+            await until(states(server, "unhealthy", "healthy"))
+
+
+@pytest.mark.envoy
+async def test_a_name_that_several_had_is_that_of_the_next_one_once_they_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone for long enough, here for no time at all; another one that comes is told apart again."""
+    async with staged(faults(0)) as stage:
+        async with replicas(tmp_path, 2, stage.port):
+            assert ONE not in await all_take(stage, 2)
+        await until(lambda: not stage.control.statuses())
+        monkeypatch.setattr(twins, "APART_SECONDS", 0.0)
+        for one in ("third", "fourth"):
+            (tmp_path / one).mkdir()
+        async with envoy(tmp_path / "third", NODE, stage.port):
+            await until(stage.control.statuses)
+            monkeypatch.undo()
+            assert await all_take(stage, 1) == {ONE}
+            assert [one.shared_id for one in stage.control.statuses()] == [""]
+            async with envoy(tmp_path / "fourth", NODE, stage.port):
+                await until(lambda: stage.server.sharing == 2)
+                assert ONE not in await all_take(stage, 2)
+
+
+def test_an_endpoint_stays_what_it_was_when_its_proxy_has_its_name_again(tmp_path: Path) -> None:
+    """Nobody is told of a change, whichever of its ids came first: it is the same place of the same name."""
+    changes: list[object] = []
+    store = sqlite.connect(tmp_path / "meshwright.db")
+    memory = Memory(store, "registration")
+    found = Registrations(
+        grace=60, most=10, now=lambda: 1_000, changed=changes.append, memory=memory, connected=lambda: 1
+    )
+    name, at = f"{NODE.path}@one", "10.0.0.1"
+    apart = Registree(id=f"{name}+ipv4:10.0.0.1:5", node=NODE, address=at, checked=True, shared_id=name)
+    held = found.join(apart)
+    found.report(apart.id, listening=True, healthy=True)
+    held.lose()
+    changes.clear()
+    again = Registree(id=name, node=NODE, address=at, checked=True)
+    found.join(again).lose()
+    found.join(apart)
+    assert changes == []
+    assert [(one.name, one.state) for one in found.rows()] == [(apart.id, "healthy")]
+    store.close()
+
+
 async def test_replicas_that_registered_are_known_apart_after_a_restart(tmp_path: Path) -> None:
     """Who comes back has the endpoint that was its own, and nobody is told of a change."""
     store = sqlite.connect(tmp_path / "meshwright.db")
@@ -215,6 +284,24 @@ def test_replicas_on_hosts_of_their_own_keep_their_ids_over_connections() -> Non
     for number in range(1000):
         network.come("web@one", f"ipv4:10.0.0.2:{2000 + number}")
         assert set(network.open) == ids
+
+
+def test_a_name_is_that_of_one_again_when_there_were_no_two_for_long() -> None:
+    """Not while two come and go at once; then those who were told apart by it are free of it, too."""
+    network = Network()
+    for peer in ("ipv4:10.0.0.1:1", "ipv4:10.0.0.1:2", "ipv4:10.0.0.1:1", "ipv4:10.0.0.1:2"):
+        network.come("web@one", peer)
+    assert "web@one" not in network.open
+    for _ in range(5):
+        network.time += APART_SECONDS
+        network.twins.met("web@one", others=True)
+    network.twins.met("web@one", others=False)
+    assert network.twins.told("web@one", "ipv4:10.0.0.1:3") == "web@one+ipv4:10.0.0.1:3"
+    network.time += APART_SECONDS + 1
+    network.twins.met("web@other", others=False)
+    assert network.twins.told("web@one", "ipv4:10.0.0.1:3") == "web@one+ipv4:10.0.0.1:3"
+    network.twins.met("web@one", others=False)
+    assert network.twins.told("web@one", "ipv4:10.0.0.1:3") == "web@one"
 
 
 def test_who_comes_back_late_or_once_in_a_while_over_its_own_connection_is_no_other() -> None:

@@ -18,7 +18,7 @@ import grpc.aio
 from msgspec.structs import replace
 
 from meshwright.ads.gate import current, reason
-from meshwright.ads.wire import identify, report
+from meshwright.ads.wire import identify, registree, report
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.snapshot.health import OWN, specifier
 from meshwright.snapshot.messages import serialized
@@ -81,11 +81,13 @@ class HealthServer:
         """One stream, from its first message until its proxy ends it, or comes anew."""
         try:
             named = identify(call.node, call.instance, self._home)
-            proxy = replace(named, id=self._twins.told(named.id, call.peer()))
+            proxy = self._told_apart(call, named)
             with self._held(proxy) as stream:
                 await self._follow(call, proxy, stream)
         except UsageError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
+        except _UnknownError as error:
+            await call.abort(grpc.StatusCode.UNAVAILABLE, reason(error))
         except MeshwrightError as error:
             await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason(error))
 
@@ -108,6 +110,22 @@ class HealthServer:
         """Close all streams with status OK."""
         for stream in list(self._open.values()):
             self._end(stream.task)
+
+    def _told_apart(self, call: Call, named: Proxy) -> Proxy:
+        """The proxy whose reports these are; where no address tells it from others of its name, by its endpoint.
+
+        Raises:
+            _UnknownError: none that is connected registered that endpoint: it may be about to.
+        """
+        found: str | None = self._twins.told(named.id, call.peer())
+        if self._twins.numbered(str(found)):
+            registered = registree(call.node, named)
+            found = self._registrations.holder(registered) if registered is not None else None
+            if found is None:
+                raise _UnknownError(
+                    f"several say that they are {named.id}, and none of them registered this endpoint"
+                )
+        return replace(named, id=found)
 
     @contextlib.contextmanager
     def _held(self, proxy: Proxy) -> Iterator[_Open]:
@@ -192,6 +210,10 @@ class HealthServer:
                 healthy=all(status == _HEALTHY for _, status in statuses),
             )
         return True
+
+
+class _UnknownError(MeshwrightError):
+    """It cannot be told whose reports these are, yet."""
 
 
 def _statuses(report: Any) -> Iterator[tuple[str, int]]:

@@ -277,6 +277,7 @@ class AdsServer:
             await session.run(lane, request)
         finally:
             self._leave(proxy.node, session)
+            self._meet(proxy.shared_id, proxy.node)
             if session.displaced and only in {"", CLUSTER}:  # of others an Envoy has many
                 self._displaced(proxy, session.peer)
             lane.close()
@@ -291,11 +292,18 @@ class AdsServer:
 
     def _told_apart(self, named: Proxy, peer: str) -> Proxy:
         """The proxy with an id that is its own, where that by which it is `named` turned out to be of several."""
+        self._meet(named.id, named.node)
         shared = self._twins.returned(named.id, peer)
         if shared is not None:
             self._part(named, shared)
         found = self._twins.entered(named.id, peer, lambda: self._ids(named.node))
         return named if found == named.id else msgspec.structs.replace(named, id=found, shared_id=named.id)
+
+    def _meet(self, name: str, node: Key) -> None:
+        """One that calls itself `name` comes or has gone: whether it leaves others behind, or finds some."""
+        some = self._sessions.get(node, ())
+        others = any(one.lane is not None and one.lane.proxy.shared_id == name for one in some)
+        self._twins.met(name, others=others)
 
     def _displaced(self, proxy: Proxy, peer: str) -> None:
         """A stream of `proxy` from `peer` lost its place to those that are open now."""

@@ -21,6 +21,9 @@ port of the kernel's choice may later be anybody's."""
 MOST_REPEATS = 3
 """Streams that may take each other's place over one connection within `RETURN_SECONDS`: an Envoy ends its older one
 before, and once in a while the server hears of that too late."""
+APART_SECONDS = 600.0
+"""After so long without two of a name at once, whoever comes next has the name alone: longer than replicas take to be
+replaced, and than a network is away that parted them."""
 _REMEMBERED = 10_000
 
 
@@ -34,8 +37,25 @@ class Twins:
         """When a stream of an id and a connection lost its place to another one, and whether that is of one host."""
         self._repeats: dict[str, tuple[float, int]] = {}
         """Since when, and how often, streams of an id took each other's place over one connection."""
-        self._shared: dict[str, None] = dict.fromkeys(shared)
-        """The ids that several have. One stays so while it is remembered: the remedy is another name."""
+        self._shared: dict[str, float] = dict.fromkeys(shared, now())
+        """The ids that several have, and when two of them were last there at once."""
+
+    def met(self, name: str, *, others: bool) -> None:
+        """Somebody who calls itself `name` comes or goes; whether `others` that do are there at this moment.
+
+        Where none was for `APART_SECONDS`, the name is that of one again.
+        """
+        if name not in self._shared:
+            return
+        if others:
+            self._shared[name] = self._now()
+        elif self._now() - self._shared[name] > APART_SECONDS:
+            for one in [one for one in self._shared if one == name or one.startswith(f"{name}+")]:
+                del self._shared[one]
+
+    def numbered(self, one: str) -> bool:
+        """Whether `told` answered `one` for nothing tells it from others."""
+        return one.endswith("#")
 
     def told(self, name: str, peer: str) -> str:
         """The id of whoever calls itself `name` and comes from `peer`, as far as these tell; else nobody's."""
@@ -55,9 +75,9 @@ class Twins:
         at, near = self._lost.pop((found, peer), (float("-inf"), False))
         if self._now() - at > RETURN_SECONDS:
             return None
-        _remember(self._shared, found, None)
+        _remember(self._shared, found, self._now())
         if near:
-            _remember(self._shared, f"{name}+{_host(peer)}", None)
+            _remember(self._shared, f"{name}+{_host(peer)}", self._now())
         return found
 
     def displaced(self, one: str, peer: str, by: Collection[str]) -> bool:
@@ -71,7 +91,7 @@ class Twins:
         _remember(self._repeats, one, (since, times + 1))
         if times < MOST_REPEATS:
             return False
-        _remember(self._shared, one, None)
+        _remember(self._shared, one, self._now())
         return True
 
 

@@ -142,10 +142,10 @@ class Registrations:
         entries = self._nodes.setdefault(proxy.node, {})
         before = self.of(proxy.node)
         known = entries.get(proxy.id)
-        same = known is not None and (known.proxy.address, known.proxy.port) == (proxy.address, proxy.port)
+        same = known if known is not None and _place(known.proxy) == _place(proxy) else _renamed(entries, proxy)
         entry = _Entry(proxy=proxy)
-        if known is not None and same:  # a stream that was lost and is there again changes nothing
-            entry.listening, entry.healthy = known.listening, known.healthy
+        if same is not None:  # a stream that was lost and is there again changes nothing
+            entry.listening, entry.healthy = same.listening, same.healthy
         entries[proxy.id] = entry
         for name in list(_replaced(entries, entry)):
             self._forget(entries, name)
@@ -285,6 +285,17 @@ class Registrations:
         """As `Source.nodes`."""
         return frozenset(self._nodes)
 
+    def holder(self, proxy: Registree) -> str | None:
+        """The id of the connected one that shares that of `proxy` and registered the same place; None for none."""
+        return next(
+            (
+                name
+                for name, one in self._nodes.get(proxy.node, {}).items()
+                if name in self._holders and one.proxy.shared_id == proxy.id and _place(one.proxy) == _place(proxy)
+            ),
+            None,
+        )
+
     def shared_ids(self) -> frozenset[str]:
         """The ids that several proxies say they have: known after a restart before anybody connects."""
         return frozenset(one.proxy.shared_id for some in self._nodes.values() for one in some.values()) - {""}
@@ -318,9 +329,19 @@ class Registrations:
             self._changed((node,))
 
 
+def _place(proxy: Registree) -> tuple[str, int]:
+    return proxy.address, proxy.port
+
+
+def _renamed(entries: dict[str, _Entry], newer: Registree) -> _Entry | None:
+    """What `newer` registered by the id that it had while others shared its name, or before they did."""
+    name = newer.shared_id or newer.id
+    known = (one for one in entries.values() if one.lost_at is not None and _place(one.proxy) == _place(newer))
+    return next((one for one in known if (one.proxy.shared_id or one.proxy.id) == name), None)
+
+
 def _replaced(entries: dict[str, _Entry], newer: _Entry) -> Iterator[str]:
     """Proxies that are away and whose place `newer` took: a restarted one has another name and the same address."""
-    place = (newer.proxy.address, newer.proxy.port)
     for name, entry in entries.items():
-        if entry.lost_at is not None and (entry.proxy.address, entry.proxy.port) == place:
+        if entry.lost_at is not None and _place(entry.proxy) == _place(newer.proxy):
             yield name
