@@ -1,4 +1,4 @@
-"""`meshwright test` on the shop, beside the longest wait of one of its calls, and the memory of a larger rig."""
+"""`meshwright test` on the shop and on ten services, beside the longest wait of one call, and the memory of a rig."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.meshes import RESOURCES_A_SERVICE, write_templates
 from benchmarks.process import resident
 from benchmarks.report import Table, ratio, seconds, spread
+from benchmarks.services import write_services
 from meshwright.documents import load
 from meshwright.documents.settings import LoadSettings
 from meshwright.lab import http1
@@ -34,23 +35,27 @@ _DEADLINE = 30
 
 
 def run() -> Table:
-    """The whole suite of the shop, and a rig of thirty Envoys."""
-    runs = [_suite() for _ in range(RUNS)]
-    taken, waits = [one[0] for one in runs], [one[1] for one in runs]
+    """The whole suites of the shop and of ten services, and a rig of thirty Envoys."""
+    with tempfile.TemporaryDirectory() as folder:
+        ten = write_services(Path(folder))
+        # In turn, so that what else the machine does befalls both.
+        runs = [(_suite(SHOP), _suite(ten)) for _ in range(RUNS)]
     rows = [
-        (
-            "meshwright test, the shop: its own and all derived tests, with faults",
-            spread(taken),
-            f"{seconds(statistics.median(waits))}, the longest wait of one call",
-            ratio(statistics.median(taken), statistics.median(waits)),
-        ),
+        _row("the shop: its own and all derived tests, with faults", [one[0] for one in runs]),
+        _row("ten services with every policy: all derived tests, with faults", [one[1] for one in runs]),
         *asyncio.run(_memory()),
     ]
     note = f"Median (range) of {RUNS} runs, from the command to its end. Memory is resident, shared pages in each."
     return Table("Tests on real Envoys", note, ("what", "taken", "floor", "ratio"), tuple(rows))
 
 
-def _suite() -> tuple[float, float]:
+def _row(what: str, runs: list[tuple[float, float]]) -> tuple[str, ...]:
+    taken, waits = [one[0] for one in runs], statistics.median(one[1] for one in runs)
+    floor = f"{seconds(waits)}, the longest wait of one call"
+    return f"meshwright test, {what}", spread(taken), floor, ratio(statistics.median(taken), waits)
+
+
+def _suite(project: Path) -> tuple[float, float]:
     """Seconds of a run and, of it, of the test that waits longest.
 
     Raises:
@@ -58,7 +63,7 @@ def _suite() -> tuple[float, float]:
     """
     began = time.perf_counter()
     words = (sys.executable, "-m", "meshwright.cli", "test", "--isolation", "loopback", "--format", "json")
-    done = subprocess.run(words, cwd=SHOP, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=300, check=False)
     taken = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError(f"meshwright test ended with {done.returncode}: {done.stderr[-2000:]}")

@@ -56,6 +56,14 @@ def test_a_fault_is_felt_by_who_calls_where_it_is(
     assert felt(Given(kind=FaultKind.CRASH, at=at, instances=instances), other, caller) is expected
 
 
+def test_a_fault_for_calls_with_a_header_is_felt_by_those_who_carry_it() -> None:
+    """And by nobody else, its callers' memory included."""
+    late = Given(kind=FaultKind.LATENCY, at="payment-v2", latency=500, headers={"x-user": "gold"})
+    gold = msgspec.structs.replace(WAITS, call=msgspec.structs.replace(WAITS.call, headers=(("X-User", "gold"),)))
+    assert not felt(late)
+    assert felt(late, gold)
+
+
 def test_callers_that_remember_who_was_not_well_may_be_started_anew() -> None:
     """So a fault of what the window checks is felt by all that the window calls."""
     window = msgspec.structs.replace(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from meshwright.errors import UsageError
-from meshwright.lab.health import settled, unchecked, well
+from meshwright.lab.health import Checks, settled, well
 from meshwright.lab.seeing import left_alone, seen, told_by_proxies
 from meshwright.lab.workload import patient
 from meshwright.model.identity import Kind
@@ -46,6 +46,7 @@ class Calling:
         """No call is waited for longer than `longest`, in seconds."""
         self._rig = rig
         self._turns = turns
+        self._checks = Checks(rig)
         self._longest = longest
         self.sent: dict[str, Sent] = {}
         """By trace, what was sent; whoever knows that nobody asks for it any more takes it out."""
@@ -74,8 +75,9 @@ class Calling:
         """What a trial keeps, from its beginning to its end, of the pools that it passes; most do so call by call."""
         if _fills(trial):
             pools = self.pools(trial)
-            checked = any(pool.checked for pool in pools.values())
-            async with self._turns.alone(pools), self._unchecked(trial) if checked else contextlib.nullcontext():
+            async with self._turns.alone(pools):
+                if any(pool.checked for pool in pools.values()):
+                    await self._checks.pause(_filling(trial))
                 yield
                 for pool in overfilled(self._rig.graph, trial):
                     await settled(self._rig, pool.proxy)
@@ -87,13 +89,6 @@ class Calling:
             if trial.gentle:
                 await self._all_well(trial)
             yield
-
-    def _unchecked(self, trial: Trial) -> contextlib.AbstractAsyncContextManager[None]:
-        """Nobody's health is checked while a trial fills a pool."""
-        pool = trial.expect.pool
-        turns = 1 + math.ceil((pool.waiting or _OTHERS) / pool.at_once) if pool else trial.of
-        held = max((one.latency + one.jitter for one in trial.given), default=0)
-        return unchecked(self._rig, (held * turns + trial.of * trial.apart) / 1_000 + _STARTING)
 
     async def _all_well(self, trial: Trial) -> None:
         """Wait until callers have forgotten what befell single instances before."""
@@ -202,3 +197,15 @@ class Calling:
 def _fills(trial: Trial) -> bool:
     """Whether it says itself how many calls are under way at once."""
     return trial.expect.pool is not None or trial.at_once is not None
+
+
+def _filling(trial: Trial) -> float:
+    """Seconds that it takes at most to fill a pool, and to have all answered."""
+    pool = trial.expect.pool
+    turns = (
+        1 + math.ceil((pool.waiting or _OTHERS) / pool.at_once)
+        if pool
+        else math.ceil(trial.of / (trial.at_once or 1))
+    )
+    held = max((one.latency + one.jitter for one in trial.given), default=0)
+    return (held * turns + trial.of * trial.apart) / 1_000 + _STARTING

@@ -6,7 +6,6 @@ The one rule: whoever waits goes on as soon as every caller knows, or is told wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
 import time
@@ -19,7 +18,7 @@ from meshwright.model.identity import Kind
 from meshwright.snapshot.names import EGRESS_CLUSTERS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from meshwright.lab.instance import Instance
     from meshwright.lab.rig import Rig
@@ -39,6 +38,8 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/clu
 """
 _CHECKED = 0.6
 """Seconds within which a proxy has surely checked the health of whom it calls: it does so twice a second."""
+_PAUSED = 4.0
+"""Seconds for which proxies pause with their checks at least, so that several who want that share a pause."""
 _POLL = 0.05
 CHECK_FAILED = "failed_active_health_check"
 """In Envoy's word on a host."""
@@ -162,20 +163,33 @@ async def _hosts(caller: Instance, prefixes: str | tuple[str, ...], looked: Look
     return found
 
 
-@contextlib.asynccontextmanager
-async def unchecked(rig: Rig, seconds: float) -> AsyncIterator[None]:
-    """No proxy checks anybody's health for so many seconds: health checks take places in connection pools.
+class Checks:
+    """The health checks that a rig's proxies make of whom they call, which take places in connection pools."""
 
-    Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_runtime
-    """
-    pause = math.ceil((seconds + _CHECKED) * 1_000)
-    try:
-        await _checking_every(rig, str(pause))
-        # Until then, what was due has been asked, and is answered as soon as anything is.
-        await asyncio.sleep(_CHECKED)
-        yield
-    finally:
-        await _checking_every(rig, "")
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._until = 0.0
+        """When the first proxy may check again that was had to pause."""
+        self._turn = asyncio.Lock()
+
+    async def pause(self, seconds: float) -> None:
+        """Return when no proxy will check anybody's health for so many seconds; afterwards they do as they did.
+
+        Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/upstream/cluster_manager/cluster_runtime
+        """
+        async with self._turn:
+            now = time.monotonic()
+            if now + seconds <= self._until:
+                return
+            # A proxy looks at how long to wait when it has checked: those in an earlier pause do so at its end.
+            asked = max(now, self._until) + _CHECKED
+            pause = asked - now + max(seconds, _PAUSED)
+            try:
+                await _checking_every(self._rig, str(math.ceil(pause * 1_000)))
+                await asyncio.sleep(asked - time.monotonic())
+            finally:
+                await _checking_every(self._rig, "")
+            self._until = now + pause
 
 
 async def _checking_every(rig: Rig, milliseconds: str) -> None:

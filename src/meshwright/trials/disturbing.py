@@ -14,7 +14,7 @@ from meshwright.simulate import route
 from meshwright.trials.pools import overfilled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
@@ -25,13 +25,15 @@ def disturbs(graph: Graph, alone: Trial, other: Trial, instance: int) -> bool:
     """Whether the faults of `alone` may be felt by a call of `other` that is under way.
 
     `instance` of its caller has made it. A control plane that is gone disturbs no call: proxies hold what they held.
+    Of a fault for calls with some header nobody else knows, neither while it holds nor when it ends.
     """
     if other.onward:
         return True
     verdict = route(graph, other.caller, other.call)
     on_way = {hop.at for hop in verdict.hops[1:]} | {one.node for one in verdict.targets}
     on_way |= {one.copied_to for hop in verdict.hops for one in hop.effects if one.copied_to is not None}
-    places = [place for given in alone.given for place in _befallen(graph, given.at, given.instances)]
+    felt = [one for one in alone.given if not one.headers or _carries(other, one.headers)]
+    places = [place for given in felt for place in _befallen(graph, given.at, given.instances)]
     for pool in overfilled(graph, alone):
         places += _befallen(graph, pool.proxy.name, None)
     if alone.expect.pool is not None:
@@ -39,6 +41,11 @@ def disturbs(graph: Graph, alone: Trial, other: Trial, instance: int) -> bool:
     return any(
         place in on_way or (place == other.caller and (count is None or instance <= count)) for place, count in places
     )
+
+
+def _carries(trial: Trial, headers: Mapping[str, str]) -> bool:
+    carried = {(name.lower(), value) for name, value in trial.call.headers}
+    return headers.items() <= carried
 
 
 def shared(trials: Iterable[Trial]) -> frozenset[str]:
