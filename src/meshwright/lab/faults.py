@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import msgspec
 
 from meshwright.errors import UsageError
 from meshwright.lab.exchange import UNAVAILABLE, Fault
-from meshwright.lab.health import CHECK_FAILED, PATIENCE, Looked, settled, told_workers, until, waiting
+from meshwright.lab.health import CHECK_FAILED, PATIENCE, Looked, settled, until, waiting, workers_told
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.trials.trial import FaultKind
@@ -198,19 +197,17 @@ async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncItera
 
     # Who does not take them for good ones now, as where client and server want other TLS, never will.
     never = await waiting(rig, node, well, PATIENCE, looked)
-    began_at = time.monotonic()
     try:
         for one in _workloads(chosen):
             one.given.append(ill)
         await until(rig, node, lambda hosts: not any(map(hosts.get, gone)), "give up who fails checks", looked)
-        await told_workers(began_at)
-        began_at = time.monotonic()
         yield
     finally:
         for one in _workloads(chosen):
             one.given.remove(ill)
         await until(rig, node, well, "take them back", looked, but=never)
-        await told_workers(began_at)
+        # That is often less than a second after the last change.
+        await workers_told()
 
 
 @contextlib.asynccontextmanager

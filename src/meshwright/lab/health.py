@@ -31,8 +31,9 @@ _DISCOVERY = 12.0
 """Seconds that callers have to find out where instances are: they ask DNS every five."""
 _ACQUAINTANCE = 5.0
 """Seconds that callers have at the start to know whom they call; definitions may name instances that never come."""
-_TELLING = 1.0
-"""Seconds after one change of a host's health until an Envoy tells its workers of the next: once a second at most.
+_TELLING = 1.2
+"""Seconds until an Envoy has told its workers of a change of a host's health. It does so at once, or, where the last
+change is less than a second ago, a second later.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/cluster.proto, `update_merge_window`
 """
@@ -61,12 +62,12 @@ async def well(rig: Rig, key: Key) -> None:
     """Return once every caller takes every instance of `key` for a good one, or has had time to."""
     if await waiting(rig, key, lambda hosts: all(hosts.values()), 0):
         await waiting(rig, key, lambda hosts: all(hosts.values()), PATIENCE)
-        await told_workers(time.monotonic())
+        await workers_told()
 
 
-async def told_workers(changed_at: float) -> None:
-    """Return once an Envoy has told its workers of a change of health that came soon after one at `changed_at`."""
-    await asyncio.sleep(changed_at + _TELLING - time.monotonic())
+async def workers_told() -> None:
+    """Return once the workers of an Envoy are sure to know of a change of health that it has told just now."""
+    await asyncio.sleep(_TELLING)
 
 
 async def settled(rig: Rig, key: Key) -> None:
