@@ -142,6 +142,43 @@ async def test_the_build_s_log_names_the_object_the_field_and_its_file_and_line(
     assert (missing.code, "did you mean" in missing.err) == (2, True)
 
 
+async def test_a_release_that_failed_has_not_arrived_although_another_one_mended_it(project: Project) -> None:
+    """Nor has one that put another fault in the place of the first: each job that waits hears of its own release."""
+    for number, path in ((2, BAD), (3, f"{BAD}.too")):
+        project.log(path)
+        assert (await project.run("apply", "--wait", "60")).code == 1
+
+        async def failed(title: str = f"shop#{number}") -> bool:
+            rows = {line.split()[0]: line for line in (await project.run("history")).out.splitlines()}
+            return " failed " in rows[title]
+
+        await until(failed, f"shop#{number} failed")
+    project.log("/dev/stdout")
+    assert (await project.run("apply", "--wait", "60")).code == 0
+    for number in (2, 3):
+        done = await project.run("wait", str(number))
+        said = f"shop#{number} was rejected by one proxy, and a newer release has taken its place.\n"
+        assert (done.code, done.out) == (1, said)
+        assert "What the proxies have came after it" in done.err
+    told = await project.run("wait", "2", "--format", "json")
+    found = json.loads(told.out)
+    assert (told.code, found["state"], found["status"]) == (1, "propagated", "failed")
+    assert (await project.run("wait", "4")).code == 0
+
+
+async def test_a_release_that_was_rejected_and_taken_later_has_arrived(project: Project) -> None:
+    """What was in its way is gone: the proxy is offered it again by itself."""
+    log = project.folder / "later" / "access.log"
+    project.log(str(log))
+    assert (await project.run("apply", "--wait", "60")).code == 1
+    log.parent.mkdir()
+
+    async def arrived() -> bool:
+        return (await project.run("wait", "2", "--timeout", "20")).code == 0
+
+    await until(arrived, "it is taken when it is offered again")
+
+
 async def test_a_plan_file_and_rollbacks_keep_the_lines_of_the_build_that_wrote_them(project: Project) -> None:
     """A release that restores an older one leads to the older one's build."""
     project.log(BAD)

@@ -34,16 +34,18 @@ def command(
 
     RELEASE is a number or a title: 12 or shop#12.
 
-    Exit codes: 0 it has arrived, or no proxy is connected; 1 late or rejected; 2 could not be done.
+    Exit codes: 0 it has arrived, or no proxy is connected; 1 late or rejected, also where a newer release has taken
+    its place by now; 2 could not be done.
     """
     from meshwright.cli.target import release_number, resolve
-    from meshwright.cli.waiting import arrived, exit_code
+    from meshwright.cli.waiting import arrived, exit_code, left_behind
     from meshwright.views import releases as view
 
     target = resolve(options, mesh=mesh, stack=stack)
     where, owner = target.place()
     number = release_number(release, owner)
-    found = arrived(target, target.client(), {"mesh": where, "stack": owner, "number": number}, timeout,
-                    detail=detail)  # fmt: skip
-    click.echo(view.as_json(found) if form == "json" else view.propagation_text(found), nl=False)
-    return exit_code(target, found, timeout)
+    client, one = target.client(), {"mesh": where, "stack": owner, "number": number}
+    found = arrived(target, client, one, timeout, detail=detail)
+    if form == "json":
+        click.echo(view.as_json(found), nl=False)
+    return exit_code(target, found, timeout, form, left=left_behind(client, one, found))

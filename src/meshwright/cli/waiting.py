@@ -13,6 +13,9 @@ import click
 
 from meshwright.views import releases as view
 
+_UNDONE = frozenset({"failed", "rolled back"})
+"""What becomes of a release that a proxy rejected."""
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,9 +36,9 @@ def finished(target: Target, client: Client, outcome: Mapping[str, Any], wait: f
             click.echo(view.as_json(outcome), nl=False)
         return 0
     found = arrived(target, client, one, wait)
-    click.echo(view.as_json({**outcome, "propagation": found}) if form == "json" else view.propagation_text(found),
-               nl=False)  # fmt: skip
-    return exit_code(target, found, wait)
+    if form == "json":
+        click.echo(view.as_json({**outcome, "propagation": found}), nl=False)
+    return exit_code(target, found, wait, form, left=left_behind(client, one, found))
 
 
 def arrived(
@@ -56,8 +59,24 @@ def arrived(
         )
 
 
-def exit_code(target: Target, found: Mapping[str, Any], seconds: float) -> int:
-    """0 where the release has arrived or nobody is connected, else 1; says so on standard error."""
+def left_behind(client: Client, one: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether some proxy never took a release and went on to a newer one, so that nobody is behind it any more."""
+    if found["state"] in {"pending", "rejected"} or found["status"] not in _UNDONE:
+        return False
+    seen = client.propagation(one["mesh"], one["stack"], one["number"], 0, detail=True)
+    return any(account["state"] == "rejected" for account in seen["accounts"])
+
+
+def exit_code(target: Target, found: Mapping[str, Any], seconds: float, form: str, *, left: bool) -> int:
+    """0 where the release has arrived or nobody is connected, else 1; says so, and as text how far it has come.
+
+    One that was `left` behind has not arrived, although proxies have what came after it.
+    """
+    if form == "text":
+        click.echo(view.propagation_text(found, left=left), nl=False)
+    if left:
+        target.say("What the proxies have came after it: see meshwright history.")
+        return 1
     match found["state"]:
         case "no-proxies":
             sys.stderr.write("Warning: no proxy is connected, so none has taken the release.\n")

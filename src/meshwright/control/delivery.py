@@ -6,7 +6,7 @@ events that must all be seen.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,14 @@ _MOST_ALIKE = 1_000
 """Streams of one other type that a proxy may have; a node of App Mesh has 50 backends."""
 
 
+class _Again(NamedTuple):
+    """Another version of what was rejected."""
+
+    revision: int
+    before: str
+    """The words of the rejection."""
+
+
 class Delivery:
     """One connected proxy: what it should hold, and what of that it has not acked, by the word of all its streams."""
 
@@ -53,6 +61,8 @@ class Delivery:
         """Whether it takes whatever it should hold from here: else what it asks for."""
         self._behind: dict[Name, int] = {}
         self._rejected: dict[Name, Rejection] = {}
+        self._again: dict[Name, _Again] = {}
+        """What it had rejected when another version of it was offered, until it takes one."""
         self.trackers: set[Tracker] = set()
         """Those that wait for this proxy."""
 
@@ -115,13 +125,15 @@ class Delivery:
             names = names | {BUILD}
         self._behind = {name: self._behind.get(name, self._control.revision) for name in names}
         self._rejected = {name: self._rejection(name, reason(said)) for name, said in words.items()}
+        self._again = {name: one for name, one in self._again.items() if name in self._behind}
         self._control.moved(self)
 
     def offer(self, names: frozenset[Name], revision: int, *, built: bool) -> None:
         """The snapshot changed in `names` at `revision`."""
         for name in self._taken(names):
             self._behind.setdefault(name, revision)
-            self._rejected.pop(name, None)
+            if (before := self._rejected.pop(name, None)) is not None:
+                self._again[name] = _Again(revision, before.message)
         if built:
             self._behind.pop(BUILD, None)
             for lane in self._lanes:
@@ -202,7 +214,8 @@ class Delivery:
         """Whether the proxy rejects what `revision` brought, which changed the objects `touched`.
 
         Where the proxy connected afterwards, or took the revision in together with others, it cannot be told from
-        what the proxy holds besides; the objects at fault tell.
+        what the proxy holds besides; the objects at fault tell. So they do of a resource that it had rejected before,
+        and rejects for another reason now.
         """
         if self.verdict(revision) != "rejected":
             return False
@@ -210,7 +223,11 @@ class Delivery:
         change = None if self._preceded(revision) else self._group.change(revision)
         if change is None or len(change.revisions) > 1:
             return any(not touched.isdisjoint(one.origins) for one in found)
-        return any(one.revision == revision for one in found)
+        return any(one.revision == revision for one in found) or any(
+            again.revision == revision and again.before != one.message and not touched.isdisjoint(one.origins)
+            for name, one in self._rejected.items()
+            if (again := self._again.get(name)) is not None
+        )
 
     @property
     def state(self) -> Literal["synced", "pending", "rejected"]:

@@ -72,9 +72,16 @@ def drift_text(drift: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def propagation_text(found: Document) -> str:
-    """How far a release has come, with what each proxy refused and the objects that it came from."""
+def propagation_text(found: Document, *, left: bool = False) -> str:
+    """How far a release has come, with what each proxy refused and the objects that it came from.
+
+    One that was `left` behind is one that a proxy rejected and never took.
+    """
     title = terminal(found.get("release", f"revision {found['revision']}"))
+    if left:
+        refused = (found.get("tally") or {}).get("rejected", 0)
+        by = f" by {'one proxy' if refused == 1 else f'{refused} proxies'}" if refused else ""
+        return f"{title} was rejected{by}, and a newer release has taken its place.\n{_accounts(found)}"
     match found["state"]:
         case "no-proxies":
             nobody = "" if found.get("tally") else "; nobody has it yet"
