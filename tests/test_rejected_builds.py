@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,6 +60,8 @@ class Project:
     def __init__(self, folder: Path, running: Running) -> None:
         self.folder = folder
         self.running = running
+        self.ingress = ""
+        """Where its Envoy listens for others."""
         (folder / "meshwright.yaml").write_text("stack: shop\nmesh: m\ndefinitions: [definitions]\n")
         (folder / "definitions").mkdir()
         (folder / "definitions" / "mesh.yaml").write_text("meshName: m\nspec: {}\n")
@@ -111,6 +114,7 @@ async def project(tmp_path: Path) -> AsyncIterator[Project]:
         assert (await made.run("apply", build=44)).code == 0
         node = Key("m", Kind.VIRTUAL_NODE, "web")
         place = stack.enter_context(Block()).place()
+        made.ingress = place.ingress
         await stack.enter_async_context(envoy(tmp_path, node, running.xds, placement=place))
         await until(made.settled, "the proxy has the first release")
         assert (await made.run("wait", "1")).code == 0
@@ -177,6 +181,25 @@ async def test_a_release_that_was_rejected_and_taken_later_has_arrived(project: 
         return (await project.run("wait", "2", "--timeout", "20")).code == 0
 
     await until(arrived, "it is taken when it is offered again")
+
+
+async def test_a_port_that_is_taken_leads_to_the_listener_that_names_it(project: Project) -> None:
+    """To its own line, and to nothing else that shaped the listener."""
+    with socket.socket() as other:
+        other.bind((project.ingress, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        web = (project.folder / "definitions" / "web.yaml").read_text()
+        more = f"    - portMapping: {{port: {port}, protocol: http}}\n  serviceDiscovery"
+        (project.folder / "definitions" / "web.yaml").write_text(web.replace("  serviceDiscovery", more))
+        done = await project.run("apply", "--wait", "60")
+    field = "spec.listeners[1].portMapping.port"
+    assert done.code == 1
+    assert f"cannot bind '{project.ingress}:{port}': Address already in use" in done.out
+    (cause,) = await project.causes()
+    assert (cause["object"], cause["path"], cause["release"]) == ("mesh/m/virtualNode/web", field, "shop#2")
+    assert cause["source"] == {"file": "definitions/web.yaml", "line": 6, "column": 0}
+    assert f"mesh/m/virtualNode/web {field} at definitions/web.yaml:6, brought by shop#2" in done.out
 
 
 async def test_a_plan_file_and_rollbacks_keep_the_lines_of_the_build_that_wrote_them(project: Project) -> None:

@@ -15,7 +15,7 @@ from meshwright.model.identity import Kind
 from meshwright.routing import log_formats
 from meshwright.routing.expressions import refused
 from meshwright.snapshot.messages import message
-from meshwright.snapshot.resources import ROUTE
+from meshwright.snapshot.resources import LISTENER, ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +34,8 @@ _COMMAND = re.compile(r"Not supported field in StreamInfo: (\w+)")
 """What Envoy says of a command of an access log that it does not know."""
 _COMMANDS = (("parse expression", "CEL"), ("create an expression", "CEL"), ("COALESCE: ", "COALESCE"))
 """Words of Envoy's about a command that only Envoy can judge, which do not quote the format that holds it."""
+_BOUND = re.compile(r"cannot bind '[^']*:(\d+)'")
+"""What Envoy says of a port that somebody else has, or that is not for it to have."""
 _PRINTED = re.compile(r"goo\.gle/debug\w+\s*\n.*?(?:\n: (?=Proto constraint validation failed)|\Z)", re.DOTALL)
 _CUT = "Proto constraint validation failed, for a reason that Envoy cut off"
 """Envoy sends 4,096 characters of a rejection, and prints before it writes why."""
@@ -56,10 +58,14 @@ def traced(resource: EnvoyResource, said: str, spec_of: Callable[[Key], object])
     """What shows itself to have made Envoy reject `resource` with the words `said`; none where nothing does.
 
     Those whose regular expression or log format Envoy refuses, else those of which a text occurs in the words, else
-    those that hold the value that breaks a constraint, else the route at the place that they count.
+    those that hold the value that breaks a constraint, else the route at the place that they count. Of a port that
+    cannot be had, the proxy's own definition: nothing else tells where it listens.
     `spec_of` gives the spec of an object, None for one that is gone; its fields are searched for the text at fault.
     """
     said = reason(said)
+    if (bound := _BOUND.search(said)) is not None and resource.type_url == LISTENER:
+        proxy = resource.origins[0]
+        return (Culprit(proxy, _path(spec_of(proxy), int(bound[1]), "portMapping.port")),)
     texts = _broken(resource) or _quoted(resource, said) or _unknown(resource, said)
     if texts:
         return _once(Culprit(origin, _path(spec_of(origin), text)) for origin, text in texts)
@@ -114,9 +120,10 @@ def _value(resource: EnvoyResource, said: str) -> Any:
     return value
 
 
-def _path(spec: object, text: str) -> str:
-    """The wire path of the first field of `spec` that is `text`; "" for none."""
-    return next((path for path, value in _leaves(msgspec.to_builtins(spec), "spec") if value == text), "")
+def _path(spec: object, text: object, member: str = "") -> str:
+    """The wire path of the first field of `spec` that is `text`, and whose path ends in `member`; "" for none."""
+    leaves = _leaves(msgspec.to_builtins(spec), "spec")
+    return next((path for path, value in leaves if value == text and path.endswith(member)), "")
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, object]]:
