@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from meshwright.trials.judging import Mismatch
-from meshwright.views import trials_html
+from meshwright.views import trials_html, trials_text
 from meshwright.views.markup import element
 from meshwright.views.trials_html_test import anchor
 from reports import EVIL, call, hostile, large, report, span, told
@@ -97,6 +97,15 @@ def test_every_policy_is_listed_whether_a_test_showed_it_or_not() -> None:
     assert re.search(
         r"No test that passed showed: 1 .* ✗ missing limited.* spec\.timeout.* Shown: 1 .* ✓ covered tried", listed
     )
+
+
+def test_a_backend_that_nobody_can_call_is_told_with_the_node_and_the_reason() -> None:
+    """Below the graph, and in the text for terminals."""
+    told = report((), " (x)")
+    shown = " ".join(Parsed(trials_html.render(told)).words)
+    assert "Backends that nobody can call: calling (x) : no (x)" in shown
+    text = trials_text.render(told, colour=False)
+    assert "Backends that nobody can call:\n  calling (x) spec.backends (x) (no (x))\n" in text
 
 
 def test_an_anchor_stays_the_same_and_is_of_one_test() -> None:

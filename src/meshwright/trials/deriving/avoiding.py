@@ -58,76 +58,83 @@ class _Choice(msgspec.Struct, frozen=True):
 
 
 class Search:
-    """The search for calls that meet what `wanted` ask, all of them, and not all that any of `others` does."""
+    """The search for calls that meet what `wanted` ask, all of them, and not all that any of `others` does.
+
+    Of `others` those are looked at that a call was found for otherwise: most are for other calls anyway.
+    """
 
     def __init__(
         self, base: Call, wanted: Sequence[Asked], others: Sequence[Asked], texts: Texts, paths: Sequence[str] = ()
     ) -> None:
         """Calls are made of `base`, whose protocol and port they keep; `paths` are looked at before others."""
         self._base = base
-        self._wanted, self._others = tuple(wanted), tuple(others)
+        self._wanted = tuple(wanted)
+        self._others = tuple(one for one in others if not one.missing(base) - one.parts.keys())
+        """Without those that ask for another protocol."""
         self._texts, self._paths = texts, tuple((one,) for one in paths)
         self._steps = 0
+        self._before: list[Asked] = []
+        """Those of `others` that would take calls which meet what is wanted."""
         self.found = False
         """Whether any call was found so far."""
-        self._all = (1 << len(self._others)) - 1
-        self.lacking = next((path for one in wanted for path in one.missing(base) - one.parts.keys()), "")
-        """The field of a condition of `wanted` that nothing meets that was looked at; "" where all are met."""
-        self._always = sum(
-            1 << index for index, one in enumerate(self._others) if one.missing(base) - one.parts.keys()
-        )
-        self._choices = self._weighed()
+        self._choices, self.lacking = self._weighed(self._wanted)
+        """`lacking` is the field of a condition of `wanted` that nothing meets that was looked at; "" for none."""
+        if self.lacking:
+            self._choices, self.lacking = self._weighed((*self._wanted, *self._others))
 
     def calls(self) -> Iterator[Call]:
         """Those that were found, the plainest first."""
-        self._steps = 0
-        if not self.lacking:
-            yield from self._from({})
+        known = set[Call]()
+        again = not self.lacking
+        while again:
+            again = False
+            for call in self._from({}):
+                taken = next((one for one in self._others if one not in self._before and not one.missing(call)), None)
+                if taken is not None:
+                    self._before.append(taken)
+                    self._choices, self.lacking = self._weighed((*self._wanted, *self._before))
+                    again = not self.lacking
+                    break
+                if call not in known:
+                    known.add(call)
+                    self.found = True
+                    yield call
 
     @property
     def reason(self) -> str:
         """Why there is none, for people: who takes it before, and what was looked at."""
+        every = [one for several in self._choices.values() for one in several]
         sure = [
-            one
-            for index, one in enumerate(self._others)
-            if not self._always >> index & 1
-            and not any(each.kept_from >> index & 1 for several in self._choices.values() for each in several)
+            one for index, one in enumerate(self._before) if not any(each.kept_from >> index & 1 for each in every)
         ]
-        left = sure or [one for index, one in enumerate(self._others) if not self._always >> index & 1]
-        names = [f"{one.route.kind.type_name} {one.route.name!r}" for one in left]
+        told = sure or self._before
+        names = [f"{one.route.kind.type_name} {one.route.name!r}" for one in self._others if one in told]
         if not names:
             return "no call was found that it takes"
-        several = f"{', '.join(names[:-1])} and {names[-1]} together take"
-        told = f"{names[0]} takes" if len(names) == 1 or sure else several
+        together = f"{', '.join(names[:-1])} and {names[-1]} together take"
+        taking = f"{names[0]} takes" if len(names) == 1 or sure else together
         looked = [_counted(part, len(several)) for part, several in self._choices.items() if len(several) > 1]
         tried = f"; looked at were {', '.join(looked)}" if looked else ""
         tried += f", in {_STEPS} steps" if self._steps > _STEPS and looked else ""
-        return f"{told} before it whatever it would match{tried}"
+        return f"{taking} before it whatever it would match{tried}"
 
-    def _weighed(self) -> dict[Part, list[_Choice]]:
-        """For each part that some condition is about, what it may be by what is wanted."""
+    def _weighed(self, asked: Sequence[Asked]) -> tuple[dict[Part, list[_Choice]], str]:
+        """For each part that a condition of `asked` is about, what it may be by what is wanted; what is lacking."""
         found: dict[Part, list[_Choice]] = {}
-        every = (*self._wanted, *self._others)
-        for part in dict.fromkeys(part for one in every for part in one.parts.values()):
+        lacking = next((path for one in self._wanted for path in one.missing(self._base) - one.parts.keys()), "")
+        for part in dict.fromkeys(part for one in asked for part in one.parts.values()):
             known: dict[int, _Choice] = {}
             first = self._paths if part == PATH else ()
-            for values in (*first, *choices(part, self._base, [one.match for one in every], self._texts)):
+            for values in (*first, *choices(part, self._base, [one.match for one in asked], self._texts)):
                 call = with_part(self._base, part, values)
-                if any(self._unmet(one, part, call) for one in self._wanted):
-                    continue
-                mask = sum(1 << index for index, one in enumerate(self._others) if self._unmet(one, part, call))
-                known.setdefault(mask, _Choice(values, mask))
+                if not any(_unmet(one, part, call) for one in self._wanted):
+                    mask = sum(1 << index for index, one in enumerate(self._before) if _unmet(one, part, call))
+                    known.setdefault(mask, _Choice(values, mask))
             found[part] = list(known.values())
             if not known:
-                self.lacking = self.lacking or next(
-                    (path for one in self._wanted for path, about in one.parts.items() if about == part), ""
-                )
-        return found
-
-    @staticmethod
-    def _unmet(one: Asked, part: Part, call: Call) -> bool:
-        about = one.parts
-        return part in about.values() and any(about.get(path) == part for path in one.missing(call))
+                blamed = [path for one in self._wanted for path, about in one.parts.items() if about == part]
+                lacking = lacking or next(iter(blamed), self._wanted[-1].where)
+        return found, lacking
 
     def _from(self, chosen: Mapping[Part, _Choice]) -> Iterator[Call]:
         """Calls with these parts, the others being as plain as they may."""
@@ -135,17 +142,17 @@ class Search:
         if self._steps > _STEPS:
             return
         made = {part: chosen.get(part, several[0]) for part, several in self._choices.items()}
-        kept_from = self._always
+        kept_from = 0
         for one in made.values():
             kept_from |= one.kept_from
-        if kept_from == self._all:
+        left = (index for index in range(len(self._before)) if not kept_from >> index & 1)
+        first = next(left, None)
+        if first is None:
             call = self._base
             for part, one in made.items():
                 call = with_part(call, part, one.values)
-            self.found = True
             yield call
             return
-        first = next(index for index in range(len(self._others)) if not kept_from >> index & 1)
         options = [
             (part, one)
             for part, several in self._choices.items()
@@ -155,6 +162,12 @@ class Search:
         ]
         for part, one in sorted(options, key=lambda option: -option[1].kept_from.bit_count()):
             yield from self._from({**chosen, part: one})
+
+
+def _unmet(one: Asked, part: Part, call: Call) -> bool:
+    """Whether `call` misses a condition about that part."""
+    about = one.parts
+    return part in about.values() and any(about.get(path) == part for path in one.missing(call))
 
 
 def _counted(part: Part, count: int) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 METHODS = tuple(one for one in get_args(HttpMethod) if one not in {"CONNECT", "TRACE", "HEAD"})
 """Those that a workload's client can send like any other."""
-_MOST = 160
+_MOST = 400
 """Ways for one part to be that are looked at."""
 _EXAMPLES = 12
 """Texts that are looked at of a regular expression."""
