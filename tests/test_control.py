@@ -654,3 +654,21 @@ async def test_what_a_long_step_woke_runs_before_the_next_step() -> None:
     pace(next_turn)
     await asyncio.wait_for(over.wait(), 10)
     assert seen == ["a", "woken by a", "b", "woken by b", "next"]
+
+
+async def test_what_the_first_proxy_gets_leaves_before_the_next_one_is_built_for() -> None:
+    """However little that takes: nobody but the server is at work until then."""
+    seen: list[str] = []
+    over = asyncio.Event()
+
+    def turn() -> Iterator[None]:
+        for step in "abc":
+            asyncio.get_running_loop().call_soon(seen.append, f"woken by {step}")
+            seen.append(step)
+            yield
+        over.set()
+
+    Paced()(turn)
+    assert seen == ["a"]
+    await asyncio.wait_for(over.wait(), 10)
+    assert seen[:3] == ["a", "woken by a", "b"]

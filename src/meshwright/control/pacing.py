@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 LONGEST_SECONDS = 0.1
 STRETCH_SECONDS = 0.001
-"""How long a turn goes on, step by step, before others have their time: as long as some snapshots take to build. To
-give way after each of them is to wake and to be woken for each, which costs the more the less there is to do."""
+"""How long a turn goes on at most, step by step, before others have their time: as long as some snapshots take to
+build. To give way after each of them is to wake and to be woken for each, which costs the more the less there is to
+do. The first stretch is one step, and each further one twice as long as the one before it: what the first proxy gets
+leaves at once, since until then nobody but the server is at work."""
 _EARLY_SECONDS = STRETCH_SECONDS / 3
 """How long early steps go on before it is asked whether they are still wanted, which takes a moment itself."""
 
@@ -88,16 +90,18 @@ class Paced:
         self._due = None
         self._under_way = True
         spent, self._spent = self._spent, 0.0
-        self._step(loop, turn(), loop.time() - spent)
+        self._step(loop, turn(), loop.time() - spent, 0.0)
 
-    def _step(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None], began: float) -> None:
+    def _step(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None], began: float, stretch: float) -> None:
+        """Go on for `stretch` seconds, and after that for longer."""
         # Its end comes after all that the last step woke has begun to write: that is part of what a turn costs.
         then = functools.partial(self._rest, loop, began)
+        start = time.monotonic()
         try:
-            until = time.monotonic() + STRETCH_SECONDS
             for _ in steps:
-                if time.monotonic() >= until:
-                    then = functools.partial(self._step, loop, steps, began)
+                took = time.monotonic() - start
+                if took >= stretch:
+                    then = functools.partial(self._step, loop, steps, began, min(2 * took, STRETCH_SECONDS))
                     break
         finally:
             loop.call_soon(then)
