@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from meshwright.errors import UsageError
-from meshwright.lab.health import Checks, settled, well
+from meshwright.lab.health import Checks, settled, well, workers_told
 from meshwright.lab.seeing import left_alone, seen, told_by_proxies
 from meshwright.lab.workload import patient
 from meshwright.model.identity import Kind
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from meshwright.lab.rig import Rig, Sent
     from meshwright.lab.turns import Pools, Turns
     from meshwright.model.identity import Key
+    from meshwright.trials.pools import ListenerPool
     from meshwright.trials.trial import Trial
 
 _STARTING = 2.0
 """Seconds that it takes at most until the first of many calls has arrived."""
 _OTHERS = 2
 """How many wait at most where a pool has all wait that come beyond."""
+_PAUSE_AT_MOST = 8.0
+"""Seconds for which others can do without health checks: who waits for what these find out does so for longer."""
 _PAUSE = 0.02
 """Seconds between two calls while a fault begins or ends."""
 
@@ -82,13 +85,22 @@ class Calling:
                 for pool in overfilled(self._rig.graph, trial):
                     await settled(self._rig, pool.proxy)
         elif trial.every is not None:
-            async with self._turns.call(self.pools(trial), waits=True):
+            pools = self.pools(trial)
+            async with self._turns.call(pools, waits=True):
                 await self._all_well(trial)
+                in_turn = trial.of * trial.every / 1_000 + _STARTING
+                if in_turn <= _PAUSE_AT_MOST and any(map(self._crowded, pools.values())):
+                    await self._checks.pause(in_turn)
+                    await workers_told()
                 yield
         else:
             if trial.gentle:
                 await self._all_well(trial)
             yield
+
+    def _crowded(self, pool: ListenerPool) -> bool:
+        """Whether all who check health may fill a pool by that alone, so that calls and checks are turned away."""
+        return pool.checked and pool.at_once < len(self._rig.lab.fleet.instances)
 
     async def _all_well(self, trial: Trial) -> None:
         """Wait until callers have forgotten what befell single instances before."""
