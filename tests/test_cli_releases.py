@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from meshwright.cli import main
+from command_line import commands
 from meshwright.release import Status
 from serving import KEY
 from test_releases import INTRUDER, update_weight
@@ -19,6 +19,7 @@ from test_releases import INTRUDER, update_weight
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from command_line import Done
     from serving import Serving
 
 DEFINITIONS = """
@@ -54,43 +55,13 @@ environments:
 """
 
 
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Standard output as one JSON value."""
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def run(
     server: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
     """Run the command line in a project of its own against a server of its own."""
-    for name in ("TRAVIS", "GITHUB_ACTIONS", "GITLAB_CI", "MESHWRIGHT_MESH", "MESHWRIGHT_STACK", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MESHWRIGHT_ENDPOINT", server.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
-    project = tmp_path / "project"
-    project.mkdir()
-    monkeypatch.chdir(project)
-    (project / "mesh.yaml").write_text(DEFINITIONS)
-    (project / "meshwright.yaml").write_text(PROJECT)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["meshwright", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return Done(int(left.value.code or 0), out, err)
-
-    return command
+    files = {"mesh.yaml": DEFINITIONS, "meshwright.yaml": PROJECT}
+    return commands(tmp_path / "project", server, monkeypatch, capsys, files)
 
 
 def shift(weight: int) -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from meshwright.documents import LoadSettings, load
 from meshwright.model import Key, Kind
-from test_cli_releases import Done, run
+from test_cli_releases import run
 from test_documents_load import summaries, write
 from test_extensions_http import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from command_line import Done
     from serving import Serving
 
 __all__ = ["run"]

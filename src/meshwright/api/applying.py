@@ -20,7 +20,7 @@ from meshwright.errors import RefusedError, StalePlanError
 from meshwright.graph import Relation, resolve
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
-from meshwright.plan import decoded, diff, stale
+from meshwright.plan import arrival, diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
 from meshwright.store.contract import Answered, Draft
 from meshwright.trust.principals import Principal
@@ -200,7 +200,7 @@ def _made(
 ) -> tuple[Release, State] | None:
     """The release and the state that it leads to; None when there is nothing to release."""
     plan = planned(state)
-    _authorise(services, intent, state, _hoped(state, plan), plan)
+    _authorise(services, intent, state, arrival(state, plan), plan)
     after = release.perform(state, plan, lambda: services.stamp(intent.caller.principal.account), services.most())
     _authorise(services, intent, state, after, plan)
     _refuse_invalid(state, after, plan)
@@ -250,13 +250,6 @@ def _authorise(
         at=services.now(),
         context=intent.caller.facts,
     )
-
-
-def _hoped(state: State, plan: Plan) -> State:
-    """What the plan's changes would make of `state`, whether or not they can be made."""
-    gone = (one.key for one in plan.changes if one.action == "delete")
-    put = (decoded(one.key, one.spec, one.tags) for one in plan.changes if one.action != "delete")
-    return state.drop(*gone).put(*(msgspec.structs.replace(one, stack=plan.stack) for one in put))
 
 
 def _refuse_invalid(before: State, after: State, plan: Plan) -> None:

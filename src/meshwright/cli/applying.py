@@ -50,7 +50,7 @@ def from_definitions(
         RefusedError: a definition has an error, or would with what runs.
         UsageError: mesh or stack cannot be told.
     """
-    plan, read = planned(target, client, paths, parameters, allow_empty=allow_empty)
+    plan, read, _ = planned(target, client, paths, parameters, allow_empty=allow_empty)
     items = ((one.key, *contents(one)) for one in read.state)
     content = tuple(Item(key=key, spec=spec, tags=tags) for key, spec, tags in items)
     return plan, ApplyRequest(

@@ -25,6 +25,10 @@ from meshwright.errors import UnreadableError
 )
 @click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True,
               help="What to print.")  # fmt: skip
+@click.option("--weight-step", type=click.FloatRange(0, 100), default=20, show_default=True, metavar="POINTS",
+              help="Percentage points by which a target's share may move before it is a risk.")  # fmt: skip
+@click.option("--protect", "protected", multiple=True, metavar="PATTERN", envvar="MESHWRIGHT_PROTECT",
+              help="Objects whose deletion is a risk, such as virtualNode/payment-*; may be repeated.")  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit 1 when there are changes.")
 @click.pass_obj
 def command(  # noqa: PLR0913 - one parameter an option
@@ -37,28 +41,34 @@ def command(  # noqa: PLR0913 - one parameter an option
     out: Path | None,
     form: str,
     allow_empty: bool,
+    weight_step: float,
+    protected: tuple[str, ...],
     exit_code: bool,
 ) -> int:
-    """Show what applying definitions would change.
+    """Show what applying definitions would change, and the risks in it.
 
     PATH is what `meshwright validate` takes; without one, the definitions of meshwright.yaml are planned.
 
     Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
     """
     from meshwright.cli.applying import sources_of
+    from meshwright.cli.judged_plan import impact_of
     from meshwright.cli.target import resolve
     from meshwright.cli.wanted import planned
     from meshwright.views import plan as view
 
     target = resolve(options, mesh=mesh, stack=stack, paths=paths)
-    plan, read = planned(target, target.client(), paths, parameters, allow_empty=allow_empty)
+    client = target.client()
+    found = planned(target, client, paths, parameters, allow_empty=allow_empty)
+    plan = found.plan
+    impact = impact_of(target, client, found, weight_step=weight_step, protected=protected)
     if out is not None:
-        _written(out, view.as_json(plan, sources_of(plan, read)))
+        _written(out, view.as_json(plan, sources=sources_of(plan, found.read)))
         target.say(f"The plan was written to {out}.")
     rendered = {
-        "text": lambda: view.as_text(plan, colour=shows_colour(sys.stdout)),
-        "json": lambda: view.as_json(plan),
-        "markdown": lambda: view.as_markdown(plan),
+        "text": lambda: view.as_text(plan, impact, colour=shows_colour(sys.stdout)),
+        "json": lambda: view.as_json(plan, impact),
+        "markdown": lambda: view.as_markdown(plan, impact),
     }
     click.echo(rendered[form](), nl=False)
     return int(bool(plan.conflicts) or (exit_code and not plan.empty))

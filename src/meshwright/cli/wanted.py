@@ -6,7 +6,7 @@ The one rule: a definition with an error is refused with its file and line, and 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -35,10 +35,18 @@ if TYPE_CHECKING:
     from meshwright.remote import Client
 
 
+class Planned(NamedTuple):
+    """A plan, and what it was made of."""
+
+    plan: Plan
+    read: Loaded
+    observed: State
+
+
 def planned(
     target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...], *, allow_empty: bool
-) -> tuple[Plan, Loaded]:
-    """The plan from what runs to the definitions, and these.
+) -> Planned:
+    """The plan from what runs to the definitions.
 
     Raises:
         RefusedError: a definition has an error, or would with what runs; or there is none, which would delete the
@@ -58,7 +66,7 @@ def planned(
     in_place = _judged_in_place(read, observed, stack)
     _refuse(read, in_place)
     _remark(target, found, in_place)
-    return diff(observed, read.state, stack, mesh), read
+    return Planned(diff(observed, read.state, stack, mesh), read, observed)
 
 
 def _judged_in_place(read: Loaded, observed: State, stack: str) -> tuple[Diagnostic, ...]:

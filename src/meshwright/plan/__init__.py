@@ -3,7 +3,7 @@
 The one rule: pure functions over states; nothing here knows a server, a file or the time.
 """
 
-from meshwright.plan.change_set import Basis, Change, Conflict, Plan, Step, basis_of, diff, stale
+from meshwright.plan.change_set import Basis, Change, Conflict, Plan, Step, arrival, basis_of, diff, stale
 from meshwright.plan.differences import Field, contents, decoded, differences
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Field",
     "Plan",
     "Step",
+    "arrival",
     "basis_of",
     "contents",
     "decoded",

@@ -124,6 +124,17 @@ def stale(plan: Plan, state: State) -> tuple[Key, ...]:
     return tuple(was.key for was, one in zip(plan.basis, now, strict=True) if was != one)
 
 
+def arrival(state: State, plan: Plan) -> State:
+    """What the plan's changes make of `state`, whether or not they can be made, as its stack's.
+
+    Raises:
+        DecodeError: a spec does not fit its kind, which no plan of `diff` has.
+    """
+    gone = (one.key for one in plan.changes if one.action == "delete")
+    put = (decoded(one.key, one.spec, one.tags, plan.stack) for one in plan.changes if one.action != "delete")
+    return state.drop(*gone).put(*put)
+
+
 def _digest(resource: Resource | None) -> str:
     if resource is None:
         return ""

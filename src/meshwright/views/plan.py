@@ -8,9 +8,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from meshwright.impact.values import Impact
+from meshwright.views import impact as meaning
 from meshwright.views.escaping import code, indented_json, markdown, terminal
+from meshwright.views.values import value
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
@@ -21,15 +22,23 @@ if TYPE_CHECKING:
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _COLOURS = {"create": "32", "update": "33", "delete": "31"}
-_LONGEST = 160
+_NOTHING = Impact()
 
 
-def as_json(plan: Plan, sources: Mapping[str, Written] = MappingProxyType({})) -> str:
-    """The plan as indented JSON, and where its objects are written as `--out` adds it; ends in a newline."""
-    return indented_json(to_wire(plan) | ({"sources": to_wire(sources)} if sources else {}))
+def as_json(
+    plan: Plan, impact: Impact | None = None, *, sources: Mapping[str, Written] = MappingProxyType({})
+) -> str:
+    """The plan as indented JSON, with what it means, or with where its objects are written as `--out` adds it.
+
+    It ends in a newline.
+    """
+    more = ({"impact": to_wire(impact)} if impact is not None else {}) | (
+        {"sources": to_wire(sources)} if sources else {}
+    )
+    return indented_json(to_wire(plan) | more)
 
 
-def as_text(plan: Plan, *, colour: bool) -> str:
+def as_text(plan: Plan, impact: Impact = _NOTHING, *, colour: bool) -> str:
     """The plan for a terminal; ends in a newline."""
     lines = [_headline(plan, terminal)]
     for change in plan.changes:
@@ -37,13 +46,14 @@ def as_text(plan: Plan, *, colour: bool) -> str:
         lines.append("  " + (f"\x1b[{_COLOURS[change.action]}m{sign}\x1b[0m" if colour else sign))
         lines += [f"      {terminal(one.path)}: {_moved(one)}" for one in change.fields]
         if change.action == "create":
-            lines.append(f"      {_value(change.spec)}")
+            lines.append(f"      {value(change.spec)}")
     lines += [f"  On the way, {terminal(text)}" for text in _detours(plan)]
     lines += [f"  Conflict: {terminal(one.reason)}." for one in plan.conflicts]
+    lines += meaning.text_lines(impact, colour=colour)
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(plan: Plan) -> str:
+def as_markdown(plan: Plan, impact: Impact = _NOTHING) -> str:
     """The plan for a pull request's comment; ends in a newline."""
     lines = [f"### {_headline(plan, markdown)}", ""]
     if plan.changes:
@@ -53,6 +63,7 @@ def as_markdown(plan: Plan) -> str:
         lines.append("")
     lines += [f"- On the way, {markdown(text)}" for text in _detours(plan)]
     lines += [f"- **Conflict:** {markdown(one.reason)}\\." for one in plan.conflicts]
+    lines += meaning.markdown_lines(impact)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -68,22 +79,14 @@ def _headline(plan: Plan, escaped: Any) -> str:
 def _rows(change: Change) -> Iterator[str]:
     sign, name = f"`{_SIGNS[change.action]}`", code(change.key)
     if not change.fields:
-        then = code(_value(change.spec)) if change.action == "create" else ""
+        then = code(value(change.spec)) if change.action == "create" else ""
         yield f"| {sign} | {name} | | | {then} |"
     for one in change.fields:
-        yield f"| {sign} | {name} | {code(one.path)} | {code(_value(one.old))} | {code(_value(one.new))} |"
+        yield f"| {sign} | {name} | {code(one.path)} | {code(value(one.old))} | {code(value(one.new))} |"
 
 
 def _moved(field: Field) -> str:
-    return f"{_value(field.old)} → {_value(field.new)}"
-
-
-def _value(value: object) -> str:
-    """A JSON value on one line; `(none)` for an absent one, the middle left out of a long one."""
-    if value is None:
-        return "(none)"
-    text = terminal(msgspec.json.encode(value).decode())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]} … {text[-17:]}"
+    return f"{value(field.old)} → {value(field.new)}"
 
 
 def _detours(plan: Plan) -> Iterator[str]:

@@ -1,0 +1,165 @@
+"""Risks to where requests go: shares that jump, routes and services that are called and go away.
+
+The one rule: a route whose place another one takes has not gone, and who no longer calls is no caller.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from meshwright.graph import Relation, gateway_route_target, route_action, service_key
+from meshwright.impact.values import Risk
+from meshwright.model.gateway_routes import GatewayRouteSpec
+from meshwright.model.identity import Key, Kind
+from meshwright.model.routes import RouteSpec
+from meshwright.model.specs import VirtualServiceSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from meshwright.impact.scene import Scene
+
+_NAMED = 5
+"""Callers that a sentence names."""
+
+
+class _Share(NamedTuple):
+    percent: float
+    path: str
+
+
+def weights(scene: Scene) -> Iterator[Risk]:
+    """Targets whose share of their route moves by more than the step, in percentage points."""
+    for key, old, new in scene.updates(Kind.ROUTE):
+        if not (isinstance(old.spec, RouteSpec) and isinstance(new.spec, RouteSpec)):
+            continue
+        was, now = _shares(old.spec), _shares(new.spec)
+        for target in [*now, *(one for one in was if one not in now)]:
+            before = was[target].percent if target in was else 0.0
+            share = now.get(target) or _Share(0.0, was[target].path)
+            # What is shown is what is compared: 20.04 points would read as 20, and not be more.
+            if round(abs(share.percent - before), 1) > scene.weight_step:
+                yield Risk(
+                    code="weight-moved",
+                    summary=f"{target} gets {share.percent:g} % of the route's traffic instead of {before:g} %",
+                    key=key,
+                    path=share.path,
+                    old=before,
+                    new=share.percent,
+                )
+
+
+def _shares(spec: RouteSpec) -> dict[str, _Share]:
+    """By target, its percentage of the route and the field that says so."""
+    member, action = route_action(spec)
+    total = sum(one.weight for one in action.weighted_targets)
+    found: dict[str, _Share] = {}
+    for index, one in enumerate(action.weighted_targets):
+        name = f"{one.virtual_node}:{one.port}" if one.port else one.virtual_node
+        earlier = found[name].percent if name in found else 0.0
+        percent = round(earlier + (100 * one.weight / total if total else 0.0), 1)
+        found[name] = _Share(percent, f"spec.{member}.action.weightedTargets[{index}].weight")
+    return found
+
+
+def called_services(scene: Scene) -> Iterator[Risk]:
+    """Virtual services that nothing answers for any more, and that somebody calls."""
+    gone: list[tuple[Key, str, str | None, str]] = [
+        (one.key, "", None, "is deleted") for one in scene.deleted(Kind.VIRTUAL_SERVICE)
+    ]
+    for key, old, new in scene.updates(Kind.VIRTUAL_SERVICE):
+        if not (isinstance(old.spec, VirtualServiceSpec) and isinstance(new.spec, VirtualServiceSpec)):
+            continue
+        provider = scene.before.provider(key)
+        if provider is not None and new.spec.provider is None:
+            gone.append((key, "spec.provider", provider.path, "has no provider any more"))
+    for key, path, provider_path, what in gone:
+        whose = _callers(scene, [key])
+        if whose:
+            yield Risk(
+                code="called-service-removed",
+                summary=f"{key.name} {what} and is still called by {whose}",
+                key=key,
+                path=path,
+                old=provider_path,
+            )
+
+
+def called_routes(scene: Scene) -> Iterator[Risk]:
+    """Routes without a successor whose services are called, and gateway routes that were seen to be."""
+    for one in scene.deleted(Kind.ROUTE):
+        router = one.key.owner
+        if router is None or router not in scene.new or _succeeded(scene, one.key):
+            continue
+        provided = [edge.source for edge in scene.after.incoming(router, Relation.PROVIDER)]
+        whose = _callers(scene, provided)
+        if whose:
+            names = ", ".join(sorted(service.name for service in provided))
+            summary = f"the route goes away, and {names} is still called by {whose}"
+            yield Risk(code="called-route-removed", summary=summary, key=one.key)
+    for one in scene.deleted(Kind.GATEWAY_ROUTE):
+        gateway = one.key.owner
+        if gateway is None or not isinstance(one.spec, GatewayRouteSpec) or _succeeded(scene, one.key):
+            continue
+        target = gateway_route_target(one.spec)[1].virtual_service.virtual_service_name
+        service = service_key(one.key.mesh, target)
+        number = sum(seen.requests for seen in scene.seen if seen.caller == gateway and service.name in seen.services)
+        if number:
+            came = f"{number} requests came to {service.name} by {gateway} in the last hour"
+            yield Risk(code="called-route-removed", summary=f"the gateway route goes away, and {came}", key=one.key)
+
+
+def emptied_routers(scene: Scene) -> Iterator[Risk]:
+    """Routers that stay without a route: every call of their services is answered 404."""
+    lost: defaultdict[Key, list[Key]] = defaultdict(list)
+    for one in scene.deleted(Kind.ROUTE):
+        if one.key.owner is not None and one.key.owner in scene.new:
+            lost[one.key.owner].append(one.key)
+    for router, routes in lost.items():
+        if not scene.after.children(router):
+            names = ", ".join(sorted(key.name for key in routes))
+            yield Risk(
+                code="router-emptied",
+                summary=f"{router} keeps no route (it had {names}): every call of its services is answered 404",
+                key=router,
+                old=sorted(key.name for key in routes),
+            )
+
+
+def _succeeded(scene: Scene, key: Key) -> bool:
+    """Whether a route of the same parent takes the very requests that the deleted one took."""
+    gone = scene.old[key].spec
+    if not isinstance(gone, RouteSpec | GatewayRouteSpec):
+        return False
+    wanted = _taken(gone)
+    others = scene.new.of(key.kind, key.mesh, key.parent)
+    return any(isinstance(one.spec, RouteSpec | GatewayRouteSpec) and _taken(one.spec) == wanted for one in others)
+
+
+def _taken(spec: RouteSpec | GatewayRouteSpec) -> tuple[str, object]:
+    """By which protocol and match a route takes requests."""
+    for member in ("grpc_route", "http2_route", "http_route", "tcp_route"):
+        found = getattr(spec, member, None)
+        if found is not None:
+            return member, found.match
+    return "", None
+
+
+def _callers(scene: Scene, services: Iterable[Key]) -> str:
+    """Who is to call any of `services` after the plan, or was seen to in the last hour; "" for nobody."""
+    declared: dict[Key, None] = {}
+    seen: defaultdict[Key, int] = defaultdict(int)
+    for service in services:
+        for edge in scene.after.incoming(service, Relation.BACKEND, Relation.TARGET):
+            source = edge.source
+            if source.kind is Kind.GATEWAY_ROUTE and source.owner is not None:
+                source = source.owner
+            declared[source] = None
+        for one in scene.seen:
+            if service.name in one.services and one.requests:
+                seen[one.caller] += one.requests
+    told = [f"{key} ({seen[key]} requests in the last hour)" for key in sorted(seen)]
+    told += [f"{key} (declared)" for key in sorted(declared) if key not in seen]
+    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+    return f"{', '.join(told[:_NAMED])}{more}"

@@ -1,0 +1,111 @@
+"""What a plan is judged by: the mesh before and after it, and what was seen of its traffic.
+
+The one rule: the mesh after is what the plan makes of the mesh before, and nothing else.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from meshwright.graph import resolve
+from meshwright.model.state import State
+from meshwright.plan import arrival
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from meshwright.graph import Graph
+    from meshwright.model.identity import Key, Kind
+    from meshwright.model.state import Resource
+    from meshwright.plan import Plan
+
+PROTECTED_TAG = "meshwright:protected"
+"""An object that has this tag, with the value `true`, is not to be deleted unseen."""
+WEIGHT_STEP = 20.0
+"""Percentage points by which a target's share may move before it counts."""
+
+
+class Seen(NamedTuple):
+    """Requests that proxies reported in the last hour."""
+
+    caller: Key
+    """The node or gateway that made them."""
+    services: tuple[str, ...]
+    """The names of the virtual services by which the caller's definition leads there."""
+    requests: int
+
+
+class Update(NamedTuple):
+    """An object before and after the plan."""
+
+    key: Key
+    old: Resource
+    new: Resource
+
+
+class Scene:
+    """A plan, what it starts from and where it leads."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        observed: State,
+        *,
+        seen: Sequence[Seen] = (),
+        weight_step: float = WEIGHT_STEP,
+        protected: Sequence[str] = (),
+        now: int = 0,
+    ) -> None:
+        """`observed` is the mesh as it runs, of which the plan was made.
+
+        `protected` are patterns of objects, such as `virtualNode/payment-*` or `virtualRouter/*/route/*`, in which
+        `*` stays within a name; `now` is in milliseconds since the epoch, UTC.
+        """
+        self.plan = plan
+        self.old = State(one for one in observed if one.key.mesh == plan.mesh)
+        self.new = arrival(self.old, plan)
+        self.seen = tuple(seen)
+        self.weight_step = weight_step
+        self.now = now
+        self._protected = tuple(tuple(one.split("/")) for one in protected)
+
+    @cached_property
+    def before(self) -> Graph:
+        """The graph that the plan starts from."""
+        return resolve(self.old)
+
+    @cached_property
+    def after(self) -> Graph:
+        """The graph that it leads to."""
+        return resolve(self.new)
+
+    def updates(self, *kinds: Kind) -> Iterator[Update]:
+        """The objects of some kinds, or all, that were there and stay, in the order of the plan."""
+        for one in self.plan.changes:
+            old, new = self.old.get(one.key), self.new.get(one.key)
+            if old is not None and new is not None and (not kinds or one.key.kind in kinds):
+                yield Update(one.key, old, new)
+
+    def deleted(self, *kinds: Kind) -> Iterator[Resource]:
+        """The objects of some kinds, or all, that go away, in the order of the plan."""
+        for one in self.plan.changes:
+            if one.action == "delete" and one.key in self.old and (not kinds or one.key.kind in kinds):
+                yield self.old[one.key]
+
+    def put(self, *kinds: Kind) -> Iterator[tuple[Resource | None, Resource]]:
+        """The objects of some kinds that come or change: what was there, and what is then."""
+        for one in self.plan.changes:
+            new = self.new.get(one.key)
+            if one.action != "delete" and new is not None and one.key.kind in kinds:
+                yield self.old.get(one.key), new
+
+    def protects(self, resource: Resource) -> bool:
+        """Whether `resource` is not to be deleted unseen: by its tag, or because its name was configured."""
+        if any(tag.key == PROTECTED_TAG and tag.value.lower() == "true" for tag in resource.tags):
+            return True
+        names = resource.key.path.split("/")[2:] or ["mesh"]
+        return any(
+            len(names) == len(pattern) and all(map(fnmatchcase, names, pattern)) for pattern in self._protected
+        )

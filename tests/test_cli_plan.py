@@ -1,0 +1,164 @@
+"""What a plan means, as `meshwright plan` shows it: a live control plane, real files, all three formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from command_line import commands
+from meshwright.store.contract import AccessKey
+from serving import serving
+from trusting import WIDE, authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from command_line import Done
+    from serving import Serving
+
+DEFINITIONS = """
+meshName: m
+spec: {egressFilter: {type: DROP_ALL}}
+---
+virtualNodeName: web
+spec:
+  listeners: [{portMapping: {port: 80, protocol: http}}]
+  serviceDiscovery: {dns: {hostname: web}}
+  backends: [{virtualService: {virtualServiceName: cart.local}}]
+---
+virtualNodeName: a
+spec:
+  listeners:
+    - portMapping: {port: 80, protocol: http}
+      outlierDetection:
+        maxServerErrors: 5
+        maxEjectionPercent: 50
+        interval: {unit: s, value: 5}
+        baseEjectionDuration: {unit: s, value: 5}
+  serviceDiscovery: {dns: {hostname: a}}
+---
+virtualNodeName: b
+tags: [{key: "meshwright:protected", value: "true"}]
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}], serviceDiscovery: {dns: {hostname: b}}}
+---
+virtualServiceName: cart.local
+spec: {provider: {virtualRouter: {virtualRouterName: r}}}
+---
+virtualRouterName: r
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}]}
+---
+virtualRouterName: r
+routeName: x
+spec:
+  httpRoute:
+    match: {prefix: /}
+    action:
+      weightedTargets:
+        - {virtualNode: a, weight: 90}
+        - {virtualNode: b, weight: 10}
+"""
+
+FILES = {"mesh.yaml": DEFINITIONS, "meshwright.yaml": "stack: shop\nmesh: m\ndefinitions: [mesh.yaml]\n"}
+
+
+@pytest.fixture
+def run(
+    server: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """The command line in a project whose mesh runs as it is defined."""
+    found = commands(tmp_path / "project", server, monkeypatch, capsys, FILES)
+    assert found("apply").code == 0
+    return found
+
+
+def edit(old: str, new: str) -> None:
+    """Change the definitions."""
+    file = Path("mesh.yaml")
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_risks_are_shown_with_object_field_file_and_line(run: Callable[..., Done]) -> None:
+    """On a terminal, as JSON, and in a pull request's comment; they are no failure."""
+    edit("DROP_ALL", "ALLOW_ALL")
+    edit("virtualNode: b, weight: 10", "virtualNode: b, weight: 90")
+    done = run("plan")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    at = lines.index("  3 risks:")
+    assert lines[at + 1].startswith("  ! egress-opened mesh/m: every application without an egress policy")
+    assert lines[at + 2] == '      spec.egressFilter.type, "DROP_ALL" → "ALLOW_ALL", mesh.yaml:3'
+    assert (
+        "  ! weight-moved mesh/m/virtualRouter/r/route/x: b gets 50 % of the route's traffic instead of 10 %" in lines
+    )
+    found = run("plan", "--format", "json").json["impact"]["risks"]
+    assert [(one["code"], one["object"]) for one in found] == [
+        ("egress-opened", "mesh/m"),
+        ("weight-moved", "mesh/m/virtualRouter/r/route/x"),
+        ("weight-moved", "mesh/m/virtualRouter/r/route/x"),
+    ]
+    assert found[2]["path"] == "spec.httpRoute.action.weightedTargets[1].weight"
+    assert (found[2]["old"], found[2]["new"]) == (10, 50)
+    line = 1 + Path("mesh.yaml").read_text().splitlines().index("        - {virtualNode: b, weight: 90}")
+    assert (found[2]["source"]["file"], found[2]["source"]["line"]) == ("mesh.yaml", line)
+    comment = run("plan", "--format", "markdown").out
+    assert "#### 3 risks" in comment
+    assert "| `egress-opened` | `mesh/m` | every application without" in comment
+    assert "`mesh.yaml:3` |" in comment
+
+
+def test_a_plan_without_changes_has_no_risk(run: Callable[..., Done]) -> None:
+    """Nor is anything said of any."""
+    assert run("plan", "--format", "json").json["impact"]["risks"] == []
+    assert run("plan").out == "No changes for stack shop in mesh m.\n"
+
+
+def test_a_plan_file_with_risks_is_applied_as_it_was_shown(run: Callable[..., Done]) -> None:
+    """What it means is no part of what is applied."""
+    edit("weight: 90", "weight: 0")
+    assert "weight-moved" in run("plan", "--out", "plan.json").out
+    assert run("apply", "--plan", "plan.json").code == 0
+    assert run("plan").out == "No changes for stack shop in mesh m.\n"
+
+
+def test_protection_and_the_step_of_weights_are_options(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag protects without them."""
+    edit("        - {virtualNode: b, weight: 10}\n", "")
+    text = Path("mesh.yaml").read_text().split("---")
+    Path("mesh.yaml").write_text(
+        "---".join(one for one in text if "hostname: b" not in one and "hostname: web" not in one)
+    )
+
+    def protected(*options: str) -> list[str]:
+        found = run("plan", "--format", "json", *options).json["impact"]["risks"]
+        return [one["object"] for one in found if one["code"] == "protected-deleted"]
+
+    assert protected() == ["mesh/m/virtualNode/b"]
+    assert protected("--protect", "virtualNode/w*") == ["mesh/m/virtualNode/b", "mesh/m/virtualNode/web"]
+    monkeypatch.setenv("MESHWRIGHT_PROTECT", "virtualRouter/* */web")
+    assert protected() == ["mesh/m/virtualNode/b", "mesh/m/virtualNode/web"]
+    moved = [run("plan", "--weight-step", step).out.count("weight-moved") for step in ("5", "10")]
+    assert moved == [2, 0]
+
+
+def test_who_may_not_ask_who_calls_whom_still_gets_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a word on what is missing from it."""
+    narrow = authority(WIDE.replace('Action: "*"', 'NotAction: "meshwright:GetObserved"'))
+    build = AccessKey(id="AKIATESTBUILD", secret="no-secret-either", principal="build", created_at=0)
+    with serving(tmp_path, authority=lambda: narrow) as server:
+        server.store.add_key(build)
+        run = commands(tmp_path / "project", server, monkeypatch, capsys, FILES)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", build.id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", build.secret)
+        assert run("apply").code == 0
+        edit("weight: 90", "weight: 0")
+        done = run("plan")
+        assert (done.code, done.out.count("weight-moved")) == (0, 2)
+        assert done.err.startswith("Who calls whom is not known, so that risks count declared callers only: ")

@@ -1,0 +1,360 @@
+"""The risks of a plan: each is told where it is, and not where it nearly is."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as tried
+
+from meshes import meshes
+from meshwright.impact import PROTECTED_TAG, RISKS, Risk, Scene, Seen, risks
+from meshwright.model.identity import Key, Kind, parse_key
+from meshwright.model.state import Resource, State
+from meshwright.plan import decoded, diff
+from settings import ROOT, examples
+
+MESH, STACK = "m", "shop"
+Wire = dict[str, Any]
+Objects = dict[str, Wire]
+
+CHECK = {
+    "protocol": "http",
+    "path": "/up",
+    "healthyThreshold": 2,
+    "unhealthyThreshold": 2,
+    "intervalMillis": 5000,
+    "timeoutMillis": 2000,
+}
+SECONDS = {"unit": "s", "value": 5}
+OUTLIER = {"maxServerErrors": 5, "interval": SECONDS, "baseEjectionDuration": SECONDS, "maxEjectionPercent": 50}
+NAMES = {"match": {"exact": ["a.local", "b.local"]}}
+SERVER = {"certificate": {"sds": {"secretName": "server"}}, "mode": "STRICT"}
+TRUST = {"sds": {"secretName": "ca"}}
+CLIENT = {
+    "certificate": {"sds": {"secretName": "client"}},
+    "validation": {"trust": TRUST, "subjectAlternativeNames": NAMES},
+}
+RETRIES = {"maxRetries": 3, "perRetryTimeout": SECONDS, "httpRetryEvents": ["gateway-error"]}
+TLS = SERVER | {"validation": {"trust": TRUST, "subjectAlternativeNames": NAMES}}
+FAULT = {
+    "target": {"virtualServiceName": "svc"},
+    "abort": {"httpStatus": 503, "percentage": 10},
+    "expiresAt": "2999-01-01T00:00:00Z",
+}
+
+A, WEB, R, X, Y, SVC = (
+    "virtualNode/a",
+    "virtualNode/web",
+    "virtualRouter/r",
+    "virtualRouter/r/route/x",
+    "virtualRouter/r/route/y",
+    "virtualService/svc",
+)
+GATEWAY, ENTRY = "virtualGateway/g", "virtualGateway/g/gatewayRoute/e"
+LIMIT, POLICY, EGRESS, BROKEN = (
+    f"meshwright/{kind}/one" for kind in ("rateLimit", "retryPolicy", "egressPolicy", "fault")
+)
+
+
+def listener(port: int = 80, **more: Any) -> Wire:
+    """One that speaks HTTP."""
+    return {"portMapping": {"port": port, "protocol": "http"}, **more}
+
+
+def route(prefix: str, *weights: int, **more: Any) -> Wire:
+    """To `a` and `b` by their weights."""
+    targets = [{"virtualNode": name, "weight": one} for name, one in zip("ab", weights, strict=False)]
+    return {"httpRoute": {"match": {"prefix": prefix}, "action": {"weightedTargets": targets}, **more}}
+
+
+def mesh() -> Objects:
+    """`web` calls `svc`, by `r` to `a` and `b`; the gateway `g` does, too. All is as safe as it can be."""
+    full = listener(
+        healthCheck=CHECK,
+        outlierDetection=OUTLIER,
+        tls=TLS,
+        timeout={"http": {"perRequest": SECONDS, "idle": SECONDS}},
+    )
+    backend = {"virtualService": {"virtualServiceName": "svc", "clientPolicy": {"tls": deepcopy(CLIENT)}}}
+    limits = {"perRequest": SECONDS, "idle": SECONDS}
+    target = {"virtualService": {"virtualServiceName": "svc"}}
+    return {
+        "": {"egressFilter": {"type": "DROP_ALL"}},
+        A: {"listeners": [deepcopy(full), listener(81)], "serviceDiscovery": {"dns": {"hostname": "a"}}},
+        "virtualNode/b": {"listeners": [listener()], "serviceDiscovery": {"dns": {"hostname": "b"}}},
+        WEB: {
+            "backends": [backend],
+            "backendDefaults": {"clientPolicy": {"tls": deepcopy(CLIENT)}},
+            "listeners": [listener()],
+            "serviceDiscovery": {"dns": {"hostname": "web"}},
+        },
+        R: {"listeners": [listener()]},
+        X: route("/", 50, 50, timeout=deepcopy(limits), retryPolicy=deepcopy(RETRIES)),
+        Y: route("/y", 100),
+        SVC: {"provider": {"virtualRouter": {"virtualRouterName": "r"}}},
+        GATEWAY: {"listeners": [listener(8080)]},
+        ENTRY: {"httpRoute": {"match": {"prefix": "/"}, "action": {"target": target}}},
+        LIMIT: {"target": {"virtualServiceName": "svc"}, "maxTokens": 5, "fillInterval": SECONDS},
+        POLICY: {"target": {"virtualServiceName": "svc"}, "httpRetryPolicy": RETRIES},
+        EGRESS: {
+            "target": {"virtualNodeName": "web"},
+            "allow": [{"host": "*.example.com", "ports": [443], "protocol": "tls"}],
+        },
+        BROKEN: deepcopy(FAULT),
+    }
+
+
+TAGS: dict[str, dict[str, str]] = {"virtualNode/b": {PROTECTED_TAG: "true"}}
+
+
+def state(objects: Objects, tags: dict[str, dict[str, str]] | None = None) -> State:
+    """The mesh of these objects, all of the stack."""
+    labels = TAGS if tags is None else tags
+    return State(_resource(path, spec, labels.get(path, {})) for path, spec in objects.items())
+
+
+def _resource(path: str, spec: Wire, tags: dict[str, str]) -> Resource:
+    key = parse_key(f"mesh/{MESH}/{path}") if path else Key.of_mesh(MESH)
+    return decoded(key, spec, tags, STACK)
+
+
+def put(path: str, value: Any) -> Any:
+    """An edit of one field, `OBJECT:member.0.member`; None takes it away, and a path without a field the object."""
+
+    def edit(objects: Objects) -> None:
+        where, _, field = path.partition(":")
+        if not field:
+            objects.pop(where) if value is None else objects.update({where: value})
+            return
+        place: Any = objects[where]
+        *steps, last = [int(step) if step.isdigit() else step for step in field.split(".")]
+        for step in steps:
+            place = place[step]
+        if value is None:
+            place.pop(last)
+        else:
+            place[last] = deepcopy(value)
+
+    return edit
+
+
+def listening_too(objects: Objects) -> None:
+    """`a` listens on another port besides."""
+    objects[A]["listeners"].append(listener(83))
+
+
+def changed(*edits: Any) -> Objects:
+    """The mesh after `edits`."""
+    objects = mesh()
+    for edit in edits:
+        edit(objects)
+    return objects
+
+
+class Case(NamedTuple):
+    """A change that is a risk, and one much like it that is none."""
+
+    code: str
+    worse: list[Any]
+    near: list[Any]
+    path: str = ""
+
+
+L, T = f"{A}:listeners.0", f"{A}:listeners.0.tls"
+B = f"{WEB}:backends.0.virtualService.clientPolicy.tls"
+WT = f"{X}:httpRoute.action.weightedTargets"
+NODE_DEFAULT = put(f"{WEB}:backends.0.virtualService.clientPolicy", None)
+CASES = [
+    Case("weight-moved", [put(f"{WT}.0.weight", 0)], [put(f"{WT}.0.weight", 25)], "spec.httpRoute.action"),
+    Case("weight-moved", [put(f"{WT}.1", None)], [put(f"{WT}.0.weight", 5), put(f"{WT}.1.weight", 5)]),
+    Case("called-route-removed", [put(Y, None)], [put(Y, None), put("virtualRouter/r/route/z", route("/y", 100))]),
+    Case("called-route-removed", [put(Y, None)], [put(Y, None), put(f"{WEB}:backends", []), put(ENTRY, None)]),
+    Case(
+        "called-service-removed",
+        [put(SVC, None), put(ENTRY, None)],
+        [put(SVC, None), put(ENTRY, None), put(f"{WEB}:backends", [])],
+    ),
+    Case(
+        "called-service-removed",
+        [put(SVC, {})],
+        [put(SVC, {"provider": {"virtualNode": {"virtualNodeName": "a"}}})],
+        "spec.provider",
+    ),
+    Case("router-emptied", [put(X, None), put(Y, None)], [put(X, None)]),
+    Case(
+        "protected-deleted",
+        [put("virtualNode/b", None), put(f"{WT}.1", None)],
+        [put("virtualNode/web", None), put(EGRESS, None)],
+    ),
+    Case("port-changed", [put(f"{L}.portMapping.port", 82)], [listening_too], "spec.listeners[0].portMapping.port"),
+    Case(
+        "tls-weakened", [put(f"{T}.mode", "PERMISSIVE")], [put(f"{T}.mode", "STRICT")], "spec.listeners[0].tls.mode"
+    ),
+    Case("tls-weakened", [put(f"{T}.mode", "DISABLED")], [put(f"{A}:listeners.1.tls", TLS)]),
+    Case("tls-weakened", [put(T, None)], [put(f"{T}.certificate", {"sds": {"secretName": "other"}})]),
+    Case("mutual-tls-removed", [put(f"{T}.validation", None)], [put(f"{T}.validation.trust.sds.secretName", "ca2")]),
+    Case("mutual-tls-removed", [put(f"{B}.certificate", None)], [put(f"{B}.certificate.sds.secretName", "other")]),
+    Case(
+        "tls-names-loosened",
+        [put(f"{T}.validation.subjectAlternativeNames", None)],
+        [put(f"{T}.validation.subjectAlternativeNames.match.exact", ["a.local"])],
+    ),
+    Case(
+        "tls-names-loosened",
+        [put(f"{B}.validation.subjectAlternativeNames.match.exact", ["a.local", "*"])],
+        [put(f"{B}.validation.subjectAlternativeNames.match.exact", ["b.local"])],
+    ),
+    Case("tls-not-enforced", [put(f"{B}.enforce", False)], [put(f"{B}.enforce", True)], "spec.backends[0]"),
+    Case("tls-not-enforced", [put(f"{B}.ports", [80])], [put(f"{B}.ports", [])]),
+    Case("tls-validation-removed", [put(f"{WEB}:backendDefaults", None)], [NODE_DEFAULT], "spec.backendDefaults"),
+    Case("tls-validation-removed", [put(f"{WEB}:backendDefaults", None), NODE_DEFAULT], [put(f"{WEB}:backends", [])]),
+    Case(
+        "egress-opened", [put(":egressFilter.type", "ALLOW_ALL")], [put(":egressFilter", None)], "spec.egressFilter"
+    ),
+    Case("egress-opened", [put(f"{EGRESS}:type", "ALLOW_ALL")], [put(f"{EGRESS}:type", "DROP_ALL")], "spec.type"),
+    Case(
+        "egress-opened",
+        [put(f"{EGRESS}:allow.0.host", "*.example.org")],
+        [put(f"{EGRESS}:allow.0.host", "api.example.com")],
+        "spec.allow",
+    ),
+    Case("egress-opened", [put(f"{EGRESS}:allow.0.ports", [443, 444])], [put(f"{EGRESS}:allow", [])]),
+    Case(
+        "timeout-removed",
+        [put(f"{X}:httpRoute.timeout.perRequest", None)],
+        [put(f"{X}:httpRoute.timeout.perRequest.value", 60)],
+        "spec.httpRoute.timeout.perRequest",
+    ),
+    Case(
+        "timeout-removed",
+        [put(f"{Y}:httpRoute.timeout", {"idle": {"unit": "s", "value": 0}})],
+        [put(f"{Y}:httpRoute.timeout", {"idle": SECONDS})],
+    ),
+    Case("timeout-removed", [put(f"{L}.timeout", None)], [put(f"{L}.timeout.http.idle.value", 1)]),
+    Case(
+        "retries-removed",
+        [put(f"{X}:httpRoute.retryPolicy.maxRetries", 0)],
+        [put(f"{X}:httpRoute.retryPolicy.maxRetries", 1)],
+        "spec.httpRoute.retryPolicy.maxRetries",
+    ),
+    Case("retries-removed", [put(POLICY, None)], [put(f"{POLICY}:httpRetryPolicy.maxRetries", 1)]),
+    Case("rate-limit-removed", [put(LIMIT, None)], [put(f"{LIMIT}:maxTokens", 500)]),
+    Case("health-check-removed", [put(f"{L}.healthCheck", None)], [put(f"{L}.healthCheck.path", "/ready")]),
+    Case(
+        "outlier-detection-removed",
+        [put(f"{L}.outlierDetection", None)],
+        [put(f"{L}.outlierDetection.maxServerErrors", 50)],
+    ),
+    Case(
+        "broad-fault", [put(f"{BROKEN}:abort.percentage", 20)], [put(f"{BROKEN}:abort.percentage", 5)], "spec.abort"
+    ),
+    Case(
+        "broad-fault", [put("meshwright/fault/two", FAULT)], [put("meshwright/fault/two", FAULT | {"from": ["web"]})]
+    ),
+]
+
+
+def found(before: State, after: State, **more: Any) -> tuple[Risk, ...]:
+    """The risks of the plan between two states."""
+    plan = diff(before, after, STACK, MESH)
+    return risks(Scene(plan, before, **more))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{number}-{one.code}" for number, one in enumerate(CASES)])
+def test_a_risk_is_told_where_it_is_and_not_where_it_nearly_is(case: Case) -> None:
+    """With its object and field; the near miss changes something, and that is none."""
+    worse = [one for one in found(state(mesh()), state(changed(*case.worse))) if one.code == case.code]
+    assert worse
+    assert all(one.path.startswith(case.path) for one in worse)
+    assert case.code not in {one.code for one in found(state(mesh()), state(changed(*case.near)))}
+
+
+def test_every_risk_has_a_case_and_a_line_in_the_documentation() -> None:
+    """Nothing is found that nobody can read up on."""
+    others = {"protection-removed"}
+    assert {one.code for one in CASES} | others == set(RISKS)
+    page = (ROOT / "docs" / "plans.md").read_text(encoding="utf-8")
+    for code, meaning in RISKS.items():
+        assert f"| `{code}` | {meaning} |" in page
+
+
+def test_a_share_is_compared_with_the_step_that_was_asked_for() -> None:
+    """In percentage points of the route's traffic, whatever the weights add up to."""
+    before, after = state(changed(put(f"{WT}.0.weight", 100))), state(mesh())
+    (first, second) = found(before, after, weight_step=16)
+    assert (first.old, first.new, second.old, second.new) == (66.7, 50.0, 33.3, 50.0)
+    assert first.summary == "a gets 50 % of the route's traffic instead of 66.7 %"
+    assert found(before, after, weight_step=17) == ()
+
+
+def test_the_tag_that_protects_is_not_taken_unseen() -> None:
+    """Else two plans without a risk would delete what one may not."""
+    before, after = state(mesh()), state(mesh(), {"virtualNode/b": {PROTECTED_TAG: "false"}})
+    assert [(one.code, one.key.name, one.path) for one in found(before, after)] == [
+        ("protection-removed", "b", f"tags.{PROTECTED_TAG}")
+    ]
+    assert found(after, state(mesh())) == ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "protects"),
+    [
+        ("virtualNode/w*", True),
+        ("*/web", True),
+        ("virtualNode", False),
+        ("virtualRouter/*/route/*", False),
+        ("*", False),
+    ],
+)
+def test_a_configured_pattern_protects_within_a_name(pattern: str, *, protects: bool) -> None:
+    """`*` is no way from one part of a name into the next."""
+    codes = [
+        one.code
+        for one in found(state(mesh()), state(changed(put(WEB, None), put(EGRESS, None))), protected=[pattern])
+    ]
+    assert ("protected-deleted" in codes) is protects
+
+
+def test_a_caller_that_no_longer_declares_its_call_is_found_by_what_its_proxy_reported() -> None:
+    """The number of its requests stands in the summary; one that reported none is no caller."""
+    before = state(mesh())
+    after = state(changed(put(SVC, None), put(ENTRY, None), put(f"{WEB}:backends", [])))
+    web = Key(MESH, Kind.VIRTUAL_NODE, "web")
+    seen = (Seen(web, ("svc",), 7),)
+    (told,) = (one for one in found(before, after, seen=seen) if one.code == "called-service-removed")
+    assert (
+        told.summary == "svc is deleted and is still called by mesh/m/virtualNode/web (7 requests in the last hour)"
+    )
+    for other in (Seen(web, ("other",), 7), Seen(web, ("svc",), 0)):
+        assert "called-service-removed" not in {one.code for one in found(before, after, seen=(other,))}
+
+
+def test_a_gateway_route_is_called_when_requests_came_by_it() -> None:
+    """Who calls a gateway declares nothing."""
+    gateway = Key(MESH, Kind.VIRTUAL_GATEWAY, "g")
+    before, after = state(mesh()), state(changed(put(ENTRY, None)))
+    assert found(before, after) == ()
+    (told,) = found(before, after, seen=(Seen(gateway, ("svc",), 3),))
+    assert (told.code, told.key.name) == ("called-route-removed", "e")
+
+
+@given(meshes())
+@tried(max_examples=examples(60))
+def test_a_plan_of_equal_states_has_no_risk(mesh: State) -> None:
+    """Whatever the mesh is like."""
+    plan = diff(mesh, mesh, "", MESH)
+    assert risks(Scene(plan, mesh)) == ()
+
+
+@given(meshes(), meshes())
+@tried(max_examples=examples(60))
+def test_every_risk_is_about_an_object_of_the_plan(before: State, after: State) -> None:
+    """One that it changes, or the router of one that it deletes; any plan can be judged."""
+    plan = diff(before, after, "", MESH)
+    concerned = {one.key for one in plan.changes} | {one.key.owner for one in plan.changes}
+    for one in risks(Scene(plan, before)):
+        assert one.key in concerned
+        assert one.code in RISKS
