@@ -146,6 +146,59 @@ def test_protection_and_the_step_of_weights_are_options(
     assert moved == [2, 0]
 
 
+BEHIND = """---
+virtualRouterName: r
+routeName: behind
+spec: {priority: 9, httpRoute: {match: {prefix: /b}, action: {weightedTargets: [{virtualNode: b, weight: 1}]}}}
+"""
+
+
+def test_only_findings_that_the_plan_brings_or_mends_are_shown(run: Callable[..., Done]) -> None:
+    """With file and line; what was so before is no news."""
+    edit("  httpRoute:\n", "  priority: 1\n  httpRoute:\n")
+    assert run("apply").code == 0
+    file, behind = Path("mesh.yaml"), "mesh/m/virtualRouter/r/route/behind"
+    file.write_text(file.read_text() + BEHIND)
+
+    def findings() -> tuple[list[str], list[str]]:
+        found = run("plan", "--format", "json").json["impact"]["findings"]
+        new, mended = ([one["subject"] for one in found[state]] for state in ("new", "mended"))
+        return new, mended
+
+    assert findings() == ([behind], [])
+    lines = run("plan").out.splitlines()
+    assert lines[lines.index("  1 new finding:") + 1].startswith("    mesh.yaml:")
+    assert run("apply").code == 0
+    edit("hostname: web", "hostname: web2")
+    assert findings() == ([], [])
+    edit("priority: 9", "priority: 0")
+    assert findings() == ([], [behind])
+    assert "  1 mended finding:\n" in run("plan").out
+    assert "| mended | " in run("plan", "--format", "markdown").out
+
+
+def test_what_envoys_are_sent_is_shown_on_demand(run: Callable[..., Done]) -> None:
+    """In Envoy's words: in the text below each node, folded in a comment, in the JSON as `resources`."""
+    edit("weight: 10", "weight: 20")
+    field = "virtual_hosts[cart.local].routes[x].route.weighted_clusters.clusters[cds_egress_m_b_http_80].weight"
+    assert f"{field}: 10 → 20" in run("plan", "--envoy-diff").out
+    assert field not in run("plan").out
+    assert "  ~ mesh/m/virtualNode/web: 1 changed\n" in run("plan").out
+    (one,) = run("plan", "--envoy-diff", "--format", "json").json["impact"]["reach"]["nodes"]
+    assert (one["object"], one["added"], one["changed"], one["removed"]) == ("mesh/m/virtualNode/web", 0, 1, 0)
+    assert one["resources"] == [
+        {
+            "action": "change",
+            "type": "RouteConfiguration",
+            "name": "rds_egress_http_80",
+            "fields": [{"path": field, "old": 10, "new": 20}],
+            "more": 0,
+        }
+    ]
+    comment = run("plan", "--envoy-diff", "--format", "markdown").out
+    assert "<details><summary>What Envoys are sent</summary>\n\n```diff\n~ mesh/m/virtualNode/web\n" in comment
+
+
 def test_who_may_not_ask_who_calls_whom_still_gets_a_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.meshes import cloudformation
-from meshwright.control import reach
 from meshwright.documents import load
 from meshwright.documents.settings import LoadSettings
 from meshwright.graph import Graph, resolve
@@ -24,6 +23,7 @@ from meshwright.model import Key, Kind, State
 from meshwright.server.freeing import collect_rarely
 from meshwright.snapshot.build import build
 from meshwright.snapshot.messages import message, serialized
+from meshwright.snapshot.reaching import reach
 from meshwright.snapshot.resources import EnvoyResource, Redirect, Snapshot
 
 if TYPE_CHECKING:

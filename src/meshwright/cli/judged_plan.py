@@ -1,4 +1,4 @@
-"""What a plan means, found out beside it: its risks, with what the control plane has seen of traffic.
+"""What a plan means, found out beside it, with what the control plane knows of traffic and of connected proxies.
 
 The one rule: what the control plane does not tell is left out, with a word on it; the plan is shown all the same.
 """
@@ -6,15 +6,18 @@ The one rule: what the control plane does not tell is left out, with a word on i
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from meshwright.errors import AccessDeniedError, ApiError
-from meshwright.impact import Impact, Scene, Seen, risks
+from meshwright.impact import Findings, Impact, Scene, Seen, findings, risks
 from meshwright.model.identity import Key, parse_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from meshwright.cli.target import Target
     from meshwright.cli.wanted import Planned
     from meshwright.remote import Client
@@ -23,9 +26,17 @@ _MINUTES = 60
 
 
 def impact_of(
-    target: Target, client: Client, found: Planned, *, weight_step: float, protected: tuple[str, ...]
+    target: Target,
+    client: Client,
+    found: Planned,
+    *,
+    weight_step: float,
+    protected: tuple[str, ...],
+    detail: bool = False,
 ) -> Impact:
-    """What the plan means, with the file and line of what the definitions still hold."""
+    """What the plan means, with the file and line of what the definitions still hold; in `detail`, to Envoys."""
+    from meshwright.impact.reach import reach  # protobuf would be half the time of a plan without changes
+
     plan, sources = found.plan, found.read.sources
     if plan.empty:
         return Impact()
@@ -38,7 +49,27 @@ def impact_of(
         now=int(time.time() * 1000),
     )
     placed = (msgspec.structs.replace(one, source=sources.find(one.key.path, one.path)) for one in risks(scene))
-    return Impact(risks=tuple(placed))
+    told = findings(scene)
+    return Impact(
+        risks=tuple(placed),
+        findings=Findings(new=sources.attach(told.new), mended=told.mended),
+        reach=reach(scene, _connected(target, client, plan.mesh), detail=detail),
+    )
+
+
+def _connected(target: Target, client: Client, mesh: str) -> Mapping[Key, tuple[str, ...]] | None:
+    """The ids of the connected proxies of each node and gateway; None where that may not be asked."""
+    try:
+        proxies = client.status()["proxies"]
+    except (AccessDeniedError, ApiError) as error:
+        target.say(f"Which proxies are connected is not known, so that nodes stand for them: {error}")
+        return None
+    found: defaultdict[Key, list[str]] = defaultdict(list)
+    for one in proxies:
+        key = parse_key(one["node"])
+        if key.mesh == mesh:
+            found[key].append(one["id"])
+    return {key: tuple(sorted(ids)) for key, ids in found.items()}
 
 
 def _seen(target: Target, client: Client, found: Planned) -> tuple[Seen, ...]:

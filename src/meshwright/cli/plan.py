@@ -29,6 +29,7 @@ from meshwright.errors import UnreadableError
               help="Percentage points by which a target's share may move before it is a risk.")  # fmt: skip
 @click.option("--protect", "protected", multiple=True, metavar="PATTERN", envvar="MESHWRIGHT_PROTECT",
               help="Objects whose deletion is a risk, such as virtualNode/payment-*; may be repeated.")  # fmt: skip
+@click.option("--envoy-diff", is_flag=True, help="Show what each proxy is sent, field by field.")
 @click.option("--exit-code", is_flag=True, help="Exit 1 when there are changes.")
 @click.pass_obj
 def command(  # noqa: PLR0913 - one parameter an option
@@ -43,9 +44,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     allow_empty: bool,
     weight_step: float,
     protected: tuple[str, ...],
+    envoy_diff: bool,
     exit_code: bool,
 ) -> int:
-    """Show what applying definitions would change, and the risks in it.
+    """Show what applying definitions would change, whom it reaches and what is risky in it.
 
     PATH is what `meshwright validate` takes; without one, the definitions of meshwright.yaml are planned.
 
@@ -61,7 +63,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     client = target.client()
     found = planned(target, client, paths, parameters, allow_empty=allow_empty)
     plan = found.plan
-    impact = impact_of(target, client, found, weight_step=weight_step, protected=protected)
+    impact = impact_of(target, client, found, weight_step=weight_step, protected=protected, detail=envoy_diff)
     if out is not None:
         _written(out, view.as_json(plan, sources=sources_of(plan, found.read)))
         target.say(f"The plan was written to {out}.")

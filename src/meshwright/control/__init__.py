@@ -5,7 +5,6 @@ from meshwright.control.lane import Lane
 from meshwright.control.ledger import Tracker
 from meshwright.control.loop import Control
 from meshwright.control.pacing import Paced
-from meshwright.control.reaching import reach
 from meshwright.control.standing import Held, Propagation, Proxy, ProxyStatus, Standing
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "ProxyStatus",
     "Standing",
     "Tracker",
-    "reach",
 ]

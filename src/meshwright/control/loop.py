@@ -23,9 +23,9 @@ from meshwright.control.ledger import Tracker
 from meshwright.control.newest import Newest
 from meshwright.control.pacing import at_once
 from meshwright.control.propagating import Waiter, propagation
-from meshwright.control.reaching import reach
 from meshwright.control.standing import Standing
 from meshwright.errors import MeshwrightError, UnknownProxyError
+from meshwright.snapshot.reaching import reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -4,8 +4,22 @@ The one rule: pure functions over the states before and after; what was seen of 
 fact about the plan, and no judgement: whoever decides by it says so elsewhere.
 """
 
+from meshwright.impact.findings import findings
 from meshwright.impact.risks import RISKS, risks
 from meshwright.impact.scene import PROTECTED_TAG, Scene, Seen
-from meshwright.impact.values import Impact, Risk
+from meshwright.impact.values import Findings, Impact, Reach, Reached, ResourceDifference, Risk
 
-__all__ = ["PROTECTED_TAG", "RISKS", "Impact", "Risk", "Scene", "Seen", "risks"]
+__all__ = [
+    "PROTECTED_TAG",
+    "RISKS",
+    "Findings",
+    "Impact",
+    "Reach",
+    "Reached",
+    "ResourceDifference",
+    "Risk",
+    "Scene",
+    "Seen",
+    "findings",
+    "risks",
+]

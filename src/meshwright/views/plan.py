@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from meshwright.impact.values import Impact
 from meshwright.views import impact as meaning
-from meshwright.views.escaping import code, indented_json, markdown, terminal
+from meshwright.views.escaping import indented_json, markdown, terminal
+from meshwright.views.plan_markdown import LIMIT, rendered
 from meshwright.views.values import value
 from meshwright.views.wire import to_wire
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from meshwright.diagnostics import Written
-    from meshwright.plan import Change, Field, Plan
+    from meshwright.plan import Field, Plan
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _COLOURS = {"create": "32", "update": "33", "delete": "31"}
@@ -53,18 +54,11 @@ def as_text(plan: Plan, impact: Impact = _NOTHING, *, colour: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(plan: Plan, impact: Impact = _NOTHING) -> str:
-    """The plan for a pull request's comment; ends in a newline."""
-    lines = [f"### {_headline(plan, markdown)}", ""]
-    if plan.changes:
-        lines += ["| | object | field | now | then |", "|---|---|---|---|---|"]
-        for change in plan.changes:
-            lines += _rows(change)
-        lines.append("")
-    lines += [f"- On the way, {markdown(text)}" for text in _detours(plan)]
-    lines += [f"- **Conflict:** {markdown(one.reason)}\\." for one in plan.conflicts]
-    lines += meaning.markdown_lines(impact)
-    return "\n".join(lines).rstrip("\n") + "\n"
+def as_markdown(plan: Plan, impact: Impact = _NOTHING, *, limit: int = LIMIT) -> str:
+    """The plan for a pull request's comment, in at most `limit` characters; ends in a newline."""
+    remarks = [f"- **Conflict:** {markdown(one.reason)}\\." for one in plan.conflicts]
+    remarks += [f"- On the way, {markdown(text)}" for text in _detours(plan)]
+    return rendered(plan, impact, _headline(plan, markdown), remarks, limit)
 
 
 def _headline(plan: Plan, escaped: Any) -> str:
@@ -74,15 +68,6 @@ def _headline(plan: Plan, escaped: Any) -> str:
     counts = ", ".join(f"{plan.count(action)} to {action}" for action in _SIGNS)
     held = f", {len(plan.conflicts)} in conflict" if plan.conflicts else ""
     return f"Plan for {where}: {counts}{held}."
-
-
-def _rows(change: Change) -> Iterator[str]:
-    sign, name = f"`{_SIGNS[change.action]}`", code(change.key)
-    if not change.fields:
-        then = code(value(change.spec)) if change.action == "create" else ""
-        yield f"| {sign} | {name} | | | {then} |"
-    for one in change.fields:
-        yield f"| {sign} | {name} | {code(one.path)} | {code(value(one.old))} | {code(value(one.new))} |"
 
 
 def _moved(field: Field) -> str:

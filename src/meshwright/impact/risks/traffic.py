@@ -45,9 +45,13 @@ def weights(scene: Scene) -> Iterator[Risk]:
                     summary=f"{target} gets {share.percent:g} % of the route's traffic instead of {before:g} %",
                     key=key,
                     path=share.path,
-                    old=before,
-                    new=share.percent,
+                    old=_number(before),
+                    new=_number(share.percent),
                 )
+
+
+def _number(percent: float) -> float:
+    return int(percent) if percent == int(percent) else percent
 
 
 def _shares(spec: RouteSpec) -> dict[str, _Share]:
