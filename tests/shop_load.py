@@ -19,7 +19,7 @@ import msgspec
 
 from envoys import until
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.lab.exchange import Request
 from meshwright.model import SPECS, Key, Kind, Resource, State, decode
 from meshwright.model.decoding import encode

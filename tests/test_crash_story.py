@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.errors import UnreachableError
 from meshwright.lab.exchange import Request
 from meshwright.lab.lab import Lab

@@ -16,7 +16,8 @@ import pytest
 
 import shop_load
 from meshwright.documents.load import load
-from meshwright.documents.settings import LoadSettings, load_project
+from meshwright.documents.project_file import load_project
+from meshwright.documents.settings import LoadSettings
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.graph import resolve
 from meshwright.lab.addresses import Block
@@ -280,7 +281,8 @@ KEPT = """
 import asyncio, sys
 from pathlib import Path
 from meshwright.documents.load import load
-from meshwright.documents.settings import LoadSettings, load_project
+from meshwright.documents.project_file import load_project
+from meshwright.documents.settings import LoadSettings
 from meshwright.lab import interrupts
 from meshwright.lab.fleet import Fleet
 from meshwright.lab.lab import Lab

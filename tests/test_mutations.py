@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.errors import MeshwrightError
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run

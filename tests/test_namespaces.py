@@ -9,7 +9,7 @@ import pytest
 import rstr
 
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.graph import resolve
 from meshwright.lab.namespaces import missing
 from meshwright.lab.rig import Rig

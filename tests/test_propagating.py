@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.lab.lab import Lab
 from meshwright.model.identity import Key, Kind
 from meshwright.release import Release, RollbackRequest, Status

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.errors import UsageError
 from meshwright.lab.rig import Rig
 from meshwright.model import Key, Kind, Resource, State

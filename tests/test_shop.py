@@ -9,7 +9,7 @@ import pytest
 
 from meshwright import constraints, rules
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.graph import resolve
 from meshwright.lab.topology import roles
 from meshwright.model.identity import Kind

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.services import write_services
 
 from meshwright.documents import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.graph import resolve
 from meshwright.model import Kind
 from meshwright.trials.promises import promises

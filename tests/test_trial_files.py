@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from meshwright.cli import cli
 from meshwright.documents import trial_files
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.errors import UnreadableError, UsageError
 from meshwright.simulate import Call
 from meshwright.trials.trial import Bounds, Encryption, FaultKind, Given, Reported

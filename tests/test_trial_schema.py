@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from meshwright.documents import load, trial_files, trial_schema
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.errors import UsageError
 from meshwright.trials import written
 from settings import PROVE, ROOT

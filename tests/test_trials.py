@@ -15,7 +15,7 @@ import rstr
 
 import junit_shape
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.graph import resolve
 from meshwright.model import Key, Kind
 from meshwright.simulate import Call

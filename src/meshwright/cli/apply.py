@@ -48,7 +48,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     from meshwright.cli.target import resolve
     from meshwright.cli.waiting import finished
 
-    target = resolve(options, mesh=mesh, stack=stack, paths=paths)
+    target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
     client = target.client()
     if plan_file is not None:
         plan, request = from_plan_file(target, plan_file)

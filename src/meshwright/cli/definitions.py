@@ -5,14 +5,17 @@ The one rule: paths and values on the command line beat the environment's, which
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from meshwright.ci.pull_request import pull_request
 from meshwright.diagnostics import Severity
 from meshwright.documents.load import Loaded, load
-from meshwright.documents.settings import FILE_NAME, find_project, load_project
+from meshwright.documents.project_file import load_project
+from meshwright.documents.settings import FILE_NAME, find_project
 from meshwright.errors import RefusedError, UsageError
 from meshwright.model.identity import Kind
 
@@ -25,19 +28,29 @@ _PROXIES = frozenset({Kind.VIRTUAL_NODE, Kind.VIRTUAL_GATEWAY})
 """What an Envoy runs for."""
 
 
-def project(options: Mapping[str, Any], paths: Sequence[Path] = ()) -> Project:
-    """The project file that the global options name, else the one that holds for `paths`.
+def project(options: Mapping[str, Any], paths: Sequence[Path] = (), parameters: Iterable[str] = ()) -> Project:
+    """The project file that the global options name, else the one that holds for `paths`, with its values.
 
     Raises:
         UsageError: it cannot mean anything.
         UnreadableError: it cannot be read.
     """
     config = options.get("config")
-    return load_project(Path(config) if config else find_project(paths), options.get("environment"))
+    found = load_project(Path(config) if config else find_project(paths), options.get("environment"))
+    return found.valued(os.environ, pull_request(os.environ), dict(_pair(one) for one in parameters))
 
 
-def loaded(chosen: Project, paths: Sequence[Path], parameters: Iterable[str] = (), mesh: str | None = None) -> Loaded:
+def loaded(
+    chosen: Project,
+    paths: Sequence[Path],
+    parameters: Iterable[str] = (),
+    mesh: str | None = None,
+    *,
+    lenient: bool = False,
+) -> Loaded:
     """The definitions in `paths`, or in those of the project.
+
+    With `lenient`, an object that needs what is withheld in a pull request is left out with a warning.
 
     Raises:
         UsageError: there is no path, or a parameter is not KEY=VALUE.
@@ -46,8 +59,10 @@ def loaded(chosen: Project, paths: Sequence[Path], parameters: Iterable[str] = (
     wanted = chosen.expand(paths)
     if not wanted:
         raise UsageError(f"no definitions to read: name files or folders, or list them in {FILE_NAME} (definitions:)")
-    settings = chosen.load_settings(dict(_pair(one) for one in parameters))
-    return load(wanted, msgspec.structs.replace(settings, mesh=mesh) if mesh else settings)
+    given = dict(_pair(one) for one in parameters)
+    # The mesh of the command line is taken first, so that nothing is asked for the one in the file.
+    settings = (msgspec.structs.replace(chosen, mesh=mesh) if mesh else chosen).load_settings(given)
+    return load(wanted, msgspec.structs.replace(settings, lenient=lenient))
 
 
 def sound(read: Loaded) -> Loaded:

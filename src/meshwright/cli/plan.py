@@ -59,7 +59,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     from meshwright.cli.wanted import planned
     from meshwright.views import plan as view
 
-    target = resolve(options, mesh=mesh, stack=stack, paths=paths)
+    target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
     client = target.client()
     found = planned(target, client, paths, parameters, allow_empty=allow_empty)
     plan = found.plan

@@ -93,6 +93,7 @@ def resolve(
     mesh: str | None = None,
     stack: str | None = None,
     paths: Sequence[Path] = (),
+    parameters: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Target:
     """The target that the global `options` and the command's own name; `paths` may lie in the project that holds.
@@ -100,15 +101,15 @@ def resolve(
     Raises:
         UsageError: the configuration cannot mean anything.
     """
-    chosen = project(options, paths)
+    chosen = project(options, paths, parameters)
     mesh, stack = mesh or environ.get("MESHWRIGHT_MESH"), stack or environ.get("MESHWRIGHT_STACK")
     for name, given in (("--mesh", mesh), ("--stack", stack)):
         refuse_bytes(name, given or "")
     return Target(
         project=chosen,
-        endpoint=endpoint(options.get("endpoint") or chosen.endpoint, environ),
-        region=region(chosen.region, environ),
-        mesh=mesh or chosen.mesh,
+        endpoint=endpoint(options.get("endpoint") or chosen.text("endpoint"), environ),
+        region=region(chosen.text("region"), environ),
+        mesh=mesh or chosen.text("mesh"),
         stack=stack or chosen.stack,
         quiet=bool(options.get("quiet")),
         ca_bundle=options.get("ca_bundle") or "",

@@ -55,7 +55,7 @@ def command(
     from meshwright.diagnostics import Severity, worst
     from meshwright.views.diagnostics import report
 
-    read = loaded(project(options, paths), paths, parameters, mesh)
+    read = loaded(project(options, paths), paths, parameters, mesh, lenient=True)
     found = judged(read, whole)
     if envoy:
         found = (*found, *by_envoy(read, found))

@@ -2,7 +2,8 @@
 
 from meshwright.documents.findings import CODES
 from meshwright.documents.load import Loaded, load
-from meshwright.documents.settings import Environment, LoadSettings, Project, find_project, load_project
+from meshwright.documents.project_file import load_project
+from meshwright.documents.settings import Environment, LoadSettings, Project, find_project
 from meshwright.documents.sources import Sources
 
 __all__ = [

@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from meshwright.diagnostics import Severity
 from meshwright.documents.hcl_functions import FUNCTIONS, number, text
 from meshwright.documents.hcl_nodes import (
     Call,
@@ -47,6 +48,8 @@ _COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
 
 class UnknownError(Exception):
     """An expression comes to nothing that is known here."""
+
+    severity = Severity.ERROR
 
     def __init__(self, told: str, remedy: str = PLANNED, *, absent: bool = False) -> None:
         super().__init__(told)

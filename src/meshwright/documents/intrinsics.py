@@ -13,6 +13,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from meshwright.diagnostics import Severity
 from meshwright.documents.findings import UNRESOLVED, UNSUPPORTED
 from meshwright.documents.positions import NOWHERE, UNKNOWN, Items, Place, Table
 from meshwright.documents.template_parameters import TemplateParameters
@@ -45,7 +46,7 @@ class Resolver:
         self._resources = TemplateResources(_table(template, "Resources"), settings, self.value, self.unknown)
         self._mappings = _table(template, "Mappings")
         self._conditions = _table(template, "Conditions")
-        self._parameters = TemplateParameters(_table(template, "Parameters"), settings.parameters, file, findings)
+        self._parameters = TemplateParameters(_table(template, "Parameters"), settings, file, findings)
         self._judged: dict[str, Any] = {}
         self._depth = 0
 
@@ -63,10 +64,18 @@ class Resolver:
         finally:
             self._depth -= 1
 
-    def unknown(self, place: Place, summary: str, detail: str = "", *, rule: str = UNRESOLVED) -> Any:
+    def unknown(
+        self,
+        place: Place,
+        summary: str,
+        detail: str = "",
+        *,
+        rule: str = UNRESOLVED,
+        severity: Severity = Severity.ERROR,
+    ) -> Any:
         """Report why a value is not known, once in a template; the value that stands for it."""
         if rule != UNRESOLVED or self._findings.first(self._file, summary):
-            self._findings.add(rule, self._file, place, summary, detail)
+            self._findings.add(rule, self._file, place, summary, detail, severity=severity)
         return UNKNOWN
 
     def _items_value(self, node: Items) -> Items:
@@ -133,6 +142,9 @@ class Resolver:
             return self._resources.attribute(name, "", place)
         if name in self._settings.parameters:
             return self._settings.parameters[name]
+        if name in self._settings.lacks:
+            lack = self._settings.lacks[name]
+            return self.unknown(place, lack.told, lack.remedy, severity=self._settings.gravity(lack))
         near = self._parameters.near(name, [*self._resources])
         detail = f"Did you mean {near!r}?" if near else f"Give it as --parameter {name}=VALUE."
         return self.unknown(place, f"{name} is neither a parameter nor a resource of this template", detail)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -19,7 +19,8 @@ from meshwright.documents.findings import EMPTY, Findings
 from meshwright.documents.json_positions import read_json
 from meshwright.documents.positions import Place
 from meshwright.documents.sources import Sources
-from meshwright.documents.substitution import Substitution
+from meshwright.documents.substitution import Substitution, stored
+from meshwright.documents.values import Values
 from meshwright.documents.yaml_positions import read_yaml
 from meshwright.errors import UnreadableError
 from meshwright.model import Key, Kind, State
@@ -86,6 +87,17 @@ def _report_empty(paths: Sequence[Path], findings: Findings, *, grave: bool) -> 
         findings.add(EMPTY, path.as_posix(), (0, 0), told, detail, severity=severity)
 
 
+class _Pending(msgspec.Struct, frozen=True):
+    """A document whose variables wait until all files are read, so that their values are asked for together."""
+
+    value: Any
+    place: Place
+    file: str
+    dialect: Literal["api", "kubernetes", "namespace"]
+    replaced: bool
+    """Whether variables are replaced in it."""
+
+
 class _Api(msgspec.Struct, frozen=True):
     """A document in the API's dialect, kept until the meshes are known."""
 
@@ -101,6 +113,7 @@ class _Loading:
     def __init__(self, settings: LoadSettings, findings: Findings) -> None:
         self._settings = settings
         self._findings = findings
+        self._pending: list[_Pending] = []
         self._api: list[_Api] = []
         self._templates: list[Draft] = []
         self._manifests: list[kubernetes.Manifest] = []
@@ -117,10 +130,7 @@ class _Loading:
             return self._module(path, text, named=named)
         parsed = _parsed(path, text)
         variables = "${" in text or "{{" in text or (path.suffix == ".json" and "$" in text)
-        substitution = Substitution(self._settings.parameters, file, self._findings) if variables else None
-        count = sum(self._document(one, file, substitution) for one in parsed.documents)
-        if substitution is not None and count:
-            substitution.report()
+        count = sum(self._document(one, file, variables=variables) for one in parsed.documents)
         if parsed.fault is not None:
             count += self._unreadable(file, parsed.fault, text, named=named)
         return count
@@ -138,7 +148,7 @@ class _Loading:
             self._findings.add_faults(file, fault)
         return int(reported)
 
-    def _document(self, document: Document, file: str, substitution: Substitution | None) -> int:
+    def _document(self, document: Document, file: str, *, variables: bool) -> int:
         value, place = document.value, document.place
         if cloudformation.recognises(value):
             self._findings.add_faults(file, *document.faults)
@@ -152,23 +162,37 @@ class _Loading:
         theirs = kubernetes.recognises(value)
         if ours or theirs:
             self._findings.add_faults(file, *document.faults)
-        lax = False
-        if substitution is not None and (ours or (theirs and not kubernetes.is_legacy(value))):
-            substitution.loose = False
-            value = substitution.apply(value, place)
-            lax = substitution.loose
-        elif substitution is not None and _is_namespace(value):
-            # What is missing here is missing in the objects of the namespace too, and reported there.
-            value = Substitution(self._settings.parameters, file, Findings()).apply(value, place)
-        if ours:
-            self._api.append(_Api(value, place, file, lax))
+            replaced = variables and (ours or not kubernetes.is_legacy(value))
+            self._pending.append(_Pending(value, place, file, "api" if ours else "kubernetes", replaced))
+        elif _is_namespace(value):
+            self._pending.append(_Pending(value, place, file, "namespace", variables))
         else:
-            self._manifests.extend(kubernetes.manifests(value, place, file, lax=lax))
+            self._manifests.extend(kubernetes.manifests(value, place, file, lax=False))
         return int(ours or theirs)
+
+    def _replace(self) -> None:
+        """Replace the variables of all documents, and sort them by dialect."""
+        values = self._settings.values or Values(self._settings.parameters)
+        values.gather(text for one in self._pending if one.replaced for text in stored(one.value))
+        substitution = Substitution(values, self._findings)
+        # What is missing in a namespace is missing in its objects too, and reported there.
+        quiet = Substitution(values, Findings())
+        for one in self._pending:
+            value, lax = one.value, False
+            if one.replaced:
+                chosen = quiet if one.dialect == "namespace" else substitution
+                value = chosen.document(value, one.place, one.file)
+                lax = chosen.loose and one.dialect != "namespace"
+            if one.dialect == "api":
+                self._api.append(_Api(value, one.place, one.file, lax))
+            else:
+                self._manifests.extend(kubernetes.manifests(value, one.place, one.file, lax=lax))
+        substitution.report(Severity.WARNING if self._settings.lenient else Severity.ERROR)
 
     def result(self) -> Loaded:
         """Everything put together."""
         assembly = Assembly(self._findings)
+        self._replace()
         self._resources = list(self._terraform.drafts())
         for draft in self._drafts():
             assembly.take(draft)

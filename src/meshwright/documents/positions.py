@@ -6,9 +6,12 @@ The one rule: a place is the line and column, from 1, at which a reader of the f
 from __future__ import annotations
 
 import re
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from meshwright.diagnostics import Source
 
 Place: TypeAlias = tuple[int, int]
 """Line and column, both from 1."""
@@ -59,6 +62,20 @@ class Unquoted(str):
     """A scalar that stood without quotes and holds a `$` or `{{`: a template's variable may become anything."""
 
     __slots__ = ()
+
+
+class Placed(str):
+    """Text of the project file that knows where it stands."""
+
+    __slots__ = ("source",)
+    source: Source
+
+    @classmethod
+    def of(cls, text: str, source: Source) -> Self:
+        """`text`, which stands at `source`."""
+        made = cls(text)
+        made.source = source
+        return made
 
 
 class Unknown:

@@ -1,23 +1,22 @@
-"""`meshwright.yaml`: the stack, its definitions, its parameters and environments, as one frozen value.
+"""A project: its stack, definitions, parameters and environments, as one frozen value; and where its file is.
 
-The one rule: strict. What is not understood is refused with its file and line, all of it at once.
+The one rule: a field is written as the file has it, and comes to its value when somebody asks for it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Literal
 
 import msgspec
 
-from meshwright.diagnostics import Source
-from meshwright.documents.files import read_text
-from meshwright.documents.positions import Items, Place, Table, Unquoted, described
-from meshwright.documents.yaml_positions import read_yaml
-from meshwright.errors import UsageError, did_you_mean
+from meshwright.diagnostics import Severity
+from meshwright.documents.positions import Placed
+from meshwright.documents.values import Around, Lack, Values
+from meshwright.errors import UsageError
 
 FILE_NAME = "meshwright.yaml"
 
@@ -31,6 +30,16 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Values for CloudFormation parameters, `${NAME}` in other files, and whatever only a deployment would know."""
     account: str | None = None
     region: str | None = None
+    lacks: Mapping[str, Lack] = MappingProxyType({})
+    """Parameters that have no value, and why."""
+    values: Values | None = None
+    """What else `${…}` stands for; without them, the parameters alone."""
+    lenient: bool = False
+    """Whether what is withheld in a pull request leaves an object out with a warning, instead of being an error."""
+
+    def gravity(self, lack: Lack) -> Severity:
+        """How grave it is that a value is lacking."""
+        return Severity.WARNING if self.lenient and lack.kind == "withheld" else Severity.ERROR
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +61,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     account: str | None = None
     region: str | None = None
     parameters: Mapping[str, str] = MappingProxyType({})
+    parameters_from: tuple[str, ...] = ()
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +83,52 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     environments: Mapping[str, Environment] = MappingProxyType({})
     workloads: Mapping[str, Command] = MappingProxyType({})
     """What runs in place of the stand-ins of virtual nodes, by name."""
+    parameters_from: tuple[str, ...] = ()
+    """Paths of Parameter Store whose parameters hold too, an environment's before the file's."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables and parameters that are secret, beside those that are named like credentials."""
+    public: tuple[str, ...] = ()
+    """Names that only look like secrets: of variables, or `ssm:/path` and `file:path`."""
+    values: Values | None = None
+    """What `${…}` stands for in this run; without them, the parameters alone."""
+
+    def valued(
+        self, environ: Mapping[str, str], pull_request: str = "", given: Mapping[str, str] = MappingProxyType({})
+    ) -> Project:
+        """This project in a run: with `given`, the command line's parameters, and the build's environment.
+
+        `pull_request` says in words which one this job builds, "" for none.
+        """
+        around = Around(
+            environ=environ,
+            pull_request=pull_request,
+            folder=Path(self.file).parent if self.file else Path(),
+            # boto3 itself does not look at AWS_REGION, which every other AWS tool honours.
+            region=("" if isinstance(self.region, Placed) else self.region) or environ.get("AWS_REGION", ""),
+            secrets=frozenset(self.secrets),
+            public=frozenset(self.public),
+        )
+        values = Values(self.parameters, around, self.parameters_from)
+        values.give(given)
+        return msgspec.structs.replace(self, values=values)
+
+    def text(self, field: Literal["endpoint", "mesh", "account", "region"]) -> str | None:
+        """A field with its variables replaced.
+
+        Raises:
+            UsageError: one has no value, or the field cannot have it.
+        """
+        written: str | None = getattr(self, field)
+        if written is None or not isinstance(written, Placed):
+            return written
+        found = (self.values or Values(self.parameters)).text(written)
+        if isinstance(found, Lack):
+            told = found.told.replace(f" (at {written.source})", "")
+            raise UsageError(f"{written.source}: {field} has no value: {told}. {found.remedy}")
+        if not found or (field == "account" and not is_account(found)):
+            told = "an account id of 12 digits" if field == "account" else "text"
+            raise UsageError(f"{written.source}: {field} takes {told}, but {str(written)!r} comes to {found!r}.")
+        return found
 
     def expand(self, paths: Sequence[Path]) -> tuple[Path, ...]:
         """What `paths` stand for: none, and the folder of `meshwright.yaml`, for the definitions that it lists."""
@@ -90,9 +146,22 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.tests if meant == own else ()
 
     def load_settings(self, parameters: Mapping[str, str] = MappingProxyType({})) -> LoadSettings:
-        """What `documents.load` needs; `parameters` (the command line's) beat the project's."""
-        merged = {**self.parameters, **parameters}
-        return LoadSettings(mesh=self.mesh, parameters=merged, account=self.account, region=self.region)
+        """What `documents.load` needs; `parameters` (the command line's) beat the project's.
+
+        Raises:
+            UsageError: a variable in mesh, account or region has no value.
+        """
+        values = self.values or Values(self.parameters)
+        values.give(parameters)
+        known, lacks = values.parameters()
+        return LoadSettings(
+            mesh=self.text("mesh"),
+            parameters=known,
+            account=self.text("account"),
+            region=self.text("region"),
+            lacks=lacks,
+            values=values,
+        )
 
 
 def find_project(paths: Sequence[Path]) -> Path | None:
@@ -130,172 +199,6 @@ def _nearest(path: Path) -> Path | None:
     return folder / FILE_NAME
 
 
-def load_project(path: Path | None = None, environment: str | None = None) -> Project:
-    """The project in `path`, with `environment` chosen; without a file it is empty.
-
-    Raises:
-        UnreadableError: the file cannot be read.
-        UsageError: it holds what a project file cannot hold, or has no such environment.
-    """
-    if path is None:
-        if environment is not None:
-            told = f"there is no {FILE_NAME} here that could define the environment {environment!r}"
-            raise UsageError(f"{told}; run where it is or give --config FILE.")
-        return Project()
-    table, faults = _table(path)
-    reader = _Reader(path, faults)
-    project = reader.project(table)
-    if reader.faults:
-        raise UsageError("\n".join(reader.faults))
-    return _chosen(project, environment)
-
-
-def _table(path: Path) -> tuple[Table, list[str]]:
-    text, unreadable = read_text(path)
-    if unreadable is not None:
-        return Table((1, 1)), [f"{_at(path, unreadable.place)}: {unreadable.summary}. {unreadable.detail}".rstrip()]
-    parsed = read_yaml(text)
-    found = [*(fault for one in parsed.documents for fault in one.faults), *([parsed.fault] if parsed.fault else [])]
-    faults = [f"{_at(path, one.place)}: {one.summary}. {one.detail}".rstrip() for one in found]
-    values = [one.value for one in parsed.documents if one.value is not None]
-    if len(values) > 1:
-        faults.append(
-            f"{_at(path, parsed.documents[1].place)}: a project file holds one document, found a second one."
-        )
-    value = values[0] if values else Table((1, 1))
-    if not isinstance(value, Table):
-        faults.append(f"{_at(path, (1, 1))}: a project file is a mapping with keys such as stack and definitions.")
-        value = Table((1, 1))
-    return value, faults
-
-
-def _chosen(project: Project, name: str | None) -> Project:
-    if name is None:
-        return project
-    if name not in project.environments:
-        known = ", ".join(project.environments) or "none"
-        hint = did_you_mean(name, project.environments, f"It defines: {known}.", sentence=True)
-        raise UsageError(f"{project.file} defines no environment {name!r}. {hint}")
-    one = project.environments[name]
-    return msgspec.structs.replace(
-        project,
-        environment=name,
-        endpoint=one.endpoint or project.endpoint,
-        mesh=one.mesh or project.mesh,
-        account=one.account or project.account,
-        region=one.region or project.region,
-        parameters=MappingProxyType({**project.parameters, **one.parameters}),
-    )
-
-
-def _at(path: Path, place: Place) -> str:
-    return str(Source(file=str(path), line=place[0], column=place[1]))
-
-
-class _Reader:
-    """Takes the file's tables apart and collects what is wrong with them."""
-
-    def __init__(self, path: Path, faults: list[str]) -> None:
-        self._path = path
-        self.faults = faults
-
-    def project(self, table: Table) -> Project:
-        readers: dict[str, Callable[[Any, Place, str], Any]] = {
-            "stack": self._text,
-            "mesh": self._text,
-            "endpoint": self._text,
-            "account": self._account,
-            "region": self._text,
-            "definitions": self._paths,
-            "tests": self._paths,
-            "parameters": self._parameters,
-            "environments": self._environments,
-            "workloads": self._workloads,
-        }
-        return Project(file=str(self._path), **self._members(table, readers, ""))
-
-    def _members(
-        self, table: Table, readers: Mapping[str, Callable[[Any, Place, str], Any]], at: str
-    ) -> dict[str, Any]:
-        members = {}
-        for key, value in table.items():
-            name = f"{at}{key}"
-            if key in readers:
-                members[key] = readers[key](value, table.places[key], name)
-                continue
-            hint = did_you_mean(key, readers, f"known here: {', '.join(readers)}.")
-            self._fault(table.places[key], f"unknown key {name!r}; {hint}")
-        return members
-
-    def _fault(self, place: Place, told: str) -> None:
-        self.faults.append(f"{_at(self._path, place)}: {told}")
-
-    def _text(self, value: Any, place: Place, name: str) -> str | None:
-        if isinstance(value, str) and value:
-            return str(value)
-        self._fault(place, f"{name} takes text, found {described(value)}.")
-        return None
-
-    def _account(self, value: Any, place: Place, name: str) -> str | None:
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if isinstance(text, str) and len(text) == 12 and text.isdigit():
-            return text
-        self._fault(place, f"{name} takes an account id of 12 digits, found {described(value)}.")
-        return None
-
-    def _paths(self, value: Any, place: Place, name: str) -> tuple[Path, ...]:
-        listed = value if isinstance(value, Items) else [value]
-        places: Sequence[Place] = value.places if isinstance(value, Items) else [place]
-        found = [self._text(one, where, name) for one, where in zip(listed, places, strict=True)]
-        return tuple(self._path.parent / one for one in found if one)
-
-    def _parameters(self, value: Any, place: Place, name: str) -> Mapping[str, str]:
-        if not isinstance(value, Table):
-            self._fault(place, f"{name} takes a mapping of names to values, found {described(value)}.")
-            return MappingProxyType({})
-        parameters = {}
-        for key, one in value.items():
-            if isinstance(one, Unquoted) or not isinstance(one, str | int | float):
-                self._fault(
-                    value.places[key], f"{name}.{key} takes text or a number, found {described(one)}; quote it."
-                )
-            else:
-                parameters[key] = str(one).lower() if isinstance(one, bool) else str(one)
-        return MappingProxyType(parameters)
-
-    def _workloads(self, value: Any, place: Place, name: str) -> Mapping[str, Command]:
-        if not isinstance(value, Table):
-            self._fault(place, f"{name} takes a mapping of virtual nodes to what they run, found {described(value)}.")
-            return MappingProxyType({})
-        readers = {"command": self._text, "folder": self._text, "environment": self._parameters}
-        found: dict[str, Command] = {}
-        for node, one in value.items():
-            where, at = value.places[node], f"{name}.{node}"
-            if not isinstance(one, Table) or "command" not in one:
-                self._fault(where, f"{at} takes a mapping with a command, found {described(one)}.")
-                continue
-            members = self._members(one, readers, f"{at}.")
-            if members["command"]:
-                folder = self._path.parent / (members.pop("folder", None) or ".")
-                found[node] = Command(folder=folder, **members)
-        return MappingProxyType(found)
-
-    def _environments(self, value: Any, place: Place, name: str) -> Mapping[str, Environment]:
-        if not isinstance(value, Table):
-            self._fault(place, f"{name} takes a mapping of names to environments, found {described(value)}.")
-            return MappingProxyType({})
-        readers: dict[str, Callable[[Any, Place, str], Any]] = {
-            "endpoint": self._text,
-            "mesh": self._text,
-            "account": self._account,
-            "region": self._text,
-            "parameters": self._parameters,
-        }
-        found = {}
-        for key, one in value.items():
-            if isinstance(one, Table) or one is None:
-                inside = one if isinstance(one, Table) else Table(value.places[key])
-                found[key] = Environment(**self._members(inside, readers, f"{name}.{key}."))
-            else:
-                self._fault(value.places[key], f"{name}.{key} takes a mapping, found {described(one)}.")
-        return MappingProxyType(found)
+def is_account(text: str) -> bool:
+    """Whether `text` can be the id of an AWS account."""
+    return len(text) == 12 and text.isascii() and text.isdigit()

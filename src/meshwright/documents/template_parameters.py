@@ -16,17 +16,19 @@ from meshwright.documents.positions import UNKNOWN, Items, Place, Table
 from meshwright.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from meshwright.documents.findings import Findings
+    from meshwright.documents.settings import LoadSettings
 
 
 class TemplateParameters:
     """The values of a template's parameters."""
 
-    def __init__(self, declared: Table, given: Mapping[str, str], file: str, findings: Findings) -> None:
+    def __init__(self, declared: Table, settings: LoadSettings, file: str, findings: Findings) -> None:
         self._declared = declared
-        self._given = given
+        self._given = settings.parameters
+        self._settings = settings
         self._file = file
         self._findings = findings
         self._values: dict[str, Any] = {}
@@ -48,6 +50,11 @@ class TemplateParameters:
         declared = self._declared[name] if isinstance(self._declared[name], Table) else Table(place)
         type_name = str(declared.get("Type", "String"))
         stored = type_name.startswith("AWS::SSM::Parameter::Value")
+        lack = self._settings.lacks.get(name)
+        if lack is not None:
+            severity = self._settings.gravity(lack)
+            self._findings.add(UNRESOLVED, self._file, place, lack.told, lack.remedy, severity=severity)
+            return UNKNOWN
         value = self._given.get(name)
         if value is None and not stored:
             value = _text(declared.get("Default"))

@@ -71,9 +71,13 @@ class TemplateResources:
 
     def attribute(self, name: str, attribute: str, place: Place) -> Any:
         """An attribute of a resource, or with "" what `Ref` gives."""
-        given = self._settings.parameters.get(f"{name}.{attribute}" if attribute else name)
+        what = f"{name}.{attribute}" if attribute else name
+        given = self._settings.parameters.get(what)
         if given is not None:
             return given
+        lack = self._settings.lacks.get(what)
+        if lack is not None:
+            return self._unknown(place, lack.told, lack.remedy, severity=self._settings.gravity(lack))
         node = self._nodes[name]
         kind_name = node.get("Type") if isinstance(node, Table) else None
         kind = KINDS.get(kind_name) if isinstance(kind_name, str) else None
@@ -84,7 +88,6 @@ class TemplateResources:
             field = _NAMED_BY.get(str(kind_name))
         if field is not None:
             return self.property_of(name, field, place)
-        what = f"{name}.{attribute}" if attribute else name
         told = f"{what} ({kind_name}) is only known once it is deployed"
         return self._unknown(place, told, f"Give its value as --parameter {what}=VALUE.")
 

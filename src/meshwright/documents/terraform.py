@@ -146,7 +146,7 @@ class Terraform:
         """Tell of something that is not known, once a file: one remedy serves all places."""
         if (file, error.told) not in self._told:
             self._told.add((file, error.told))
-            self._findings.add(UNRESOLVED, file, place, error.told, error.remedy)
+            self._findings.add(UNRESOLVED, file, place, error.told, error.remedy, severity=error.severity)
 
     def worked_out(self, module: Module, node: Node, names: Mapping[str, Any], file: str, place: Place) -> Any:
         """What an expression comes to; UNKNOWN, and told of, where that is not known."""

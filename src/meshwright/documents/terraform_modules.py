@@ -170,7 +170,15 @@ class Module:
                 self._pending.discard(name)
         return self._values[name]
 
+    def _refuse_lacking(self, what: str) -> None:
+        lack = self._settings.lacks.get(what)
+        if lack is not None:
+            error = UnknownError(lack.told, lack.remedy)
+            error.severity = self._settings.gravity(lack)
+            raise error
+
     def _given(self, what: str, otherwise: Any) -> Any:
+        self._refuse_lacking(what)
         value = self._settings.parameters.get(what, otherwise)
         if value is None:
             remedy = f"Give its value as --parameter {what}=VALUE, or what `terraform show -json` says of a plan."
@@ -198,6 +206,7 @@ class Module:
         elif name in self._settings.parameters:
             return _typed(self._settings.parameters[name])
         else:
+            self._refuse_lacking(name)
             for source in self._sources[self.folder]:
                 if source.variables and name in source.body.attributes:
                     return self._evaluator.value(source.body.attributes[name][0], {})
@@ -262,6 +271,7 @@ class Module:
         return made(every[0])
 
     def _attribute(self, block: Block, instance: Instance, name: str) -> Any:
+        self._refuse_lacking(f"{instance.address}.{name}")
         given = self._settings.parameters.get(f"{instance.address}.{name}")
         if given is not None:
             return given

@@ -2,8 +2,8 @@
 
 ## What it finds
 
-CloudFormation parameters without a default, `${NAME}` in other files, and functions whose answer only a deployment
-would know.
+CloudFormation parameters without a default, `${…}` in other files without a value or with a secret one, and functions
+whose answer only a deployment would know.
 
 ## Why it matters
 

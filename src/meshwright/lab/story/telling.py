@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshwright.documents.load import load
-from meshwright.documents.settings import load_project
+from meshwright.documents.project_file import load_project
 from meshwright.errors import FailedCheckError
 from meshwright.lab.addresses import Block
 from meshwright.lab.control_plane import ControlPlane
