@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from command_line import commands
+from meshwright.model.identity import Key, Kind
+from meshwright.observe.traffic import Load, Traffic
 from meshwright.store.contract import AccessKey
 from serving import serving
 from trusting import WIDE, authority
@@ -212,6 +216,47 @@ def test_who_may_not_ask_who_calls_whom_still_gets_a_plan(
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", build.secret)
         assert run("apply").code == 0
         edit("weight: 90", "weight: 0")
+        assert run("plan").err == ""
+        edit("{provider: {virtualRouter: {virtualRouterName: r}}}", "{}")
         done = run("plan")
-        assert (done.code, done.out.count("weight-moved")) == (0, 2)
+        assert (done.code, done.out.count("! called-service-removed ")) == (0, 1)
         assert done.err.startswith("Who calls whom is not known, so that risks count declared callers only: ")
+
+
+def test_a_release_keeps_the_risks_that_the_server_saw(run: Callable[..., Done], server: Serving) -> None:
+    """Not those of a client, which may say what it likes; a list of releases does without."""
+    edit("weight: 90", "weight: 0")
+    moved = "  ! weight-moved mesh/m/virtualRouter/r/route/x: a gets 0 % of the route's traffic instead of 90 %"
+    assert moved in run("apply").out
+
+    def kept(path: str) -> Any:
+        return json.loads(server.ask("GET", f"/meshwright/v1/meshes/m/stacks/shop/releases{path}").body)
+
+    line = 1 + Path("mesh.yaml").read_text().splitlines().index("        - {virtualNode: a, weight: 0}")
+    assert [(risk["code"], risk["old"], risk["new"], risk["source"]["line"]) for risk in kept("/2")["risks"]] == [
+        ("weight-moved", 90, 0, line),
+        ("weight-moved", 10, 100, line + 1),
+    ]
+    assert kept("/1")["risks"] == []
+    assert ["risks" in release for release in kept("")["releases"]] == [False, False]
+    assert "! weight-moved" in run("rollback", "--to", "1").out
+
+
+def test_calls_that_proxies_reported_count_in_the_plan_and_in_the_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a caller that no longer declares them; those of hours ago do not."""
+    web, a = (Key("m", Kind.VIRTUAL_NODE, name) for name in ("web", "a"))
+    for hours, told in ((0, True), (2, False)):
+        traffic = Traffic(0)
+        load = Load(cluster="c", issued=7, successes=7, errors=0, active=0)
+        traffic.count("web-1", (web, a, ""), load, time.time_ns() // 1_000_000 - hours * 3_600_000)
+        folder = tmp_path / str(hours)
+        folder.mkdir()
+        with serving(folder, traffic=traffic) as server:
+            run = commands(folder / "project", server, monkeypatch, capsys, FILES)
+            assert run("apply").code == 0
+            edit("  backends: [{virtualService: {virtualServiceName: cart.local}}]\n", "")
+            edit("spec: {provider: {virtualRouter: {virtualRouterName: r}}}", "spec: {}")
+            said = "still called by mesh/m/virtualNode/web (7 requests so far)"
+            assert [said in run(command).out for command in ("plan", "apply")] == [told, told]

@@ -15,8 +15,11 @@ from hypothesis import settings as tried
 
 from ads_client import AdsClient
 from meshwright.graph import resolve
-from meshwright.impact import Impact, Scene, findings, risks
+from meshwright.impact.findings import findings
 from meshwright.impact.reach import reach
+from meshwright.impact.risks import risks
+from meshwright.impact.scene import Scene
+from meshwright.impact.values import Impact
 from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.model.state import State
 from meshwright.plan import decoded, diff

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as tried
 
 from meshes import meshes
-from meshwright.impact import PROTECTED_TAG, RISKS, Risk, Scene, Seen, risks
+from meshwright.impact.risks import RISKS, risks
+from meshwright.impact.scene import PROTECTED_TAG, Scene, Seen
 from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.model.state import Resource, State
 from meshwright.plan import decoded, diff
 from settings import ROOT, examples
+
+if TYPE_CHECKING:
+    from meshwright.impact.values import Risk
 
 MESH, STACK = "m", "shop"
 Wire = dict[str, Any]
@@ -325,9 +329,7 @@ def test_a_caller_that_no_longer_declares_its_call_is_found_by_what_its_proxy_re
     web = Key(MESH, Kind.VIRTUAL_NODE, "web")
     seen = (Seen(web, ("svc",), 7),)
     (told,) = (one for one in found(before, after, seen=seen) if one.code == "called-service-removed")
-    assert (
-        told.summary == "svc is deleted and is still called by mesh/m/virtualNode/web (7 requests in the last hour)"
-    )
+    assert told.summary == "svc is deleted and is still called by mesh/m/virtualNode/web (7 requests so far)"
     for other in (Seen(web, ("other",), 7), Seen(web, ("svc",), 0)):
         assert "called-service-removed" not in {one.code for one in found(before, after, seen=(other,))}
 

@@ -14,6 +14,7 @@ import msgspec
 
 from meshwright import constraints, operations, release, rules
 from meshwright.api.answers import answer
+from meshwright.api.judging import lately_called, risks_of
 from meshwright.api.repeating import Asked, again, earlier, kept
 from meshwright.diagnostics import Severity, Written
 from meshwright.errors import RefusedError, StalePlanError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from meshwright.api.judging import Calls
     from meshwright.api.services import Services
     from meshwright.model.identity import Key
     from meshwright.plan import Plan
@@ -81,6 +83,7 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
         RevisionConflictError: other writers were faster every time.
     """
     outcome: list[Outcome] = []
+    calls = lately_called(services, intent.mesh)
 
     def decide(head: Head) -> Draft | None:
         before = repeated(services, intent.mesh, intent.stack, intent.caller)
@@ -88,7 +91,7 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
             outcome[:] = [before]
             return None
         newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
-        made = _made(services, intent, planned, head.state, newest, head.revision + 1)
+        made = _made(services, intent, planned, head, newest, calls)
         if made is None:
             outcome[:] = [Outcome(changed=False, release=newest)]
             return None
@@ -140,14 +143,15 @@ def outcome_answer(outcome: Outcome) -> Response:
     """`outcome` for the client: 201 for a new release, 200 where nothing changed, or what it was told before."""
     if outcome.answered is not None:
         return again(outcome.answered)
-    found = document(outcome.release) if outcome.release else None
+    one = outcome.release
+    found = document(one) | ({"risks": to_wire(one.risks)} if outcome.changed else {}) if one is not None else None
     return answer({"changed": outcome.changed, "release": found}, 201 if outcome.changed else 200)
 
 
 def document(one: Release) -> dict[str, Any]:
-    """A release for the client, without its content and its sources."""
-    found: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=(), sources={}))
-    del found["content"], found["sources"]
+    """A release for the client, without its content, its sources and its risks."""
+    found: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=(), sources={}, risks=()))
+    del found["content"], found["sources"], found["risks"]
     return {"title": one.title, **found}
 
 
@@ -194,11 +198,12 @@ def _made(
     services: Services,
     intent: Intent,
     planned: Callable[[State], Plan],
-    state: State,
+    head: Head,
     newest: Release | None,
-    revision: int,
+    calls: Calls,
 ) -> tuple[Release, State] | None:
     """The release and the state that it leads to; None when there is nothing to release."""
+    state = head.state
     plan = planned(state)
     _authorise(services, intent, state, arrival(state, plan), plan)
     after = release.perform(state, plan, lambda: services.stamp(intent.caller.principal.account), services.most())
@@ -215,7 +220,7 @@ def _made(
         mesh=intent.mesh,
         stack=intent.stack,
         number=newest.number + 1 if newest else 1,
-        revision=revision,
+        revision=head.revision + 1,
         parent=newest.number if newest else None,
         digest=digest,
         at=services.now(),
@@ -227,6 +232,7 @@ def _made(
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,
         sources=release.places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),
+        risks=risks_of(plan, state, calls, intent.sources, services.now()),
         status=Status.APPLIED,
     )
     return new, after

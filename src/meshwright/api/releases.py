@@ -124,11 +124,15 @@ async def get_releases(services: Services, request: Request) -> Response:
 
 
 async def get_release(services: Services, request: Request) -> Response:
-    """One release with its content, and where its changes are written."""
+    """One release with its content, its risks, and where its changes are written."""
     one = _release(services, request)
     hidden = foreign(services.store.head().state, one, request.state.principal)
     content = [msgspec.structs.replace(item, tags={}) if hidden(item.key) else item for item in one.content]
-    return answer({**applying.document(one), "content": to_wire(content), "sources": to_wire(one.sources)})
+    return answer({**applying.document(one), "content": to_wire(content), **_whole(one)})
+
+
+def _whole(one: Release) -> dict[str, Any]:
+    return {"sources": to_wire(one.sources), "risks": to_wire(one.risks)}
 
 
 async def get_release_propagation(services: Services, request: Request) -> Response:

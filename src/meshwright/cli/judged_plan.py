@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.errors import AccessDeniedError, ApiError
-from meshwright.impact import Findings, Impact, Scene, Seen, findings, risks
+from meshwright.impact.findings import findings
+from meshwright.impact.risks import risks
+from meshwright.impact.scene import LATELY, Scene, Seen, asks_for_calls
+from meshwright.impact.values import Findings, Impact
 from meshwright.model.identity import Key, parse_key
 
 if TYPE_CHECKING:
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
     from meshwright.cli.target import Target
     from meshwright.cli.wanted import Planned
     from meshwright.remote import Client
-
-_MINUTES = 60
 
 
 def impact_of(
@@ -73,17 +74,17 @@ def _connected(target: Target, client: Client, mesh: str) -> Mapping[Key, tuple[
 
 
 def _seen(target: Target, client: Client, found: Planned) -> tuple[Seen, ...]:
-    """Who called whom in the last hour; nobody where that may not be asked."""
+    """Who called whom lately; nobody where that does not matter, or may not be asked."""
     mesh = found.plan.mesh
-    if Key.of_mesh(mesh) not in found.observed or not found.plan.count("delete") + found.plan.count("update"):
+    if Key.of_mesh(mesh) not in found.observed or not asks_for_calls(found.plan):
         return ()
     try:
-        calls = client.calls(mesh, _MINUTES).calls
+        told = client.calls(mesh, 1)
     except (AccessDeniedError, ApiError) as error:
         target.say(f"Who calls whom is not known, so that risks count declared callers only: {error}")
         return ()
     return tuple(
-        Seen(caller=parse_key(one.caller), services=one.services, requests=one.window.requests)
-        for one in calls
-        if one.window.requests
+        Seen(caller=parse_key(one.caller), services=one.services, requests=one.total.requests)
+        for one in told.calls
+        if one.last_at is not None and told.at - one.last_at <= LATELY
     )

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshwright.graph import resolve
+from meshwright.model.identity import Kind
 from meshwright.model.state import State
 from meshwright.plan import arrival
 
@@ -17,24 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from meshwright.graph import Graph
-    from meshwright.model.identity import Key, Kind
+    from meshwright.model.identity import Key
     from meshwright.model.state import Resource
     from meshwright.plan import Plan
 
 PROTECTED_TAG = "meshwright:protected"
 """An object that has this tag, with the value `true`, is not to be deleted unseen."""
+LATELY = 3_600_000
+"""Milliseconds after its last call that somebody still counts as a caller."""
 WEIGHT_STEP = 20.0
 """Percentage points by which a target's share may move before it counts."""
 
 
 class Seen(NamedTuple):
-    """Requests that proxies reported in the last hour."""
+    """Calls that proxies reported, the last of them within `LATELY`."""
 
     caller: Key
     """The node or gateway that made them."""
     services: tuple[str, ...]
     """The names of the virtual services by which the caller's definition leads there."""
     requests: int
+    """Since the control plane began to count."""
 
 
 class Update(NamedTuple):
@@ -43,6 +47,17 @@ class Update(NamedTuple):
     key: Key
     old: Resource
     new: Resource
+
+
+def asks_for_calls(plan: Plan) -> bool:
+    """Whether anything that a plan takes away may be called: nothing else has to do with what was seen."""
+    return any(
+        one.key.kind in _CALLED and (one.action == "delete" or one.key.kind is Kind.VIRTUAL_SERVICE)
+        for one in plan.changes
+    )
+
+
+_CALLED = (Kind.ROUTE, Kind.GATEWAY_ROUTE, Kind.VIRTUAL_SERVICE)
 
 
 class Scene:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from meshwright.diagnostics import Written
+from meshwright.impact.values import Risk
 from meshwright.model.identity import Key
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of the stack after this release, in order of keys."""
     sources: dict[str, Written] = {}
     """Where the objects that it created or updated are written, by path; claimed, as all of `build`."""
+    risks: tuple[Risk, ...] = ()
+    """What the server saw in it that has hurt others, by its own state and traffic; the first 200."""
     status: Status = Status.APPLIED
 
     @property

@@ -85,14 +85,14 @@ def release_of(text: str) -> Release:
 
 
 def listed_release_of(text: str) -> Release:
-    """The release that `release_body` wrote, without content and sources, which are passed over undecoded."""
+    """The release that `release_body` wrote, without what is large, which is passed over undecoded."""
     return Release(**msgspec.structs.asdict(msgspec.json.decode(text, type=_listed())))
 
 
 @functools.cache
 def _listed() -> type[msgspec.Struct]:
     """`Release` without what is large."""
-    fields = [one for one in msgspec.structs.fields(Release) if one.name not in {"content", "sources"}]
+    fields = [one for one in msgspec.structs.fields(Release) if one.name not in {"content", "sources", "risks"}]
     members = [(one.name, one.type, one.default) for one in fields]
     return msgspec.defstruct(
         "Listed", [member[:2] if member[2] is msgspec.NODEFAULT else member for member in members], kw_only=True

@@ -20,6 +20,14 @@ class Change(msgspec.Struct):
     object: str
 
 
+class Risk(msgspec.Struct):
+    """What the server saw in a release that has hurt others."""
+
+    code: str
+    summary: str
+    object: str
+
+
 class Tally(msgspec.Struct):
     """What proxies made of a release, in a few numbers."""
 
@@ -46,6 +54,7 @@ class Release(msgspec.Struct):
     restores: int | None
     build: dict[str, Any] | None
     tally: Tally | None = None
+    risks: list[Risk] = []
 
 
 class Outcome(msgspec.Struct):

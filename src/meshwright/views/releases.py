@@ -41,6 +41,8 @@ def outcome_text(outcome: Document) -> str:
     restores = f", restoring {terminal(one['stack'])}#{one['restores']}" if one.get("restores") else ""
     lines = [f"Released {terminal(one['title'])} (revision {one['revision']}){restores}: {counts}."]
     lines += [f"  {change['action']} {terminal(change['object'])}" for change in one["changes"]]
+    risks = one.get("risks", ())
+    lines += [f"  ! {risk['code']} {terminal(risk['object'])}: {terminal(risk['summary'])}" for risk in risks]
     return "\n".join(lines) + "\n"
 
 

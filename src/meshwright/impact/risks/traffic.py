@@ -110,7 +110,7 @@ def called_routes(scene: Scene) -> Iterator[Risk]:
         service = service_key(one.key.mesh, target)
         number = sum(seen.requests for seen in scene.seen if seen.caller == gateway and service.name in seen.services)
         if number:
-            came = f"{number} requests came to {service.name} by {gateway} in the last hour"
+            came = f"{number} requests came to {service.name} by {gateway} so far"
             yield Risk(code="called-route-removed", summary=f"the gateway route goes away, and {came}", key=one.key)
 
 
@@ -151,7 +151,7 @@ def _taken(spec: RouteSpec | GatewayRouteSpec) -> tuple[str, object]:
 
 
 def _callers(scene: Scene, services: Iterable[Key]) -> str:
-    """Who is to call any of `services` after the plan, or was seen to in the last hour; "" for nobody."""
+    """Who is to call any of `services` after the plan, or was seen to lately; "" for nobody."""
     declared: dict[Key, None] = {}
     seen: defaultdict[Key, int] = defaultdict(int)
     for service in services:
@@ -163,7 +163,7 @@ def _callers(scene: Scene, services: Iterable[Key]) -> str:
         for one in scene.seen:
             if service.name in one.services and one.requests:
                 seen[one.caller] += one.requests
-    told = [f"{key} ({seen[key]} requests in the last hour)" for key in sorted(seen)]
+    told = [f"{key} ({seen[key]} requests so far)" for key in sorted(seen)]
     told += [f"{key} (declared)" for key in sorted(declared) if key not in seen]
     more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
     return f"{', '.join(told[:_NAMED])}{more}"
