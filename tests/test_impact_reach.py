@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import settings as tried
+from markdown_it import MarkdownIt
 
 from ads_client import AdsClient
 from meshwright.graph import resolve
@@ -94,6 +95,34 @@ def test_a_comment_is_never_longer_than_it_may_be(before: State, after: State) -
         assert told.count("<details>") == told.count("</details>")
         assert told.count("\n```") % 2 == 0
         assert ("too long for a comment" in told) or len(told) >= 0.2 * len(view.as_markdown(found.plan, impact))
+
+
+HOSTILE = "`x` | <img src=x> @team #1 [a](http://x.example) www.x.example ~~~ \\| </details> ``"
+
+
+def test_no_name_is_markup_in_a_comment() -> None:
+    """Read as GitHub reads it: names occur in code alone, where nobody is called and nothing is linked."""
+    listeners = [{"portMapping": {"port": 80, "protocol": "http"}}]
+    node = {"listeners": listeners, "serviceDiscovery": {"dns": {"hostname": "h"}}}
+    before = State([decoded(Key(MESH, Kind.VIRTUAL_NODE, HOSTILE), node, {"meshwright:protected": "true"}, HOSTILE)])
+    stray = decoded(Key("elsewhere", Kind.VIRTUAL_NODE, HOSTILE), {}, {}, HOSTILE)
+    plan = diff(before, State([stray]), HOSTILE, MESH)
+    found = Scene(plan, before)
+    impact = Impact(risks=risks(found), findings=findings(found), reach=reach(found, {}, detail=True))
+    assert impact.risks
+    assert plan.conflicts
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(view.as_markdown(plan, impact))
+    inside = [one for token in tokens for one in (token, *(token.children or ()))]
+    allowed = {
+        "<details><summary>Reaches 1 node or gateway, 0 connected proxies</summary>",
+        "</details>",
+        "<details><summary>What Envoys are sent</summary>",
+    }
+    told = {line for one in inside if one.type.startswith("html") for line in one.content.splitlines()}
+    assert told <= allowed
+    assert not [one for one in inside if one.type in {"link_open", "image"}]
+    texts = [one.content for one in inside if one.type == "text"]
+    assert not [text for text in texts if set("@#<[~") & set(text) or "example" in text]
 
 
 def shop() -> State:

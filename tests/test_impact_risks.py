@@ -171,6 +171,9 @@ L, T = f"{A}:listeners.0", f"{A}:listeners.0.tls"
 B = f"{WEB}:backends.0.virtualService.clientPolicy.tls"
 WT = f"{X}:httpRoute.action.weightedTargets"
 NODE_DEFAULT = put(f"{WEB}:backends.0.virtualService.clientPolicy", None)
+TWIN = {"listeners": [{"portMapping": {"port": 80, "protocol": "http"}}]}
+ALONE = {"provider": {"virtualNode": {"virtualNodeName": "b"}}}
+ELSEWHERE = put(f"{ENTRY}:httpRoute.action.target.virtualService.virtualServiceName", "s2")
 CASES = [
     Case("weight-moved", [put(f"{WT}.0.weight", 0)], [put(f"{WT}.0.weight", 25)], "spec.httpRoute.action"),
     Case("weight-moved", [put(f"{WT}.1", None)], [put(f"{WT}.0.weight", 5), put(f"{WT}.1.weight", 5)]),
@@ -187,6 +190,28 @@ CASES = [
         [put(SVC, {"provider": {"virtualNode": {"virtualNodeName": "a"}}})],
         "spec.provider",
     ),
+    Case(
+        "weight-moved",
+        [put(X, None), put(f"{Y}2", route("/", 0, 100))],
+        [put(X, None), put(f"{Y}2", route("/", 1, 1))],
+    ),
+    Case(
+        "destination-changed",
+        [put(SVC, {"provider": {"virtualNode": {"virtualNodeName": "web"}}})],
+        [
+            put(SVC, {"provider": {"virtualRouter": {"virtualRouterName": "r2"}}}),
+            put("virtualRouter/r2", TWIN),
+            put("virtualRouter/r2/route/x", route("/", 1, 1)),
+        ],
+        "spec.provider.virtualNode.virtualNodeName",
+    ),
+    Case(
+        "destination-changed",
+        [put("virtualService/s2", ALONE), ELSEWHERE],
+        [put("virtualService/s2", {"provider": {"virtualRouter": {"virtualRouterName": "r"}}}), ELSEWHERE],
+        "spec.httpRoute.action.target",
+    ),
+    Case("protocol-changed", [put(f"{A}:listeners.1.portMapping.protocol", "tcp")], [listening_too]),
     Case("router-emptied", [put(X, None), put(Y, None)], [put(X, None)]),
     Case(
         "protected-deleted",

@@ -201,5 +201,5 @@ def test_no_name_reaches_a_terminal_or_a_pull_request_as_markup() -> None:
     """A stack's name is anybody's text."""
     plan = diff(State(), State([MESH_OBJECT]), "<b>\x1b[31m|x", MESH)
     assert "\x1b" not in view.as_text(plan, colour=False)
-    assert "<b>" not in view.as_markdown(plan)
     assert "\x1b" not in view.as_markdown(plan)
+    assert "\\u202e" in view.as_markdown(diff(State(), State([MESH_OBJECT]), "\u202e", MESH))

@@ -205,10 +205,7 @@ def _made(
     """The release and the state that it leads to; None when there is nothing to release."""
     state = head.state
     plan = planned(state)
-    _authorise(services, intent, state, arrival(state, plan), plan)
-    after = release.perform(state, plan, lambda: services.stamp(intent.caller.principal.account), services.most())
-    _authorise(services, intent, state, after, plan)
-    _refuse_invalid(state, after, plan)
+    after = _performed(services, intent, state, plan)
     content = release.content_of(after, intent.mesh, intent.stack)
     digest = release.digest_of(content)
     if plan.empty:
@@ -236,6 +233,15 @@ def _made(
         status=Status.APPLIED,
     )
     return new, after
+
+
+def _performed(services: Services, intent: Intent, state: State, plan: Plan) -> State:
+    """What the plan makes of `state`, for who may, and where that is a valid mesh."""
+    _authorise(services, intent, state, arrival(state, plan), plan)
+    after = release.perform(state, plan, lambda: services.stamp(intent.caller.principal.account), services.most())
+    _authorise(services, intent, state, after, plan)
+    _refuse_invalid(state, after, plan)
+    return after
 
 
 def _authorise(

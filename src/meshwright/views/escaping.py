@@ -13,7 +13,6 @@ import msgspec
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _NO_XML = re.compile(r"[\ufffe\uffff]")
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&])")
 
 
 def terminal(text: object) -> str:
@@ -40,11 +39,6 @@ def _plain(value: object) -> object:
 def xml(text: object) -> str:
     """`text` on one line without what XML 1.0 cannot hold; what is markup in XML is the caller's to escape."""
     return _NO_XML.sub("\ufffd", terminal(text))
-
-
-def markdown(text: object) -> str:
-    """`text` on one line of Markdown, every character meaning only itself."""
-    return _MARKUP.sub(r"\\\1", terminal(text))
 
 
 def code(text: object) -> str:

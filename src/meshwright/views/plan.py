@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshwright.impact.values import Impact
 from meshwright.views import impact as meaning
-from meshwright.views.escaping import indented_json, markdown, terminal
+from meshwright.views.escaping import code, indented_json, terminal
 from meshwright.views.plan_markdown import LIMIT, rendered
 from meshwright.views.values import value
 from meshwright.views.wire import to_wire
@@ -56,9 +56,10 @@ def as_text(plan: Plan, impact: Impact = _NOTHING, *, colour: bool) -> str:
 
 def as_markdown(plan: Plan, impact: Impact = _NOTHING, *, limit: int = LIMIT) -> str:
     """The plan for a pull request's comment, in at most `limit` characters; ends in a newline."""
-    remarks = [f"- **Conflict:** {markdown(one.reason)}\\." for one in plan.conflicts]
-    remarks += [f"- On the way, {markdown(text)}" for text in _detours(plan)]
-    return rendered(plan, impact, _headline(plan, markdown), remarks, limit)
+    # Where names occur in prose, all of it is code: elsewhere `@name` and `#12` call people and link issues.
+    remarks = [f"- **Conflict:** {code(one.reason)}" for one in plan.conflicts]
+    remarks += [f"- On the way, {code(text)}" for text in _detours(plan)]
+    return rendered(plan, impact, _headline(plan, code), remarks, limit)
 
 
 def _headline(plan: Plan, escaped: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from meshwright.views.escaping import code, markdown, terminal
+from meshwright.views.escaping import code, terminal
 from meshwright.views.impact import SIGNS, counted, described, headline, tally
 from meshwright.views.values import value
 
@@ -83,12 +83,12 @@ def _fitted(section: _Section, room: int) -> str:
 
 def _risk(one: Risk) -> str:
     sides = [code(value(side)) if one.old is not None or one.new is not None else "" for side in (one.old, one.new)]
-    cells = (code(one.code), code(one.key), markdown(one.summary), code(one.path), *sides, code(one.source or ""))
+    cells = (code(one.code), code(one.key), code(one.summary), code(one.path), *sides, code(one.source or ""))
     return f"| {' | '.join(cells)} |"
 
 
 def _finding(state: str, one: Diagnostic) -> str:
-    cells = (state, one.rule, code(one.subject), markdown(one.summary), code(one.source or ""))
+    cells = (state, one.rule, code(one.subject), code(one.summary), code(one.source or ""))
     return f"| {' | '.join(cells)} |"
 
 

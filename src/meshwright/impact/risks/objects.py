@@ -57,6 +57,23 @@ def ports(scene: Scene) -> Iterator[Risk]:
                 )
 
 
+def protocols(scene: Scene) -> Iterator[Risk]:
+    """Ports on which another protocol is spoken than before."""
+    for key, old, new in scene.updates(Kind.VIRTUAL_NODE, Kind.VIRTUAL_ROUTER, Kind.VIRTUAL_GATEWAY):
+        was = {one.port_mapping.port: one.port_mapping.protocol for one in listeners_of(old)}
+        for index, one in enumerate(listeners_of(new)):
+            port, protocol = one.port_mapping.port, one.port_mapping.protocol
+            if was.get(port, protocol) != protocol:
+                yield Risk(
+                    code="protocol-changed",
+                    summary=f"{key} speaks {protocol} on port {port} instead of {was[port]}",
+                    key=key,
+                    path=f"spec.listeners[{index}].portMapping.protocol",
+                    old=was[port],
+                    new=protocol,
+                )
+
+
 def faults(scene: Scene) -> Iterator[Risk]:
     """Faults that anybody's requests may meet, and that concern more of them than before."""
     for old, new in scene.put(Kind.FAULT):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from meshwright.impact.scene import Scene
+    from meshwright.model.state import Resource
 
 _NAMED = 5
 """Callers that a sentence names."""
@@ -31,10 +32,8 @@ class _Share(NamedTuple):
 
 def weights(scene: Scene) -> Iterator[Risk]:
     """Targets whose share of their route moves by more than the step, in percentage points."""
-    for key, old, new in scene.updates(Kind.ROUTE):
-        if not (isinstance(old.spec, RouteSpec) and isinstance(new.spec, RouteSpec)):
-            continue
-        was, now = _shares(old.spec), _shares(new.spec)
+    for key, old, new in _versions(scene):
+        was, now = _shares(old), _shares(new)
         for target in [*now, *(one for one in was if one not in now)]:
             before = was[target].percent if target in was else 0.0
             share = now.get(target) or _Share(0.0, was[target].path)
@@ -48,6 +47,52 @@ def weights(scene: Scene) -> Iterator[Risk]:
                     old=_number(before),
                     new=_number(share.percent),
                 )
+
+
+def _versions(scene: Scene) -> Iterator[tuple[Key, RouteSpec, RouteSpec]]:
+    """The routes that change, and those that are made in the place of one that goes away."""
+    for key, old, new in scene.updates(Kind.ROUTE):
+        if isinstance(old.spec, RouteSpec) and isinstance(new.spec, RouteSpec):
+            yield key, old.spec, new.spec
+    for gone in scene.deleted(Kind.ROUTE):
+        for one in scene.new.of(Kind.ROUTE, gone.key.mesh, gone.key.parent):
+            replaces = one.key not in scene.old and _takes_place(scene, one, gone.key)
+            if replaces and isinstance(gone.spec, RouteSpec) and isinstance(one.spec, RouteSpec):
+                yield one.key, gone.spec, one.spec
+
+
+def destinations(scene: Scene) -> Iterator[Risk]:
+    """Services with another provider, and gateway routes with another service, that lead to other nodes by it."""
+    for key, _, _ in scene.updates(Kind.VIRTUAL_SERVICE):
+        old, new = scene.before.provider(key), scene.after.provider(key)
+        was, now = scene.before.service_nodes(key), scene.after.service_nodes(key)
+        if old is not None and new is not None and old != new and was != now:
+            path = f"spec.provider.{new.kind}.{new.kind.name_field}"
+            yield _elsewhere(key, path, (old, was), (new, now))
+    for key, before, after in scene.updates(Kind.GATEWAY_ROUTE):
+        if not (isinstance(before.spec, GatewayRouteSpec) and isinstance(after.spec, GatewayRouteSpec)):
+            continue
+        member, _ = gateway_route_target(after.spec)
+        sides = [
+            service_key(key.mesh, gateway_route_target(spec)[1].virtual_service.virtual_service_name)
+            for spec in (before.spec, after.spec)
+        ]
+        was, now = scene.before.service_nodes(sides[0]), scene.after.service_nodes(sides[1])
+        if sides[0] != sides[1] and was != now:
+            path = f"spec.{member}.action.target.virtualService.virtualServiceName"
+            yield _elsewhere(key, path, (sides[0], was), (sides[1], now))
+
+
+def _elsewhere(key: Key, path: str, old: tuple[Key, tuple[Key, ...]], new: tuple[Key, tuple[Key, ...]]) -> Risk:
+    was, now = (", ".join(one.name for one in nodes[:_NAMED]) or "nobody" for _, nodes in (old, new))
+    return Risk(
+        code="destination-changed",
+        summary=f"what came to {was} goes to {now} at once, by {new[0].name} instead of {old[0].name}",
+        key=key,
+        path=path,
+        old=old[0].name,
+        new=new[0].name,
+    )
 
 
 def _number(percent: float) -> float:
@@ -133,15 +178,18 @@ def emptied_routers(scene: Scene) -> Iterator[Risk]:
 
 def _succeeded(scene: Scene, key: Key) -> bool:
     """Whether a route of the same parent takes the very requests that the deleted one took."""
-    gone = scene.old[key].spec
-    if not isinstance(gone, RouteSpec | GatewayRouteSpec):
-        return False
-    wanted = _taken(gone)
-    others = scene.new.of(key.kind, key.mesh, key.parent)
-    return any(isinstance(one.spec, RouteSpec | GatewayRouteSpec) and _taken(one.spec) == wanted for one in others)
+    return any(_takes_place(scene, one, key) for one in scene.new.of(key.kind, key.mesh, key.parent))
 
 
-def _taken(spec: RouteSpec | GatewayRouteSpec) -> tuple[str, object]:
+def _takes_place(scene: Scene, one: Resource, gone: Key) -> bool:
+    """Whether a route takes the requests that a deleted one took."""
+    sides = one.spec, scene.old[gone].spec
+    return all(isinstance(side, RouteSpec | GatewayRouteSpec) for side in sides) and _taken(sides[0]) == _taken(
+        sides[1]
+    )
+
+
+def _taken(spec: object) -> tuple[str, object]:
     """By which protocol and match a route takes requests."""
     for member in ("grpc_route", "http2_route", "http_route", "tcp_route"):
         found = getattr(spec, member, None)
