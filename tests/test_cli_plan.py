@@ -110,7 +110,7 @@ def test_risks_are_shown_with_object_field_file_and_line(run: Callable[..., Done
     assert (found[2]["source"]["file"], found[2]["source"]["line"]) == ("mesh.yaml", line)
     comment = run("plan", "--format", "markdown").out
     assert "#### 3 risks" in comment
-    assert "| `egress-opened` | `mesh/m` | every application without" in comment
+    assert "| `egress-opened` | `mesh/m` | `every application without" in comment
     assert "`mesh.yaml:3` |" in comment
 
 

@@ -218,6 +218,12 @@ async def connected(running: Running, name: str, instance: str) -> AsyncIterator
         yield
 
 
+async def held(client: Client, proxy: str) -> set[tuple[str, str, str]]:
+    """Type, name and version of all that a connected proxy should hold; what it is to drop has no version."""
+    found = (await asyncio.to_thread(client.proxy, proxy))["resources"]
+    return {(one["type_url"].rpartition(".")[2], one["name"], one["version"]) for one in found if one["version"]}
+
+
 async def command(running: Running, folder: Path, *arguments: str) -> str:
     """What the command line prints, as a process of its own."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MESHWRIGHT_"))}
@@ -246,7 +252,7 @@ async def command(running: Running, folder: Path, *arguments: str) -> str:
 async def test_the_proxies_that_a_plan_names_are_those_that_its_release_concerns(
     tmp_path: Path, old: str, new: str, reached: dict[str, list[str]]
 ) -> None:
-    """By the control plane's own account, once it is applied."""
+    """By the control plane's own account, once it is applied; and so are the resources."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     settings = Settings(listen=("127.0.0.1", 0), xds=("127.0.0.1", 0), data_dir=tmp_path / "data")
@@ -255,12 +261,19 @@ async def test_the_proxies_that_a_plan_names_are_those_that_its_release_concerns
         assert old in DEFINITIONS
         (tmp_path / "mesh.yaml").write_text(DEFINITIONS.replace(old, new))
         async with connected(running, "web", "one"), connected(running, "web", "two"), connected(running, "a", "one"):
-            found = json.loads(await command(running, tmp_path, "plan", "--format", "json"))["impact"]["reach"]
+            planned = await command(running, tmp_path, "plan", "--envoy-diff", "--format", "json")
+            found = json.loads(planned)["impact"]["reach"]
             ids = {name: [f"mesh/m/virtualNode/{name}@{one}" for one in some] for name, some in reached.items()}
             assert {one["object"].rpartition("/")[2]: one["proxies"] for one in found["nodes"]} == ids
             assert found["connected"] == sum(map(len, ids.values()))
-            await command(running, tmp_path, "apply")
             credentials = find_credentials({"AWS_SHARED_CREDENTIALS_FILE": str(running.credentials)}, running.api)
             client = Client(running.api, credentials)
+            before = {one: await held(client, one) for some in ids.values() for one in some}
+            await command(running, tmp_path, "apply")
+            for node in found["nodes"]:
+                told = {(one["type"], one["name"]) for one in node["resources"]}
+                for one in node["proxies"]:
+                    after = await held(client, one)
+                    assert {(kind, name) for kind, name, _ in before[one] ^ after} == told
             concerned = (await asyncio.to_thread(client.propagation, MESH, "shop", 2))["concerned"]
             assert sorted(concerned) == sorted(one for some in ids.values() for one in some)

@@ -183,10 +183,7 @@ def _succeeded(scene: Scene, key: Key) -> bool:
 
 def _takes_place(scene: Scene, one: Resource, gone: Key) -> bool:
     """Whether a route takes the requests that a deleted one took."""
-    sides = one.spec, scene.old[gone].spec
-    return all(isinstance(side, RouteSpec | GatewayRouteSpec) for side in sides) and _taken(sides[0]) == _taken(
-        sides[1]
-    )
+    return one.key.kind is gone.kind and _taken(one.spec) == _taken(scene.old[gone].spec)
 
 
 def _taken(spec: object) -> tuple[str, object]:
