@@ -83,6 +83,21 @@ def test_a_plan_shows_what_apply_then_does(run: Callable[..., Done], server: Ser
     assert run("plan").out == "No changes for stack shop in mesh m.\n"
 
 
+def test_a_plan_names_the_protected_environment(run: Callable[..., Done]) -> None:
+    """For whoever reads it, and not where the environment is like any other; its overlay is planned."""
+    environments = "  live: {protected: true, overlays: [live.yaml]}\n  test: {protected: false}\n"
+    Path("meshwright.yaml").write_text(PROJECT + environments)
+    Path("live.yaml").write_text("virtualNodeName: a\nspec: {serviceDiscovery: {dns: {hostname: live.local}}}\n")
+    for form in ("text", "markdown"):
+        planned = run("--environment", "live", "plan", "--format", form).out
+        told = planned.replace("`", "")
+        assert "Plan for stack shop in mesh m (protected environment live): 5 to create" in told
+        assert "live.local" in planned
+        planned = run("--environment", "test", "plan", "--format", form).out
+        assert "protected" not in planned
+        assert "live.local" not in planned
+
+
 def test_a_plan_exits_1_for_changes_only_when_asked_to(run: Callable[..., Done]) -> None:
     """So that a pull request's job may fail or not."""
     assert (run("plan").code, run("plan", "--exit-code").code) == (0, 1)

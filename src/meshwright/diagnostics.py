@@ -46,10 +46,14 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where it begins, from 1; 0 where only the file is known."""
     fields: dict[str, int] = {}
     """The line of each field, by wire path such as `spec.listeners[0].portMapping.port`."""
+    files: dict[str, str] = {}
+    """The file of each field that stands in another one, an overlay's, by wire path."""
 
     def at(self, path: str) -> Source:
         """Where the field at `path` stands, or the object."""
-        return Source(file=self.file, line=self.fields.get(path, self.line))
+        if path not in self.fields:
+            return Source(file=self.file, line=self.line)
+        return Source(file=self.files.get(path, self.file), line=self.fields[path])
 
 
 class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):

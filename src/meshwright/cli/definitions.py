@@ -62,7 +62,7 @@ def loaded(
     given = dict(_pair(one) for one in parameters)
     # The mesh of the command line is taken first, so that nothing is asked for the one in the file.
     settings = (msgspec.structs.replace(chosen, mesh=mesh) if mesh else chosen).load_settings(given)
-    return load(wanted, msgspec.structs.replace(settings, lenient=lenient))
+    return load(wanted, msgspec.structs.replace(settings, lenient=lenient, whole=chosen.means_all(paths)))
 
 
 def sound(read: Loaded) -> Loaded:

@@ -67,10 +67,11 @@ def command(  # noqa: PLR0913 - one parameter an option
     if out is not None:
         _written(out, view.as_json(plan, sources=sources_of(plan, found.read)))
         target.say(f"The plan was written to {out}.")
+    careful = (target.project.environment or "") if target.project.protected else ""
     rendered = {
-        "text": lambda: view.as_text(plan, impact, colour=shows_colour(sys.stdout)),
+        "text": lambda: view.as_text(plan, impact, colour=shows_colour(sys.stdout), protected=careful),
         "json": lambda: view.as_json(plan, impact),
-        "markdown": lambda: view.as_markdown(plan, impact),
+        "markdown": lambda: view.as_markdown(plan, impact, protected=careful),
     }
     click.echo(rendered[form](), nl=False)
     return int(bool(plan.conflicts) or (exit_code and not plan.empty))

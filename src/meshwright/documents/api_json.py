@@ -49,6 +49,11 @@ def recognises(value: Any) -> bool:
     return _is_one(value)
 
 
+def names(value: Any) -> bool:
+    """Whether `value` names an object as requests do, whatever else it holds."""
+    return isinstance(value, Table) and "apiVersion" not in value and not _NAMES.isdisjoint(value)
+
+
 def _is_one(value: Any) -> bool:
     if not isinstance(value, Table):
         return False

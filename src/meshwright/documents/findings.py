@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from meshwright.diagnostics import Diagnostic, Severity, Source, ordered
+from meshwright.documents.positions import Elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ DUPLICATE = "MW013"
 UNSUPPORTED = "MW014"
 EMPTY = "MW015"
 ASSUMED = "MW016"
+UNMATCHED = "MW017"
 
 CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -32,6 +34,7 @@ CODES: Mapping[str, tuple[str, str]] = MappingProxyType(
         UNSUPPORTED: ("unsupported-definition", "A kind, version or function that this version does not read."),
         EMPTY: ("no-definitions", "A file or folder that was named holds no App Mesh definitions."),
         ASSUMED: ("assumed-value", "Something was left out, and what it most likely means was taken."),
+        UNMATCHED: ("unmatched-overlay", "An overlay names an object or an item that the definitions do not have."),
     }
 )
 """Each code's name, and what it means; beside MW001 to MW003, which `model.decoding` gives."""
@@ -56,7 +59,9 @@ class Findings:
         subject: str = "",
         path: str = "",
     ) -> None:
-        """Add one; `place` is (0, 0) where only the file is known."""
+        """Add one; `place` is (0, 0) where only the file is known, and may be in another file than `file`."""
+        if isinstance(place, Elsewhere):
+            file = place.file
         self._found.append(
             Diagnostic(
                 rule=rule,

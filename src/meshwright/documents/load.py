@@ -15,9 +15,10 @@ from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.documents import api_json, cloudformation, kubernetes, terraform
 from meshwright.documents.drafts import Assembly
 from meshwright.documents.files import SUFFIXES, find, read_text
-from meshwright.documents.findings import EMPTY, Findings
+from meshwright.documents.findings import EMPTY, UNMATCHED, Findings
 from meshwright.documents.json_positions import read_json
-from meshwright.documents.positions import Place
+from meshwright.documents.overlays import Overlays
+from meshwright.documents.positions import Parsed, Place
 from meshwright.documents.sources import Sources
 from meshwright.documents.substitution import Substitution, stored
 from meshwright.documents.values import Values
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshwright.documents.drafts import Draft
-    from meshwright.documents.positions import Document, Fault, Parsed
+    from meshwright.documents.positions import Document, Fault
     from meshwright.documents.settings import LoadSettings
 
 _ABOUT_MESHES = re.compile(
@@ -71,6 +72,9 @@ def load(paths: Sequence[Path], settings: LoadSettings) -> Loaded:
                 told = f"{path} is a folder, though it is named like a file, and holds no App Mesh definitions"
                 raise UnreadableError(f"{told}; give the file or the folder that has them.")
             empty.append(path)
+    for path in settings.overlays:
+        for file in find([path])[path]:
+            loading.overlay(file)
     _report_empty(empty, findings, grave=not any(counts.values()))
     return loading.result()
 
@@ -93,7 +97,7 @@ class _Pending(msgspec.Struct, frozen=True):
     value: Any
     place: Place
     file: str
-    dialect: Literal["api", "kubernetes", "namespace"]
+    dialect: Literal["api", "kubernetes", "namespace", "overlay"]
     replaced: bool
     """Whether variables are replaced in it."""
 
@@ -114,6 +118,7 @@ class _Loading:
         self._settings = settings
         self._findings = findings
         self._pending: list[_Pending] = []
+        self._overlays: list[Draft] = []
         self._api: list[_Api] = []
         self._templates: list[Draft] = []
         self._manifests: list[kubernetes.Manifest] = []
@@ -134,6 +139,21 @@ class _Loading:
         if parsed.fault is not None:
             count += self._unreadable(file, parsed.fault, text, named=named)
         return count
+
+    def overlay(self, path: Path) -> None:
+        """Read a file of overlays."""
+        file = path.as_posix()
+        text, unreadable = read_text(path)
+        parsed = _parsed(path, text) if unreadable is None else Parsed((), unreadable)
+        if parsed.fault is not None:
+            self._findings.add_faults(file, parsed.fault)
+        for one in parsed.documents:
+            self._findings.add_faults(file, *one.faults)
+            if api_json.recognises(one.value) or api_json.names(one.value):
+                self._pending.append(_Pending(one.value, one.place, file, "overlay", replaced=True))
+            elif one.value is not None:
+                detail = "An overlay names an object as a request of the API does, and has a spec or tags."
+                self._findings.add(UNMATCHED, file, one.place, "this is no overlay", detail)
 
     def _module(self, path: Path, text: str, *, named: bool) -> int:
         if not self._terraform.reads(path, named=named):
@@ -183,7 +203,10 @@ class _Loading:
                 chosen = quiet if one.dialect == "namespace" else substitution
                 value = chosen.document(value, one.place, one.file)
                 lax = chosen.loose and one.dialect != "namespace"
-            if one.dialect == "api":
+            if one.dialect == "overlay":
+                found = api_json.drafts(value, one.place, one.file, self._settings, self._findings, lax=lax)
+                self._overlays.extend(found)
+            elif one.dialect == "api":
                 self._api.append(_Api(value, one.place, one.file, lax))
             else:
                 self._manifests.extend(kubernetes.manifests(value, one.place, one.file, lax=lax))
@@ -194,8 +217,11 @@ class _Loading:
         assembly = Assembly(self._findings)
         self._replace()
         self._resources = list(self._terraform.drafts())
+        overlays = Overlays(self._overlays, self._findings)
         for draft in self._drafts():
-            assembly.take(draft)
+            assembly.take(overlays.laid_over(draft))
+        if self._settings.whole:
+            overlays.report()
         return Loaded(
             state=assembly.state,
             sources=Sources(assembly.places),

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 Place: TypeAlias = tuple[int, int]
 """Line and column, both from 1."""
 
+
+class Elsewhere(tuple[int, int]):  # noqa: SLOT001 - what is of a tuple cannot have any
+    """A place in another file than what is around it: of a field that an overlay set."""
+
+    file: str
+
+    @classmethod
+    def of(cls, place: Place, file: str) -> Self:
+        """`place` in `file`."""
+        made = cls(place)
+        made.file = file
+        return made
+
+
 NOWHERE: Place = (0, 0)
 
 MAX_DEPTH = 100

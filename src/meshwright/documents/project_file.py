@@ -81,6 +81,8 @@ def _chosen(project: Project, name: str | None) -> Project:
         region=one.region or project.region,
         parameters=MappingProxyType({**project.parameters, **one.parameters}),
         parameters_from=(*one.parameters_from, *project.parameters_from),
+        overlays=one.overlays,
+        protected=one.protected,
     )
 
 
@@ -141,6 +143,11 @@ class _Reader:
 
     def _at(self, text: str, place: Place) -> Placed:
         return Placed.of(text, Source(file=str(self._path), line=place[0], column=place[1]))
+
+    def _truth(self, value: Any, place: Place, name: str) -> bool:
+        if not isinstance(value, bool):
+            self._fault(place, f"{name} takes true or false, found {described(value)}.")
+        return value is True
 
     def _names(self, value: Any, place: Place, name: str) -> tuple[str, ...]:
         return tuple(filter(None, self._each(value, place, name)))
@@ -222,6 +229,8 @@ class _Reader:
             "region": self._placed,
             "parameters": self._parameters,
             "parameters_from": self._stored,
+            "overlays": self._paths,
+            "protected": self._truth,
         }
         found = {}
         for key, one in value.items():

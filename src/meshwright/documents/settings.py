@@ -37,6 +37,11 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
     lenient: bool = False
     """Whether what is withheld in a pull request leaves an object out with a warning, instead of being an error."""
 
+    overlays: tuple[Path, ...] = ()
+    """Files and folders of what is otherwise in this environment, in order."""
+    whole: bool = False
+    """Whether all definitions of the project are read, so that each overlay has to find its object."""
+
     def gravity(self, lack: Lack) -> Severity:
         """How grave it is that a value is lacking."""
         return Severity.WARNING if self.lenient and lack.kind == "withheld" else Severity.ERROR
@@ -62,6 +67,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     parameters: Mapping[str, str] = MappingProxyType({})
     parameters_from: tuple[str, ...] = ()
+    overlays: tuple[Path, ...] = ()
+    protected: bool = False
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +96,10 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Names of variables and parameters that are secret, beside those that are named like credentials."""
     public: tuple[str, ...] = ()
     """Names that only look like secrets: of variables, or `ssm:/path` and `file:path`."""
+    overlays: tuple[Path, ...] = ()
+    """The chosen environment's files and folders of what is otherwise there, in order."""
+    protected: bool = False
+    """Whether the chosen environment is one to be careful in; plans say so."""
     values: Values | None = None
     """What `${…}` stands for in this run; without them, the parameters alone."""
 
@@ -142,8 +153,12 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     def tests_of(self, paths: Sequence[Path]) -> tuple[Path, ...]:
         """Its tests where `paths` stand for all of its definitions; none for others, which they are not about."""
+        return self.tests if self.means_all(paths) else ()
+
+    def means_all(self, paths: Sequence[Path]) -> bool:
+        """Whether `paths` stand for all of its definitions."""
         meant, own = ({os.path.realpath(one) for one in some} for some in (self.expand(paths), self.definitions))
-        return self.tests if meant == own else ()
+        return meant == own
 
     def load_settings(self, parameters: Mapping[str, str] = MappingProxyType({})) -> LoadSettings:
         """What `documents.load` needs; `parameters` (the command line's) beat the project's.
@@ -161,6 +176,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
             region=self.text("region"),
             lacks=lacks,
             values=values,
+            overlays=self.overlays,
         )
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.diagnostics import Diagnostic, Source, Written
-from meshwright.documents.positions import Items, Table, reach
+from meshwright.documents.positions import Elsewhere, Items, Table, reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from meshwright.documents.positions import Place
 
 
 class Sources:
@@ -35,14 +37,20 @@ class Sources:
             return None
         file, table = found
         _, place, _ = reach(table, path)
+        file = place.file if isinstance(place, Elsewhere) else file
         return Source(file=file, line=place[0], column=place[1])
 
     def written(self, subjects: Iterable[str]) -> dict[str, Written]:
         """Where each of `subjects` that was loaded is written, with the line of every field."""
-        return {
-            subject: Written(file=file, line=table.place[0], fields=dict(_lines(table, "")))
-            for subject, (file, table) in ((one, self._objects[one]) for one in subjects if one in self._objects)
-        }
+        found = {}
+        for subject in subjects:
+            if subject in self._objects:
+                file, table = self._objects[subject]
+                places = dict(_places(table, ""))
+                others = {path: place.file for path, place in places.items() if isinstance(place, Elsewhere)}
+                lines = {path: place[0] for path, place in places.items()}
+                found[subject] = Written(file=file, line=table.place[0], fields=lines, files=others)
+        return found
 
     def attach(self, diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """`diagnostics` with a source wherever one had none and its subject was loaded."""
@@ -54,8 +62,8 @@ class Sources:
         )
 
 
-def _lines(value: Table | Items, path: str) -> Iterator[tuple[str, int]]:
-    """The line of each scalar below `value`, by wire path."""
+def _places(value: Table | Items, path: str) -> Iterator[tuple[str, Place]]:
+    """The place of each scalar below `value`, by wire path."""
     if isinstance(value, Table):
         members = [(f"{path}.{name}" if path else name, one, value.place_of(name)) for name, one in value.items()]
     else:
@@ -65,6 +73,6 @@ def _lines(value: Table | Items, path: str) -> Iterator[tuple[str, int]]:
         ]
     for where, one, place in members:
         if isinstance(one, Table | Items):
-            yield from _lines(one, where)
+            yield from _places(one, where)
         else:
-            yield where, place[0]
+            yield where, place

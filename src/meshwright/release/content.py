@@ -47,7 +47,8 @@ def places(given: Mapping[str, Written], keys: Iterable[Key]) -> dict[str, Writt
             continue
         fields += len(found.fields)
         known = found.fields if fields <= _MOST_FIELDS and max(map(len, found.fields), default=0) <= _LONGEST else {}
-        kept[key.path] = Written(file=found.file[:_LONGEST], line=found.line, fields=known)
+        files = {path: file[:_LONGEST] for path, file in found.files.items() if path in known}
+        kept[key.path] = Written(file=found.file[:_LONGEST], line=found.line, fields=known, files=files)
     return kept
 
 

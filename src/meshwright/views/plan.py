@@ -39,9 +39,9 @@ def as_json(
     return indented_json(to_wire(plan) | more)
 
 
-def as_text(plan: Plan, impact: Impact = _NOTHING, *, colour: bool) -> str:
-    """The plan for a terminal; ends in a newline."""
-    lines = [_headline(plan, terminal)]
+def as_text(plan: Plan, impact: Impact = _NOTHING, *, colour: bool, protected: str = "") -> str:
+    """The plan for a terminal; ends in a newline. `protected` names its environment, if that is protected."""
+    lines = [_headline(plan, terminal, protected)]
     for change in plan.changes:
         sign = f"{_SIGNS[change.action]} {terminal(change.key)}"
         lines.append("  " + (f"\x1b[{_COLOURS[change.action]}m{sign}\x1b[0m" if colour else sign))
@@ -54,16 +54,21 @@ def as_text(plan: Plan, impact: Impact = _NOTHING, *, colour: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(plan: Plan, impact: Impact = _NOTHING, *, limit: int = LIMIT) -> str:
-    """The plan for a pull request's comment, in at most `limit` characters; ends in a newline."""
+def as_markdown(plan: Plan, impact: Impact = _NOTHING, *, limit: int = LIMIT, protected: str = "") -> str:
+    """The plan for a pull request's comment, in at most `limit` characters; ends in a newline.
+
+    `protected` names its environment, if that is protected.
+    """
     # Where names occur in prose, all of it is code: elsewhere `@name` and `#12` call people and link issues.
     remarks = [f"- **Conflict:** {code(one.reason)}" for one in plan.conflicts]
     remarks += [f"- On the way, {code(text)}" for text in _detours(plan)]
-    return rendered(plan, impact, _headline(plan, code), remarks, limit)
+    return rendered(plan, impact, _headline(plan, code, protected), remarks, limit)
 
 
-def _headline(plan: Plan, escaped: Any) -> str:
+def _headline(plan: Plan, escaped: Any, protected: str) -> str:
     where = f"stack {escaped(plan.stack)} in mesh {escaped(plan.mesh)}"
+    if protected:
+        where += f" (protected environment {escaped(protected)})"
     if plan.empty and not plan.conflicts:
         return f"No changes for {where}."
     counts = ", ".join(f"{plan.count(action)} to {action}" for action in _SIGNS)
