@@ -191,6 +191,8 @@ def test_a_missing_value_names_every_place_once_over_all_files(tmp_path: Path) -
         ("${file:a/../host.txt}", "${file:a/../host.txt} lies outside of the repository | "),
         ("${file:link.txt}", "${file:link.txt} leads out of the repository by a link | "),
         ("${file:linked/hostname}", "${file:linked/hostname} leads out of the repository by a link | "),
+        ("${file:.git/config}", "${file:.git/config} is hidden, as files with credentials are | "),
+        ("${file:visible.txt}", "${file:visible.txt} is hidden, as files with credentials are | "),
         ("${file:none.txt}", "${file:none.txt} is no file of . | "),
         ("${file:large.txt}", "${file:large.txt} gives no value: the file has over 65536 bytes | "),
         ("${file:binary}", "${file:binary} gives no value: the file is not UTF-8: byte 0xff means nothing here | "),
@@ -200,6 +202,10 @@ def test_what_has_no_value_is_told_with_its_reason(tmp_path: Path, written: str,
     """And the object that needs it is left out."""
     (tmp_path / "link.txt").symlink_to("/etc/hostname")
     (tmp_path / "linked").symlink_to("/etc")
+    (tmp_path / "visible.txt").symlink_to(".env")
+    (tmp_path / ".env").write_text("hidden")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text("hidden")
     (tmp_path / "large.txt").write_text("x" * 65_537)
     (tmp_path / "binary").write_bytes(b"\xff")
     files = {

@@ -224,6 +224,9 @@ class Values:
         if not whole.is_relative_to(folder):
             told = f"{written} leads out of the repository by a link"
             return Lack(told, "Put the file itself there.", "failed")
+        if any(part.startswith(".") for part in (*path.parts, *whole.relative_to(folder).parts)):
+            told = f"{written} is hidden, as files with credentials are"
+            return Lack(told, "Name a file whose name, and whose folders', begin without a dot.", "failed")
         if not whole.is_file():
             told = f"{written} is no file of {self._around.folder}"
             return Lack(told, "Let an earlier step of the build write it, or give a default.")
