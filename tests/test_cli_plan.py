@@ -221,6 +221,12 @@ def test_who_may_not_ask_who_calls_whom_still_gets_a_plan(
         done = run("plan")
         assert (done.code, done.out.count("! called-service-removed ")) == (0, 1)
         assert done.err.startswith("Who calls whom is not known, so that risks count declared callers only: ")
+        assert run("plan", "--format", "json").json["impact"]["reach"]["connected"] == 0
+        allowed = '["meshwright:GetObserved", "meshwright:GetStatus"]'
+        narrow = authority(WIDE.replace('Action: "*"', f"NotAction: {allowed}"))
+        done = run("plan", "--format", "json")
+        assert done.json["impact"]["reach"]["connected"] is None
+        assert "Which proxies are connected is not known, so that nodes stand for them: " in done.err
 
 
 def test_a_release_keeps_the_risks_that_the_server_saw(run: Callable[..., Done], server: Serving) -> None:

@@ -102,7 +102,7 @@ def mesh() -> Objects:
         GATEWAY: {"listeners": [listener(8080)]},
         ENTRY: {"httpRoute": {"match": {"prefix": "/"}, "action": {"target": target}}},
         LIMIT: {"target": {"virtualServiceName": "svc"}, "maxTokens": 5, "fillInterval": SECONDS},
-        POLICY: {"target": {"virtualServiceName": "svc"}, "httpRetryPolicy": RETRIES},
+        POLICY: {"target": {"virtualServiceName": "svc"}, "httpRetryPolicy": deepcopy(RETRIES)},
         EGRESS: {
             "target": {"virtualNodeName": "web"},
             "allow": [{"host": "*.example.com", "ports": [443], "protocol": "tls"}],
@@ -174,6 +174,8 @@ NODE_DEFAULT = put(f"{WEB}:backends.0.virtualService.clientPolicy", None)
 TWIN = {"listeners": [{"portMapping": {"port": 80, "protocol": "http"}}]}
 ALONE = {"provider": {"virtualNode": {"virtualNodeName": "b"}}}
 ELSEWHERE = put(f"{ENTRY}:httpRoute.action.target.virtualService.virtualServiceName", "s2")
+OPEN = {"target": {"virtualNodeName": "b"}, "type": "ALLOW_ALL"}
+SHUT = {"target": {"virtualNodeName": "b"}, "type": "DROP_ALL"}
 CASES = [
     Case("weight-moved", [put(f"{WT}.0.weight", 0)], [put(f"{WT}.0.weight", 25)], "spec.httpRoute.action"),
     Case("weight-moved", [put(f"{WT}.1", None)], [put(f"{WT}.0.weight", 5), put(f"{WT}.1.weight", 5)]),
@@ -233,7 +235,7 @@ CASES = [
     ),
     Case(
         "tls-names-loosened",
-        [put(f"{B}.validation.subjectAlternativeNames.match.exact", ["a.local", "*"])],
+        [put(f"{B}.validation.subjectAlternativeNames.match.exact", ["a.local", "b.local", "*"])],
         [put(f"{B}.validation.subjectAlternativeNames.match.exact", ["b.local"])],
     ),
     Case("tls-not-enforced", [put(f"{B}.enforce", False)], [put(f"{B}.enforce", True)], "spec.backends[0]"),
@@ -246,7 +248,7 @@ CASES = [
     Case("egress-opened", [put(f"{EGRESS}:type", "ALLOW_ALL")], [put(f"{EGRESS}:type", "DROP_ALL")], "spec.type"),
     Case(
         "egress-opened",
-        [put(f"{EGRESS}:allow.0.host", "*.example.org")],
+        [put(f"{EGRESS}:allow.0.host", "*.com")],
         [put(f"{EGRESS}:allow.0.host", "api.example.com")],
         "spec.allow",
     ),
@@ -261,6 +263,10 @@ CASES = [
         "timeout-removed",
         [put(f"{Y}:httpRoute.timeout", {"idle": {"unit": "s", "value": 0}})],
         [put(f"{Y}:httpRoute.timeout", {"idle": SECONDS})],
+    ),
+    Case("egress-opened", [put("meshwright/egressPolicy/two", OPEN)], [put("meshwright/egressPolicy/two", SHUT)]),
+    Case(
+        "retries-removed", [put(f"{POLICY}:httpRetryPolicy.maxRetries", 0)], [put(f"{POLICY}:acrossVersions", True)]
     ),
     Case("timeout-removed", [put(f"{L}.timeout", None)], [put(f"{L}.timeout.http.idle.value", 1)]),
     Case(
@@ -299,6 +305,36 @@ def test_a_risk_is_told_where_it_is_and_not_where_it_nearly_is(case: Case) -> No
     assert worse
     assert all(one.path.startswith(case.path) for one in worse)
     assert case.code not in {one.code for one in found(state(mesh()), state(changed(*case.near)))}
+
+
+TURNED = {"weight-moved", "port-changed", "protocol-changed", "destination-changed"}
+"""Risks that are the same the other way round."""
+
+
+@pytest.mark.parametrize("case", [one for one in CASES if one.code not in TURNED], ids=lambda one: one.code)
+def test_what_gets_stricter_is_no_risk(case: Case) -> None:
+    """The way back from where a risk has led."""
+    assert case.code not in {one.code for one in found(state(changed(*case.worse)), state(mesh()))}
+
+
+def test_what_a_listener_never_asked_for_is_not_missed() -> None:
+    """Another certificate, of a listener and of a client without one of their own to check or to show."""
+    bare = [put(f"{T}.validation", None), put(f"{B}.certificate", None)]
+    other = [put(f"{T}.certificate.sds.secretName", "other"), put(f"{B}.validation.trust.sds.secretName", "other")]
+    assert found(state(changed(*bare)), state(changed(*bare, *other))) == ()
+
+
+def test_a_backend_that_loses_its_own_policy_has_the_weaker_default() -> None:
+    """What holds is compared, in the field that holds then."""
+    weaker = put(f"{WEB}:backendDefaults.clientPolicy.tls.enforce", False)
+    (told,) = found(state(changed(weaker)), state(changed(weaker, NODE_DEFAULT)))
+    assert (told.code, told.path) == ("tls-not-enforced", "spec.backendDefaults.clientPolicy.tls.enforce")
+
+
+def test_an_object_that_stays_protected_may_change() -> None:
+    """Its tag is what is looked at."""
+    changing = put("virtualNode/b:listeners.0.timeout", {"http": {"idle": SECONDS}})
+    assert found(state(mesh()), state(changed(changing))) == ()
 
 
 def test_every_risk_has_a_case_and_a_line_in_the_documentation() -> None:
@@ -366,6 +402,15 @@ def test_a_gateway_route_is_called_when_requests_came_by_it() -> None:
     assert found(before, after) == ()
     (told,) = found(before, after, seen=(Seen(gateway, ("svc",), 3),))
     assert (told.code, told.key.name) == ("called-route-removed", "e")
+
+
+def test_a_node_whose_policy_goes_away_in_an_open_mesh_may_call_anything() -> None:
+    """What is left to it is the mesh's filter; in a closed mesh it loses what it had."""
+    closed = state(mesh())
+    opened = state(changed(put(":egressFilter.type", "ALLOW_ALL")))
+    for before, codes in ((closed, []), (opened, ["egress-opened"])):
+        after = before.drop(parse_key(f"mesh/{MESH}/{EGRESS}"))
+        assert [one.code for one in found(before, after)] == codes
 
 
 @given(meshes())

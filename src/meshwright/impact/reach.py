@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meshwright.graph import felt
 from meshwright.impact.envoy import compared
 from meshwright.impact.values import Reach, Reached
@@ -37,6 +39,8 @@ _INSTANCES = (
 )
 _MOST_RESOURCES = 200
 """Resources that are described of one node."""
+_MOST_IN_ALL = 5_000
+"""Resources that are described of all nodes together: a mesh of thousands would fill memory otherwise."""
 
 
 def reach(scene: Scene, connected: Mapping[Key, Sequence[str]] | None, *, detail: bool = False) -> Reach:
@@ -46,11 +50,14 @@ def reach(scene: Scene, connected: Mapping[Key, Sequence[str]] | None, *, detail
     `detail` the Envoy resources are described that differ.
     """
     moving = felt((one.key for one in scene.plan.changes), scene.old, scene.new)
-    nodes = []
+    nodes: list[Reached] = []
+    left = _MOST_IN_ALL if detail else 0
     for key in _proxies(scene.old, scene.new):
         if not (shaping(scene.before, key).isdisjoint(moving) and shaping(scene.after, key).isdisjoint(moving)):
-            found = _node(scene, key, tuple((connected or {}).get(key, ())), detail=detail)
-            nodes += [found] if found is not None else []
+            found = _node(scene, key, tuple((connected or {}).get(key, ())), min(left, _MOST_RESOURCES))
+            if found is not None:
+                nodes.append(found if detail else msgspec.structs.replace(found, more=0))
+                left -= len(found.resources)
     return Reach(
         nodes=tuple(nodes),
         callers=_callers((scene.before, scene.after), [one.key for one in nodes]),
@@ -62,9 +69,9 @@ def _proxies(*states: State) -> list[Key]:
     return sorted({one.key for state in states for kind in _PROXIES for one in state.of(kind)})
 
 
-def _node(scene: Scene, key: Key, proxies: tuple[str, ...], *, detail: bool) -> Reached | None:
+def _node(scene: Scene, key: Key, proxies: tuple[str, ...], most: int) -> Reached | None:
     before, after = _snapshot(scene.before, key, scene.now), _snapshot(scene.after, key, scene.now)
-    found = compared(before, after, most=_MOST_RESOURCES if detail else 0)
+    found = compared(before, after, most=most)
     if not found.total:
         return None
     return Reached(
@@ -75,7 +82,7 @@ def _node(scene: Scene, key: Key, proxies: tuple[str, ...], *, detail: bool) -> 
         removed=found.removed,
         proxies=proxies,
         resources=found.resources,
-        more=found.total - len(found.resources) if detail else 0,
+        more=found.total - len(found.resources),
     )
 
 

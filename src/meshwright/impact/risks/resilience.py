@@ -94,11 +94,21 @@ def retries(scene: Scene) -> Iterator[Risk]:
                 old=_most(was.retry_policy),
                 new=0,
             )
+    for key, old, new in scene.updates(Kind.RETRY_POLICY):
+        most = _policy(old.spec)
+        if most and isinstance(new.spec, RetryPolicySpec) and _written(new.spec) and not _policy(new.spec):
+            summary = f"the retry policy {key.name} tries no failed request again; it did up to {most} times"
+            yield Risk(code="retries-removed", summary=summary, key=key, path="spec", old=most, new=0)
     for one in scene.deleted(Kind.RETRY_POLICY):
         most = _policy(one.spec)
         if most:
             summary = f"the retry policy {one.key.name} goes away, which tried up to {most} times"
             yield Risk(code="retries-removed", summary=summary, key=one.key, old=most)
+
+
+def _written(spec: RetryPolicySpec) -> bool:
+    """Whether it says how often, and does not leave that to the routes."""
+    return spec.http_retry_policy is not None or spec.grpc_retry_policy is not None
 
 
 def _policy(spec: object) -> int:
