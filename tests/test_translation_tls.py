@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
 
+from data_plane import PORT, data_plane
 from meshwright.lab import http2
 from meshwright.lab.exchange import Reply, Request
 from meshwright.lab.secrets import SecretServer
@@ -23,13 +25,14 @@ from meshwright.model import Key, Kind
 from one_envoy import Mesh, named, speaking
 from pki import Authority, Issuer
 from processes import free_port
-from strategies import MESH, Wire
+from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from meshwright.certificates import TlsFiles
+    from meshwright.model import Resource
 
 pytestmark = pytest.mark.envoy
 
@@ -204,6 +207,58 @@ async def test_both_sides_take_their_certificates_and_whom_they_trust_from_sds(t
                     await asyncio.to_thread(stack.enter_context, caller.envoy(key, tmp_path, sds=str(sds)))
                 request = Request(authority=name, path="/s/M")
                 assert (await CALLS["grpc"](mesh.place.egress, mesh.port, request)).node == node
+
+
+async def test_certificates_in_files_change_with_their_listener_without_a_failed_handshake(tmp_path: Path) -> None:
+    """New connections come all the time. A release names other files, or changes its listener otherwise.
+
+    Files that change alone change nothing; those that are broken by then are refused, and the old ones stay.
+    """
+    issuer = Issuer()
+    context = ssl.create_default_context(cafile=str(issuer.file(tmp_path)))
+    issued = [issuer.issue("server.local") for _ in range(4)]
+    serials = [x509.load_pem_x509_certificate(one.certificate).serial_number for one in issued]
+    seen: list[int] = []
+
+    async def handshake() -> int:
+        _, writer = await asyncio.open_connection(at, PORT, ssl=context, server_hostname="server.local")
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return x509.load_der_x509_certificate(shown).serial_number
+
+    async def until_shown(serial: int) -> None:
+        last: list[int] = []
+        while set(last) != {serial}:
+            last = await asyncio.gather(*(handshake() for _ in range(8)))
+            seen.extend(last)
+            assert len(seen) < 20_000, "the certificate never came"
+
+    def server(files: TlsFiles, logged: str = "new") -> Resource:
+        """The node; its listener is another one by what it logs, too."""
+        file = {"certificateChain": str(files.certificate), "privateKey": str(files.key)}
+        tls = {"mode": "STRICT", "certificate": {"file": file}}
+        log = {"file": {"path": "/dev/null", "format": {"text": logged}}}
+        listeners = [{"portMapping": {"port": PORT, "protocol": "http"}, "tls": tls}]
+        return resource(Kind.VIRTUAL_NODE, "server", {"listeners": listeners, "logging": {"accessLog": log}})
+
+    async with data_plane(tmp_path) as plane:
+        at = plane.place("server").ingress
+        first = issued[0].write(tmp_path, "first")
+        await plane.publish(server(first))
+        await plane.proxy(SERVER)
+        await until_shown(serials[0])
+        second = issued[1].write(tmp_path, "second")
+        await asyncio.gather(plane.publish(server(second)), until_shown(serials[1]))
+        issued[2].write(tmp_path, "second")
+        await until_shown(serials[1])
+        await asyncio.gather(plane.publish(server(second, "changed")), until_shown(serials[2]))
+        second.certificate.write_text("half of it")
+        with pytest.raises(AssertionError, match=r"second\.pem"):
+            await plane.publish(server(second, "broken"))
+        await until_shown(serials[2])
+        issued[3].write(tmp_path, "second")
+        await asyncio.gather(plane.publish(server(second, "mended")), until_shown(serials[3]))
+    assert set(seen) == set(serials)
 
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -46,7 +46,6 @@ def document(snapshots: Sequence[Snapshot], folder: Path) -> dict[str, Any]:
         "static_resources": {
             "clusters": [sds_cluster("/nowhere/sds.sock"), *(cluster for one in held for cluster in one["clusters"])],
             "listeners": [listener for one in held for listener in one["listeners"]],
-            "secrets": [secret for one in held for secret in one["secrets"]],
         },
         "layered_runtime": {"layers": [runtime]},
     }
@@ -71,7 +70,7 @@ def replace_files(value: Any, folder: Path) -> None:
 
 def _distinguish(held: dict[str, Any], prefix: str, addresses: Iterator[int]) -> None:
     """Give the resources of one snapshot names and addresses that no other snapshot has; in place."""
-    resources = (*held["clusters"], *held["listeners"], *held["secrets"])
+    resources = (*held["clusters"], *held["listeners"])
     _rename(resources, {one["name"] for one in resources}, prefix)
     for listener in held["listeners"]:
         socket = listener["address"]["socket_address"]

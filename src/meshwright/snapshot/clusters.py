@@ -80,12 +80,7 @@ def backend(
         **_discovery(name, target.port, discovery if resolved else None, preference, separate),
     }
     if encryption is not None:
-        server = discovery_name(discovery)
-        members["transport_socket"] = tls.upstream(encryption, protocol, server, separate, typed=typed)
-        if (reading := tls.reading(encryption, separate)) is not None:
-            # For endpoints with this in their metadata: none has any.
-            never = {"name": "files", "match": {"files": True}, "transport_socket": reading}
-            members["transport_socket_matches"] = [never]
+        members["transport_socket"] = tls.upstream(encryption, protocol, discovery_name(discovery), typed=typed)
     if listener.health_check is not None:
         authority = f"{discovery_name(discovery)}:{target.port}"
         members["health_checks"] = health_checks(listener.health_check, protocol, authority, target.port)

@@ -351,8 +351,8 @@ def _add_cluster(
         return None
     if target.listener.health_check is not None:
         older.report_checks(assembly, target.node, target.listener.health_check.protocol)
-    clues = (*tls.add_secrets(assembly, tls_), *way.clues)
-    assembly.add(way.cluster, (*origins, *way.shaping), clues, leads_to=target.node)
+    files = [Clue(path, assembly.proxy) for path in tls.files(tls_)] if tls_ else ()
+    assembly.add(way.cluster, (*origins, *way.shaping), (*files, *way.clues), leads_to=target.node)
     zones = routing.zones(assembly.graph, target.node, services)
     if not way.by_dns:
         return _Told(target, way, zones)

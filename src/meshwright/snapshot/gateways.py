@@ -30,7 +30,7 @@ from meshwright.snapshot import clusters, egress, listeners, names, older, route
 from meshwright.snapshot.egress import Backend
 from meshwright.snapshot.extensions import Additions, additions, shared, told
 from meshwright.snapshot.listeners import Bind
-from meshwright.snapshot.resources import Loopback
+from meshwright.snapshot.resources import Clue, Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,17 +168,14 @@ def _add_ingress(
     prefix = f"ingress.{protocol}.{port}" if several else "ingress"
     own = any(step.added.own_server for step in plan.steps[port])
     tells = told(assembly, listeners.access_logs(spec.logging))
-    separate, typed = assembly.traits.separate, older.typed_names(assembly.traits)
-    inner = listeners.http_filter(prefix, name, tells, own_server=own, separate=separate)
-    chains = [listeners.plain([inner])]
-    if not refused:
-        chains = listeners.chains([inner], listener.tls, protocol, separate, typed=typed)
-        if listener.tls is not None and listener.tls.mode != "DISABLED":
-            tls.add_secrets(assembly, listener.tls)
+    inner = listeners.http_filter(prefix, name, tells, own_server=own, separate=assembly.traits.separate)
+    typed = older.typed_names(assembly.traits)
+    chains = [listeners.plain([inner])] if refused else listeners.chains([inner], listener.tls, protocol, typed=typed)
+    files = tls.files(listener.tls) if listener.tls else ()
     assembly.add(
         listeners.direct("ingress", port, _bind(assembly, "ingress"), chains),
         (assembly.proxy, *tells.origins, assembly.mesh),
-        [*listeners.log_clues(spec.logging, assembly.proxy), *tls.clues(listener.tls, assembly.proxy)],
+        [*listeners.log_clues(spec.logging, assembly.proxy), *(Clue(path, assembly.proxy) for path in files)],
     )
 
 

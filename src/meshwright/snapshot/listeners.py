@@ -33,8 +33,6 @@ _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _INSPECTOR = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 _ORIGINAL_DST = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
 _GREETING = 5_000
-_NEVER = "never"
-"""What no connection is found to be: it is `tls` or `raw_buffer`."""
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -104,25 +102,21 @@ def tcp_filter(stat_prefix: str, targets: Sequence[tuple[str, int]], idle: int, 
     )
 
 
-def chains(
-    filters: Sequence[Wire], security: ListenerTls | None, protocol: str, separate: Separate | None, *, typed: bool
-) -> list[Wire]:
+def chains(filters: Sequence[Wire], security: ListenerTls | None, protocol: str, *, typed: bool) -> list[Wire]:
     """The filter chains of one listener of a definition: encrypted, plain, or both, by its TLS mode.
 
-    Certificates of files come as other types do, or `separate`; names in clients' certificates are `typed` where the
-    Envoy knows such.
+    Names in clients' certificates are `typed` where the Envoy knows such.
     """
     if security is None or security.mode == "DISABLED":
         return [{"filters": list(filters)}]
     encrypted = {
         "filters": list(filters),
         "filter_chain_match": {"transport_protocol": "tls"},
-        "transport_socket": tls.downstream(security, protocol, separate, typed=typed),
+        "transport_socket": tls.downstream(security, protocol, typed=typed),
     }
-    found = [encrypted] if security.mode == "STRICT" else [encrypted, plain(filters)]
-    if (reading := tls.reading(security, separate)) is not None:
-        found.append({"filter_chain_match": {"transport_protocol": _NEVER}, "transport_socket": reading})
-    return found
+    if security.mode == "STRICT":
+        return [encrypted]
+    return [encrypted, plain(filters)]
 
 
 def plain(filters: Sequence[Wire]) -> Wire:

@@ -9,7 +9,6 @@ Source: Envoy configuration dumps in the public App Mesh examples (`howto-k8s-fa
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 if TYPE_CHECKING:
     from meshwright.model.identity import Key
@@ -66,13 +65,3 @@ def named_hosts(node: Key) -> str:
 def collector(proxy: Key, endpoint: str) -> str:
     """The cluster of a collector of telemetry at `HOST:PORT`."""
     return f"cds_telemetry_{proxy.mesh_name}_{endpoint}"
-
-
-def certificate(chain: str, key: str) -> str:
-    """The secret of a certificate in files; App Mesh had none, for its Envoys did not follow files."""
-    return f"certificate:{quote(chain)}+{quote(key)}"
-
-
-def authority(chain: str) -> str:
-    """The secret of those who are trusted by a file."""
-    return f"authority:{quote(chain)}"

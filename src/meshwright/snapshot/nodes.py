@@ -17,7 +17,7 @@ from meshwright.snapshot import clusters, egress, listeners, names, older, outsi
 from meshwright.snapshot.extensions import additions, told, traced
 from meshwright.snapshot.listeners import Bind
 from meshwright.snapshot.outside import Outside
-from meshwright.snapshot.resources import Loopback
+from meshwright.snapshot.resources import Clue, Loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def _add_ingress(assembly: Assembly, spec: VirtualNodeSpec) -> None:
             inbound[port] = chains
         if listener.tls is not None and listener.tls.mode != "DISABLED":
             encrypted.append(port)
-            clues += tls.clues(listener.tls, assembly.proxy)
+            clues += [Clue(path, assembly.proxy) for path in tls.files(listener.tls)]
     limits = (one.key for one in assembly.graph.extensions(Kind.RATE_LIMIT, assembly.proxy))
     origins = (assembly.proxy, *limits, *told(assembly, ()).origins, assembly.mesh)
     if isinstance(assembly.placement, Loopback):
@@ -83,10 +83,7 @@ def _inbound_chains(assembly: Assembly, spec: VirtualNodeSpec, index: int, liste
     filters = [*added.connections, inner]
     if refused:
         return [listeners.plain(filters)]
-    if listener.tls is not None and listener.tls.mode != "DISABLED":
-        tls.add_secrets(assembly, listener.tls)
-    typed, separate = older.typed_names(assembly.traits), assembly.traits.separate
-    return listeners.chains(filters, listener.tls, protocol, separate, typed=typed)
+    return listeners.chains(filters, listener.tls, protocol, typed=older.typed_names(assembly.traits))
 
 
 class _Routes(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """A snapshot as one static configuration: what an Envoy that asks nobody would hold.
 
-The one rule: routes, endpoints and secrets stand where the stream would have put them; nothing else is changed.
+The one rule: routes and endpoints stand where the stream would have put them; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from meshwright.snapshot import messages
-from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
+from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from meshwright.snapshot.resources import EnvoyResource, Snapshot
 
 
@@ -26,25 +24,10 @@ def static_resources(snapshot: Snapshot) -> dict[str, Any]:
     """The `static_resources` of a bootstrap that holds `snapshot`."""
     routes = {name: as_dict(one) for name, one in snapshot.of(ROUTE).items()}
     endpoints = {name: as_dict(one) for name, one in snapshot.of(ENDPOINT).items()}
-    secrets = {name: as_dict(one) for name, one in snapshot.of(SECRET).items()}
-    found = {
+    return {
         "clusters": [_static(as_dict(one), endpoints) for one in snapshot.of(CLUSTER).values()],
         "listeners": [_inlined(as_dict(one), routes) for one in snapshot.of(LISTENER).values()],
     }
-    _keep(found, secrets)
-    return {**found, "secrets": list(secrets.values())}
-
-
-def _keep(value: Any, secrets: Mapping[str, Any]) -> None:
-    """Ask nobody for those of `secrets` that `value` refers to; in place."""
-    if isinstance(value, list):
-        for one in value:
-            _keep(one, secrets)
-    elif isinstance(value, dict):
-        if "sds_config" in value and value.get("name") in secrets:
-            del value["sds_config"]
-        for one in value.values():
-            _keep(one, secrets)
 
 
 def _static(cluster: dict[str, Any], endpoints: dict[str, Any]) -> dict[str, Any]:
