@@ -174,3 +174,58 @@ async def test_each_hop_of_each_call_leaves_the_span_that_simulation_says() -> N
     ]
     assert [one.again for one in wrong] == [True, False, False]
     assert (unseen[0].passed, unseen[0].seen.followed, unseen[0].seen.ways) == (True, None, ((WEB, pay),))
+
+
+def gated() -> State:
+    """A gateway before `web`, which calls two services in turn, and before one of them; both take only `/pay`."""
+    state = routed("all", backends=("pay.local", "old.local"))
+    port = {"portMapping": {"port": 8080, "protocol": "http"}}
+    discovery = {"dns": {"hostname": "web.nodes", "responseType": "ENDPOINTS"}}
+    named = [{"virtualService": {"virtualServiceName": name}} for name in ("pay.local", "old.local")]
+    leading = {"action": {"weightedTargets": [{"virtualNode": "pay", "weight": 1}]}, "match": {"prefix": "/pay"}}
+
+    def way(prefix: str, service: str) -> dict[str, object]:
+        target = {"virtualService": {"virtualServiceName": service}}
+        rewrite = {"prefix": {"defaultPrefix": "DISABLED"}}
+        return {"httpRoute": {"action": {"rewrite": rewrite, "target": target}, "match": {"prefix": prefix}}}
+
+    replaced = {
+        one.key: one
+        for one in (
+            resource(
+                Kind.VIRTUAL_NODE, "web", {"listeners": [port], "serviceDiscovery": discovery, "backends": named}
+            ),
+            resource(Kind.ROUTE, "all", {"httpRoute": leading}, parent="pay"),
+            resource(Kind.VIRTUAL_SERVICE, "web.local", {"provider": {"virtualNode": {"virtualNodeName": "web"}}}),
+            resource(Kind.VIRTUAL_GATEWAY, "gate", {"listeners": [port]}),
+            resource(Kind.GATEWAY_ROUTE, "web", way("/web", "web.local"), parent="gate"),
+            resource(Kind.GATEWAY_ROUTE, "pay", way("/p", "pay.local"), parent="gate"),
+        )
+    }
+    return State(({one.key: one for one in state} | replaced).values())
+
+
+async def test_a_call_that_no_route_takes_leaves_a_span_where_it_was_traced_before() -> None:
+    """At a gateway after its own route, and where workloads call in turn; not where it begins at the proxy."""
+    lost = Expect(statuses=(404,))
+
+    def asked(name: str, path: str, expect: Expect, *onward: str, caller: str = "gate") -> Trial:
+        kind = Kind.VIRTUAL_NODE if caller == "web" else Kind.VIRTUAL_GATEWAY
+        host = "pay.local" if caller == "web" else "shop.example"
+        call = Call(host=host, port=8080, path=path)
+        return Trial(name=name, call=call, caller=Key(MESH, kind, caller), expect=expect, of=3, onward=onward)
+
+    trials = (
+        asked("taken", "/pay", Expect(statuses=(200,))),
+        asked("by no route", "/p", lost),
+        asked("by no gateway route", "/else", lost),
+        asked("from a node", "/else", lost, caller="web"),
+        asked("in turn", "/web", Expect(statuses=(200,)), "pay.local"),
+        asked("both in turn", "/web", Expect(statuses=(200,)), "pay.local", "old.local"),
+    )
+    async with Rig(gated()) as rig:
+        results = await run(rig, trials, quiet)
+    assert [(one.trial.name, one.outcome, one.mismatches) for one in results] == [
+        (one.name, "passed", ()) for one in trials
+    ]
+    assert [one.seen.followed for one in results] == [3] * len(trials)

@@ -136,7 +136,7 @@ class Follower:
         for node, request in requests.items():
             for backend in _wanted(self._roles[node], trial.onward):
                 bounds = Bounds(least=made[node.name, backend.service], most=times[node])
-                yield Leg(verdict=self._verdict(node, _call(backend, request)), times=bounds)
+                yield Leg(verdict=self._verdict(node, _call(backend, request)), times=bounds, traced=True)
 
     def _verdict(self, caller: Key, call: Call) -> Verdict:
         if (caller, call) not in self._verdicts:

@@ -19,7 +19,7 @@ from meshwright.snapshot import names
 from meshwright.trials.trial import Bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from meshwright.graph import Graph
     from meshwright.simulate import Hop
@@ -39,6 +39,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     times: Bounds
     """How often it was made, as far as that is known."""
+    traced: bool = False
+    """Whether proxies made spans of what it is made for: the request id that it carries on says so to others."""
 
 
 class Due(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,8 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
             for name in (f"{OWN}virtual_service", f"{OWN}route", f"{OWN}gateway_route")
             if name in self.attributes
         ]
-        return f"{self.times} of the {self.kind}'s kind" + (f" with {', '.join(about)}" if about else "")
+        told = f" with {', '.join(about)}" if about else "" if self.attributes else " without a route"
+        return f"{self.times} of the {self.kind}'s kind{told}"
 
 
 class Unlike(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +111,14 @@ class Tracing:
         most: Counter[Key] = Counter()
         clusters: dict[Key, set[str]] = {}
         for leg in legs:
+            traced = leg.traced
             for hop in leg.verdict.hops:
-                if _spanned(leg.verdict, hop):
+                if _routed(leg.verdict, hop):
                     kind = SERVER if hop.decided_by == hop.at else CLIENT
                     found.append(self._due(hop.at, kind, leg.times, _about(hop)))
+                    traced = True
+                elif hop.virtual_host and traced:
+                    found.append(self._due(hop.at, CLIENT, leg.times, None))
             for node, cluster, times in _reached(leg):
                 most[node] += times
                 clusters.setdefault(node, set()).update({cluster} if cluster else ())
@@ -119,15 +126,18 @@ class Tracing:
             bounds = Bounds(least=arrived.get(node, 0), most=max(times, arrived.get(node, 0)))
             found.append(self._due(node, SERVER, bounds, {}, frozenset(clusters[node])))
         lost = set(lossy)
-        return tuple(_uncertain(one) if one.proxy.name in lost else one for one in found)
+        return tuple(_uncertain(one) if one.proxy.name in lost else one for one in _together(found))
 
     def _due(
-        self, proxy: Key, kind: str, times: Bounds, about: Mapping[str, str], by: frozenset[str] = frozenset()
+        self, proxy: Key, kind: str, times: Bounds, about: Mapping[str, str] | None, by: frozenset[str] = frozenset()
     ) -> Due:
+        """What is due of a hop that is `about` a route; without one nothing of our own, which routes say."""
         holding = telemetry(self._graph, proxy)
         tracing = holding[1].tracing if holding else None
         whose = "virtual_node" if proxy.kind is Kind.VIRTUAL_NODE else "virtual_gateway"
-        known = {"mesh": proxy.mesh_name, whose: proxy.name, "release": self._release, **about}
+        known = (
+            {} if about is None else {"mesh": proxy.mesh_name, whose: proxy.name, "release": self._release, **about}
+        )
         return Due(
             proxy=proxy,
             service=(tracing.service_name if tracing else None) or proxy.name,
@@ -139,12 +149,27 @@ class Tracing:
         )
 
 
+def _together(dues: Iterable[Due]) -> Iterator[Due]:
+    """Dues that look alike as one: several calls that no route takes, whatever services they are for."""
+    alike: dict[tuple[Key, str, frozenset[tuple[str, str]]], Due] = {}
+    for one in dues:
+        looks = (one.proxy, one.kind, frozenset(one.attributes.items()))
+        known = alike.get(looks)
+        alike[looks] = one if known is None else msgspec.structs.replace(known, times=_sum(known.times, one.times))
+    yield from alike.values()
+
+
+def _sum(one: Bounds, other: Bounds) -> Bounds:
+    endless = one.most is None or other.most is None
+    return Bounds(least=one.least + other.least, most=None if endless else (one.most or 0) + (other.most or 0))
+
+
 def _uncertain(one: Due) -> Due:
     return msgspec.structs.replace(one, times=Bounds(most=one.times.most), by=frozenset())
 
 
-def _spanned(verdict: Verdict, hop: Hop) -> bool:
-    """Whether a hop is over HTTP and found a route, without which Envoy makes no span."""
+def _routed(verdict: Verdict, hop: Hop) -> bool:
+    """Whether a hop is over HTTP and found a route: only routes sample, and later proxies go by what they decided."""
     return bool(hop.virtual_host) and (hop.chosen is not None or verdict.outcome == "outside")
 
 

@@ -161,7 +161,10 @@ def _holding(assembly: Assembly) -> tuple[Key, TelemetrySpec] | None:
 
 
 def _tracing(proxy: Key, name: str, export: TracingExport) -> Wire:
-    """Only routes sample. What matches none makes no span, and so the listener stays as the share changes."""
+    """Only routes sample, so the listener stays as the share changes.
+
+    What matches none makes no span, unless a proxy before sampled it, as its request id tells.
+    """
     service = _service(proxy, export.open_telemetry.endpoint)
     provider = extension("envoy.tracers.opentelemetry", _TRACER, grpc_service=service, service_name=name)
     return {"provider": provider, "random_sampling": {"value": 0}, "client_sampling": {"value": 0}}
