@@ -186,6 +186,58 @@ async def test_a_node_matcher_that_cannot_be_understood_is_refused_by_its_field(
         assert (await fetched(where, node_matchers=[_NAMED])).config == []
 
 
+def _expressions(*found: str) -> list[dict[str, Any]]:
+    return [{"node_id": {"safe_regex": {"regex": one}}} for one in found]
+
+
+@pytest.mark.parametrize(
+    ("matchers", "words"),
+    [
+        (
+            [*_expressions("(broken"), *[_NAMED] * 100],
+            "node_matchers holds more than 100 matchers, those within others included",
+        ),
+        (
+            [{"node_metadatas": [{"path": _INSTANCE, "value": {"or_match": {"value_matchers": [
+                {"list_match": {"one_of": {"null_match": {}}}}] * 50}}}]}],
+            "node_matchers holds more than 100 matchers",
+        ),
+        (
+            _expressions("(broken", "x" * 1001),
+            "node_matchers[1].node_id.safe_regex.regex has 1001 bytes, and at most 1000 are taken",
+        ),
+        (
+            _expressions("(broken", r"(?i)a\pL*"),
+            r"node_matchers[1].node_id.safe_regex.regex is '(?i)a\\pL*', and Unicode classes (\p, \P) are not taken",
+        ),
+        (
+            _expressions("(x|y){1,99}a", "(x|y){1,99}b", "(x|y){1,99}c"),
+            "node_matchers[2].node_id.safe_regex.regex is '(x|y){1,99}c', and with it the expressions of",
+        ),
+        (_expressions("(" + "[ab]c|" * 80 + "d){1000}"), "no regular expression of RE2's that is taken: "),
+        ([{"node_id": {"exact": "x" * 1024 * 1024}}], "of more than 1048576 bytes is not read"),
+    ],
+)  # fmt: skip
+async def test_a_question_that_would_cost_much_is_refused_before_an_expression_is_compiled(
+    matchers: list[dict[str, Any]], words: str
+) -> None:
+    """By its number of matchers and the size of each expression: a broken one beside them was not looked at."""
+    async with staged(*shop(route("r", "a"))) as stage:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await fetched(f"127.0.0.1:{stage.port}", node_matchers=matchers)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert words in str(caught.value.details())
+
+
+async def test_a_question_as_large_as_it_may_be_is_answered() -> None:
+    """A hundred matchers, with an expression that has an escaped backslash before its letters."""
+    async with staged(*shop(route("r", "a"))) as stage, stage.client(delta=True) as stream:
+        await stream.say(CLUSTER, resource_names_subscribe=["*"])
+        await stream.hear()
+        matchers = [*[{"node_id": {"exact": "nobody"}}] * 98, *_expressions(r"\\pL", "mesh/shop/.*/web" + "|" * 984)]
+        assert set(told(await fetched(f"127.0.0.1:{stage.port}", node_matchers=matchers))) == {"one"}
+
+
 async def test_contents_are_left_out_on_request_and_those_of_secrets_always() -> None:
     """A secret's name is told, nothing else."""
     secret = message("envoy.extensions.transport_sockets.tls.v3.Secret")(

@@ -1,7 +1,8 @@
 """The client status discovery service: what each connected proxy was sent and what it said, for standard tools.
 
 The one rule: nobody sees more than is theirs. An operator sees every proxy, a proxy those of its own node, and nobody
-the content of a secret. An answer is made piece by piece, one at a time, so that the proxies are served meanwhile.
+the content of a secret. An answer is made piece by piece, one at a time, and a question's matchers are judged
+beside the event loop, so that the proxies are served meanwhile.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto
 """
@@ -9,7 +10,8 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csd
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -30,6 +32,8 @@ SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
 METHODS = ("FetchClientStatus", "StreamClientStatus")
 MOST_BYTES = 64 * 1024 * 1024
 """Of one answer."""
+MOST_QUESTION_BYTES = 1024 * 1024
+"""Of one question."""
 _AT_ONCE = 20
 """Proxies that are put into an answer before others get their turn."""
 
@@ -37,6 +41,7 @@ _STATUS = "envoy.service.status.v3."
 _CONFIG = {"synced": "SYNCED", "not sent": "NOT_SENT", "stale": "STALE", "error": "ERROR"}
 _CLIENT = {"synced": "ACKED", "not sent": "REQUESTED", "stale": "REQUESTED", "error": "NACKED"}
 
+_Found = TypeVar("_Found")
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 
 
@@ -46,6 +51,8 @@ class ClientStatus:
     def __init__(self, clients: Callable[[], Iterable[tuple[Any, Delivery]]]) -> None:
         self._clients = clients
         self._turn = asyncio.Semaphore(1)
+        # Of its own: a question whose client left goes on until its next piece, and must not take others' threads.
+        self._beside = ThreadPoolExecutor(1, "csds")
 
     async def fetch(self, _requests: None, call: Call) -> None:
         """One question, one answer."""
@@ -59,14 +66,20 @@ class ClientStatus:
             asked = await call.read()
 
     async def _answer(self, call: Call, body: bytes) -> None:
+        if len(body) > MOST_QUESTION_BYTES:
+            words = (
+                f"A ClientStatusRequest of more than {MOST_QUESTION_BYTES} bytes is not read; this has {len(body)}."
+            )
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
         try:
             request = message(_STATUS + "ClientStatusRequest").FromString(body)
         except DecodeError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"That is no ClientStatusRequest: {error}")
-        if (wrong := fault(request.node_matchers)) is not None:
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{wrong}. Correct it; no proxy was looked at.")
         async with self._turn:
-            found = await self._found(call, request)
+            wrong = await self._judged(fault, request.node_matchers)
+            found = await self._found(call, request) if wrong is None else None
+        if wrong is not None:
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{wrong}. Correct it; no proxy was looked at.")
         if found is None:
             await call.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -81,7 +94,7 @@ class ClientStatus:
         response = message(_STATUS + "ClientStatusResponse")()
         size = 0
         for number, (node, delivery) in enumerate(list(self._clients()), 1):
-            if call.key in {None, delivery.proxy.node} and any_matches(request.node_matchers, node):
+            if call.key in {None, delivery.proxy.node} and await self._chosen(request.node_matchers, node):
                 config = _config(node, delivery, contents=not request.exclude_resource_contents)
                 size += config.ByteSize()
                 if size > MOST_BYTES:
@@ -90,6 +103,12 @@ class ClientStatus:
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         return bytes(response.SerializeToString())
+
+    async def _chosen(self, matchers: Any, node: Any) -> bool:
+        return not matchers or await self._judged(any_matches, matchers, node)
+
+    async def _judged(self, judge: Callable[..., _Found], *given: Any) -> _Found:
+        return await asyncio.get_running_loop().run_in_executor(self._beside, judge, *given)
 
 
 def _config(node: Any, delivery: Delivery, *, contents: bool) -> Any:

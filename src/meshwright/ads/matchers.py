@@ -1,70 +1,131 @@
 """Envoy's matchers of nodes, with which a client of CSDS says about whom it asks.
 
 The one rule: what cannot be understood is told to whoever asks and matches nobody, so that an empty answer means that
-there is nobody, and none is wider than the question.
+there is nobody, and none is wider than the question. How much one question may cost is judged before any is compiled.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/type/matcher/v3/node.proto
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
-from meshwright.routing.expressions import matches, program_size
+from meshwright.routing.expressions import PROGRAM_SIZE, matches, program_size
 from meshwright.snapshot.messages import as_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
-def fault(matchers: Iterable[Any]) -> str | None:
+MOST_MATCHERS = 100
+"""Of one question, those within others included."""
+MOST_EXPRESSION_BYTES = 1_000
+"""Of one expression."""
+MOST_INSTRUCTIONS = PROGRAM_SIZE
+"""Of all compiled expressions of one question together: what one costs grows with it, for every byte it looks at."""
+
+_MEMORY = 256 * 1024
+"""Bytes that one expression may take; RE2's own 8 MiB for each are a tenth of a second to compile, and are kept."""
+_WIDE = re.compile(r"(?:[^\\]|\\[^pP])*\\[pP]", re.DOTALL)
+"""Up to a Unicode class: in one that ignores case RE2 takes 10 ms for each, whatever memory it is allowed."""
+
+
+def fault(matchers: Sequence[Any]) -> str | None:
     """What is wrong with the first `NodeMatcher` message that cannot be understood, and where in the request.
 
-    None where all can be. What Envoy's own rules for these messages ask for is asked for here.
+    None where all can be. What Envoy's own rules for these messages ask for is asked for here. It may take a tenth of
+    a second.
     """
-    return next((one for number, matcher in enumerate(matchers) for one in _faults(matcher, f"[{number}]")), None)
+    if next(itertools.islice(_all(matchers), MOST_MATCHERS, None), None) is not None:
+        return f"node_matchers holds more than {MOST_MATCHERS} matchers, those within others included"
+    found = [(f"node_matchers[{number}]", matcher) for number, matcher in enumerate(matchers)]
+    expressions: list[tuple[str, str]] = []
+    faults = itertools.chain(
+        (one for where, matcher in found for one in _faults(matcher, where, expressions)), _costs(expressions)
+    )
+    return next(faults, None)
 
 
-def _faults(matcher: Any, place: str) -> Iterator[str]:
-    where = f"node_matchers{place}"
+def _all(matchers: Iterable[Any]) -> Iterator[Any]:
+    """Every matcher of nodes, and every matcher of a value within them, one by one."""
+    for matcher in matchers:
+        yield matcher
+        for one in matcher.node_metadatas:
+            yield from _values(one.value)
+
+
+def _values(matcher: Any) -> Iterator[Any]:
+    yield matcher
+    match matcher.WhichOneof("match_pattern"):
+        case "list_match":
+            yield from _values(matcher.list_match.one_of)
+        case "or_match":
+            for one in matcher.or_match.value_matchers:
+                yield from _values(one)
+
+
+def _costs(expressions: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What is wrong with expressions, given with their places: first what is seen without compiling any."""
+    for where, expression in expressions:
+        if (size := len(expression.encode())) > MOST_EXPRESSION_BYTES:
+            yield f"{where} has {size} bytes, and at most {MOST_EXPRESSION_BYTES} are taken"
+        if _WIDE.match(expression):
+            yield f"{where} is {_quoted(expression)}, and Unicode classes (\\p, \\P) are not taken"
+    left = MOST_INSTRUCTIONS
+    for where, expression in expressions:
+        try:
+            left -= program_size(expression, _MEMORY)
+        except ValueError as error:
+            reason = str(error)[:_SHOWN]
+            yield f"{where} is {_quoted(expression)}, no regular expression of RE2's that is taken: {reason}"
+        if left < 0:
+            yield (
+                f"{where} is {_quoted(expression)}, and with it the expressions of this question have more than "
+                f"{MOST_INSTRUCTIONS} instructions of RE2's"
+            )
+
+
+def _quoted(expression: str) -> str:
+    return repr(expression if len(expression) <= _SHOWN else f"{expression[:_SHOWN]}…")
+
+
+def _faults(matcher: Any, where: str, expressions: list[tuple[str, str]]) -> Iterator[str]:
+    """Of one matcher; adds its expressions to `expressions`, with their places."""
     if matcher.HasField("node_id"):
-        yield from _faults_of_text(matcher.node_id, f"{where}.node_id")
+        yield from _faults_of_text(matcher.node_id, f"{where}.node_id", expressions)
     for number, one in enumerate(matcher.node_metadatas):
         inner = f"{where}.node_metadatas[{number}]"
         if not one.path or not all(step.key for step in one.path):
             yield f"{inner}.path has to name a member of the metadata, key by key, and no key may be empty"
-        yield from _faults_of_value(one.value, f"{inner}.value")
+        yield from _faults_of_value(one.value, f"{inner}.value", expressions)
 
 
-def _faults_of_value(matcher: Any, where: str) -> Iterator[str]:
+def _faults_of_value(matcher: Any, where: str, expressions: list[tuple[str, str]]) -> Iterator[str]:
     match matcher.WhichOneof("match_pattern"):
         case None:
             yield f"{where} has no match_pattern that is known here, such as string_match or present_match"
         case "string_match":
-            yield from _faults_of_text(matcher.string_match, f"{where}.string_match")
+            yield from _faults_of_text(matcher.string_match, f"{where}.string_match", expressions)
         case "double_match" if matcher.double_match.WhichOneof("match_pattern") is None:
             yield f"{where}.double_match needs exact or range"
         case "list_match":
-            yield from _faults_of_value(matcher.list_match.one_of, f"{where}.list_match.one_of")
+            yield from _faults_of_value(matcher.list_match.one_of, f"{where}.list_match.one_of", expressions)
         case "or_match":
             alternatives = matcher.or_match.value_matchers
             if not alternatives:
                 yield f"{where}.or_match.value_matchers is empty"
             for number, one in enumerate(alternatives):
-                yield from _faults_of_value(one, f"{where}.or_match.value_matchers[{number}]")
+                yield from _faults_of_value(one, f"{where}.or_match.value_matchers[{number}]", expressions)
 
 
-def _faults_of_text(matcher: Any, where: str) -> Iterator[str]:
+def _faults_of_text(matcher: Any, where: str, expressions: list[tuple[str, str]]) -> Iterator[str]:
     kind = matcher.WhichOneof("match_pattern")
     if kind not in _TEXTS:
         yield f"{where} needs one of {', '.join(_TEXTS)}" + (f", and {kind} is none" if kind else "")
     elif kind == "safe_regex":
-        expression = matcher.safe_regex.regex
-        try:
-            program_size(expression)
-        except ValueError as error:
-            shown = expression if len(expression) <= _SHOWN else f"{expression[:_SHOWN]}…"
-            yield f"{where}.safe_regex.regex is {shown!r}, no regular expression of RE2's: {str(error)[:_SHOWN]}"
+        expressions.append((f"{where}.safe_regex.regex", matcher.safe_regex.regex))
     elif kind != "exact" and not getattr(matcher, kind):
         yield f"{where}.{kind} is empty"
 
@@ -75,14 +136,19 @@ _TEXTS = ("exact", "prefix", "suffix", "contains", "safe_regex")
 
 
 def any_matches(matchers: Sequence[Any], node: Any) -> bool:
-    """Whether one of the `NodeMatcher` messages matches the `Node`; none at all match every node."""
-    return not matchers or any(_matches(one, node) for one in matchers)
+    """Whether one of the `NodeMatcher` messages, without a `fault`, matches the `Node`; none at all match every one.
+
+    It may take seconds where the node says much of itself.
+    """
+    if not matchers:
+        return True
+    metadata = as_dict(node.metadata) if any(one.node_metadatas for one in matchers) else {}
+    return any(_matches(one, node.id, metadata) for one in matchers)
 
 
-def _matches(matcher: Any, node: Any) -> bool:
-    if matcher.HasField("node_id") and not _text(matcher.node_id, node.id):
+def _matches(matcher: Any, node_id: str, metadata: Mapping[str, Any]) -> bool:
+    if matcher.HasField("node_id") and not _text(matcher.node_id, node_id):
         return False
-    metadata = as_dict(node.metadata) if matcher.node_metadatas else {}
     return all(_value(one.value, _found(metadata, [step.key for step in one.path])) for one in matcher.node_metadatas)
 
 
@@ -128,7 +194,7 @@ def _number(matcher: Any, value: float) -> bool:
 def _text(matcher: Any, text: str) -> bool:
     kind = matcher.WhichOneof("match_pattern")
     if kind == "safe_regex":
-        return matches(matcher.safe_regex.regex, text)
+        return matches(matcher.safe_regex.regex, text, _MEMORY)
     if kind not in _TEXTS:
         return False
     wanted: str = getattr(matcher, kind)
