@@ -19,12 +19,13 @@ from meshwright.ads import twins
 from meshwright.ads.server import AdsServer
 from meshwright.ads.twins import APART_SECONDS, MOST_REPEATS, RETURN_SECONDS, Twins
 from meshwright.discovery import Memory, Registrations, Registree
+from meshwright.proxy.farewell import say_farewell
 from meshwright.proxy.settings import Registered
 from meshwright.snapshot.resources import CLUSTER
 from meshwright.store import sqlite
 from meshwright.views.releases import status_text
 from processes import DEADLINE
-from registering import CHECK, PAY, Application, Place, client, serving, somewhere, states
+from registering import CHECK, PAY, Application, Place, client, rows, serving, somewhere, states
 from settings import PROVE
 from stage import Everybody, Stage, staged
 
@@ -49,7 +50,11 @@ async def replicas(folder: Path, number: int, xds: int | str, instance: str = "o
 
 
 async def all_take(stage: Stage, number: int) -> set[str]:
-    """The ids of so many Envoys, each of which takes one revision after the other without connecting again."""
+    """The ids of so many Envoys, each of which takes one revision after the other without connecting again.
+
+    Once they are told apart: until then one may be between two streams, and a release waits for nobody that is.
+    """
+    await until(lambda: stage.server.sharing == (number if number > 1 else 0))
     await until(lambda: len(stage.control.statuses()) == number)
     before = [(one.id, one.connected_at) for one in stage.control.statuses()]
     for value in range(1, 6):
@@ -125,6 +130,34 @@ async def test_replicas_of_one_printed_bootstrap_register_an_endpoint_each(tmp_p
 
 
 @pytest.mark.envoy
+async def test_a_replica_that_is_stopped_takes_its_own_endpoint_along_and_no_other(tmp_path: Path) -> None:
+    """Behind one address all that tells whose farewell it is, is the endpoint: it comes over another connection."""
+    with serving(tmp_path / "data", healthCheck=CHECK) as server, somewhere(tmp_path) as place:
+        async with contextlib.AsyncExitStack() as running:
+            found = []
+            for number in (1, 2, 3):
+                folder, at = tmp_path / str(number), place.of(number)
+                folder.mkdir()
+                await running.enter_async_context(Application(str(number)).running(at.application))
+                one = Place(place.net, folder).instance(server, number, "x")
+                found.append(await running.enter_async_context(one))
+            await until(states(server, "healthy", "healthy", "healthy"))
+            assert {one["shared_id"] for one in client(server).status()["proxies"]} == {f"{PAY.path}@x"}
+            assert await asyncio.to_thread(say_farewell, found[1].bootstrap)
+            assert rows(server) == [(place.of(one).ingress, "registration", "healthy") for one in (1, 3)]
+            async with place.caller(server):
+                await until(lambda: _answers(place))
+                assert {await place.ask() for _ in range(20)} == {(200, "1"), (200, "3")}
+
+
+async def _answers(place: Place) -> bool:
+    """Whether the caller's Envoy has what it needs."""
+    with contextlib.suppress(OSError):
+        return (await place.ask())[0] == 200
+    return False
+
+
+@pytest.mark.envoy
 async def test_replicas_that_have_numbers_report_their_own_health(tmp_path: Path) -> None:
     """Through one Unix socket nothing tells them apart but the endpoint that each of them registered."""
     first, second = Application("first"), Application("second")
@@ -165,7 +198,6 @@ async def test_a_name_that_several_had_is_that_of_the_next_one_once_they_are_gon
             assert await all_take(stage, 1) == {ONE}
             assert [one.shared_id for one in stage.control.statuses()] == [""]
             async with envoy(tmp_path / "fourth", NODE, stage.port):
-                await until(lambda: stage.server.sharing == 2)
                 assert ONE not in await all_take(stage, 2)
 
 
@@ -188,6 +220,31 @@ def test_an_endpoint_stays_what_it_was_when_its_proxy_has_its_name_again(tmp_pat
     found.join(apart)
     assert changes == []
     assert [(one.name, one.state) for one in found.rows()] == [(apart.id, "healthy")]
+    store.close()
+
+
+def test_an_endpoint_stays_what_it_was_while_its_proxy_gets_another_id(tmp_path: Path) -> None:
+    """The end of the older stream may be heard after the newer one began: no caller is told of it."""
+    store = sqlite.connect(tmp_path / "meshwright.db")
+    found = Registrations(
+        grace=60,
+        most=10,
+        now=lambda: 1_000,
+        changed=lambda _: None,
+        memory=Memory(store, "registration"),
+        connected=lambda: 1,
+    )
+    name, at = f"{NODE.path}@one", "10.0.0.1"
+    older = found.join(Registree(id=name, node=NODE, address=at))
+    older.listen()
+    told = found.of(NODE)
+    for port in (5, 6, 7):
+        newer = Registree(id=f"{name}+ipv4:10.0.0.1:{port}", node=NODE, address=at, shared_id=name)
+        held = found.join(newer)
+        assert set(found.of(NODE)) == set(told)
+        older.lose()
+        assert [(one.name, one.state) for one in found.rows()] == [(newer.id, "healthy")]
+        older = held
     store.close()
 
 

@@ -117,15 +117,21 @@ class HealthServer:
         Raises:
             _UnknownError: none that is connected registered that endpoint: it may be about to.
         """
-        found: str | None = self._twins.told(named.id, call.peer())
-        if self._twins.numbered(str(found)):
-            registered = registree(call.node, named)
-            found = self._registrations.holder(registered) if registered is not None else None
-            if found is None:
-                raise _UnknownError(
-                    f"several say that they are {named.id}, and none of them registered this endpoint"
-                )
-        return replace(named, id=found)
+        found = self._twins.told(named.id, call.peer())
+        if found == named.id:
+            return named
+        proxy = replace(named, id=found, shared_id=named.id)
+        if not self._twins.numbered(found):
+            return proxy
+        holders = self._holders(call, proxy)
+        if not holders:
+            raise _UnknownError(f"several say that they are {named.id}, and none of them registered this endpoint")
+        return replace(proxy, id=holders[0])
+
+    def _holders(self, call: Call, proxy: Proxy) -> tuple[str, ...]:
+        """Who shares the name of `proxy` and registered the endpoint that the stream names."""
+        registered = registree(call.node, proxy)
+        return () if registered is None else self._registrations.holders(registered)
 
     @contextlib.contextmanager
     def _held(self, proxy: Proxy) -> Iterator[_Open]:
@@ -173,7 +179,7 @@ class HealthServer:
         telling = asyncio.create_task(self._tell(call, proxy, stream, said))
         try:
             while (body := await call.read()) is not _EOF:
-                if not self._take(proxy, body):
+                if not self._take(call, proxy, body):
                     return
         finally:
             telling.cancel()
@@ -193,15 +199,17 @@ class HealthServer:
             self._registrations.expect(proxy.id, reports=bool(due.cluster_health_checks))
         return due
 
-    def _take(self, proxy: Proxy, body: bytes) -> bool:
+    def _take(self, call: Call, proxy: Proxy, body: bytes) -> bool:
         """One report; False for a farewell."""
         found = report("envoy.service.health.v3.HealthCheckRequestOrEndpointHealthResponse", body)
         if not found.HasField("endpoint_health_response"):
             return True
         statuses = tuple(_statuses(found.endpoint_health_response))
         if _DRAINING in (status for _, status in statuses):
-            _log.info("%s leaves", proxy.id)
-            self._registrations.leave(proxy.id)
+            # It comes over another connection than reports do, by whose address nobody who shares a name is known.
+            for one in (self._holders(call, proxy) if proxy.shared_id else ()) or (proxy.id,):
+                _log.info("%s leaves", one)
+                self._registrations.leave(one)
             return False
         if statuses:  # one of nothing was made before there was anything to check
             self._registrations.report(

@@ -211,6 +211,11 @@ class Registrations:
             return
         del self._holders[name]
         entries = self._nodes[node]
+        if self.holders(held.proxy):  # it is there by another of its ids
+            before = self.of(node)
+            self._forget(entries, name)
+            self._settle(node, before)
+            return
         entry.lost_at = self._now()
         lost = sorted((one.lost_at, name) for name, one in entries.items() if one.lost_at is not None)
         if len(lost) > self._most:
@@ -285,15 +290,12 @@ class Registrations:
         """As `Source.nodes`."""
         return frozenset(self._nodes)
 
-    def holder(self, proxy: Registree) -> str | None:
-        """The id of the connected one that shares that of `proxy` and registered the same place; None for none."""
-        return next(
-            (
-                name
-                for name, one in self._nodes.get(proxy.node, {}).items()
-                if name in self._holders and one.proxy.shared_id == proxy.id and _place(one.proxy) == _place(proxy)
-            ),
-            None,
+    def holders(self, proxy: Registree) -> tuple[str, ...]:
+        """The ids of the connected ones that have the name of `proxy` and registered its place: one as a rule."""
+        return tuple(
+            name
+            for name, one in self._nodes.get(proxy.node, {}).items()
+            if name in self._holders and _name(one.proxy) == _name(proxy) and _place(one.proxy) == _place(proxy)
         )
 
     def shared_ids(self) -> frozenset[str]:
@@ -333,11 +335,18 @@ def _place(proxy: Registree) -> tuple[str, int]:
     return proxy.address, proxy.port
 
 
+def _name(proxy: Registree) -> str:
+    """The id by its own word."""
+    return proxy.shared_id or proxy.id
+
+
 def _renamed(entries: dict[str, _Entry], newer: Registree) -> _Entry | None:
-    """What `newer` registered by the id that it had while others shared its name, or before they did."""
-    name = newer.shared_id or newer.id
-    known = (one for one in entries.values() if one.lost_at is not None and _place(one.proxy) == _place(newer))
-    return next((one for one in known if (one.proxy.shared_id or one.proxy.id) == name), None)
+    """What `newer` registered by the id that it had while others shared its name, or before they did.
+
+    Also where the end of that stream is not heard yet.
+    """
+    known = (one for one in entries.values() if _place(one.proxy) == _place(newer))
+    return next((one for one in known if _name(one.proxy) == _name(newer)), None)
 
 
 def _replaced(entries: dict[str, _Entry], newer: _Entry) -> Iterator[str]:
