@@ -1,4 +1,4 @@
-"""Whether `meshwright proxy` calls itself ready when its Envoy could not open a listener that it was sent."""
+"""Whether `meshwright proxy` calls itself ready when its Envoy refused a listener or a cluster that it was sent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from envoys import until
 from handmade import NODE, cluster, endpoints, listener, route
+from meshwright.snapshot.messages import message, packed, serialized
+from meshwright.snapshot.resources import CLUSTER, EnvoyResource
 from processes import DEADLINE, free_port
 from proxying import proxy
 from stage import staged
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from meshwright.snapshot.resources import EnvoyResource
     from proxying import Running
 
 pytestmark = pytest.mark.envoy
@@ -124,3 +125,34 @@ async def test_a_proxy_that_serves_stays_ready_when_it_refuses_a_release(tmp_pat
                     assert OTHER in body["refused_listeners"]
                 _, opened = await asyncio.to_thread(one.admin.ask, "/listeners")
                 assert f"127.0.0.1:{good[INGRESS]}" in opened.decode()
+
+
+def uncertified(name: str, folder: Path) -> EnvoyResource:
+    """A cluster whose client certificate is not in `folder`."""
+    tls: Any = message("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext")()
+    tls.common_tls_context.tls_certificates.add(
+        certificate_chain={"filename": f"{folder}/none.pem"}, private_key={"filename": f"{folder}/none.key"}
+    )
+    made = message("envoy.config.cluster.v3.Cluster").FromString(cluster(name).body)
+    made.transport_socket.name = "envoy.transport_sockets.tls"
+    made.transport_socket.typed_config.CopyFrom(packed(tls))
+    return EnvoyResource.of(CLUSTER, name, serialized(made), (NODE,))
+
+
+async def test_a_proxy_that_took_no_clusters_is_not_ready_until_it_does(tmp_path: Path) -> None:
+    """It serves nobody without them; once it is ready, one that it refuses does not change that."""
+    rest = shop(**{INGRESS: free_port()})[1:]
+    async with (
+        staged(uncertified("a", tmp_path), cluster("b"), *rest, retry=600) as stage,
+        proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one,
+    ):
+        await until(lambda: any(status.rejections for status in stage.control.statuses()), "refused")
+        found = await said(one, lambda status, body: (status, body["state"]) == (503, "LIVE"), "not ready")
+        assert (found["ready"], found["alive"], found["refused_clusters"]) == (False, True, True)
+        stage.publish(cluster("a"), cluster("b"), *rest)
+        mended = await said(one, is_ready, "ready")
+        assert not mended["refused_clusters"]
+        bad = stage.publish(cluster("a"), uncertified("b", tmp_path), *rest)
+        assert (await stage.control.wait(bad, DEADLINE)).state == "rejected"
+        status, body = await one.status()
+        assert (status, body["ready"], body["refused_clusters"]) == (200, True, False)

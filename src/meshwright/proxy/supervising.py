@@ -108,6 +108,7 @@ class _Supervised:
             "disconnected_seconds": round(away),
             "restarts": self._restarts,
             "refused_listeners": listening.refused,
+            "refused_clusters": listening.refused_clusters,
         }
 
     def drain(self) -> bool:
@@ -188,7 +189,7 @@ class _Supervised:
             await asyncio.sleep(self._conduct.look_seconds)
 
     def _opened(self, listening: Listening, state: str) -> bool:
-        """Whether Envoy opened what it has to serve with; not where it does not answer."""
+        """Whether Envoy took what it has to serve with; not where it does not answer."""
         try:
             return bool(state) and listening.look(self.administration, live=state == "LIVE")
         except OSError:
