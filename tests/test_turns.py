@@ -132,3 +132,22 @@ async def test_no_call_is_turned_away_by_a_pool_unless_its_test_asks_for_more_th
         assert (asked.outcome, untouched.outcome) == ("passed", "passed")
         assert {one.status for one in asked.seen.calls} >= {503}
         assert (await turned_away(rig))["streams"] > 0
+
+
+@pytest.mark.envoy
+async def test_a_tcp_connection_that_is_not_closed_yet_keeps_its_place() -> None:
+    """The caller is done before the proxy is: of hundreds of calls, a few at a time, none is turned away."""
+    listener = {"portMapping": {"port": 8083, "protocol": "tcp"}, "connectionPool": {"tcp": {"maxConnections": 3}}}
+    dns = {"hostname": "raw.nodes", "responseType": "ENDPOINTS"}
+    route = {"tcpRoute": {"action": {"weightedTargets": [{"virtualNode": "raw", "weight": 1}]}}}
+    wider = (
+        resource(Kind.VIRTUAL_NODE, "raw", {"listeners": [listener], "serviceDiscovery": {"dns": dns}}),
+        resource(Kind.ROUTE, "all", route, parent="raw"),
+    )
+    state = State(({one.key: one for one in mesh()} | {one.key: one for one in wider}).values())
+    call = Call(protocol="tcp", host="raw.local", port=8083)
+    many = Trial(name="many", call=call, expect=Expect(statuses=(200,)), caller=WEB, of=500)
+    async with Rig(state) as rig:
+        (found,) = await run(rig, [many], quiet)
+        assert await turned_away(rig) == dict.fromkeys(POOLS, 0)
+    assert (found.outcome, found.mismatches) == ("passed", ())

@@ -169,7 +169,7 @@ class Calling:
         # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
         unhindered = waits(trial) or unanswered(trial) or trial.at_once is not None
         pools = {} if _fills(trial) or trial.every is not None else self.pools(trial)
-        async with self._turns.call(pools, waits=unhindered):
+        async with self._turns.call(pools, waits=unhindered) as arrived:
             sent = await self._rig.send(
                 trial.call,
                 trial.caller,
@@ -177,6 +177,7 @@ class Calling:
                 instance=self.instance(trial),
                 patience=self.patience(trial),
             )
+            arrived.extend(sent.attempts)
         expect = trial.expect
         if expect.given_up is not None:
             sent = await left_alone(self._rig, sent)

@@ -102,6 +102,8 @@ class Arrival(msgspec.Struct, kw_only=True):
     """What brought it; "" where that is not known."""
     given_up_at: float | None = None
     """When whoever sent it broke it off, before the answer was out; by the same clock. None if it was not."""
+    open: bool = False
+    """Whether the TCP connection that brought it still is; never where nobody knows, or something else did."""
 
 
 def bodiless(reply: Reply, arrivals: Sequence[Arrival]) -> Reply:

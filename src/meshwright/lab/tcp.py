@@ -15,22 +15,32 @@ from meshwright.lab.sockets import HERE, Outlet, Server, attended, connect
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from meshwright.lab.exchange import ClientTls
     from meshwright.lab.sockets import Inside
 
 
-def server(answer: Answer) -> Server:
-    """A server, not yet started, that gives `answer` to every line; a failure is a closed connection."""
+def server(answer: Answer, ended: Callable[[Request], object] = bool) -> Server:
+    """A server, not yet started, that gives `answer` to every line; a failure is a closed connection.
+
+    `ended` is told of each request once the connection that brought it is over.
+    """
 
     async def converse(reader: asyncio.StreamReader, outlet: Outlet) -> None:
-        line = await reader.readline()
-        while line:
-            reply, early = await attended(answer(msgspec.json.decode(line, type=Request), "tcp"), reader)
-            if reply.status != 200:
-                return
-            await outlet.send(msgspec.json.encode(reply) + b"\n")
-            line = early + await reader.readline()
+        requests: list[Request] = []
+        try:
+            line = await reader.readline()
+            while line:
+                requests.append(msgspec.json.decode(line, type=Request))
+                reply, early = await attended(answer(requests[-1], "tcp"), reader)
+                if reply.status != 200:
+                    return
+                await outlet.send(msgspec.json.encode(reply) + b"\n")
+                line = early + await reader.readline()
+        finally:
+            for one in requests:
+                ended(one)
 
     # A line that is no request, or longer than a line may be, is answered by closing.
     return Server(converse, msgspec.DecodeError, ValueError)

@@ -16,8 +16,9 @@ from meshwright.snapshot import names
 from meshwright.trials.pools import ListenerPool, passed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+    from meshwright.lab.exchange import Arrival
     from meshwright.lab.instance import Instance
     from meshwright.lab.rig import Rig
     from meshwright.simulate import Call
@@ -67,11 +68,15 @@ class Turns:
         return frozenset(found)
 
     @contextlib.asynccontextmanager
-    async def call(self, pools: Pools, *, waits: bool) -> AsyncIterator[None]:
-        """One call through `pools`; one that `waits` keeps nobody from the processors."""
+    async def call(self, pools: Pools, *, waits: bool) -> AsyncIterator[list[Arrival]]:
+        """One call through `pools`; one that `waits` keeps nobody from the processors.
+
+        Whoever makes it puts down where it arrived: over TCP its place is free once those connections are over.
+        """
+        arrived: list[Arrival] = []
         turn = contextlib.nullcontext() if waits else self._processors
-        async with self._places(pools, Counter(dict.fromkeys(pools, 1))), turn:
-            yield
+        async with self._places(pools, Counter(dict.fromkeys(pools, 1)), arrived), turn:
+            yield arrived
 
     @contextlib.asynccontextmanager
     async def alone(self, pools: Pools) -> AsyncIterator[None]:
@@ -80,7 +85,9 @@ class Turns:
             yield
 
     @contextlib.asynccontextmanager
-    async def _places(self, pools: Pools, wanted: Counter[tuple[Key, int]]) -> AsyncIterator[None]:
+    async def _places(
+        self, pools: Pools, wanted: Counter[tuple[Key, int]], arrived: Sequence[Arrival] = ()
+    ) -> AsyncIterator[None]:
         if not wanted:
             yield
             return
@@ -94,7 +101,7 @@ class Turns:
             if waiting in self._queue:
                 self._queue.remove(waiting)
             else:
-                await self._let_go(pools, wanted)
+                await self._let_go(pools, wanted, arrived)
                 self._taken -= wanted
             self._advance()
 
@@ -111,9 +118,16 @@ class Turns:
             else:
                 wanted_before.update(wanted)
 
-    async def _let_go(self, pools: Pools, wanted: Counter[tuple[Key, int]]) -> None:
-        """Wait, bounded, until proxies know that a call is over, where the next one could not go on before."""
+    async def _let_go(self, pools: Pools, wanted: Counter[tuple[Key, int]], arrived: Sequence[Arrival]) -> None:
+        """Wait, bounded, until proxies know that a call is over, where the next one could not go on before.
+
+        What they count says too little alone: of others, some may not have come yet, for whom this one is taken.
+        """
         end = time.monotonic() + _LETTING_GO
+        while any(one.open and (one.node, one.port) in pools for one in arrived):
+            if time.monotonic() > end:
+                break
+            await asyncio.sleep(_PAUSE)
         for place, pool in pools.items():
             others = self._taken[place] - wanted[place]
             if self._limits[place] - others > AT_ONCE:

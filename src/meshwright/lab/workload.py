@@ -124,7 +124,9 @@ class Workload:
             MeshwrightError: a port is taken, or not for whoever is not root.
         """
         for port in self._role.ports:
-            server = SERVERS[port.protocol](functools.partial(self._answered, port.number))
+            answer = functools.partial(self._answered, port.number)
+            tells = port.protocol == "tcp"
+            server = tcp.server(answer, self._ended) if tells else SERVERS[port.protocol](answer)
             try:
                 await server.start(self._machine.application, port.number, None, self._machine.inside)
             except OSError as error:
@@ -186,6 +188,7 @@ class Workload:
         if request.checks_health:
             self.checked += 1
         elif request.trace:
+            arrival.open = protocol == "tcp"
             self._arrivals.setdefault(request.trace, []).append(arrival)
             if len(self._arrivals) > _REMEMBERED:
                 self._arrivals.popitem(last=False)
@@ -194,6 +197,12 @@ class Workload:
         except asyncio.CancelledError:
             arrival.given_up_at = time.monotonic()
             raise
+
+    def _ended(self, request: Request) -> None:
+        """The connection that brought `request` is over."""
+        for one in self._arrivals.get(request.trace, ()):
+            if one.request is request:
+                one.open = False
 
     async def answer(self, request: Request, protocol: str) -> Reply:
         """Misbehave as told, ask the backends, and say who answered and what arrived.
