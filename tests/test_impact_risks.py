@@ -331,6 +331,21 @@ def test_a_backend_that_loses_its_own_policy_has_the_weaker_default() -> None:
     assert (told.code, told.path) == ("tls-not-enforced", "spec.backendDefaults.clientPolicy.tls.enforce")
 
 
+def test_a_changed_port_hides_no_change_of_its_tls() -> None:
+    """The one listener that is left over is the one that was."""
+    after = changed(put(f"{L}.portMapping.port", 82), put(f"{T}.mode", "PERMISSIVE"))
+    assert {one.code for one in found(state(mesh()), state(after))} == {"port-changed", "tls-weakened"}
+
+
+def test_what_was_open_or_left_to_routes_gets_no_worse() -> None:
+    """A policy that says what the open mesh said; a retry policy that leaves the number to the routes."""
+    opened = put(":egressFilter.type", "ALLOW_ALL")
+    with_policy = changed(opened, put("meshwright/egressPolicy/two", OPEN))
+    assert found(state(changed(opened)), state(with_policy)) == ()
+    left = [put(f"{POLICY}:httpRetryPolicy", None), put(f"{POLICY}:acrossVersions", True)]
+    assert found(state(mesh()), state(changed(*left))) == ()
+
+
 def test_an_object_that_stays_protected_may_change() -> None:
     """Its tag is what is looked at."""
     changing = put("virtualNode/b:listeners.0.timeout", {"http": {"idle": SECONDS}})
