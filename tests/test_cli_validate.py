@@ -239,6 +239,60 @@ spec: {preferSameZone: true}
 """
 
 
+SHADOWED = """---
+virtualServiceName: api.m
+spec: {provider: {virtualNode: {virtualNodeName: cart}}}
+---
+virtualServiceName: API.m
+spec: {provider: {virtualNode: {virtualNodeName: cart}}}
+---
+virtualNodeName: web
+spec:
+  backends:
+    - virtualService: {virtualServiceName: api.m}
+    - virtualService: {virtualServiceName: API.m}
+"""
+GATE = """---
+virtualGatewayName: gate
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}]}
+---
+virtualGatewayName: gate
+gatewayRouteName: a
+spec: {httpRoute: {match: {prefix: /a}, action: {target: {virtualService: {virtualServiceName: api.m}}}}}
+---
+virtualGatewayName: gate
+gatewayRouteName: b
+spec: {httpRoute: {match: {prefix: /b}, action: {target: {virtualService: {virtualServiceName: API.m}}}}}
+"""
+
+
+def test_what_no_proxy_can_be_given_is_a_warning(tmp_path: Path) -> None:
+    """With file and line of the backend that is not served, without an Envoy."""
+    path = written(tmp_path, MESH + NODE + SHADOWED)
+    done = run("validate", path)
+    line = (
+        path.read_text(encoding="utf-8").splitlines().index("    - virtualService: {virtualServiceName: API.m}") + 1
+    )
+    assert done.returncode == 0
+    assert (
+        f"{path}:{line}: warning MW212 The proxy of VirtualNode web cannot be given its backend 'API.m'"
+        in done.stdout
+    )
+    assert run("validate", path, "--fail-on", "warning").returncode == 1
+
+
+@pytest.mark.envoy
+def test_what_a_gateway_cannot_be_given_is_told_where_it_is_built(tmp_path: Path) -> None:
+    """Once, at the service; a good gateway is not complained of."""
+    path = written(tmp_path, MESH + NODE + SHADOWED.partition("---\nvirtualNodeName")[0] + GATE)
+    done = run("validate", path, "--envoy")
+    assert (done.returncode, done.stdout.count("MW212")) == (0, 1), done
+    assert "The proxy of mesh/m/virtualGateway/gate cannot be given all" in done.stdout
+    assert "at mesh/m/virtualService/" in done.stdout
+    path.write_text(path.read_text(encoding="utf-8").replace("API.m", "other.m"), encoding="utf-8")
+    assert "nothing found" in run("validate", path, "--envoy").stdout
+
+
 @pytest.mark.envoy
 def test_the_real_envoy_has_the_last_word(tmp_path: Path) -> None:
     """It knows what no rule of ours does; it is not asked about what has errors already."""

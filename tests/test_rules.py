@@ -61,6 +61,20 @@ def test_a_mesh_has_exactly_these_findings(folder: Path, update_goldens: bool) -
     assert not [one for one in found if "/good" in one["at"]]
 
 
+def test_what_snapshots_leave_out_of_that_case_is_what_the_rule_finds() -> None:
+    """A proxy is not refused silently what validation passes, nor warned of what it gets."""
+    loaded = load([CASES / "rules" / "unserved_definition" / "mesh.yaml"], LoadSettings(mesh="m"))
+    graph = resolve(loaded.state)
+    proxies = [one.key for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE) for one in graph.state.of(kind)]
+    built = {key.path: build(graph, key, {}, Redirect()).unserved for key in proxies}
+    assert {path for path, lost in built.items() if lost} == {one.subject for one in rules.audit(graph)}
+    told = {(one.subject, reason) for one in rules.audit(graph) for reason in [one.summary]}
+    for path, lost in built.items():
+        for one in lost:
+            if one.subject.kind is Kind.VIRTUAL_SERVICE:
+                assert any(at == path and one.reason in text and repr(one.subject.name) in text for at, text in told)
+
+
 def test_every_rule_that_searches_has_a_case() -> None:
     """With a finding and without."""
     cases = [json.loads((folder / "expected.json").read_text(encoding="utf-8")) for folder in FOLDERS]

@@ -101,6 +101,15 @@ def test_names_that_envoy_cannot_tell_apart_are_served_once_and_reported() -> No
     assert [one.subject.name for one in found.unserved] == ["*.local", "A.local"]
 
 
+def test_a_service_that_is_named_as_another_with_its_port_is_reported() -> None:
+    """Whichever comes first: calls to `a.local:80` are calls to `a.local` on port 80."""
+    for names in (("a.local", "a.local:80"), ("a.local:80", "a.local")):
+        found = built(calling(*names), *map(provided, names), resource(Kind.VIRTUAL_NODE, "n", {**HTTP, **FOUND}))
+        (lost,) = found.unserved
+        assert lost.subject.name == names[1]
+        assert lost.reason == f"calls to the host 'a.local:80' go to '{names[0]}', which has it already"
+
+
 def test_numbers_without_bounds_are_clamped_to_what_the_wire_carries() -> None:
     """Some members of the published model take any 64-bit number."""
     vast = 2**63 - 1

@@ -53,7 +53,9 @@ class Refusal(NamedTuple):
 
 
 def check(graph: Graph) -> Iterator[Diagnostic]:
-    """What Envoy refuses of the configuration of each virtual node and virtual gateway, one finding a fault.
+    """What is wrong with the configuration of each virtual node and virtual gateway.
+
+    What Envoy refuses, one finding a fault, and what no Envoy can be given as far as no rule finds it without.
 
     Raises:
         UsageError: there is no Envoy here.
@@ -62,10 +64,28 @@ def check(graph: Graph) -> Iterator[Diagnostic]:
     envoy_path()
     proxies = [one.key for kind in (Kind.VIRTUAL_GATEWAY, Kind.VIRTUAL_NODE) for one in graph.state.of(kind)]
     faults: dict[tuple[tuple[Culprit, ...], str], list[Refusal]] = {}
-    for refused in refusals([build(graph, key, {}, Redirect(), _traits()) for key in proxies]):
+    snapshots = [build(graph, key, {}, Redirect(), _traits()) for key in proxies]
+    for snapshot in snapshots:
+        yield from _unserved(snapshot)
+    for refused in refusals(snapshots):
         faults.setdefault((_blamed(graph, refused), refused.words), []).append(refused)
     for (blamed, words), several in faults.items():
         yield _finding(blamed, words, several)
+
+
+def _unserved(snapshot: Snapshot) -> Iterator[Diagnostic]:
+    """What is left out of `snapshot` that neither constraints nor rules find, because only building it tells."""
+    for one in snapshot.unserved:
+        shared = snapshot.proxy.kind is Kind.VIRTUAL_GATEWAY and one.subject.kind is Kind.VIRTUAL_SERVICE
+        if (shared and not one.path) or one.path == "spec.allow":
+            yield Diagnostic(
+                rule="MW212",
+                severity=Severity.WARNING,
+                summary=f"The proxy of {snapshot.proxy} cannot be given all of its definition: {one.reason}",
+                detail="It is released and acked all the same, and requests fail or reach another service.",
+                subject=one.subject.path,
+                path=one.path or "spec",
+            )
 
 
 def _traits() -> Traits:

@@ -5,7 +5,7 @@ The one rule: what two backends cannot share is the first one's; a call goes to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,18 @@ class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
         """Whether any connection is for it."""
         return self.beside is None or bool(self.name)
 
+    @property
+    def hindrance(self) -> str:
+        """What keeps connections from it; "" where nothing does."""
+        if self.beside is None:
+            return ""
+        other = self.beside.service.name
+        if self.served:
+            return (
+                f"on port {self.port.port} only TLS connections that name it (SNI) are told from those to {other!r}"
+            )
+        return f"on port {self.port.port} its connections cannot be told from those to {other!r}, which is served"
+
 
 def domains(port: ServicePort) -> tuple[str, str]:
     """The Hosts by which clients call a service on a port."""
@@ -44,17 +56,38 @@ def domains(port: ServicePort) -> tuple[str, str]:
 
 def untaken(wanted: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
     """For each in turn, which of its domains nobody before it has; case does not tell two apart."""
-    taken: set[str] = set()
+    return [one.hosts for one in heard(("", domains) for domains in wanted)]
+
+
+class Heard(NamedTuple):
+    """By which Hosts a backend is called, of those that clients may write for it."""
+
+    hosts: tuple[str, ...]
+    hindrance: str
+    """Why calls to others of these are not for it; "" where there are none."""
+
+
+def heard(named: Iterable[tuple[str, Sequence[str]]]) -> list[Heard]:
+    """For each name with its domains in turn, which of these nobody before it has, and who has the others."""
+    owners: dict[str, str] = {}
     found = []
-    for several in wanted:
-        free = []
+    for name, several in named:
+        free, hindrance = [], ""
         for one in several:
             folded = one.lower()
-            if folded not in taken and "*" not in one:
+            if folded not in owners and "*" not in one:
                 free.append(one)
-                taken.add(folded)
-        found.append(tuple(free))
+                owners[folded] = name
+            elif not hindrance:
+                hindrance = _hindrance(one, owners.get(folded))
+        found.append(Heard(tuple(free), hindrance))
     return found
+
+
+def _hindrance(host: str, owner: str | None) -> str:
+    if owner is None:
+        return f"no client can ask for the host {host!r}: '*' stands for nothing in the name of a service"
+    return f"calls to the host {host!r} go to {owner!r}, which has it already"
 
 
 def tunnels(http: Sequence[ServicePort], tcp: Sequence[ServicePort]) -> tuple[Tunnel, ...]:

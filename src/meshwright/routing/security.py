@@ -92,6 +92,12 @@ def encryption(graph: Graph, client: Key, services: Sequence[Key], node: Key, li
     return Encryption(tls=strictest, contested=any(one != strictest for one in found))
 
 
+def contest(services: Sequence[Key], node: Key) -> str:
+    """What is to be said where the policies of one client for `services`, which all lead to `node`, differ."""
+    called = ", ".join(repr(service.name) for service in services)
+    return f"the backends {called} reach {node.name!r} by different client policies; the strictest is used"
+
+
 def _strictness(tls: ClientTls | None) -> int:
     if tls is None:
         return 0

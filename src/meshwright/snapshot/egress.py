@@ -218,15 +218,16 @@ def places(
 ) -> tuple[Place, ...]:
     """A place for each backend under the name and those domains given beside it that no earlier one has, by name.
 
-    One that is left without any is reported.
+    One that is left without any, or without some, is reported.
     """
     found = []
-    free = routing.untaken(domains for _, domains in named)
-    for index, (backend, (name, _), domains) in enumerate(zip(backends, named, free, strict=True)):
+    for index, (backend, (name, _), (domains, hindrance)) in enumerate(
+        zip(backends, named, routing.heard(named), strict=True)
+    ):
+        if hindrance:
+            assembly.refuse(backend.service, "", hindrance)
         if domains:
             found.append(Place(index, name, domains, own=(name, domains) == backend.named))
-        else:
-            assembly.refuse(backend.service, "", f"the host name {name!r} cannot be told from another backend's")
     return tuple(sorted(found, key=lambda place: place.name))
 
 
@@ -392,9 +393,5 @@ def _encryption(assembly: Assembly, target: Target, services: tuple[Key, ...]) -
     """How to connect to `target`, for all of the backends `services` alike."""
     found = encryption(assembly.graph, assembly.proxy, services, target.node, target.listener)
     if found.contested:
-        called = ", ".join(repr(service.name) for service in services)
-        reason = (
-            f"the backends {called} reach {target.node.name!r} by different client policies; the strictest is used"
-        )
-        assembly.refuse(assembly.proxy, "spec.backends", reason)
+        assembly.refuse(assembly.proxy, "spec.backends", routing.contest(services, target.node))
     return found.tls

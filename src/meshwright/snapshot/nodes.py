@@ -182,7 +182,7 @@ def _outbound_chains(
     tcp = [one for one in backends if one.port.protocol == "tcp"]
     tells = told(assembly, listeners.access_logs(spec.logging))
     found: list[Wire] = []
-    for one, names_ in _named(assembly, port, http, tcp):
+    for one, names_ in _named(assembly, http, tcp):
         rule = next(iter(one.rules), None)
         if rule is not None and (targets := egress.tcp_targets(rule)):
             inner = listeners.tcp_filter("egress", targets, rule.timeouts.idle, tells.connections)
@@ -204,7 +204,7 @@ def _outbound_chains(
 
 
 def _named(
-    assembly: Assembly, port: int, http: Sequence[Backend], tcp: Sequence[Backend]
+    assembly: Assembly, http: Sequence[Backend], tcp: Sequence[Backend]
 ) -> list[tuple[Backend, tuple[str, ...]]]:
     """The TCP backends of a port with the server names that choose them; the one without gets all that is left."""
     found: list[tuple[Backend, tuple[str, ...]]] = []
@@ -212,14 +212,8 @@ def _named(
     for one, tunnel in zip(tcp, told_apart, strict=True):
         if tunnel.served:
             found.append((one, (tunnel.name,) if tunnel.name else ()))
-        if tunnel.beside is None:
-            continue
-        other = tunnel.beside.service.name
-        if tunnel.served:
-            reason = f"on port {port} only TLS connections that name it (SNI) are told from those to {other!r}"
-        else:
-            reason = f"on port {port} its connections cannot be told from those to {other!r}, which is served"
-        assembly.refuse(one.service, "", reason)
+        if tunnel.hindrance:
+            assembly.refuse(one.service, "", tunnel.hindrance)
     return found
 
 
