@@ -114,6 +114,27 @@ TRUSTING = {
 
 POOLED = edit("10 requests at once", node("catalog"), "listeners.0.connectionPool", {"http2": {"maxRequests": 10}})
 """What the shop has beside its definitions, so that there is a pool."""
+WALL = {
+    "mode": "STRICT",
+    "certificate": {"file": {"certificateChain": "/certificates/ledger.pem", "privateKey": "/certificates/ledger.key"}},
+    "validation": {"trust": {"file": {"certificateChain": "/certificates/clients.pem"}}},
+}
+
+
+def _named(name: str) -> dict[str, Any]:
+    """The client policy of a node that shows a certificate."""
+    shown = {"certificateChain": f"/certificates/{name}.pem", "privateKey": f"/certificates/{name}.key"}
+    return {"clientPolicy": {"tls": {**TRUSTING["clientPolicy"]["tls"], "certificate": {"file": shown}}}}
+
+
+def prepared(state: State) -> State:
+    """The shop with what it has beside its definitions: a pool, and a ledger that takes nobody without certificate."""
+    state = edited(POOLED.change(state), node("ledger"), at("listeners.0.tls", WALL))
+    for name in ("payment-v1", "payment-v2"):
+        state = edited(state, node(name), at("backendDefaults", _named(name)))
+    return state
+
+
 ROUTING = (
     edit("90:10 is 80:20", EVERYBODY, f"{HTTP}.{TARGETS}", shares(80, 20)),
     edit("90:10 is 70:30", EVERYBODY, f"{HTTP}.{TARGETS}", shares(70, 30)),
@@ -194,5 +215,7 @@ BORDERS = (
     edit("TLS only", node("cart"), "listeners.0.tls", TLS),
     edit("TLS, too", node("cart"), "listeners.0.tls", {**TLS, "mode": "PERMISSIVE"}),
     edit("TLS to everybody", node("web"), "backendDefaults", TRUSTING),
+    edit("plaintext, too", node("ledger"), "listeners.0.tls.mode", "PERMISSIVE"),
+    edit("no certificates of clients", node("ledger"), "listeners.0.tls.validation", None),
 )  # fmt: skip
 MUTATIONS = (*ROUTING, *LIMITS, *BORDERS)

@@ -17,7 +17,7 @@ from meshwright.errors import MeshwrightError
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.trials import deriving
-from mutations import MUTATIONS, POOLED, Mutation
+from mutations import MUTATIONS, Mutation, prepared
 from settings import PROVE
 from shop_load import SHOP
 from test_trials import derived
@@ -43,9 +43,9 @@ SAMPLE = random.Random(SEED).sample(FELT, 3)  # noqa: S311 - nothing here is sec
 
 
 def defined() -> State:
-    """The shop's definitions, with a pool."""
+    """The shop's definitions, with a pool and a listener that asks for certificates."""
     project = load_project(SHOP / "meshwright.yaml")
-    return POOLED.change(load(project.definitions, project.load_settings()).state)
+    return prepared(load(project.definitions, project.load_settings()).state)
 
 
 def say(text: str) -> None:

@@ -55,14 +55,14 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entrance(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody outside needs to speak TLS with a gateway's listener."""
+    """What somebody outside needs to speak TLS with a listener of a node or gateway."""
 
-    gateway: Key
+    proxy: Key
     port: int
     name: str
-    """A name that the gateway's certificate carries."""
+    """A name that the listener's certificate carries."""
     authority: int
-    """Who issues the gateway's certificate."""
+    """Who issues the listener's certificate."""
     client_names: tuple[str, ...] = ()
     """Names of which a client's certificate must carry one."""
     client_authority: int | None = None
@@ -159,20 +159,22 @@ class _Found:
         )
         entrances = tuple(
             self._entrance(one.key, listener, numbers)
-            for one in graph.state.of(Kind.VIRTUAL_GATEWAY)
-            if isinstance(one.spec, VirtualGatewaySpec)
-            for listener in one.spec.listeners
+            for one in (*graph.state.of(Kind.VIRTUAL_NODE), *graph.state.of(Kind.VIRTUAL_GATEWAY))
+            if isinstance(one.spec, VirtualNodeSpec | VirtualGatewaySpec)
+            for listener in one.spec.listeners or ()
             if listener.tls and listener.tls.mode != "DISABLED" and _mark(one.key, listener.tls.certificate)
         )
         return Papers(certificates=certificates, bundles=bundles, entrances=entrances)
 
-    def _entrance(self, gateway: Key, listener: VirtualGatewayListener, numbers: dict[_Mark, int]) -> Entrance:
+    def _entrance(
+        self, proxy: Key, listener: Listener | VirtualGatewayListener, numbers: dict[_Mark, int]
+    ) -> Entrance:
         if listener.tls is None:
-            raise TypeError(f"{gateway} has no TLS")
-        mark, checks = _mark(gateway, listener.tls.certificate), listener.tls.validation
+            raise TypeError(f"{proxy} has no TLS")
+        mark, checks = _mark(proxy, listener.tls.certificate), listener.tls.validation
         asked = checks.subject_alternative_names if checks else None
         return Entrance(
-            gateway=gateway,
+            proxy=proxy,
             port=listener.port_mapping.port,
             name=next(iter(self._names[mark])),
             authority=numbers[self._root(mark)],

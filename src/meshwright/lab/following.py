@@ -153,7 +153,8 @@ class Follower:
 
     def _answered(self, sent: Sent) -> Iterator[tuple[Key, Key]]:
         """Who called whom as replies tell, which are all that there is of TCP."""
-        yield from self._asked(sent.at, sent.reply)
+        if not sent.call.straight:
+            yield from self._asked(sent.at, sent.reply)
 
     def _asked(self, caller: Key, reply: Reply) -> Iterator[tuple[Key, Key]]:
         node = Key(caller.mesh, Kind.VIRTUAL_NODE, reply.node)

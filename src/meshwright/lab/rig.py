@@ -67,6 +67,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def taken(self) -> bool:
         """Whether a proxy took it: not where it went past, nor where nobody took the connection."""
+        if self.call.straight or self.call.anonymous:
+            # Some protocols have a status for a connection that nobody took.
+            return bool(self.attempts)
         return not self.direct and bool(self.reply.status or self.attempts)
 
 
@@ -172,6 +175,8 @@ class Rig:
     ) -> Sent:
         """Send one call from the application of node `at`, or from outside to gateway `at`, or to the only gateway.
 
+        A straight one goes from outside to the listener of node `at`.
+
         Of the instances that run there, it is from or to the one of that number. It returns whatever becomes of it.
         Workloads on its way call those of their own backends that `calls` names. An answer is waited for for
         `patience`, in seconds.
@@ -186,7 +191,7 @@ class Rig:
         source = running[instance - 1]
         request = _request(sent, uuid.uuid4().hex, calls, patience)
         trace = request.trace
-        inside = key.kind is Kind.VIRTUAL_NODE
+        inside = key.kind is Kind.VIRTUAL_NODE and not sent.straight
         machine, ground = source.machine, self.lab.ground
         tls = self._tls(sent, key)
         host, direct = await self._towards(sent, source) if inside else (machine.address, False)
@@ -230,7 +235,8 @@ class Rig:
         def known() -> bool:
             told = _told(collector, sent)
             if not any(one.proxy == at for one in told.records):
-                return sent.direct or not sent.reply.status  # else it is still to come
+                lost = sent.call.straight and not sent.attempts
+                return sent.direct or lost or not sent.reply.status  # else it is still to come
             taken = witnesses.chosen(told, at, programs)
             return taken is None or witnesses.heard(told, taken)
 
@@ -312,7 +318,8 @@ class Rig:
     def _tls(self, sent: Call, at: Key) -> ClientTls | None:
         if not sent.encrypted:
             return None
-        found = self._around.tls(at, sent.port) if at.kind is Kind.VIRTUAL_GATEWAY else None
+        entering = sent.straight or at.kind is Kind.VIRTUAL_GATEWAY
+        found = self._around.tls(at, sent.port, anonymous=sent.anonymous) if entering else None
         outside = ClientTls(authorities=self._around.outside.issuer.certificate, name=sent.host)
         return found or outside
 

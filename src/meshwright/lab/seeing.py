@@ -42,7 +42,7 @@ def seen(sent: Sent) -> CallSeen:
         fault=reply.fault,
         node=reply.node,
         instance=reply.instance,
-        path=(sent.at.name, *(one.node for one in reply.walk() if one.node)),
+        path=(*(() if sent.call.straight else (sent.at.name,)), *(one.node for one in reply.walk() if one.node)),
         headers=reply.returned,
         arrived={
             **reply.headers,

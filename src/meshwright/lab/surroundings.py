@@ -172,12 +172,15 @@ class Surroundings:
             )
             self.registry.register(instance)
 
-    def tls(self, gateway: Key, port: int) -> ClientTls | None:
-        """How somebody outside speaks TLS with a gateway's listener; None where it has no certificate to show."""
+    def tls(self, proxy: Key, port: int, *, anonymous: bool = False) -> ClientTls | None:
+        """How somebody outside speaks TLS with a listener; None where it has no certificate to show.
+
+        Who is `anonymous` shows none in turn, even where one is asked for.
+        """
         for one in self._papers.entrances:
-            if (one.gateway, one.port) == (gateway, port):
+            if (one.proxy, one.port) == (proxy, port):
                 shown = Issued(b"", b"")
-                if one.client_authority is not None:
+                if one.client_authority is not None and not anonymous:
                     shown = self._issuer(one.client_authority).issue(*one.client_names)
                 return ClientTls(
                     authorities=self._issuer(one.authority).certificate,

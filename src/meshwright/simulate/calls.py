@@ -39,6 +39,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """With the query; gRPC's is `/SERVICE/METHOD`."""
     headers: tuple[tuple[str, str], ...] = ()
     """Names and values in their order; gRPC's are metadata."""
+    straight: bool = False
+    """Whether it comes from outside to the listener of the virtual node that it is asked about, past any proxy of its
+    sender; calls to gateways always do."""
+    anonymous: bool = False
+    """Whether who calls from outside shows no certificate, even where one is asked for."""
 
     @property
     def encrypted(self) -> bool:

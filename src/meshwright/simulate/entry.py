@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from meshwright.errors import UsageError
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.simulate.gateways import through_gateway
+from meshwright.simulate.listeners import straight_to_node
 from meshwright.simulate.nodes import out_of_node
 from meshwright.simulate.verdicts import Verdict
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 def route(graph: Graph, caller: Key, call: Call, now: int = 0) -> Verdict:
     """Where `call` would go and why: behind `iptables`, with every proxy up to date and every instance well.
 
-    `caller` is the virtual node whose application makes it, or the virtual gateway that gets it from outside. `now`,
-    in milliseconds since the epoch, UTC, says which faults have ended.
+    `caller` is the virtual node whose application makes it, or the virtual gateway that gets it from outside; of a
+    call that goes straight to a listener, the virtual node that gets it. `now`, in milliseconds since the epoch, UTC,
+    says which faults have ended.
 
     Raises:
         UsageError: there is no such caller, or it is of another kind.
@@ -32,6 +34,8 @@ def route(graph: Graph, caller: Key, call: Call, now: int = 0) -> Verdict:
     spec = resource.spec if resource else None
     if isinstance(spec, VirtualGatewaySpec):
         hops, end = through_gateway(graph, caller, spec, call, now)
+    elif isinstance(spec, VirtualNodeSpec) and call.straight:
+        hops, end = straight_to_node(graph, caller, spec, call, now)
     elif isinstance(spec, VirtualNodeSpec):
         hops, end = out_of_node(graph, caller, call, now)
     else:

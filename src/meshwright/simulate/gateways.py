@@ -26,11 +26,11 @@ from meshwright.routing import (
     path_rewrite,
     roomiest,
     rules,
-    unservable,
     untaken,
 )
 from meshwright.simulate import paths
 from meshwright.simulate.extending import answered, edited, effects
+from meshwright.simulate.listeners import tls_refusal
 from meshwright.simulate.matching import asks_for, misses
 from meshwright.simulate.services import Caller, malformed, served
 from meshwright.simulate.statuses import ending
@@ -116,15 +116,7 @@ def _refusal(gateway: Key, listener: VirtualGatewayListener, call: Call) -> str:
     where = f"port {call.port} of virtual gateway {gateway.name!r}"
     if call.protocol == "tcp":
         return f"{where} speaks HTTP only"
-    mode = "DISABLED" if listener.tls is None else listener.tls.mode
-    lacking = unservable(listener.tls) if listener.tls else ""
-    if lacking and (mode == "STRICT" or call.encrypted):
-        return f"{where} is not served with TLS: {lacking}"
-    if mode == "DISABLED" and call.encrypted:
-        return f"{where} speaks no TLS"
-    if mode == "STRICT" and not call.encrypted:
-        return f"{where} takes TLS only"
-    return ""
+    return tls_refusal(where, listener.tls, call)
 
 
 def _routes(graph: Graph, gateway: Key, listener: VirtualGatewayListener) -> Iterator[_Route]:

@@ -29,6 +29,8 @@ def beside(trials: Iterable[Trial], programs: Collection[str]) -> tuple[Trial, .
     for one in trials:
         if any(given.kind in _TOLD and given.at in programs for given in one.given):
             continue
+        if one.call.straight and one.expect.served_by and one.caller.name in programs:
+            continue  # who answered is known from the proxy of a caller, and it has none
         asked = one.expect
         if set(asked.served_by).intersection(programs):
             asked = replace(asked, statuses=(), grpc_statuses=(), arrived={})

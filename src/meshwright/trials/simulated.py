@@ -97,7 +97,7 @@ def _calls(verdict: Verdict) -> tuple[CallSeen, ...]:
                 elapsed=0,
                 grpc_status=0 if grpc else None,
                 node=name,
-                path=(here, name),
+                path=(name,) if verdict.call.straight else (here, name),
                 encryption=encryption,
             )
         )

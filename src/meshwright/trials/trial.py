@@ -193,7 +193,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     call: Call
     expect: Expect
     caller: Key
-    """The virtual node whose application calls, or the virtual gateway that is called from outside."""
+    """The virtual node whose application calls, or the virtual gateway that is called from outside; where the call
+    goes straight to a listener, the virtual node that is called."""
     instance: int = 1
     """Which of the caller's instances calls, from 1."""
     given: tuple[Given, ...] = ()

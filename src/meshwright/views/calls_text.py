@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from meshwright.simulate import route
 from meshwright.views.escaping import terminal
 from meshwright.views.trials import decisions
-from meshwright.views.trials_text import called, given_fault
+from meshwright.views.trials_text import called, direction, given_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def render(graph: Graph, trial: Trial, calls: Sequence[CallSeen], find: Finder) 
 
 def _lines(graph: Graph, trial: Trial, calls: Sequence[CallSeen], find: Finder) -> Iterator[str]:
     given = "".join(f", {given_fault(one)}" for one in trial.given)
-    yield f"{called(trial.call)} from {terminal(trial.caller.name)}{given}"
+    yield f"{called(trial.call)} {direction(trial.call)} {terminal(trial.caller.name)}{given}"
     for (status, node, reason), count in Counter((one.status, one.node, one.fault) for one in calls).items():
         times = f"{count} times " if len(calls) > 1 else ""
         why = f": {terminal(reason)}" if reason else ""

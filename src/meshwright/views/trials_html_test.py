@@ -58,7 +58,10 @@ def section(test: Test, *, unfolded: bool) -> Html:
 
 
 def _told(test: Test) -> Iterator[Html]:
-    facts = [("Call", element("code", cut(called(test.call), _TEXT))), ("From", element("code", test.caller))]
+    facts = [
+        ("Call", element("code", cut(called(test.call), _TEXT))),
+        ("To" if test.call.straight else "From", element("code", test.caller)),
+    ]
     if test.given:
         facts.append(("Given", _lines([given_fault(one) for one in test.given])))
     if test.fault:

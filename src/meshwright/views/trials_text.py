@@ -76,7 +76,7 @@ def _failure(one: Test, colour: bool) -> Iterator[str]:
     where = f"{terminal(one.source)}: " if one.source else ""
     yield f"{where}{_painted(one.outcome, '1;' + _COLOURS[one.outcome], colour)} {terminal(one.name)}"
     given = "".join(f", {given_fault(each)}" for each in one.given)
-    yield f"    call      {called(one.call)} from {terminal(_name(one.caller))}{given}"
+    yield f"    call      {called(one.call)} {direction(one.call)} {terminal(_name(one.caller))}{given}"
     if one.fault:
         yield f"    fault     {terminal(one.fault)}"
     for each in one.mismatches:
@@ -110,7 +110,14 @@ def called(call: Call) -> str:
     headers = "".join(f" {terminal(name)}: {terminal(value)}" for name, value in call.headers)
     path = "" if call.protocol == "tcp" else terminal(call.path)
     method = "" if call.protocol in {"tcp", "grpc"} else f"{call.method} "
-    return f"{method}{scheme}://{terminal(call.host)}:{call.port}{path}{headers}"
+    how = " over TLS" if call.encrypted and scheme != "https" else ""
+    how += " without a certificate" if call.anonymous else ""
+    return f"{method}{scheme}://{terminal(call.host)}:{call.port}{path}{headers}{how}"
+
+
+def direction(call: Call) -> str:
+    """Whether a call comes from the node or gateway that it is told of, or goes straight to its listener."""
+    return "straight to" if call.straight else "from"
 
 
 def _summary(report: RunReport, colour: bool) -> str:

@@ -51,6 +51,7 @@ def derive(graph: Graph, samples: Rstr, patience: int = PATIENCE) -> Derived:
         *routes.of_callers(graph, within, coming),
         *borders.of_nodes(graph),
         *borders.of_gateways(graph),
+        *borders.of_listeners(graph),
     ]
     trials: dict[str, Trial] = {}
     for one in found:

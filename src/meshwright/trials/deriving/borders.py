@@ -1,4 +1,4 @@
-"""Trials of a mesh's borders: what its nodes may call outside of it, and how its gateways take what comes in.
+"""Trials of a mesh's borders: what its nodes may call outside of it, and what its listeners take from there.
 
 The one rule: a call that nobody may make is tried like one that may be made.
 """
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.model.identity import Key, Kind
-from meshwright.routing import egress, service_ports
+from meshwright.routing import egress, service_ports, unservable
 from meshwright.simulate import Call, route
-from meshwright.trials.deriving.entries import from_outside, listeners
+from meshwright.trials.deriving.entries import from_outside, listeners, node_listeners, straight
 from meshwright.trials.deriving.expectations import expectation, security
 from meshwright.trials.trial import OUTSIDE, Trial
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.graph import Graph
+    from meshwright.model.tls import ListenerTls
     from meshwright.routing import Egress
 
 _STRANGER = "stranger.example"
@@ -62,6 +63,53 @@ def of_gateways(graph: Graph) -> Iterator[Trial]:
             path="spec.listeners",
             shows=security(graph, gateway, call.port),
         )
+
+
+def of_listeners(graph: Graph) -> Iterator[Trial]:
+    """Whoever has no proxy calls each listener with TLS: as a node asks for it, and with less than is asked for."""
+    for node, listener in node_listeners(graph):
+        # What cannot be served here is told as such.
+        if listener.tls is not None and listener.tls.mode != "DISABLED" and not unservable(listener.tls):
+            plain = straight(graph, node, listener)
+            yield from _taken(graph, node, plain, "plaintext")
+            if _callable(listener.tls, plain):
+                yield from _taken(graph, node, msgspec.structs.replace(plain, scheme="https"), "TLS")
+                yield from _anonymous(graph, node, plain, listener.tls)
+    for gateway, entrance in listeners(graph):
+        if entrance.tls is not None and entrance.tls.mode != "DISABLED" and not unservable(entrance.tls):
+            call = msgspec.structs.replace(from_outside(gateway, entrance), host=gateway.name)
+            if _callable(entrance.tls, call):
+                yield from _anonymous(graph, gateway, call, entrance.tls)
+
+
+def _callable(tls: ListenerTls, call: Call) -> bool:
+    """Whether a client can say whom it calls: gRPC's library insists on a name that the certificate carries."""
+    secret = tls.certificate.sds
+    return call.protocol != "grpc" or secret is None or "://" not in secret.secret_name
+
+
+def _anonymous(graph: Graph, proxy: Key, call: Call, tls: ListenerTls) -> Iterator[Trial]:
+    if tls.validation is not None:
+        nameless = msgspec.structs.replace(call, scheme="https", anonymous=True)
+        yield from _taken(graph, proxy, nameless, "TLS without a certificate")
+
+
+def _taken(graph: Graph, proxy: Key, call: Call, how: str) -> Iterator[Trial]:
+    verdict = route(graph, proxy, call)
+    expect = expectation(verdict)
+    if expect is None:
+        return
+    kind = "gateway" if proxy.kind is Kind.VIRTUAL_GATEWAY else "node"
+    shows = security(graph, proxy, call.port)
+    yield Trial(
+        name=f"{kind} {proxy.name}:{call.port} {'takes' if verdict.succeeds else 'does not take'} {how}",
+        call=call,
+        expect=expect,
+        caller=proxy,
+        about=(proxy,),
+        path=shows[0][1],
+        shows=shows,
+    )
 
 
 def _called(graph: Graph, node: Key, call: Call, origin: Key) -> Iterator[Trial]:

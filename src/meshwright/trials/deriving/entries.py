@@ -13,9 +13,10 @@ from meshwright.graph import route_action
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
 from meshwright.model.routes import RouteSpec
-from meshwright.model.specs import VirtualGatewaySpec
+from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.routing import (
     ServicePort,
+    discovery_name,
     route_match,
     rules,
     service_ports,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.graph import Graph
-    from meshwright.model.listeners import VirtualGatewayListener
+    from meshwright.model.listeners import Listener, VirtualGatewayListener
     from meshwright.routing import Rule
     from meshwright.trials.deriving.parts import Matched
 
@@ -85,6 +86,16 @@ def from_outside(gateway: Key, listener: VirtualGatewayListener) -> Call:
     )
 
 
+def straight(graph: Graph, node: Key, listener: Listener) -> Call:
+    """A call in plaintext to a node's listener, past any proxy, by the name that its certificate carries."""
+    mapping = listener.port_mapping
+    path = "/lab.Workload/Who" if mapping.protocol == "grpc" else "/"
+    spec = graph.state[node].spec
+    found = discovery_name(spec.service_discovery) if isinstance(spec, VirtualNodeSpec) else ""
+    host = found or node.name
+    return Call(protocol=mapping.protocol, host=host, port=mapping.port, path=path, straight=True)
+
+
 def service_rules(graph: Graph) -> Iterator[tuple[ServicePort, Rule]]:
     """Every rule of every service that has one, on every port of it."""
     for service in graph.state.of(Kind.VIRTUAL_SERVICE):
@@ -98,6 +109,14 @@ def listeners(graph: Graph) -> Iterator[tuple[Key, VirtualGatewayListener]]:
     for one in graph.state.of(Kind.VIRTUAL_GATEWAY):
         if isinstance(one.spec, VirtualGatewaySpec):
             for listener in one.spec.listeners:
+                yield one.key, listener
+
+
+def node_listeners(graph: Graph) -> Iterator[tuple[Key, Listener]]:
+    """Every listener of every node."""
+    for one in graph.state.of(Kind.VIRTUAL_NODE):
+        if isinstance(one.spec, VirtualNodeSpec):
+            for listener in one.spec.listeners or ():
                 yield one.key, listener
 
 

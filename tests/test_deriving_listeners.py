@@ -1,0 +1,123 @@
+"""Trials of who calls listeners without a proxy: what is derived, and what is found on real Envoys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from meshwright.lab.rig import Rig
+from meshwright.lab.running import run
+from meshwright.model import Key, Kind, State
+from shop_load import edited
+from strategies import MESH, resource
+from test_rig import authority, calling, certificate, listening, node, provided
+from test_trials import derived
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from meshwright.lab.machines import Isolation
+    from meshwright.trials.judging import Result
+    from meshwright.trials.trial import Trial
+
+PROTOCOLS = {"web": ("http", 8080), "two": ("http2", 8081), "rpc": ("grpc", 8082), "raw": ("tcp", 9000)}
+
+
+def secured(name: str, mode: str = "STRICT") -> dict[str, Any]:
+    """The TLS of a listener that asks for certificates."""
+    return {"mode": mode, "certificate": certificate(name), "validation": authority("clients")}
+
+
+def walled(mode: str = "STRICT") -> State:
+    """A mesh whose every listener asks for certificates, one of each protocol."""
+    shown = {"certificate": certificate("caller"), "validation": authority("servers")}
+    entrance = [{"portMapping": {"port": 8443, "protocol": "http"}, "tls": secured("door")}]
+    to_web = {"target": {"virtualService": {"virtualServiceName": "web.local"}}}
+    door = {
+        "listeners": entrance,
+        "backendDefaults": {"clientPolicy": {"tls": {**shown, "certificate": certificate("door")}}},
+    }
+    return State([
+        resource(Kind.MESH, MESH, {"egressFilter": {"type": "DROP_ALL"}}),
+        resource(Kind.VIRTUAL_GATEWAY, "door", door),
+        resource(
+            Kind.GATEWAY_ROUTE, "in", {"httpRoute": {"match": {"prefix": "/"}, "action": to_web}}, parent="door"
+        ),
+        node("caller", **calling(*PROTOCOLS, tls=shown)),
+        *(node(name, **listening(*where, tls=secured(name, mode))) for name, where in PROTOCOLS.items()),
+        *(provided(name) for name in PROTOCOLS),
+    ])  # fmt: skip
+
+
+def about_listeners(state: State) -> list[Trial]:
+    """Those of the derived trials that call listeners without a proxy, or without a certificate."""
+    return [one for one in derived(state).trials if one.call.straight or one.call.anonymous]
+
+
+def told(results: Sequence[Result]) -> dict[str, list[str]]:
+    """What was not as expected, by the name of the trial."""
+    return {
+        one.trial.name: [one.seen.fault, *(f"{wrong.what}: {wrong.happened}" for wrong in one.mismatches)]
+        for one in results
+        if not one.passed
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "plaintext"), [("STRICT", "does not take"), ("PERMISSIVE", "takes")]
+)  # fmt: skip
+def test_each_listener_is_called_with_what_it_takes_and_with_less(mode: str, plaintext: str) -> None:
+    """And those without TLS are left alone."""
+    names = [one.name for one in about_listeners(walled(mode))]
+    each = [
+        f"node {name}:{port} {how}"
+        for name, (_, port) in PROTOCOLS.items()
+        for how in (f"{plaintext} plaintext", "takes TLS", "does not take TLS without a certificate")
+    ]
+    assert sorted(names) == sorted([*each, "gateway door:8443 does not take TLS without a certificate"])
+
+
+def quiet(_: Result) -> None:
+    """Nobody looks on."""
+
+
+@pytest.mark.envoy
+@pytest.mark.timeout(300)
+async def test_listeners_that_take_more_than_was_declared_are_found() -> None:
+    """STRICT that became PERMISSIVE, and certificates that are not asked for any more: at nodes and at gateways."""
+    state = walled()
+    trials = about_listeners(state)
+    async with Rig(state) as rig:
+        assert told(await run(rig, trials, quiet)) == {}
+        for name, (_, port) in PROTOCOLS.items():
+            where = Key(MESH, Kind.VIRTUAL_NODE, name)
+            await rig.apply(edited(state, where, at("mode", "PERMISSIVE")))
+            assert [*told(await run(rig, trials, quiet))] == [f"node {name}:{port} does not take plaintext"]
+        for name, port in (*((name, port) for name, (_, port) in PROTOCOLS.items()), ("door", 8443)):
+            kind = "gateway" if name == "door" else "node"
+            where = Key(MESH, Kind.VIRTUAL_GATEWAY if name == "door" else Kind.VIRTUAL_NODE, name)
+            await rig.apply(edited(state, where, at("validation", None)))
+            found = told(await run(rig, trials, quiet))
+            assert [*found] == [f"{kind} {name}:{port} does not take TLS without a certificate"], found
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("isolation", ["loopback", "netns"])
+async def test_listeners_that_take_both_do(isolation: Isolation) -> None:
+    """PERMISSIVE, in every protocol; and everything else that is derived holds beside it."""
+    state = walled("PERMISSIVE")
+    async with Rig(state, isolation=isolation) as rig:
+        assert told(await run(rig, derived(state).trials, quiet)) == {}
+
+
+def at(member: str, value: str | None) -> Callable[[dict[str, Any]], None]:
+    """Another value of a member of a listener's TLS; None takes it away."""
+
+    def edit(spec: dict[str, Any]) -> None:
+        tls = spec["listeners"][0]["tls"]
+        tls.pop(member)
+        if value is not None:
+            tls[member] = value
+
+    return edit
