@@ -116,7 +116,7 @@ POOLED = edit("10 requests at once", node("catalog"), "listeners.0.connectionPoo
 """What the shop has beside its definitions, so that there is a pool."""
 WALL = {
     "mode": "STRICT",
-    "certificate": {"file": {"certificateChain": "/certificates/ledger.pem", "privateKey": "/certificates/ledger.key"}},
+    "certificate": {"file": {"certificateChain": "/certificates/book.pem", "privateKey": "/certificates/book.key"}},
     "validation": {"trust": {"file": {"certificateChain": "/certificates/clients.pem"}}},
 }
 
@@ -128,7 +128,7 @@ def _named(name: str) -> dict[str, Any]:
 
 
 def prepared(state: State) -> State:
-    """The shop with what it has beside its definitions: a pool, and a ledger that takes nobody without certificate."""
+    """The shop with what it has beside its definitions: a pool, and a ledger that asks for certificates."""
     state = edited(POOLED.change(state), node("ledger"), at("listeners.0.tls", WALL))
     for name in ("payment-v1", "payment-v2"):
         state = edited(state, node(name), at("backendDefaults", _named(name)))
