@@ -6,6 +6,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import rstr
 from hypothesis import given, settings
@@ -47,7 +48,10 @@ def released(state: State) -> State:
 @settings(max_examples=examples(30), deadline=None)
 @given(st.integers(0, 2**32))
 def test_every_route_that_some_call_reaches_has_a_test(seed: int) -> None:
-    """Of meshes whose matches hide one another in part: routes of routers and of gateways, of any protocol."""
+    """Of meshes whose matches hide one another in part: routes of routers and of gateways, of any protocol.
+
+    Left out are conditions on `:path`, which count the query in: no call is looked for that escapes one by its query.
+    """
     drawn = Drawn(random.Random(seed), {name: f"{name}.nodes" for name in (*HTTP_NODES, *TCP_NODES)}, 5_000)  # noqa: S311
     state = released(drawn.state)
     graph = resolve(state)
@@ -58,7 +62,7 @@ def test_every_route_that_some_call_reaches_has_a_test(seed: int) -> None:
     lacking = {
         key.path: (one.caller.name, one.call, told.get(key))
         for key, one in followed.items()
-        if key not in reached(found)
+        if key not in reached(found) and b'":path"' not in msgspec.json.encode(state[key].spec)
     }
     assert not lacking
     for one in found.trials:

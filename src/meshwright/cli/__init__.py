@@ -23,7 +23,7 @@ _COMMANDS = {
     "test": "Run a mesh on real Envoys and test that it does what its definitions say.",
     "graph": "Print the dependency graph of definitions, or of what really happens.",
     "route": "Say where a call would go and why, by definitions alone.",
-    "plan": "Show what applying definitions would change.",
+    "plan": "Show what applying definitions would change, whom it reaches and what is risky in it.",
     "apply": "Apply definitions as one release of this stack.",
     "status": "Show the server, the connected proxies and what each has taken.",
     "endpoints": "Show the endpoints that Cloud Map and the proxies told, and what could not be looked up.",
