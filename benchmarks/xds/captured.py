@@ -20,29 +20,40 @@ Held: TypeAlias = dict[str, dict[str, dict[str, bytes]]]
 
 _METHOD = "/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus"
 _STATUS = "envoy.service.status.v3.ClientStatus"
+_AT_ONCE = 40
+"""Names of one question: its expression is bounded."""
 
 
 def held(target: str, instances: Iterable[str]) -> Held:
     """What each of the connected proxies with those names holds; one of a node is enough."""
-    wanted = {"safe_regex": {"regex": "|".join(instances)}}
-    path = [{"key": "meshwright"}, {"key": "instance"}]
-    question = message(_STATUS + "Request")(
-        node_matchers=[{"node_metadatas": [{"path": path, "value": {"string_match": wanted}}]}]
-    )
+    names = list(instances)
+    found: Held = {}
     with grpc.insecure_channel(target, options=[("grpc.max_receive_message_length", -1)]) as channel:
         ask = channel.unary_unary(
             _METHOD,
             request_serializer=lambda value: value.SerializeToString(),
             response_deserializer=message(_STATUS + "Response").FromString,
         )
-        answer = ask(question, metadata=signed(target, _METHOD), timeout=60)
-    found: Held = {}
+        for start in range(0, len(names), _AT_ONCE):
+            question = _about(names[start : start + _AT_ONCE])
+            _keep(found, ask(question, metadata=signed(target, _METHOD), timeout=60))
+    return found
+
+
+def _about(names: list[str]) -> Any:
+    wanted = {"safe_regex": {"regex": "|".join(names)}}
+    path = [{"key": "meshwright"}, {"key": "instance"}]
+    return message(_STATUS + "Request")(
+        node_matchers=[{"node_metadatas": [{"path": path, "value": {"string_match": wanted}}]}]
+    )
+
+
+def _keep(found: Held, answer: Any) -> None:
     for client in answer.config:
         types = found.setdefault(client.node.id, {})
         for one in client.generic_xds_configs:
             if one.xds_config.value:
                 types.setdefault(one.type_url, {})[one.name] = _resource(one)
-    return found
 
 
 def changed(before: Held, after: Held) -> Held:
