@@ -26,8 +26,6 @@ MOST_EXPRESSION_BYTES = 1_000
 MOST_INSTRUCTIONS = PROGRAM_SIZE
 """Of all compiled expressions of one question together: what one costs grows with it, for every byte it looks at."""
 
-_MEMORY = 256 * 1024
-"""Bytes that one expression may take; RE2's own 8 MiB for each are a tenth of a second to compile, and are kept."""
 _WIDE = re.compile(r"(?:[^\\]|\\[^pP])*\\[pP]", re.DOTALL)
 """Up to a Unicode class: in one that ignores case RE2 takes 10 ms for each, whatever memory it is allowed."""
 
@@ -76,7 +74,7 @@ def _costs(expressions: Sequence[tuple[str, str]]) -> Iterator[str]:
     left = MOST_INSTRUCTIONS
     for where, expression in expressions:
         try:
-            left -= program_size(expression, _MEMORY)
+            left -= program_size(expression)
         except ValueError as error:
             reason = str(error)[:_SHOWN]
             yield f"{where} is {_quoted(expression)}, no regular expression of RE2's that is taken: {reason}"
@@ -194,7 +192,7 @@ def _number(matcher: Any, value: float) -> bool:
 def _text(matcher: Any, text: str) -> bool:
     kind = matcher.WhichOneof("match_pattern")
     if kind == "safe_regex":
-        return matches(matcher.safe_regex.regex, text, _MEMORY)
+        return matches(matcher.safe_regex.regex, text)
     if kind not in _TEXTS:
         return False
     wanted: str = getattr(matcher, kind)

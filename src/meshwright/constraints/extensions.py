@@ -26,7 +26,7 @@ from meshwright.model.extensions import (
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.routing import MARK
-from meshwright.routing.expressions import PROGRAM_SIZE, matches, program_size
+from meshwright.routing.expressions import matches, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -276,15 +276,9 @@ def _of_telemetry(spec: TelemetrySpec) -> Iterator[Fault]:
 
 
 def _expression(expression: str, path: str) -> Iterator[Fault]:
-    try:
-        size = program_size(expression)
-    except ValueError as error:
-        text = f"Regular expression {expression!r} is not valid for Envoy: {error}"
-        yield Fault(rule="MW210", path=path, text=text, detail="RE2 has no look-around and no back-references.")
-        return
-    if size > PROGRAM_SIZE:
-        text = f"Regular expression {expression!r} is too large for Envoy: {size} instructions"
-        yield Fault(rule="MW210", path=path, text=text, detail=f"At most {PROGRAM_SIZE} are taken. Shorten it.")
+    fault = unfit(expression)
+    if fault is not None:
+        yield Fault(rule="MW210", path=path, text=f"Regular expression {expression!r} {fault[0]}", detail=fault[1])
 
 
 def _decimals(percentage: float, path: str) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.constraints.faults import Fault
 from meshwright.constraints.listeners import duration_fault
 from meshwright.errors import did_you_mean
+from meshwright.routing.expressions import COSTLY, CURE, costly, written_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,7 @@ def route_faults(spec: RouteSpec) -> Iterator[Fault]:
         yield from _timeout_faults(grpc.timeout, "spec.grpcRoute.timeout")
     if spec.tcp_route is not None:
         yield from _timeout_faults(spec.tcp_route.timeout, "spec.tcpRoute.timeout")
+    yield from _costly_faults(spec)
 
 
 def gateway_route_faults(spec: GatewayRouteSpec) -> Iterator[Fault]:
@@ -69,6 +71,15 @@ def gateway_route_faults(spec: GatewayRouteSpec) -> Iterator[Fault]:
                 "aws.app-mesh cannot be used",
             )
         yield from range_faults(match.metadata, "spec.grpcRoute.match.metadata")
+    yield from _costly_faults(spec)
+
+
+def _costly_faults(spec: RouteSpec | GatewayRouteSpec) -> Iterator[Fault]:
+    """What Envoy refuses is taken, as App Mesh took it; what would hold up server and Envoys is not."""
+    for path, expression in written_in(spec):
+        if costly(expression):
+            text = f"The regular expression in {path} takes too long to compile: {COSTLY}"
+            yield Fault(rule="MW210", path=path, text=text, detail=CURE)
 
 
 def _path_faults(match: Any, at: str) -> Iterator[Fault]:

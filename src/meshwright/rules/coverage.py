@@ -9,12 +9,12 @@ import re
 from typing import TYPE_CHECKING
 
 import msgspec
-import re2
 
 from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.matching import HttpQueryParameter, HttpRouteHeader
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
 from meshwright.routing import gateway_route_match, grpc_path, http_path, route_match
+from meshwright.routing.expressions import matches
 
 if TYPE_CHECKING:
     from meshwright.model.matching import GatewayRouteHostnameMatch, HeaderMatchMethod
@@ -36,7 +36,7 @@ class Paths(msgspec.Struct, frozen=True):
             return self.text in {"", "/"} or other.beginning.startswith(self.text)
         if self.kind == "exact" or other.kind != "exact":
             return self == other
-        return _matches(self.text, other.text)
+        return matches(self.text, other.text)
 
     @property
     def beginning(self) -> str:
@@ -153,7 +153,7 @@ def _narrower(given: HeaderMatchMethod, wanted: HeaderMatchMethod) -> bool:
     if wanted.suffix is not None:
         return (given.exact or given.suffix or "").endswith(wanted.suffix)
     if wanted.regex is not None:
-        return wanted.regex == ".*" or (given.exact is not None and _matches(wanted.regex, given.exact))
+        return wanted.regex == ".*" or (given.exact is not None and matches(wanted.regex, given.exact))
     if wanted.range is not None:
         limits = wanted.range
         if given.range is not None:
@@ -168,17 +168,6 @@ def _same_query(given: HttpQueryParameter, wanted: HttpQueryParameter) -> bool:
         return False
     value = wanted.match.exact if wanted.match is not None else None
     return value is None or (given.match is not None and given.match.exact == value)
-
-
-def _matches(expression: str, text: str) -> bool:
-    """Whether all of `text` matches, as Envoy judges it; an expression that Envoy rejects matches nothing."""
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.log_errors = False
-    try:
-        return re2.fullmatch(expression.encode(), text.encode(), options=options) is not None
-    except re2.error:
-        return False
 
 
 def _unescaped(literal: str) -> str:
