@@ -57,6 +57,11 @@ class Caller(msgspec.Struct, frozen=True):
     asked: Asked | None = None
     """The request as one that may be repeated, when it names a key."""
 
+    @property
+    def build(self) -> Build | None:
+        """The build that it is a job of, as its session's token proved; None for nothing proved."""
+        return msgspec.convert(self.principal.build, Build) if self.principal.build else None
+
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be released, by whom, from which build."""
@@ -67,6 +72,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["apply", "rollback"] = "apply"
     restores: int | None = None
     build: Build | None = None
+    """What the job claims of itself."""
     tool_version: str = ""
     sources: Mapping[str, Written] = MappingProxyType({})
 
@@ -225,6 +231,7 @@ def _made(
         kind=intent.kind,
         restores=intent.restores,
         build=intent.build,
+        verified=intent.caller.build,
         tool_version=intent.tool_version,
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,

@@ -74,7 +74,7 @@ def _number(services: Services, mesh: str, stack: str, request: RollbackRequest)
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release.")
     if request.to_build is not None:
         for one in releases:
-            if one.build is not None and one.build.build_number == request.to_build and one.kind == "apply":
+            if one.kind == "apply" and _build_number(one) == request.to_build:
                 return one.number
         raise NotFoundException(f"No release of stack {stack!r} in mesh {mesh!r} is from build {request.to_build!r}.")
     running = release.digest_of(release.content_of(services.store.head().state, mesh, stack))
@@ -85,3 +85,8 @@ def _number(services: Services, mesh: str, stack: str, request: RollbackRequest)
             "none has propagated to its proxies and was not rolled back. Name one with --to; nothing was changed."
         )
     return good.number
+
+
+def _build_number(one: Release) -> str:
+    """The number of the build that made a release: a verified one, or the one that is claimed where none is."""
+    return next((build.build_number for build in (one.verified, one.build) if build and build.build_number), "")

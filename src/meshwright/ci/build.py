@@ -48,17 +48,21 @@ def _travis(value: Callable[[str], str]) -> Build:
         commit=value("TRAVIS_PULL_REQUEST_SHA") or value("TRAVIS_COMMIT"),
         event=value("TRAVIS_EVENT_TYPE"),
         pull_request="" if pull_request == "false" else pull_request,
+        # Who pushed is not told; who restarted it set this run off.
+        author=value("TRAVIS_JOB_RESTARTED_BY"),
         build_id=value("TRAVIS_BUILD_ID"),
         build_number=value("TRAVIS_BUILD_NUMBER"),
         job_id=value("TRAVIS_JOB_ID"),
         job_number=value("TRAVIS_JOB_NUMBER"),
+        # Documented as true or false, exported as the moment: not how often, only that it was.
+        restart_count="1" if value("TRAVIS_JOB_RESTARTED") not in {"", "false"} else "",
         url=value("TRAVIS_BUILD_WEB_URL"),
     )
 
 
 def _github(value: Callable[[str], str]) -> Build:
     kind, name = value("GITHUB_REF_TYPE"), value("GITHUB_REF_NAME")
-    repository, run = value("GITHUB_REPOSITORY"), value("GITHUB_RUN_ID")
+    repository, run, attempt = value("GITHUB_REPOSITORY"), value("GITHUB_RUN_ID"), value("GITHUB_RUN_ATTEMPT")
     # A pull request's ref is refs/pull/NUMBER/merge; the branch that it goes to has a variable of its own.
     pull_request = value("GITHUB_REF").removeprefix("refs/pull/").partition("/")[0] if _is_pull(value) else ""
     return Build(
@@ -69,9 +73,12 @@ def _github(value: Callable[[str], str]) -> Build:
         commit=value("GITHUB_SHA"),
         event=value("GITHUB_EVENT_NAME"),
         pull_request=pull_request,
+        author=value("GITHUB_ACTOR"),
+        pipeline=value("GITHUB_WORKFLOW_REF").partition("@")[0],
         build_id=run,
         build_number=value("GITHUB_RUN_NUMBER"),
         job_id=value("GITHUB_JOB"),
+        restart_count=str(int(attempt) - 1) if attempt.isascii() and attempt.isdecimal() and int(attempt) else "",
         url=f"{value('GITHUB_SERVER_URL')}/{repository}/actions/runs/{run}" if repository and run else "",
     )
 
@@ -89,6 +96,7 @@ def _gitlab(value: Callable[[str], str]) -> Build:
         commit=value("CI_COMMIT_SHA"),
         event=value("CI_PIPELINE_SOURCE"),
         pull_request=value("CI_MERGE_REQUEST_IID"),
+        author=value("GITLAB_USER_LOGIN"),
         build_id=value("CI_PIPELINE_ID"),
         build_number=value("CI_PIPELINE_IID"),
         job_id=value("CI_JOB_ID"),

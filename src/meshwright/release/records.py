@@ -20,21 +20,29 @@ if TYPE_CHECKING:
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Claimed build metadata: what the job's own environment said, verified by nobody."""
+    """Build metadata: what the job's own environment said (claimed), or what a trusted token did (verified)."""
 
     ci: str = ""
     """`travis`, `github`, `gitlab`, or "" for a laptop."""
+    issuer: str = ""
+    """Who vouches for it: the `iss` of the token; "" for what is claimed."""
     repository: str = ""
     branch: str = ""
     tag: str = ""
     commit: str = ""
+    author: str = ""
+    """Who set the build off, as the CI service calls them."""
     event: str = ""
     """What started the build: push, pull_request, api, cron."""
     pull_request: str = ""
+    pipeline: str = ""
+    """Which of the repository's pipelines numbers its builds, where there may be several: GitHub's workflow."""
     build_id: str = ""
     build_number: str = ""
     job_id: str = ""
     job_number: str = ""
+    restart_count: str = ""
+    """How often it was started again; of Travis `1` for at least once."""
     url: str = ""
 
 
@@ -94,6 +102,9 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     restores: int | None = None
     """The number of the release that a rollback restored."""
     build: Build | None = None
+    """What the job claims of itself."""
+    verified: Build | None = None
+    """What the token proved that its session was obtained with; None for nothing."""
     tool_version: str = ""
     changes: tuple[Change, ...] = ()
     content: tuple[Item, ...] = ()

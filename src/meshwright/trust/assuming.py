@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.errors import RefusedError
+from meshwright.trust.builds import proved
 from meshwright.trust.contexts import flattened, identity_of, provider_of, times_of
 from meshwright.trust.policies import Ask, PolicyError, evaluate, matches, parse
 from meshwright.trust.principals import Ancestor, Principal
@@ -121,7 +122,9 @@ def with_token(
     if not any(matches(one.conditions, facts) for one in entries):
         which = f"{len(entries)} entries for issuer {issuer!r}" if entries else f"no entry for issuer {issuer!r}"
         raise _denied(action, f"role {name!r} has {which}, and the claims of {claims.get('sub')!r} match none")
-    return _granted(authority, asked, name, role, tags, issuer=issuer, claims=dict(claims))
+    granted = _granted(authority, asked, name, role, tags, issuer=issuer, claims=dict(claims))
+    build = proved(authority.settled.issuers[issuer], claims)
+    return msgspec.structs.replace(granted, principal=msgspec.structs.replace(granted.principal, build=build))
 
 
 def by_principal(
@@ -168,7 +171,9 @@ def by_principal(
         issued_at=caller.issued_at,
         user="" if of_role else caller.name,
     )
-    principal = msgspec.structs.replace(granted.principal, ancestors=(*caller.ancestors, own))
+    principal = msgspec.structs.replace(
+        granted.principal, ancestors=(*caller.ancestors, own), build=caller.build, behind=caller.identity
+    )
     return msgspec.structs.replace(granted, principal=principal)
 
 

@@ -14,6 +14,7 @@ from meshwright.errors import did_you_mean
 from meshwright.model.identity import EXTENSION_KINDS, NAMESPACE
 from meshwright.operations import Quotas
 from meshwright.trust.addresses import is_safe
+from meshwright.trust.builds import FACTS, FORMS
 from meshwright.trust.contexts import provider_of
 from meshwright.trust.policies import PolicyError, compiled_condition
 from meshwright.trust.settings import (
@@ -47,6 +48,8 @@ _FORMS = (
     "meshwright/KIND/NAME, "
 )
 _TOP = ("user", "role")
+BUILD_FACTS = (*FACTS, *FORMS)
+"""What `issuers.NAME.build` may say."""
 
 
 def faults_of(trust: Trust) -> Found:
@@ -83,6 +86,12 @@ def _issuers(trust: Trust) -> Found:
             if address is not None and not is_safe(VARIABLE.sub("x", address)):
                 told = f"{address!r} is not https://HOST…, which only an address of this machine may do without: "
                 yield f"issuers.{name}.{member}", f"{told}whoever sits between could be anybody's issuer."
+        for fact in one.build:
+            if fact not in BUILD_FACTS:
+                yield (
+                    f"issuers.{name}.build.{fact}",
+                    f"no fact of a build is called {fact!r}; {_hint(fact, BUILD_FACTS)}",
+                )
         other = hosts.setdefault(provider_of(one.url).lower(), one.url)
         if other != one.url:
             told = f"{one.url!r} and {other!r} are two issuers whose claims would have the same condition keys"

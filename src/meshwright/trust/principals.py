@@ -44,6 +44,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The name in `trust.yaml` of the OIDC issuer that vouched for the session; "" for none."""
     claims: dict[str, Any] = {}
     """The verified claims of its token."""
+    build: dict[str, str] = {}
+    """What a token proved of the build that this is a job of, as members of `release.Build`; also for a session that
+    was obtained with the token's."""
+    behind: str = ""
+    """Who first proved who they are, for a session that was obtained with another credential: an `identity`."""
     policies: tuple[str, ...] = ()
     """Session policies, IAM policy documents in JSON: a session may do only what each of them allows as well."""
     ancestors: tuple[Ancestor, ...] = ()
@@ -59,6 +64,15 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "user":
             return f"arn:{self.partition}:iam::{self.account}:user/{self.name}"
         return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.name}/{self.session}"
+
+    @property
+    def identity(self) -> str:
+        """Who is behind it, whatever the session is called: `user ACCOUNT/NAME`, or `token ISSUER SUBJECT`."""
+        if self.behind:
+            return self.behind
+        if self.kind == "user":
+            return f"user {self.account}/{self.name}"
+        return f"token {self.claims.get('iss', '')} {self.claims.get('sub', '')}"
 
     @property
     def role_arn(self) -> str:

@@ -74,6 +74,10 @@ class Issuer(_Written, frozen=True, kw_only=True):
     """The certificates that vouch for its server; None for the system's."""
     tags: dict[str, str] = {}
     """Session tags by name, and the claim that each is taken from."""
+    ci: Literal["github", "gitlab", "travis"] | None = None
+    """Whose tokens these are, which decides what their claims say of a build; None for what `url` tells."""
+    build: dict[str, str] = {}
+    """The claim that says each fact of a build (`trust.builds`), over what is known of `ci`; "" for none."""
 
 
 class Grantee(_Written, frozen=True, kw_only=True):

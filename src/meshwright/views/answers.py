@@ -53,6 +53,7 @@ class Release(msgspec.Struct):
     changes: list[Change]
     restores: int | None
     build: dict[str, Any] | None
+    verified: dict[str, Any] | None = None
     tally: Tally | None = None
     risks: list[Risk] = []
 

@@ -48,11 +48,12 @@ def outcome_text(outcome: Document) -> str:
 
 def history_text(history: Document) -> str:
     """A stack's releases, newest first."""
-    rows = [("RELEASE", "WHEN (UTC)", "STATUS", "PROXIES", "BY", "BUILD", "CHANGES")]
+    rows = [("RELEASE", "WHEN (UTC)", "STATUS", "PROXIES", "BY", "VERIFIED BUILD", "CLAIMED BUILD", "CHANGES")]
     for one in history["releases"]:
         what = f"rollback to #{one['restores']}" if one["kind"] == "rollback" else f"{len(one['changes'])} changed"
         told, by = _tally(one.get("tally"), one["at"]), one["principal"]
-        rows.append((one["title"], moment(one["at"]), one["status"], told, by, _build(one["build"]), what))
+        builds = _verified(one.get("verified")), _build(one["build"])
+        rows.append((one["title"], moment(one["at"]), one["status"], told, by, *builds, what))
     if len(rows) == 1:
         return f"Stack {terminal(history['stack'])} in mesh {terminal(history['mesh'])} has no release.\n"
     return table(rows)
@@ -120,10 +121,12 @@ def holding_text(found: Document) -> str:
 def status_text(status: Document) -> str:
     """The server, its stacks and its proxies."""
     lines = [f"Meshwright {terminal(status['version'])} at revision {status['revision']}."]
-    stacks = [("STACK", "MESH", "RELEASE", "STATUS", "WHEN (UTC)")]
+    stacks = [("STACK", "MESH", "RELEASE", "STATUS", "WHEN (UTC)", "VERIFIED BUILD")]
     for one in status["stacks"]:
         newest = one["release"]
-        told = (newest["title"], newest["status"], moment(newest["at"])) if newest else ("none", "", "")
+        told = ("none", "", "", "")
+        if newest:
+            told = (newest["title"], newest["status"], moment(newest["at"]), _verified(newest.get("verified")))
         stacks.append((one["stack"], one["mesh"], *told))
     proxies = [("PROXY", "NODE", "STATE", "REVISION", "ENVOY")]
     for one in status["proxies"]:
@@ -253,6 +256,15 @@ def _build(build: Document | None) -> str:
         return ""
     number, commit = build.get("build_number", ""), build.get("commit", "")
     return " ".join(filter(None, (f"#{number}" if number else "", commit[:8])))
+
+
+def _verified(build: Document | None) -> str:
+    """What a token proved: the build, and of what it is one."""
+    if not build:
+        return ""
+    place = build.get("branch") or build.get("tag")
+    where = "@".join(filter(None, (build.get("repository", ""), place)))
+    return " ".join(filter(None, (_build(build), where)))
 
 
 def _value(value: object) -> str:
