@@ -69,6 +69,10 @@ def test_words(send, fault):
     with fault(latency="10ms", at="pay"):
         send("web", f"{{URL}}/quote", of=3).expect(status=418, served_by="pay")
 
+def test_error(send, fault):
+    with fault(abort=500, at="pay", when={{"x-user": "gold"}}):
+        send("web", URL, headers={{"x-user": "gold"}}).expect(attempts=1)
+
 def test_unknown_word(fault):
     with fault(latncy="1s", at="pay"):
         pass
@@ -179,6 +183,9 @@ def test_failures_say_what_happened_and_who_decided_it(project: Callable[..., Pa
         "happened  status 200 (call 1; 3 of 3 calls)",
         f"decided   Route 'quotes' at mesh.yaml:{line}",
         "again     pytest 'test_mesh.py::test_words'",
+        "test_error",
+        "expected  status: no error",
+        "happened  status 500",
         "test_unknown_word",
         "fault.latncy: unknown field 'latncy'; did you mean 'latency'?",
         "test_unknown_node",
@@ -187,7 +194,7 @@ def test_failures_say_what_happened_and_who_decided_it(project: Callable[..., Pa
         "2 of 'pay' run, not 3; mark the test with @pytest.mark.mesh(instances={'pay': 3})",
         "not covered: mesh/small/virtualRouter/pay/route/quotes",
         "0.0% of the routes and their parts (0 of 5), under 50%",
-        "5 failed",
+        "6 failed",
     )
 
 

@@ -45,7 +45,7 @@ def trial(name: str, expect: Expect, *given: Given, of: int = 10, steady: bool =
 
 
 async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() -> None:
-    """A lost instance gets no calls; what every caller sees makes its trial fail, twice.
+    """A lost instance gets no calls; what every caller sees makes its trial fail, twice, if it asks for speed alone.
 
     What an instance said of calls is not lost when it crashes soon after them. A test that a fault of ours ends, as
     one whose call nobody can write down, ends no other, and one whose fault is for a header is not felt by another
@@ -63,6 +63,7 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
         trial("gone", fine, Given(kind=FaultKind.CRASH, **half), steady=True, of=4),  # type: ignore[arg-type]
         trial("lost", fine, Given(kind=FaultKind.LOST, **half)),  # type: ignore[arg-type]
         trial("dead", fine, Given(kind=FaultKind.REFUSED, at="pay"), of=2),
+        trial("fast", Expect(within=30_000), Given(kind=FaultKind.REFUSED, at="pay"), of=1),
         trial("soon", fine, of=5),
         trial(
             "well",
@@ -89,7 +90,7 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
             await run(rig, [trials[-2]], quiet)
     assert [one.trial.name for one in results] == [one.name for one in trials]
     assert sorted(heard) == sorted(one.name for one in trials)
-    gone, lost, dead, soon, well, nobody, *small, ours, text = results
+    gone, lost, dead, fast, soon, well, nobody, *small, ours, text = results
     assert instances(soon) == {"pay-1", "pay-2"}
     assert [{line.partition(":")[0] for line in one.log} for one in soon.seen.calls] == [{"web", "pay"}] * 5
     assert instances(lost) == {"pay-2"}
@@ -97,6 +98,7 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
     assert (dead.passed, dead.again, len(dead.seen.calls)) == (False, True, 2)
     assert {one.what for one in dead.mismatches} == {"status", "served_by"}
     assert dead.seen.calls[0].log
+    assert [(one.what, one.expected) for one in fast.mismatches] == [("status", "no error")]
     assert len(gone.seen.calls) >= 14
     assert (gone.passed, instances(gone)) == (True, {"pay-1", "pay-2"})
     assert well.passed

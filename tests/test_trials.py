@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import rstr
+from msgspec.structs import replace
 
 import junit_shape
 from meshwright.documents.load import load
@@ -193,27 +194,48 @@ def test_spans_are_held_to_kind_attributes_and_number(wanted: Reported, happened
 
 
 @pytest.mark.parametrize(
-    ("status", "grpc", "statuses", "told"),
+    ("status", "grpc", "told"),
     [
-        (200, None, (), ""),
-        (404, None, (), "1 of 1 calls, the first: status: expected no error, status 404"),
-        (0, None, (), "1 of 1 calls, the first: status: expected no error, no answer"),
-        (200, 14, (), "1 of 1 calls, the first: status: expected no error, gRPC status 14"),
-        (404, None, (404,), ""),
+        (200, None, ""),
+        (301, None, ""),
+        (200, 0, ""),
+        (404, None, "status 404"),
+        (503, None, "status 503"),
+        (0, None, "no answer"),
+        (200, 14, "gRPC status 14"),
     ],
 )
-def test_errors_are_what_clients_take_for_one_where_no_status_is_said(
-    status: int, grpc: int | None, statuses: tuple[int, ...], told: str
+@pytest.mark.parametrize(
+    "expect",
+    [
+        Expect(within=500),
+        Expect(attempts=Bounds(most=3)),
+        Expect(not_served_by=("ledger",)),
+        Expect(headers={"x-none": None}),
+        Expect(errors=0),
+    ],
+)
+def test_a_call_of_which_no_status_is_said_is_to_end_without_an_error(
+    expect: Expect, status: int, grpc: int | None, told: str
 ) -> None:
-    """So a test that asks for none and for nothing else can fail."""
-    trial = Trial(
-        name="one",
-        call=Call(host="a", port=1),
-        expect=Expect(errors=0, statuses=statuses),
-        caller=Key("m", Kind.VIRTUAL_NODE, "web"),
-    )
-    found = judge(trial, Seen(calls=(CallSeen(id="", status=status, elapsed=1, grpc_status=grpc),)))
-    assert [(one.what, one.happened) for one in found.mismatches] == ([("errors", told)] if told else [])
+    """So a test that asks for something else, or counts errors, is not content with a call that failed.
+
+    One that says how a call ends, or that nobody answers, is.
+    """
+    seen = Seen(calls=(CallSeen(id="", status=status, elapsed=1, grpc_status=grpc),))
+
+    def happened(expect: Expect) -> list[tuple[str, str]]:
+        trial = Trial(
+            name="one", call=Call(host="a", port=1), expect=expect, caller=Key("m", Kind.VIRTUAL_NODE, "web")
+        )
+        return [(one.what, one.happened) for one in judge(trial, seen).mismatches]
+
+    counted = f"1 of 1 calls, the first: status: expected no error, {told}"
+    failed = ("status", told) if expect.errors is None else ("errors", counted)
+    assert happened(expect) == ([failed] if told else [])
+    assert happened(replace(expect, statuses=(status,))) == []
+    assert happened(replace(expect, grpc_statuses=(grpc,))) == [] if grpc is not None else True
+    assert "status" not in dict(happened(replace(expect, errors=None, given_up=Bounds())))
 
 
 @pytest.mark.envoy

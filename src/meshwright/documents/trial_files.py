@@ -194,7 +194,7 @@ class Meaning:
         given = tuple(self.given(one, f"{at}.given[{index}]") for index, one in enumerate(test.given))
         expect = self.expect(test.expect, f"{at}.expect")
         if not any(written.said(test.expect, name) for name in _EXPECTING):
-            self._fault(f"{at}.expect", "expects nothing, so that it cannot fail; say at least a status")
+            self._fault(f"{at}.expect", "says nothing of what is to come of it; say at least a status")
         for name in written.FAULTY:
             if written.said(test.expect, name) and not given:
                 self._fault(f"{at}.expect.{name}", "is about a time with a fault; say which under 'given'")

@@ -79,7 +79,7 @@ def _texts() -> dict[str, dict[str, str]]:
     for node in ast.parse(inspect.getsource(written)).body:
         if isinstance(node, ast.ClassDef):
             found[node.name] = {
-                member.target.id: text.value.value
+                member.target.id: " ".join(text.value.value.split())
                 for member, text in zip(node.body, node.body[1:], strict=False)
                 if isinstance(member, ast.AnnAssign)
                 and isinstance(member.target, ast.Name)

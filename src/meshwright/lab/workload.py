@@ -233,7 +233,8 @@ class Workload:
                 raise HangUpError(reset=fault.reset)
             if fault.status != 200:
                 told = f"{self.instance} was told to fail"
-                return replace(me, status=fault.status, grpc_status=fault.grpc_status, fault=told)
+                grpc_status = fault.grpc_status if protocol == "grpc" else None
+                return replace(me, status=fault.status, grpc_status=grpc_status, fault=told)
         calls = await asyncio.gather(*(self._ask(one, request) for one in self._wanted(request)))
         # A backend that failed is in `calls`; its caller still answers, so that the whole path can be read.
         return replace(me, calls=tuple(calls))

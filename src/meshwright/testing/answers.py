@@ -204,7 +204,7 @@ class Answers(Sequence[Answer]):
         """
         __tracebackhide__ = True
         if not words:
-            raise UsageError("expect: expects nothing, so that it cannot fail; say at least a status")
+            raise UsageError("expect: says nothing of what is to come of it; say at least a status")
         expect = meant(self._running, written.Expect, words, Meaning.expect)
         for one in self:
             if expect.given_up is not None:

@@ -108,7 +108,7 @@ def judge(trial: Trial, seen: Seen, duration: float = 0.0, spans: Sequence[Seque
 def expected(expect: Expect, count: int) -> Mapping[str, str]:
     """Everything that is expected, in words, by the member of test files that says it; `count` calls are made."""
     found = {
-        "status": _or(expect.statuses) or ("no error" if _any_answer(expect) else ""),
+        "status": _or(expect.statuses) or ("" if _says_how(expect) else "no error"),
         "grpc_status": _or(expect.grpc_statuses),
         "within": "" if expect.within is None else f"at most {expect.within} ms",
         "served_by": _or(expect.served_by),
@@ -181,7 +181,7 @@ def _answer(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
     had = f"status {one.status}" if one.status else "no answer"
     if expect.statuses and one.status not in expect.statuses:
         yield "status", f"{had}{told}"
-    if _any_answer(expect) and (not one.status or one.status >= _FIRST_ERROR or one.grpc_status):
+    if not _says_how(expect) and (not one.status or one.status >= _FIRST_ERROR or one.grpc_status):
         yield "status", f"gRPC status {one.grpc_status}{told}" if one.grpc_status else f"{had}{told}"
     if expect.grpc_statuses and one.grpc_status not in expect.grpc_statuses:
         yield "grpc_status", f"gRPC status {one.grpc_status}{told}"
@@ -193,9 +193,12 @@ def _answer(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
         yield "not_served_by", f"{one.node} answered"
 
 
-def _any_answer(expect: Expect) -> bool:
-    """Whether errors are counted of calls of which no status is said: an error is what clients take for one."""
-    return expect.errors is not None and not expect.statuses and not expect.grpc_statuses
+def _says_how(expect: Expect) -> bool:
+    """Whether it says how a call ends; else it is to end well, and an error is what clients take for one.
+
+    Who expects that every attempt is given up expects no answer of any.
+    """
+    return bool(expect.statuses or expect.grpc_statuses) or expect.given_up is not None
 
 
 def _way(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:

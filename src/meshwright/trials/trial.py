@@ -144,7 +144,11 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expect(msgspec.Struct, frozen=True, kw_only=True):
-    """What must come of it; what is not said is not asked. Each holds for every call unless it says otherwise."""
+    """What must come of it; what is not said is not asked. Each holds for every call unless it says otherwise.
+
+    Only that a call ends well goes without saying: where neither a status is said nor that attempts are given up, no
+    answer, one of 400 or more, and another gRPC status than OK are not as expected.
+    """
 
     statuses: tuple[int, ...] = ()
     """The HTTP status is one of these; 0 stands for no answer at all."""
@@ -172,8 +176,7 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True):
     peer: str | None = None
     """The name in the client's certificate, as the server's proxy saw it."""
     errors: int | None = None
-    """Over all calls: at most so many did not meet what is expected of each; where no status is said, that is an
-    answer without an error."""
+    """Over all calls: at most so many did not meet what is expected of each."""
     spans: tuple[Reported, ...] = ()
     """What proxies told of the call."""
     avoided: bool = False

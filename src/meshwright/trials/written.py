@@ -149,10 +149,11 @@ class Reported(_Written, frozen=True, kw_only=True):
 
 
 class Expect(_Written, frozen=True, kw_only=True):
-    """What must come of it; what is not said is not asked."""
+    """What must come of it; what is not said is not asked, but that the call ends without an error."""
 
     status: Status | Statuses | None = None
-    """The HTTP status, or one of several."""
+    """The HTTP status, or one of several. Where neither this is said nor `grpc_status` nor `given_up`, no answer, one
+    of 400 or more, or another gRPC status than OK fails."""
     grpc_status: GrpcStatus | GrpcStatuses | None = None
     served_by: Text | Names | None = None
     """The virtual node that answers, or one of several."""
@@ -178,7 +179,7 @@ class Expect(_Written, frozen=True, kw_only=True):
     peer: Text | None = None
     """The name in the client's certificate."""
     errors: Count | None = None
-    """How many of the calls may fail to meet the rest of it; without a status, none or one of 400 or more fails."""
+    """How many of the calls may fail to meet the rest of it."""
     spans: tuple[Text | Reported, ...] = ()
     """Virtual nodes and gateways whose proxies told a span of the call, by name; or which spans, by what they say."""
     avoided: bool = False
