@@ -19,6 +19,7 @@ from strategies import MESH, Wire, resource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from meshwright.lab.machines import Isolation
     from meshwright.lab.rig import Sent
     from meshwright.model import Resource
 
@@ -95,7 +96,7 @@ async def asking() -> AsyncIterator[Asking]:
 
 
 async def test_what_applications_do_is_felt_and_is_over_when_it_ends() -> None:
-    """Slow, failing, resetting, refusing, trickling, unreachable: some instances or all, some requests or all."""
+    """Slow, failing, resetting, refusing, trickling, silent: some instances or all, some requests or all."""
     async with asking() as web:
         rig = web.rig
         async with rig.fault(Given(kind=FaultKind.LATENCY, at="pay", latency=2_000, headers=GOLD)):
@@ -162,3 +163,42 @@ async def test_instances_crash_are_lost_and_return_and_nobody_fails() -> None:
         with pytest.raises(UsageError, match="no certificate that could expire"):
             async with rig.fault(Given(kind=FaultKind.EXPIRED_CERTIFICATE, at="pay")):
                 pytest.fail("it did")
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("isolation", ["loopback", "netns"])
+async def test_what_nobody_answers_is_given_up_by_its_limit_whether_a_connection_was_open_or_not(
+    isolation: Isolation,
+) -> None:
+    """Calls over a connection that was kept, over fresh ones, and after the first were given up, in namespaces, too.
+
+    Nor are health checks answered, whatever connection they have: callers leave alone who does not answer them.
+    """
+    check = {"protocol": "http", "path": "/", "healthyThreshold": 2, "unhealthyThreshold": 2}
+    check |= {"intervalMillis": 5_000, "timeoutMillis": 2_000}
+    listener = {"portMapping": {"port": 8080, "protocol": "http"}, "healthCheck": check}
+    dns = {"dns": {"hostname": "pay.nodes", "responseType": "ENDPOINTS"}}
+    state = mesh()
+    everywhere = Given(kind=FaultKind.BLACKHOLE, at="pay")
+    one = Given(kind=FaultKind.BLACKHOLE, at="pay", instances=1)
+    async with Rig(state, instances=TWO, isolation=isolation) as rig:
+        web = Asking(rig)
+        async with rig.fault(everywhere):
+            fresh = await web.all(3, "brief")
+        assert await web.instances("brief") == {"pay-1", "pay-2"}
+        async with rig.fault(everywhere):
+            kept = [*await web.all(3, "brief"), await web.one("brief")]
+        assert [(one.reply.status, len(one.attempts)) for one in (*fresh, *kept)] == [(504, 1)] * 7
+        await rig.apply(
+            state.put(resource(Kind.VIRTUAL_NODE, "pay", {"listeners": [listener], "serviceDiscovery": dns}))
+        )
+        async with rig.fault(one):
+            await left_alone(web)
+        assert await web.instances("brief") == {"pay-1", "pay-2"}
+
+
+async def left_alone(web: Asking) -> None:
+    """Return once nobody calls the first instance of two any more."""
+    async with asyncio.timeout(60):
+        while await web.instances("brief") != {"pay-2"}:
+            pass

@@ -139,7 +139,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     reset: bool = False
     """Whether it breaks the connection off by a reset instead."""
     silent: bool = False
-    """Whether it never answers, and leaves the connection open."""
+    """Whether it never answers, health checks that it concerns included, and leaves the connection open."""
     ill: bool = False
     """Whether it fails its health checks, which the rest of a fault is not about."""
     headers: Mapping[str, str] = {}

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.trials.trial import Given
 
-_BEHAVIOURS: Mapping[FaultKind, Fault] = MappingProxyType(
-    {FaultKind.LATENCY: Fault(), FaultKind.ABORT: Fault(), FaultKind.RESET: Fault(reset=True)}
-)
+_BEHAVIOURS: Mapping[FaultKind, Fault] = MappingProxyType({
+    FaultKind.LATENCY: Fault(), FaultKind.ABORT: Fault(), FaultKind.RESET: Fault(reset=True),
+    FaultKind.BLACKHOLE: Fault(silent=True),
+})  # fmt: skip
 """What applications do by themselves."""
 
 
@@ -45,8 +46,6 @@ def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[No
         return abandoned(rig)
     key, count = rig.named(given.at), given.instances
     behaviour = _BEHAVIOURS.get(given.kind)
-    if given.kind is FaultKind.BLACKHOLE and given.headers:
-        behaviour = Fault(silent=True)
     if behaviour is not None:
         return misbehaving(rig, key, _told(behaviour, given), count)
     if given.headers:
@@ -57,7 +56,6 @@ def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[No
         return expired(rig, key)
     befalling = {
         FaultKind.REFUSED: refusing,
-        FaultKind.BLACKHOLE: unreachable,
         FaultKind.CRASH: crashed,
         FaultKind.LOST: lost,
         FaultKind.UNHEALTHY: unhealthy,
@@ -102,25 +100,9 @@ async def refusing(rig: Rig, node: Key, count: int | None = None) -> AsyncIterat
             await one.refuse()
         yield
     finally:
-        await _resumed(rig, node, chosen)
-
-
-@contextlib.asynccontextmanager
-async def unreachable(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
-    """Whatever is sent to the applications of the first `count` instances of `node`, or of all, is lost.
-
-    Connections are not made, and those that there are carry no answers.
-    """
-    chosen, silence = _chosen(rig, node, count), Fault(silent=True)
-    try:
         for one in _workloads(chosen):
-            one.ignore()
-            one.given.append(silence)
-        yield
-    finally:
-        for one in _workloads(chosen):
-            one.given.remove(silence)
-        await _resumed(rig, node, chosen)
+            await one.resume()
+        await settled(rig, node)
 
 
 @contextlib.asynccontextmanager
@@ -235,12 +217,6 @@ async def abandoned(rig: Rig) -> AsyncIterator[None]:
     finally:
         await rig.lab.control.start()
         await rig.lab.connected()
-
-
-async def _resumed(rig: Rig, node: Key, chosen: Sequence[Instance]) -> None:
-    for one in _workloads(chosen):
-        await one.resume()
-    await settled(rig, node)
 
 
 def _chosen(rig: Rig, key: Key, count: int | None) -> tuple[Instance, ...]:

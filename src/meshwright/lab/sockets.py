@@ -32,8 +32,6 @@ _PIECES = 20
 _RESET = struct.pack("ii", 1, 0)
 """The SO_LINGER with which a socket is closed by a reset (socket(7))."""
 _CHUNK = 65_536
-_FILLING = 4
-"""Connections that surely fill the queue of a socket that nobody takes any from."""
 
 
 class Outlet:
@@ -80,7 +78,6 @@ class Server:
         self._where = ("", 0)
         self._tls: ssl.SSLContext | None = None
         self._inside = HERE
-        self._deaf: list[socket.socket] = []
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None, inside: Inside = HERE) -> int:
         """Listen `inside` a network, on a free port when `port` is 0; the port. `::` is every address, IPv4 too.
@@ -101,7 +98,6 @@ class Server:
 
     async def stop(self) -> None:
         """Close the listener and every connection."""
-        self._hear()
         self._close()
         tasks = tuple(self._tasks)
         for task in tasks:
@@ -112,31 +108,12 @@ class Server:
         """Refuse connections, and end those that are open, until `resume`."""
         await self.stop()
 
-    def ignore(self) -> None:
-        """Let connections wait for ever, until `resume`: nobody takes them, and nobody says so.
-
-        The kernel answers no more of them once the queue of a socket is full. Those that are open stay.
-        """
-        self._close()
-        host, port = self._where
-        deaf = made(host, socket.SOCK_STREAM, self._inside)
-        self._deaf.append(deaf)
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        deaf.bind(self._where)
-        deaf.listen(0)
-        for _ in range(_FILLING):
-            filling = made(host, socket.SOCK_STREAM, self._inside)
-            self._deaf.append(filling)
-            filling.setblocking(False)
-            filling.connect_ex(("::1" if host == "::" else host, port))
-
     async def resume(self) -> None:
         """Take connections again.
 
         Raises:
             OSError: somebody else took the port.
         """
-        self._hear()
         if self._server is None:
             await self.start(*self._where, self._tls, self._inside)
 
@@ -144,10 +121,6 @@ class Server:
         if self._server is not None:
             self._server.close()
             self._server = None
-
-    def _hear(self) -> None:
-        while self._deaf:
-            self._deaf.pop().close()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: one that asyncio makes would be reported as an error when `stop` cancels it.

@@ -160,11 +160,6 @@ class Workload:
         for server in self._servers:
             await server.refuse()
 
-    def ignore(self) -> None:
-        """Answer no connection until `resume`: whoever wants one waits."""
-        for server in self._servers:
-            server.ignore()
-
     async def resume(self) -> None:
         """Take connections again."""
         for server in self._servers:
@@ -221,6 +216,8 @@ class Workload:
         )
         faults = [one for one in (self.fault, *self.given) if one.concerns(request)]
         if request.checks_health:
+            if any(one.silent for one in faults):
+                await _never()
             ill = any(one.ill for one in (self.fault, *self.given))
             return replace(me, status=503, fault=f"{self.instance} was told to be ill") if ill else me
         self.received += 1
@@ -228,7 +225,7 @@ class Workload:
             if fault.delay or fault.jitter:
                 await asyncio.sleep(fault.delay + random.uniform(-fault.jitter, fault.jitter))  # noqa: S311 - no secret
             if fault.silent:
-                await asyncio.Event().wait()
+                await _never()
             if fault.hang_up or fault.reset:
                 raise HangUpError(reset=fault.reset)
             if fault.status != 200:
@@ -253,6 +250,11 @@ class Workload:
         patience = float(said) if said.isdecimal() else PATIENCE
         reply = await call(backend.port.protocol, host, backend.port.number, sent, None, inside, patience)
         return replace(reply, service=backend.service)
+
+
+async def _never() -> None:
+    """Return never."""
+    await asyncio.Event().wait()
 
 
 def onward(backend: Backend, request: Request) -> Request:

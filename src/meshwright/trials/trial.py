@@ -33,7 +33,7 @@ class FaultKind(enum.StrEnum):
     REFUSED = "refused"
     """Nobody listens at the application's port."""
     BLACKHOLE = "blackhole"
-    """Connections are taken, and nothing is ever answered."""
+    """Connections are taken, and nothing is ever answered, health checks neither; open ones are as fresh ones."""
     BANDWIDTH = "bandwidth"
     """Answers trickle."""
     CRASH = "crash"

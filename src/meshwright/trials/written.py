@@ -102,7 +102,7 @@ class Given(_Written, frozen=True, kw_only=True):
     refused: bool = False
     """Nobody listens where the application should."""
     blackhole: bool = False
-    """Connections are taken and nothing is answered."""
+    """Connections are taken, and nothing is answered over any; without `when`, nor are health checks."""
     crash: bool = False
     """The instance is gone, with its proxy; it returns afterwards."""
     lost: bool = False
