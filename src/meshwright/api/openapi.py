@@ -26,7 +26,17 @@ _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
 )
 _QUERIES = (
     ("get_extensions", "kind", "Only those of this kind, such as fault."),
-    ("get_releases", "limit", "At most so many releases, 1 to 1000."),
+    ("get_releases", "limit", "At most so many releases, 1 to 1000 [100]."),
+    ("get_releases", "before", "Those numbered below this one: the answer's next."),
+    ("get_releases", "status", "Those that stand so: applied, propagated, verified, failed or rolled back."),
+    ("get_releases", "object", "Those that changed this object: its path or ARN."),
+    ("get_releases", "principal", "Those that the principal with this ARN made."),
+    ("get_releases", "build", "Those of the build with this number, verified or else claimed."),
+    ("get_releases", "commit", "Those of a commit that begins so, verified or else claimed."),
+    ("get_releases", "branch", "Those of this branch, verified or else claimed."),
+    ("get_releases", "repository", "Those of this repository, verified or else claimed."),
+    ("get_releases", "since", "Those made at this moment or later, in milliseconds since the epoch."),
+    ("get_releases", "until", "Those made before this moment."),
     ("get_release_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
     ("get_revision_propagation", "wait", "Seconds to wait until it is decided, 0 to 30."),
     ("get_observed", "minutes", "Count over the last so many minutes, 1 to 60."),
@@ -42,7 +52,7 @@ _IDEMPOTENCY_KEY = {
     "is answered as it was the first time, and another one with 409.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
-_NUMBERS = frozenset({"limit", "wait"})
+_NUMBERS = frozenset({"before", "limit", "since", "until", "wait"})
 _REPEATABLE = frozenset({"post_release", "post_rollback", "put_extension", "delete_extension"})
 _CREATES = {
     "post_release": "A new release was made.",

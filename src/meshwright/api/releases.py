@@ -5,6 +5,7 @@ The one rule: the table `ENDPOINTS` is the whole of it; routes and the OpenAPI d
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from meshwright.api.finding import discovered, get_endpoints
 from meshwright.api.objects import foreign, shown
 from meshwright.api.propagating import observed, told
 from meshwright.api.rolling_back import roll_back
+from meshwright.api.searching import read_search
 from meshwright.api.tracing import traced
 from meshwright.errors import (
     AccessDeniedError,
@@ -115,12 +117,15 @@ async def post_release(services: Services, request: Request) -> Response:
 
 
 async def get_releases(services: Services, request: Request) -> Response:
-    """A stack's releases, newest first, without their content; `limit` is 100 unless given, 1000 at most."""
+    """A stack's releases that are searched for, newest first, without their content; `next` to ask on `before`."""
     mesh, stack = _stack(request)
+    search, limit = read_search(request.query_params, mesh, services.account)
     await _observed(services, mesh, stack)
-    limit = _number(request, "limit", 100, 1, 1000)
-    found = services.store.releases(mesh, stack, int(limit))
-    return answer({"mesh": mesh, "stack": stack, "releases": _with_tallies(services, mesh, stack, found)})
+    found = await asyncio.to_thread(services.store.releases, mesh, stack, limit + 1, search)
+    page = found[:limit]
+    more = page[-1].number if len(found) > limit else None
+    listed = _with_tallies(services, mesh, stack, page)
+    return answer({"mesh": mesh, "stack": stack, "releases": listed, "next": more})
 
 
 async def get_release(services: Services, request: Request) -> Response:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from meshwright import release
 from meshwright.api import applying
 from meshwright.errors import BadRequestException, NotFoundException, RefusedError
+from meshwright.store.contract import Search
 
 if TYPE_CHECKING:
     from meshwright.api.services import Services
@@ -69,14 +70,14 @@ def _number(services: Services, mesh: str, stack: str, request: RollbackRequest)
         raise BadRequestException("Name exactly one of to, to_build and last_good.")
     if request.to is not None:
         return request.to
-    releases = services.store.releases(mesh, stack, LOOK_BACK)
-    if not releases:
+    if not services.store.releases(mesh, stack, 1):
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release.")
     if request.to_build is not None:
-        for one in releases:
-            if one.kind == "apply" and _build_number(one) == request.to_build:
+        for one in services.store.releases(mesh, stack, LOOK_BACK, Search(build=request.to_build)):
+            if one.kind == "apply":
                 return one.number
         raise NotFoundException(f"No release of stack {stack!r} in mesh {mesh!r} is from build {request.to_build!r}.")
+    releases = services.store.releases(mesh, stack, LOOK_BACK)
     running = release.digest_of(release.content_of(services.store.head().state, mesh, stack))
     good = release.last_good(releases, running)
     if good is None:
@@ -85,8 +86,3 @@ def _number(services: Services, mesh: str, stack: str, request: RollbackRequest)
             "none has propagated to its proxies and was not rolled back. Name one with --to; nothing was changed."
         )
     return good.number
-
-
-def _build_number(one: Release) -> str:
-    """The number of the build that made a release: a verified one, or the one that is claimed where none is."""
-    return next((build.build_number for build in (one.verified, one.build) if build and build.build_number), "")

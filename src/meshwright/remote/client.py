@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -147,9 +148,12 @@ class Client:
         """
         return self._once(f"{_of_stack(mesh, stack)}/rollbacks", to_wire(_given(request)))
 
-    def releases(self, mesh: str, stack: str, limit: int = 100) -> dict[str, Any]:
-        """A stack's releases, newest first."""
-        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases", {"limit": str(limit)}, shape=answers.History)
+    def releases(
+        self, mesh: str, stack: str, limit: int = 100, conditions: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """A stack's releases that meet `conditions` (the endpoint's query), newest first."""
+        query = {**conditions, "limit": str(limit)}
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/releases", query, shape=answers.History)
 
     def release(self, mesh: str, stack: str, number: int) -> dict[str, Any]:
         """One release with its content."""

@@ -160,6 +160,31 @@ def refuse_contradiction(draft: Draft, number: int) -> None:
         raise ValueError(f"the release is of revision {draft.release.revision}, the commit makes {number}")
 
 
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """Which releases of a stack are asked for: those that meet every condition that is set."""
+
+    before: int | None = None
+    """Numbered below this: the next page after the release of this number."""
+    status: Status | None = None
+    key: Key | None = None
+    """That created, updated or deleted this object."""
+    principal: str | None = None
+    build: str | None = None
+    """Whose build has this number, verified or else claimed; as all that follows of a build."""
+    commit: str | None = None
+    """Whose build's commit begins so."""
+    branch: str | None = None
+    repository: str | None = None
+    since: int | None = None
+    """Made at this moment or later, in milliseconds since the epoch, UTC."""
+    until: int | None = None
+    """Made before this moment."""
+
+
+ALL = Search()
+"""Every release of a stack."""
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One leaf of the audit log as it is stored."""
 
@@ -236,7 +261,7 @@ class Store(Protocol):
         """Who put or deleted `key` last; None for nobody."""
         ...
 
-    def releases(self, mesh: str, stack: str, limit: int = 100) -> tuple[Release, ...]:
+    def releases(self, mesh: str, stack: str, limit: int = 100, search: Search = ALL) -> tuple[Release, ...]:
         """The releases of a stack, newest first, without their content: `release` gives one whole."""
         ...
 

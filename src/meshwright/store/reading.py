@@ -14,7 +14,7 @@ import msgspec
 from meshwright.errors import StorageError
 from meshwright.release import Author, Release, Status
 from meshwright.store import rows
-from meshwright.store.contract import Revision
+from meshwright.store.contract import Revision, Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,6 +46,16 @@ _RELEASES = """
         AND moves.number = releases.number ORDER BY leaf DESC LIMIT 1
     ) FROM releases WHERE mesh = ? AND stack = ?
 """
+
+_NUMBERS = "SELECT number FROM releases WHERE mesh = ? AND stack = ?"
+_CHANGED = """revision IN (
+    SELECT revision FROM changes WHERE object =
+    (SELECT id FROM objects WHERE mesh = ? AND kind = ? AND parent = ? AND name = ?)
+)"""
+_STANDS = """coalesce((
+    SELECT status FROM statuses AS moves WHERE moves.mesh = releases.mesh AND moves.stack = releases.stack
+    AND moves.number = releases.number ORDER BY leaf DESC LIMIT 1
+), 'applied') = ?"""
 
 
 def newest_number(connection: sqlite3.Connection) -> int:
@@ -90,11 +100,39 @@ def author(connection: sqlite3.Connection, key: Key) -> Author | None:
     return Author(principal=principal, cause=cause, revision=number, at=at)
 
 
-def releases(connection: sqlite3.Connection, mesh: str, stack: str, limit: int) -> tuple[Release, ...]:
-    """The newest `limit` releases of a stack, newest first, without their content."""
-    found = connection.execute(f"{_RELEASES} ORDER BY number DESC LIMIT ?", (mesh, stack, limit))
+def releases(
+    connection: sqlite3.Connection, mesh: str, stack: str, limit: int, search: Search
+) -> tuple[Release, ...]:
+    """The newest `limit` releases of a stack that are searched for, newest first, without their content."""
+    conditions, values = _conditions(search)
+    # Numbers first: they are all in the index, while a release's row may be large.
+    chosen = f"{_NUMBERS}{conditions} ORDER BY number DESC LIMIT ?"
+    found = connection.execute(
+        f"{_RELEASES} AND number IN ({chosen}) ORDER BY number DESC", (mesh, stack, mesh, stack, *values, limit)
+    )
     with readable(f"a release of stack {stack!r} in mesh {mesh!r}"):
         return tuple(_standing(rows.listed_release_of(body), status) for body, status in found)
+
+
+def _conditions(search: Search) -> tuple[str, list[str | int]]:
+    """What SQL asks for, each condition after an AND, and with which values."""
+    key = search.key
+    asked: tuple[tuple[str, tuple[str | int | None, ...]], ...] = (
+        ("number < ?", (search.before,)),
+        ("moment >= ?", (search.since,)),
+        ("moment < ?", (search.until,)),
+        ("by = ?", (search.principal,)),
+        ("build_number = ?", (search.build,)),
+        ("substr(commit_id, 1, length(?)) = ?", (search.commit, search.commit)),
+        ("branch = ?", (search.branch,)),
+        ("repository = ?", (search.repository,)),
+        (_CHANGED, (key.mesh, key.kind.value, key.parent, key.name) if key else (None,)),
+        (_STANDS, (search.status,)),
+    )
+    wanted = [(text, values) for text, values in asked if values[0] is not None]
+    return "".join(f" AND {text}" for text, _ in wanted), [
+        one for _, values in wanted for one in values if one is not None
+    ]
 
 
 def releases_between(

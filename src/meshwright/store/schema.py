@@ -149,7 +149,29 @@ _FOURTH = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_OF_BUILD = "coalesce(nullif(json_extract(body, '$.verified.{0}'), ''), json_extract(body, '$.build.{0}'))"
+"""What was verified of a build, or else what it claims; "" is what is not known."""
+_SEARCHED = {
+    "by": "json_extract(body, '$.principal')",
+    "moment": "json_extract(body, '$.at')",
+    "repository": _OF_BUILD.format("repository"),
+    "branch": _OF_BUILD.format("branch"),
+    "commit_id": _OF_BUILD.format("commit"),
+    "build_number": _OF_BUILD.format("build_number"),
+}
+"""What a release is searched by, and where its JSON has it."""
+
+_FIFTH = (
+    *(
+        f"ALTER TABLE releases ADD COLUMN {name} {'INTEGER' if name == 'moment' else 'TEXT'} "
+        f"GENERATED ALWAYS AS ({value}) VIRTUAL"
+        for name, value in _SEARCHED.items()
+    ),
+    # All of them, so that a search reads this and not the releases, which are large.
+    f"CREATE INDEX releases_searched ON releases (mesh, stack, number, revision, {', '.join(_SEARCHED)})",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """The statements of each version, from 1."""
 
 

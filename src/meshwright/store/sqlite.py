@@ -16,6 +16,7 @@ from meshwright.release import NEXT, Status
 from meshwright.store import appending, reading, rows
 from meshwright.store.connections import BUSY_SECONDS, FOLD_BYTES, Database
 from meshwright.store.contract import (
+    ALL,
     Answered,
     Checkpoint,
     Draft,
@@ -23,6 +24,7 @@ from meshwright.store.contract import (
     Head,
     Moment,
     Revision,
+    Search,
     refuse_contradiction,
 )
 from meshwright.store.identities import Identities
@@ -125,10 +127,10 @@ class SqliteStore(Identities):
         with self._database.read() as connection:
             return reading.author(connection, key)
 
-    def releases(self, mesh: str, stack: str, limit: int = 100) -> tuple[Release, ...]:
+    def releases(self, mesh: str, stack: str, limit: int = 100, search: Search = ALL) -> tuple[Release, ...]:
         """As `Store.releases`."""
         with self._database.read() as connection:
-            return reading.releases(connection, mesh, stack, limit)
+            return reading.releases(connection, mesh, stack, limit, search)
 
     def release(self, mesh: str, stack: str, number: int) -> Release | None:
         """As `Store.release`."""

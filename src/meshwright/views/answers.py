@@ -66,11 +66,13 @@ class Outcome(msgspec.Struct):
 
 
 class History(msgspec.Struct):
-    """A stack's releases."""
+    """A stack's releases, or a page of them."""
 
     mesh: str
     stack: str
     releases: list[Release]
+    next: int | None = None
+    """The number to ask on before; None where there is no older one."""
 
 
 class Author(msgspec.Struct):

@@ -46,8 +46,8 @@ def outcome_text(outcome: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def history_text(history: Document) -> str:
-    """A stack's releases, newest first."""
+def history_text(history: Document, *, searched: bool = False) -> str:
+    """A stack's releases, newest first; where it was `searched`, those that were found."""
     rows = [("RELEASE", "WHEN (UTC)", "STATUS", "PROXIES", "BY", "VERIFIED BUILD", "CLAIMED BUILD", "CHANGES")]
     for one in history["releases"]:
         what = f"rollback to #{one['restores']}" if one["kind"] == "rollback" else f"{len(one['changes'])} changed"
@@ -55,8 +55,10 @@ def history_text(history: Document) -> str:
         builds = _verified(one.get("verified")), _build(one["build"])
         rows.append((one["title"], moment(one["at"]), one["status"], told, by, *builds, what))
     if len(rows) == 1:
-        return f"Stack {terminal(history['stack'])} in mesh {terminal(history['mesh'])} has no release.\n"
-    return table(rows)
+        such = " that meets these conditions" if searched else ""
+        return f"Stack {terminal(history['stack'])} in mesh {terminal(history['mesh'])} has no release{such}.\n"
+    older = history.get("next")
+    return table(rows) + (f"Older ones: --before {terminal(history['stack'])}#{older}\n" if older else "")
 
 
 def drift_text(drift: Document) -> str:
