@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.process import end_when_asked
 from benchmarks.report import machine
 
-NAMES = ("startup", "validate", "xds", "api", "testing")
+NAMES = ("startup", "validate", "xds", "api", "releases", "testing")
 
 
 def main() -> None:

@@ -47,7 +47,8 @@ _RELEASES = """
     ) FROM releases WHERE mesh = ? AND stack = ?
 """
 
-_NUMBERS = "SELECT number FROM releases WHERE mesh = ? AND stack = ?"
+# Left to itself, SQLite goes by the primary key and reads every release, content and all.
+_NUMBERS = "SELECT number FROM releases INDEXED BY releases_searched WHERE mesh = ? AND stack = ?"
 _CHANGED = """revision IN (
     SELECT revision FROM changes WHERE object =
     (SELECT id FROM objects WHERE mesh = ? AND kind = ? AND parent = ? AND name = ?)
