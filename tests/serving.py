@@ -21,6 +21,7 @@ from meshwright.api.connection import Connections
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
 from meshwright.api.writing import Writer
+from meshwright.audit import SigningKey
 from meshwright.control import Control
 from meshwright.operations import UNLIMITED
 from meshwright.snapshot.resources import Snapshot
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
     from meshwright.snapshot.resources import Placement, Traits
     from meshwright.store.sqlite import SqliteStore
 
-__all__ = ["KEY", "Answer", "Serving", "empty", "now", "services", "serving"]
+__all__ = ["KEY", "SIGNING_KEY", "Answer", "Serving", "empty", "now", "services", "serving"]
 
+SIGNING_KEY = SigningKey("meshwright/000000000000/tests", bytes(range(32)))
 KEY = AccessKey(id="AKIATESTADMIN", secret="not-a-real-secret", principal="administrator", created_at=0)
 
 
@@ -107,6 +109,7 @@ def services(store: SqliteStore, quotas: Quotas | None = UNLIMITED, limits: Limi
         writer=writer,
         control=control,
         now=now,
+        signing_key=SIGNING_KEY,
         uid=lambda: str(uuid.uuid4()),
         quotas=quotas,
         metrics=metrics,

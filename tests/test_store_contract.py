@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshwright.audit import Leaf
+from meshwright.audit import Checkpoint, Leaf
 from meshwright.errors import RefusedError, RevisionConflictError, StorageError
 from meshwright.model import State
 from meshwright.release import Author, Status
-from meshwright.store.contract import AccessKey, Checkpoint, Head, Revision, Store
+from meshwright.store.contract import AccessKey, Head, Revision, Store
 from meshwright.store.sqlite import connect
 from settings import examples
 from stored import commit_one, node, release

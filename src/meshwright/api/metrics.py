@@ -84,6 +84,7 @@ _METRICS = (
     _Row(Histogram, "commit_seconds", "One transaction until it is durable.", buckets=_SECONDS),
     _Row(Counter, "store_failures", "Requests that the database could not serve."),
     _Row(Counter, "evidence_failures", "Writes of what proxies made of a release that the database refused."),
+    _Row(Counter, "checkpoint_failures", "Checkpoints of the audit log that could not be published."),
     _Row(Counter, "xds_responses", "Responses that Envoys answered, by type and result.", ("type", "result")),
     _Row(Counter, "xds_resources_sent", "Resources written to Envoys, by type; removals not counted.", ("type",)),
     _Row(
@@ -135,6 +136,7 @@ _METRICS = (
     ),
     _Row(Gauge, "releases", "Newest releases of their stacks that have not propagated.", ("status",)),
     _Row(Gauge, "release_proxies", "Proxies that those concern, by what they made of them.", ("state",)),
+    _Row(Gauge, "checkpoint_size", "Leaves of the audit log in the newest published checkpoint; 0 without any."),
     _Row(Gauge, "observed_edges", "Pairs of caller and callee between which calls are observed."),
     _Row(Gauge, "load_reports", "Load reports of Envoys since the start."),
     _Row(
@@ -236,6 +238,10 @@ class Metrics(Collector):
     def evidence_failed(self) -> None:
         """The database could not keep what proxies made of a release; that is tried again."""
         self._counters["evidence_failures"].inc()
+
+    def checkpoint_failed(self) -> None:
+        """A checkpoint of the audit log could not be published; it is tried again."""
+        self._counters["checkpoint_failures"].inc()
 
     def acked(self, type_url: str, *, accepted: bool) -> None:
         """An Envoy took or rejected a response of a type."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, extensions, observing, openapi, proxies, repeating, sessions
+from meshwright.api import applying, auditing, extensions, observing, openapi, proxies, repeating, sessions
 from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
@@ -258,6 +258,7 @@ ENDPOINTS = (
     ),
     Row("GET", f"{_IN_STACK}/drift", get_drift, "meshwright:GetDrift"),
     Row("POST", f"{_IN_STACK}/rollbacks", post_rollback, "meshwright:RollBack"),
+    Row("GET", "/audit/checkpoint", auditing.get_checkpoint, "meshwright:GetCheckpoint"),
     Row("GET", "/sessions", sessions.get_sessions, "meshwright:ListSessions"),
     Row("POST", "/revocations", sessions.post_revocation, "meshwright:RevokeSession"),
 )

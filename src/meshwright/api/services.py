@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from meshwright.api.writing import Writer
+    from meshwright.audit import SigningKey
     from meshwright.control import Control
     from meshwright.operations import Quotas, Sharing
     from meshwright.store.contract import Store
@@ -50,6 +51,8 @@ class Services:
     """Endpoints from all sources."""
     now: Callable[[], int]
     """Milliseconds since the epoch, UTC."""
+    signing_key: SigningKey
+    """What checkpoints of the audit log are signed by."""
     uid: Callable[[], str]
     """A new random UUID, for objects and for requests."""
     account: str = DEFAULT_ACCOUNT

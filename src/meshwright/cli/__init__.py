@@ -34,7 +34,7 @@ _COMMANDS = {
     "serve": "Run the control plane: the App Mesh API, releases and xDS, until SIGTERM or Ctrl-C.",
     "proxy": "Run the packaged Envoy for one virtual node or gateway.",
     "trust": "Who may do what: check and explain a trust file, access keys, sessions.",
-    "audit": "Verify or export the audit log.",
+    "audit": "Verify, export and publish the audit log.",
     "rules": "List the rules that validate applies, or explain one.",
 }
 """Every command and its line in `meshwright --help`; the module `meshwright.cli.NAME` holds `command`."""

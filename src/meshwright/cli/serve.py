@@ -45,6 +45,13 @@ from meshwright.errors import UsageError
 )
 @DATA_DIR
 @click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    envvar="MESHWRIGHT_CHECKPOINTS",
+    metavar="FILE|DIR",
+    help="Append signed checkpoints of the audit log to this file, which should lie elsewhere.",
+)
+@click.option(
     "--account",
     default="000000000000",
     show_default=True,
@@ -103,6 +110,7 @@ def command(
         listen=address("--listen", listen),
         xds=address("--xds", xds),
         data_dir=data_dir,
+        checkpoints=options.pop("checkpoints"),
         database=_database(database),
         trust=file,
         environment=environment,

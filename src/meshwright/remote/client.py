@@ -178,6 +178,10 @@ class Client:
         path = f"{_of_stack(mesh, stack)}/releases/{number}/propagation"
         return self._asked("GET", path, query, patience=wait, shape=answers.Propagation)
 
+    def checkpoint(self) -> dict[str, Any]:
+        """The newest checkpoint of the audit log, signed, and the public key that verifies it."""
+        return self._asked("GET", "/audit/checkpoint", shape=answers.Checkpoint)
+
     def sessions(self, role: str | None = None, *, ended: bool = False) -> list[dict[str, Any]]:
         """The sessions of a role, or of all; those that ended only where they are asked for."""
         found: list[dict[str, Any]] = []

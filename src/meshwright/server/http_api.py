@@ -97,6 +97,7 @@ def _services(parts: Parts, writer: Writer) -> Services:
         more_quotas=parts.settings.quotas,
         limits=parts.settings.limits,
         metrics=parts.metrics,
+        signing_key=parts.signing_key,
     )
 
 

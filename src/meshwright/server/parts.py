@@ -11,6 +11,7 @@ import msgspec
 
 from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
+from meshwright.audit import SigningKey
 from meshwright.certificates import Watched
 from meshwright.control import Control, Paced
 from meshwright.discovery import CloudMap, Found, Registrations
@@ -38,6 +39,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What proxies report of their calls."""
     metrics: Metrics
     trusted: Trusted
+    signing_key: SigningKey
+    """What checkpoints of the audit log are signed by."""
     tls: Watched | None
     """The API's certificate; None for plain HTTP."""
 

@@ -28,12 +28,13 @@ from meshwright.server.finding import cloud_map, registrations, watch
 from meshwright.server.freeing import keep_giving_back
 from meshwright.server.http_api import http_api
 from meshwright.server.parts import Parts, now
+from meshwright.server.publishing import Publisher, publishing
 from meshwright.server.settings import refuse_exposed
 from meshwright.server.xds import xds
 from meshwright.snapshot.build import build as build_snapshot
 from meshwright.store import sqlite
 from meshwright.store.exclusive import alone
-from meshwright.store.keys import ensure_administrator, prepare_directory
+from meshwright.store.keys import ensure_administrator, ensure_signing_key, prepare_directory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,7 +93,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
     Raises:
         UsageError: an address cannot be listened on, or the database is another server's or account's.
         StorageError: the data directory or the database cannot be used.
-        RefusedError: the credentials file is another database's.
+        RefusedError: the credentials file is another database's, or the audit log contradicts a published checkpoint.
     """
     refuse_exposed(settings)
     own = prepare_directory(settings.data_dir)
@@ -105,7 +106,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         _refuse_other_account(store, settings.account)
         key = ensure_administrator(store, settings.data_dir, now())
         parts = _parts(settings, store)
+        publisher = Publisher(store, parts.signing_key, settings.checkpoints) if settings.checkpoints else None
         async with (
+            publishing(publisher, parts.metrics) as published,
             xds(parts) as (ports, watching),
             http_api(parts, listener) as serving,
             followed(parts.tls) as renewing,
@@ -119,7 +122,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
                 credentials=settings.data_dir / "credentials",
                 created=key is not None,
                 revision=parts.control.revision,
-                parts=(serving, *following, *watching, *renewing),
+                parts=(serving, *following, *watching, *renewing, *published),
             )
 
 
@@ -145,6 +148,7 @@ def _parts(settings: Settings, store: Store) -> Parts:
         cloud_map=looked_up,
         traffic=Traffic(now(), every=settings.report_seconds),
         metrics=metrics,
+        signing_key=ensure_signing_key(settings.data_dir, settings.account),
         trusted=Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region),
         tls=Watched(settings.tls) if settings.tls else None,
     )

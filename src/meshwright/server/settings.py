@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Unix sockets, each for the node of one ARN or path."""
     xds_without_authentication: bool = False
     """Whether anybody may be any node's proxy."""
+    checkpoints: Path | None = None
+    """The file, or a folder for it, that checkpoints of the audit log are published to; None for nowhere."""
     limits: Limits = Limits()
     quotas: dict[str, int] = {}
     """What beats the trust file's quotas and App Mesh's documented ones, by the names of `operations.Quotas`."""

@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 import msgspec
 
+from meshwright.audit import Checkpoint
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
 from meshwright.release import Author, Evidence, Release, Status, Tally
@@ -196,14 +197,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The root of the log that ends with this leaf, in hexadecimal."""
 
 
-class Checkpoint(msgspec.Struct, frozen=True):
-    """What the audit log was at one moment; kept outside of the database, it proves that nothing was rewritten."""
-
-    size: int
-    root: str
-    """In hexadecimal."""
-
-
 class Fault(msgspec.Struct, frozen=True):
     """One thing that is not as the audit log says."""
 
@@ -387,10 +380,10 @@ class Store(Protocol):
         """The audit log's size and root as recorded by the newest append."""
         ...
 
-    def verify(self, earlier: Checkpoint | None = None) -> Verification:
+    def verify(self, *earlier: Checkpoint) -> Verification:
         """Recompute the audit log from its leaves, and every digest in it from what is stored.
 
-        With `earlier`, also whether the log still begins with what it was then.
+        With `earlier`, also whether the log still begins with what it was at each of them.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Access keys: made like AWS's, stored, and handed over in a file that only its owner can read.
+"""Keys: access keys made like AWS's, and the key that signs checkpoints, in files that only their owner can read.
 
 The one rule: a secret is written to the database and to one file, and to nothing that others can see.
 """
@@ -11,6 +11,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
+from meshwright.audit import NoteError, SigningKey
 from meshwright.errors import RefusedError, StorageError, UsageError
 from meshwright.store.contract import AccessKey
 from meshwright.trust.credentials import Credentials, render
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR = "administrator"
 """The principal of the key that the first start makes."""
+SIGNING_KEY = "audit.key"
+"""The file in the data directory that holds the key which checkpoints of the audit log are signed by."""
 PROFILE = "default"
 """The profile that AWS tools read when none is named."""
 
@@ -90,12 +93,61 @@ def write_credentials(data_dir: Path, key: AccessKey) -> Path:
         RefusedError: there is one already; it is left as it is.
         StorageError: it cannot be written.
     """
-    prepare_directory(data_dir)
     path = data_dir / "credentials"
-    draft = data_dir / f".credentials.{secrets.token_hex(8)}"
+    if not _written_once(path, profile_of(key, PROFILE)):
+        raise RefusedError(
+            f"{path} exists, and belongs to another key than {key.id}. Move it away if the database is new, then "
+            "start again."
+        )
+    return path
+
+
+def ensure_signing_key(data_dir: Path, account: str) -> SigningKey:
+    """The key in `<data_dir>/audit.key` that checkpoints of the audit log are signed by; made where there is none.
+
+    Its name, which is the log's, is `meshwright/ACCOUNT/RANDOM`. Who wants another puts a key there before the first
+    start.
+
+    Raises:
+        StorageError: it cannot be read or written, or is no key.
+    """
+    path = data_dir / SIGNING_KEY
+    if not os.path.lexists(path):
+        made = SigningKey(f"meshwright/{account}/{secrets.token_hex(4)}", secrets.token_bytes(32))
+        _written_once(path, f"{made.text}\n")
+    return read_signing_key(data_dir)
+
+
+def read_signing_key(data_dir: Path) -> SigningKey:
+    """The key in `<data_dir>/audit.key`.
+
+    Raises:
+        StorageError: there is none, or it cannot be read.
+    """
+    path = data_dir / SIGNING_KEY
+    try:
+        return SigningKey.read(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"There is no key {path} to sign checkpoints of the audit log by; 'meshwright serve' makes one."
+        ) from error
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
+    except (NoteError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path} cannot be used: {error} Restore it from a backup.") from error
+
+
+def _written_once(path: Path, text: str) -> bool:
+    """Write a file, whole or not at all, mode 0600; False where there is one already, which is left as it is.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    prepare_directory(path.parent)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(profile_of(key, PROFILE))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         try:
@@ -103,14 +155,11 @@ def write_credentials(data_dir: Path, key: AccessKey) -> Path:
             os.link(draft, path)
         finally:
             draft.unlink()
-    except FileExistsError as error:
-        raise RefusedError(
-            f"{path} exists, and belongs to another key than {key.id}. Move it away if the database is new, then "
-            "start again."
-        ) from error
+    except FileExistsError:
+        return False
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {error.strerror}.") from error
-    return path
+    return True
 
 
 def ensure_administrator(store: Store, data_dir: Path, at: int) -> AccessKey | None:

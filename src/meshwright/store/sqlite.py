@@ -18,7 +18,6 @@ from meshwright.store.connections import BUSY_SECONDS, FOLD_BYTES, Database
 from meshwright.store.contract import (
     ALL,
     Answered,
-    Checkpoint,
     Draft,
     Entry,
     Head,
@@ -244,16 +243,16 @@ class SqliteStore(Identities):
                 for position, text, root in connection.execute(query, (after, limit))
             )
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> audit.Checkpoint:
         """As `Store.checkpoint`."""
         with self._database.read() as connection:
             frontier = appending.frontier(connection)
-        return Checkpoint(frontier.size, audit.root(frontier).hex())
+        return audit.Checkpoint(frontier.size, audit.root(frontier).hex())
 
-    def verify(self, earlier: Checkpoint | None = None) -> Verification:
+    def verify(self, *earlier: audit.Checkpoint) -> Verification:
         """As `Store.verify`."""
         with self._database.read() as connection:
-            return verify(connection, earlier)
+            return verify(connection, *earlier)
 
     def durability(self) -> dict[str, str | int]:
         """What SQLite says of itself: journal_mode, synchronous (2 is full), foreign_keys, busy_timeout (ms)."""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright import audit
+from meshwright.audit import Checkpoint
 from meshwright.store import rows
-from meshwright.store.contract import AccessKey, Checkpoint, Fault, Revocation, Verification
+from meshwright.store.contract import AccessKey, Fault, Revocation, Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _TABLES = {
     "revision": "revisions",
@@ -27,14 +28,14 @@ _TABLES = {
 """Where what a leaf tells of is kept, by the leaf's kind."""
 
 
-def verify(connection: sqlite3.Connection, earlier: Checkpoint | None = None) -> Verification:
+def verify(connection: sqlite3.Connection, *earlier: Checkpoint) -> Verification:
     """Recompute the log and compare; `connection` reads one moment of the database.
 
-    With `earlier`, the log's first `earlier.size` leaves must still have the root `earlier.root`.
+    For each of `earlier`, the log's first `size` leaves must still have its root.
     """
     connection.text_factory = _replacing
     try:
-        return _verify(connection, earlier)
+        return _verify(connection, _Outside(earlier))
     finally:
         connection.text_factory = str
 
@@ -44,7 +45,7 @@ def _replacing(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
-def _verify(connection: sqlite3.Connection, earlier: Checkpoint | None) -> Verification:
+def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
     faults: list[Fault] = []
     told: dict[str, set[int]] = {kind: set() for kind in _TABLES}
     frontier = audit.Frontier()
@@ -55,21 +56,55 @@ def _verify(connection: sqlite3.Connection, earlier: Checkpoint | None) -> Verif
             faults.append(Fault(position, f"leaf {frontier.size} is missing before it"))
             break
         frontier = audit.append(frontier, audit.leaf_hash(entry.encode()))
-        if audit.root(frontier) != recorded:
+        root = audit.root(frontier)
+        outside.compare(frontier.size, root)
+        if root != recorded:
             faults.append(
                 Fault(position, "the leaf or one before it was changed: its root does not follow from them")
             )
-        if earlier is not None and frontier.size == earlier.size and audit.root(frontier).hex() != earlier.root:
-            faults.append(Fault(None, f"the first {earlier.size} leaves are not those of the earlier checkpoint"))
         faults += [Fault(position, message) for message in _leaf_faults(connection, position, entry, told)]
-    if earlier is not None and frontier.size < earlier.size:
-        faults.append(Fault(None, f"the earlier checkpoint has {earlier.size} leaves, the log only {frontier.size}"))
+    faults += outside.faults(frontier.size)
     faults += _ending_faults(connection, frontier)
     if not gap:
         faults += _unrecorded(connection, told)
     return Verification(
         checkpoint=Checkpoint(frontier.size, audit.root(frontier).hex()), faults=tuple(_first(faults))
     )
+
+
+class _Outside:
+    """What was noted of the log elsewhere, held against it as it is recomputed."""
+
+    def __init__(self, earlier: Iterable[Checkpoint]) -> None:
+        self._noted: dict[int, set[str]] = {}
+        for one in earlier:
+            self._noted.setdefault(one.size, set()).add(one.root)
+        self._held = 0
+        self._broken: list[int] = []
+        self.compare(0, audit.root(audit.Frontier()))
+
+    def compare(self, size: int, root: bytes) -> None:
+        """The log has `root` with its first `size` leaves."""
+        noted = self._noted.get(size)
+        if noted is None:
+            return
+        if noted == {root.hex()}:
+            self._held = max(self._held, 0 if self._broken else size)
+        else:
+            self._broken.append(size)
+
+    def faults(self, size: int) -> Iterator[Fault]:
+        """What is not as it was noted, of a log of `size` leaves."""
+        if self._broken:
+            first, more = self._broken[0], len(self._broken) - 1
+            place = ""
+            if self._held:
+                place = f"; the first {self._held} are, so that one of leaves {self._held} to {first - 1} was changed"
+            others = f"; {more} later checkpoints differ as well" if more else ""
+            yield Fault(None, f"the first {first} leaves are not those of the earlier checkpoint{place}{others}")
+        newest = max(self._noted, default=0)
+        if newest > size:
+            yield Fault(None, f"the earlier checkpoint has {newest} leaves, the log only {size}")
 
 
 def _first(faults: list[Fault]) -> Iterator[Fault]:

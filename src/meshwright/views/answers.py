@@ -9,8 +9,28 @@ from typing import Any
 
 import msgspec
 
+from meshwright.audit import Checkpoint as LogCheckpoint
+from meshwright.audit import SigningKey, signed_checkpoint
+
 PREFIX = "/meshwright/v1"
 """Where our own endpoints begin."""
+
+
+class Checkpoint(msgspec.Struct):
+    """The newest checkpoint of the audit log."""
+
+    size: int
+    root: str
+    """In hexadecimal."""
+    checkpoint: str
+    """The same, signed."""
+    key: str
+    """The public key that verifies it."""
+
+
+def checkpoint_answer(found: LogCheckpoint, key: SigningKey) -> Checkpoint:
+    """`found`, signed."""
+    return Checkpoint(found.size, found.root, signed_checkpoint(found, key), key.verifier.text)
 
 
 class Change(msgspec.Struct):

@@ -1,13 +1,13 @@
-"""The audit log as a Merkle tree: what was recorded cannot be changed unseen; pure hashing, no storage.
+"""The Merkle tree over the entries: roots, and proofs that need no more than a few hashes of others.
 
-The one rule: a leaf is hashed as the bytes that are kept, so that checking needs no model and no guess.
+The one rule: nothing here knows what an entry says; it is bytes, and then a hash.
 Source: https://www.rfc-editor.org/rfc/rfc9162#section-2.1
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,43 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One entry of the log: who did what, when and why, and the digest of what it did."""
-
-    kind: Literal["revision", "status", "key", "session", "revocation"]
-    """A commit, a move of a release's status, an access key made, a session begun, or one of the two revoked."""
-    at: int
-    """When, in milliseconds since the epoch, UTC."""
-    principal: str
-    """Who did it; for a key, whom it stands for."""
-    cause: str
-    """The operation, the release, or the new status."""
-    digest: str
-    """SHA-256, in hexadecimal, of what was changed."""
-    revision: int | None = None
-    """The revision that a commit became."""
-    release: str | None = None
-    """The release that the commit became, or whose status moved: `shop/cart#12`, the mesh before the stack."""
-    release_digest: str | None = None
-    """SHA-256 of the whole release as it was stored."""
-    key: str | None = None
-    """The id of the access key, or of a session's."""
-    expires: int | None = None
-    """When a session ends, in milliseconds since the epoch, UTC."""
-    subject: str | None = None
-    """What was revoked: `key:ID`, `session:ID` or `role:NAME`."""
-
-
 class Frontier(msgspec.Struct, frozen=True):
     """All that appending needs: the roots of the full subtrees, largest first, at most one a bit of `size`."""
 
     size: int = 0
     hashes: tuple[bytes, ...] = ()
-
-
-def canonical(value: Any) -> bytes:
-    """`value` as canonical JSON (RFC 8785 for what we record: ASCII member names, no fractions)."""
-    return msgspec.json.encode(value, order="sorted")
 
 
 def leaf_hash(entry: bytes) -> bytes:

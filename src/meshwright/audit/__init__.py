@@ -1,0 +1,45 @@
+"""The audit log as a Merkle tree: what was recorded cannot be changed unseen; pure hashing, no storage.
+
+The one rule: a leaf is hashed as the bytes that are kept, so that checking needs no model and no guess.
+"""
+
+from meshwright.audit.checkpoints import Checkpoint, Published, published, read_checkpoint, signed_checkpoint
+from meshwright.audit.leaves import Leaf, canonical
+from meshwright.audit.merkle import (
+    Frontier,
+    append,
+    consistency_proof,
+    frontier_of,
+    inclusion_proof,
+    leaf_hash,
+    node_hash,
+    root,
+    verify_consistency,
+    verify_inclusion,
+)
+from meshwright.audit.notes import NoteError, SigningKey, VerifierKey, opened, signed
+
+__all__ = [
+    "Checkpoint",
+    "Frontier",
+    "Leaf",
+    "NoteError",
+    "Published",
+    "SigningKey",
+    "VerifierKey",
+    "append",
+    "canonical",
+    "consistency_proof",
+    "frontier_of",
+    "inclusion_proof",
+    "leaf_hash",
+    "node_hash",
+    "opened",
+    "published",
+    "read_checkpoint",
+    "root",
+    "signed",
+    "signed_checkpoint",
+    "verify_consistency",
+    "verify_inclusion",
+]

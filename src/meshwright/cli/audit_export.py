@@ -1,0 +1,56 @@
+"""`meshwright audit export`: the log for other programs.
+
+The one rule: nothing is left out and nothing is added but hashes that follow from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path  # noqa: TC003 - click calls it
+from typing import TYPE_CHECKING
+
+import click
+
+from meshwright.cli.options import DATA_DIR
+from meshwright.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshwright.store.contract import Entry, Store
+
+_PAGE = 1000
+
+
+@click.command("export")
+@DATA_DIR
+def export(data_dir: Path) -> None:
+    """Print the log, one JSON object a line: position, leaf, its hash, and the root of the log that ends with it."""
+    from meshwright.audit import leaf_hash
+    from meshwright.cli.stores import opened
+
+    with opened(data_dir) as store:
+        for entry in _entries(store):
+            line = {
+                "position": entry.position,
+                "leaf": _leaf(entry),
+                "hash": leaf_hash(entry.text.encode()).hex(),
+                "root": entry.root,
+            }
+            click.echo(json.dumps(line))
+
+
+def _entries(store: Store) -> Iterator[Entry]:
+    after = 0
+    while page := store.leaves(after, _PAGE):
+        yield from page
+        after = page[-1].position + 1
+
+
+def _leaf(entry: Entry) -> object:
+    try:
+        return json.loads(entry.text)
+    except ValueError as error:
+        raise StorageError(
+            f"Leaf {entry.position} of the audit log cannot be read: {error}. Run 'meshwright audit verify'."
+        ) from None
