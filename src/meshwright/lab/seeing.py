@@ -60,7 +60,8 @@ async def left_alone(rig: Rig, sent: Sent) -> Sent:
     """`sent` once every attempt of it was answered or given up, as far as that is known in time."""
     end = time.monotonic() + _HEARING
     while (attempts := rig.attempts(sent.trace)) and time.monotonic() < end:
-        if all(one.given_up_at is not None for one in attempts):
+        # Where somebody answered, that was the last of them.
+        if all(one.given_up_at is not None for one in (attempts[:-1] if sent.reply.node else attempts)):
             break
         await asyncio.sleep(_PAUSE)
     return replace(sent, attempts=attempts)

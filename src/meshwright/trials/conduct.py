@@ -19,7 +19,9 @@ RESTARTING = frozenset({FaultKind.CRASH, FaultKind.EXPIRED_CERTIFICATE})
 """Faults that end proxies, and with them what these have not reported yet."""
 _LONG = 1_000
 """Milliseconds of latency from which on a trial does little else but wait."""
-_AGAIN = frozenset({"given_up", "within", "shares", "attempts", "tls", "peer", "spans", "avoided", "ejected", "pool"})
+_AGAIN = frozenset({
+    "given_up", "within", "shares", "attempts", "tls", "peer", "spans", "avoided", "ejected", "pool", "arriving_at",
+})  # fmt: skip
 """Expectations that chance or a busy machine may upset: a trial that only they fail is run once more."""
 _AGAIN_UNDER_LOAD = _AGAIN | {"status", "grpc_status"}
 """The same under a fault or among many calls: limits for each try bite, too, where a machine is slow."""

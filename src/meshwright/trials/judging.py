@@ -80,7 +80,7 @@ def judge(trial: Trial, seen: Seen, duration: float = 0.0, spans: Sequence[Seque
     """
     if seen.fault:
         return Result(trial=trial, seen=seen, mismatches=(), duration=duration)
-    each = [dict(_of_one(trial.expect, one)) for one in seen.calls]
+    each = [dict(_of_one(trial.expect, one)) if _concerned(trial.expect, one) else {} for one in seen.calls]
     asked = dict(expected(trial.expect, len(each)))
     for unmet, several in zip(each, spans, strict=False):
         for what, (want, had) in _spans(several):
@@ -123,6 +123,7 @@ def expected(expect: Expect, count: int) -> Mapping[str, str]:
         "avoided": "no call at who fails while the faults hold, some before and after" if expect.avoided else "",
         "ejected": "" if expect.ejected is None else f"who fails is {expect.ejected}",
         "pool": "" if expect.pool is None else f"an instance takes {expect.pool}",
+        "arriving_at": f"this of calls that arrive at {_or(expect.arriving_at)}" if expect.arriving_at else "",
     }
     for what, wanted in (("headers", expect.headers), ("arrived", expect.arrived)):
         found |= {
@@ -166,6 +167,11 @@ def _merged(each: list[dict[str, str]], asked: Mapping[str, str]) -> Iterator[Mi
         if len(each) > 1:
             happened = f"{happened} (call {indexes[0] + 1}; {len(indexes)} of {len(each)} calls)"
         yield Mismatch(what=what, expected=asked[what], happened=happened, calls=tuple(indexes))
+
+
+def _concerned(expect: Expect, one: CallSeen) -> bool:
+    """Whether anything is expected of a call."""
+    return not expect.arriving_at or any(attempt.node in expect.arriving_at for attempt in one.attempts)
 
 
 def _of_one(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
@@ -262,6 +268,8 @@ def _headers(what: str, wanted: Mapping[str, str | None], had: Mapping[str, str]
 def _of_all(expect: Expect, seen: Seen, asked: Mapping[str, str]) -> Iterator[Mismatch]:
     """What all calls together did not meet."""
     count = len(seen.calls)
+    if not any(_concerned(expect, one) for one in seen.calls):
+        yield Mismatch(what="arriving_at", expected=asked["arriving_at"], happened="none arrived")
     served = Counter(one.node for one in seen.calls)
     for node, share in expect.shares.items():
         low, high = interval(count, share, expect.confidence)

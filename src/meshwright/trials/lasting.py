@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshwright.simulate import route
-from meshwright.trials.deriving.policies import pauses, tries
+from meshwright.trials.deriving.policies import apart, pauses, tries
 from meshwright.trials.trial import Bounds, FaultKind
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.simulate import Call, Verdict
+    from meshwright.trials.deriving.policies import Tries
     from meshwright.trials.trial import Given
 
 LONGEST = 60.0
@@ -48,7 +49,13 @@ def _held(verdict: Verdict, given: Sequence[Given], *, summed: bool) -> Bounds:
     slow = [one for one in given if one.kind in _SLOW]
     if not slow or not verdict.hops:
         return Bounds(most=0)
-    tried = tries(verdict)
+    each = [_of_tries(tries(one), verdict, given, summed=summed) for one in apart(verdict)]
+    return Bounds(least=min(one.least for one in each), most=max(one.most or 0 for one in each))
+
+
+def _of_tries(tried: Tries, verdict: Verdict, given: Sequence[Given], *, summed: bool) -> Bounds:
+    """The same of a call to targets that make so many tries of it, and so long ones."""
+    slow = [one for one in given if one.kind in _SLOW]
     lates = [one.latency + one.jitter for one in slow]
     late = sum(lates) if summed else max(lates)
     if any(one.kind is not FaultKind.LATENCY for one in slow) or 0 < tried.limit <= late:

@@ -150,6 +150,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True):
     answer, one of 400 or more, and another gRPC status than OK are not as expected.
     """
 
+    arriving_at: tuple[str, ...] = ()
+    """What is said of each call is said of those that arrive at these virtual nodes alone; some do."""
     statuses: tuple[int, ...] = ()
     """The HTTP status is one of these; 0 stands for no answer at all."""
     grpc_statuses: tuple[int, ...] = ()

@@ -14,7 +14,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.trials.deriving.entries import Arrival, Gap
 from meshwright.trials.deriving.expectations import OK, expectation
-from meshwright.trials.deriving.policies import mark_of
+from meshwright.trials.deriving.policies import MISSED, RARELY, mark_of
 from meshwright.trials.trial import Bounds, Ejection, Expect, FaultKind, Given, Trial
 
 if TYPE_CHECKING:
@@ -23,11 +23,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.listeners import HealthCheckPolicy, Listener, OutlierDetection
 
-_MISSED = 0.001
-"""The chance that honest calls leave an instance out that they may go to."""
-_RARELY = 0.1
-"""Of a node that gets a smaller part of the calls, single instances are not told apart: it would take too many."""
-UNREACHED = f"no call was found that surely comes to it, or less than {_RARELY:.0%} do"
+UNREACHED = f"no call was found that surely comes to it, or less than {RARELY:.0%} do"
 _FAILING = 6_000
 """Milliseconds of calls in turn at most until an instance has failed often enough."""
 _PAUSES = (100, 50, 25)
@@ -96,7 +92,7 @@ def reached(node: Key, port: int, arrivals: Iterable[Arrival]) -> Reached | None
     for one in arrivals:
         expect = expectation(one.verdict)
         part = sum(share.fraction for share in one.verdict.targets if (share.node, share.port) == (node, port))
-        if expect is not None and node.name in expect.served_by and part >= _RARELY:
+        if expect is not None and node.name in expect.served_by and part >= RARELY:
             found.append(Reached(one, part))
     return max(found, key=lambda one: one.part, default=None)
 
@@ -133,7 +129,7 @@ def _ill(node: Key, path: str, listener: Listener, at: Reached) -> Trial:
         # Where errors are counted, others have made some: a caller's first instance may have ejected whom it called.
         instance=1 if listener.outlier_detection is None else UNBIASED,
         given=(Given(kind=FaultKind.UNHEALTHY, at=node.name, instances=1, of=2),),
-        of=math.ceil(math.log(_MISSED) / math.log(1 - at.part / 2)),
+        of=math.ceil(math.log(MISSED) / math.log(1 - at.part / 2)),
         steady=True,
         about=(node,),
         path=path,

@@ -7,6 +7,7 @@ expected rests on what the workloads saw: how often a call arrived, and when it 
 from __future__ import annotations
 
 import hashlib
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,18 @@ import msgspec
 from meshwright.model.identity import Key
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import shortest
+from meshwright.simulate import Verdict
 from meshwright.trials.deriving.entries import Arrival, Gap
 from meshwright.trials.deriving.expectations import expectation
 from meshwright.trials.promises import Promise, of
 from meshwright.trials.trial import Bounds, Expect, FaultKind, Given, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from meshwright.graph import Graph
     from meshwright.routing import Retry
-    from meshwright.simulate import Verdict
+    from meshwright.simulate import Share
 
 FAULT = "x-meshwright-fault"
 """The header by which a fault knows the calls that it is for."""
@@ -35,6 +37,10 @@ _LATE, _SLACK = 1.3, 250
 """A try is given up in time when it takes at most so much longer than its limit, and so many milliseconds more."""
 _EARLY = 0.9
 """It is given up too early below this part: a limit runs from before the arrival that is seen."""
+RARELY = 0.1
+"""Of a node that gets a smaller part of the calls, nothing is tried by calls that chance leads: it takes too many."""
+MISSED = 0.001
+"""The chance that honest calls leave somebody out whom they may go to."""
 _BACK_OFF = (25, 75, 175, 250)
 """Milliseconds that Envoy waits at most before the first retry, the second and so on, with its own base interval.
 
@@ -96,19 +102,79 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     """What their names begin with."""
 
 
+class _Late(msgspec.Struct, frozen=True):
+    """Those whose answers come too late for a call on its way."""
+
+    way: Way
+    verdict: Verdict
+    """With them alone as its targets."""
+    nodes: tuple[str, ...]
+    """Their names; none where they are all to whom the call may go."""
+
+    @property
+    def calls(self) -> int:
+        """How many surely come to them."""
+        part = sum(one.fraction for one in self.verdict.targets)
+        return math.ceil(math.log(MISSED) / math.log(1 - part)) if self.nodes else 1
+
+
 def of_way(graph: Graph, way: Way, patience: int = PATIENCE) -> Iterator[Trial | Gap]:
     """Trials of the limits and retries that hold on a way, and which of them are not tried.
 
     Limits above `patience`, in milliseconds, are not waited for.
     """
     found = way.found
-    expect, limits = expectation(found.verdict), _limits(graph, found.verdict)
+    expect = expectation(found.verdict)
     if expect is None or not expect.served_by:
         reason = "nobody can say beforehand what becomes of a call on this way"
-        yield from (Gap(route=one.key, path=one.path, reason=reason) for one in limits)
+        yield from (Gap(route=one.key, path=one.path, reason=reason) for one in _limits(graph, found.verdict))
         return
-    yield from _too_late(way, expect, limits, patience)
+    yield from _all_too_late(graph, way, expect, patience)
     yield from _again(graph, way)
+
+
+def apart(verdict: Verdict) -> tuple[Verdict, ...]:
+    """The verdict for each of its targets, those together for which the same limits hold."""
+    found: dict[Tries, list[Share]] = {}
+    for one in verdict.targets:
+        if one.fraction:
+            found.setdefault(tries(towards(verdict, (one,))), []).append(one)
+    return tuple(towards(verdict, several) for several in found.values()) or (verdict,)
+
+
+def towards(verdict: Verdict, targets: Iterable[Share]) -> Verdict:
+    """The verdict of a call that chance has sent to some of its targets."""
+    *before, last = verdict.hops
+    last = msgspec.structs.replace(last, targets=tuple(targets))
+    return msgspec.structs.replace(verdict, hops=(*before, last))
+
+
+def _all_too_late(graph: Graph, way: Way, expect: Expect, patience: int) -> Iterator[Trial | Gap]:
+    """Answers that come too late from each of the targets for which other limits hold."""
+    parts = apart(way.found.verdict)
+    if len(parts) == 1:
+        yield from _too_late(graph, _Late(way, way.found.verdict, ()), expect, patience)
+        return
+    found = [trial for part in parts for trial in _of_part(graph, way, part, parts, expect, patience)]
+    yield from (one for one in found if isinstance(one, Trial))
+    shown = {place for one in found if isinstance(one, Trial) for place in one.shows}
+    gaps = {(one.route, one.path): one for one in found if isinstance(one, Gap)}
+    yield from (one for place, one in gaps.items() if place not in shown)
+
+
+def _of_part(
+    graph: Graph, way: Way, part: Verdict, parts: Iterable[Verdict], expect: Expect, patience: int
+) -> Iterator[Trial | Gap]:
+    nodes = tuple(sorted({one.node.name for one in part.targets}))
+    reason = ""
+    if sum(one.fraction for one in part.targets) < RARELY:
+        reason = f"less than {RARELY:.0%} of the calls come to {' or '.join(nodes)}"
+    elif any(one.node.name in nodes for other in parts if other is not part for one in other.targets):
+        reason = f"listeners of {' or '.join(nodes)} with other limits get a part of the calls, too"
+    if reason:
+        yield from (Gap(route=one.key, path=one.path, reason=reason) for one in _limits(graph, part))
+    else:
+        yield from _too_late(graph, _Late(way, part, nodes), expect, patience)
 
 
 def _limits(graph: Graph, verdict: Verdict) -> list[Promise]:
@@ -142,8 +208,8 @@ def tries(verdict: Verdict) -> Tries:
     return Tries(limit=limit, most=most, total=total, sure=sure)
 
 
-def _too_late(way: Way, expect: Expect, limits: list[Promise], patience: int) -> Iterator[Trial | Gap]:
-    tried = tries(way.found.verdict)
+def _too_late(graph: Graph, late: _Late, expect: Expect, patience: int) -> Iterator[Trial | Gap]:
+    way, limits, tried = late.way, _limits(graph, late.verdict), tries(late.verdict)
     biting = {tried.limit} if tried.fit else {tried.limit, tried.total}
     reason = f"another limit, of {tried.limit / 1_000:g} s, comes first"
     if not tried.limit or tried.limit > patience:
@@ -163,8 +229,14 @@ def _too_late(way: Way, expect: Expect, limits: list[Promise], patience: int) ->
         expect = _timed_out(way.found.call.protocol, attempts, Bounds(least=max(least, 0), most=most))
         times = f", {attempts} times" if tried.most > 1 else ""
         name = f"gives up after {tried.limit / 1_000:g} s{times}"
+    at = f" at {' or '.join(late.nodes)}" if late.nodes else ""
     shown = tuple(one.place for one in limits if one.limit in biting)
-    yield _trial(way, f"{way.title} {name}", expect, Given(kind=FaultKind.LATENCY, latency=latency), shown)
+    trial = _trial(way, f"{way.title} {name}{at}", expect, Given(kind=FaultKind.LATENCY, latency=latency), shown)
+    if late.nodes:
+        given = tuple(one for one in trial.given if one.at in late.nodes)
+        expect = msgspec.structs.replace(expect, arriving_at=late.nodes)
+        trial = msgspec.structs.replace(trial, given=given, expect=expect, of=late.calls)
+    yield trial
     yield from (Gap(route=one.key, path=one.path, reason=reason) for one in limits if one.place not in shown)
 
 

@@ -16,7 +16,7 @@ from meshwright.model.specs import VirtualNodeSpec
 from meshwright.trials.deriving.entries import Arrival, Gap
 from meshwright.trials.deriving.expectations import GRPC_OK, GRPC_UNAVAILABLE, OK, UNAVAILABLE, expectation
 from meshwright.trials.deriving.instances import UNBIASED, UNREACHED, reached
-from meshwright.trials.deriving.policies import mark_of, pauses, tries
+from meshwright.trials.deriving.policies import Tries, mark_of, pauses, towards, tries
 from meshwright.trials.pools import pools
 from meshwright.trials.trial import Expect, FaultKind, Given, Pool, Trial
 
@@ -54,6 +54,18 @@ class _Filled(msgspec.Struct, frozen=True, kw_only=True):
         """How many make one more than an instance holds, or two more than it serves at once where all others wait."""
         wanted = self.holds.at_once + (2 if self.holds.waiting is None else self.holds.waiting + 1)
         return wanted if self.part == 1 else math.ceil(wanted * 1.5 / self.part) + 3
+
+    @property
+    def ends(self) -> frozenset[tuple[Key, int]]:
+        """The listeners that the calls may come to, those of other targets included."""
+        return frozenset((one.node, one.port) for one in self.arrival.verdict.targets if one.fraction)
+
+    @property
+    def tried(self) -> Tries:
+        """What becomes of a call that comes to it and that nobody answers."""
+        verdict, place = self.arrival.verdict, (self.proxy, self.port)
+        own = [one for one in verdict.targets if (one.node, one.port) == place]
+        return tries(towards(verdict, own) if own else verdict)
 
     @property
     def held(self) -> int:
@@ -95,7 +107,7 @@ def of_listeners(
             instance=instance,
         )
         why = _unfillable(graph, filled, patience)
-        yield Gap(route=proxy, path=path, reason=why) if why else _trial(filled)
+        yield Gap(route=proxy, path=path, reason=why) if why else _trial(graph, filled)
 
 
 def _at_node(graph: Graph, node: Key, port: int, arrivals: Sequence[Arrival]) -> tuple[Arrival, float] | None:
@@ -124,11 +136,10 @@ def _unfillable(graph: Graph, filled: _Filled, patience: int) -> str:
     expect = expectation(arrival.verdict)
     if expect is None or not expect.served_by:
         return UNREACHED
-    ends = {(one.node, one.port) for one in arrival.verdict.targets if one.fraction}
-    on_way = (ends | {(arrival.caller, arrival.call.port)}) - {(filled.proxy, filled.port)}
+    on_way = {(arrival.caller, arrival.call.port)} if filled.proxy.kind is Kind.VIRTUAL_NODE else filled.ends
     if on_way & {(pool.proxy, pool.port) for pool in pools(graph)}:
         return "another pool on the way to it may be full first"
-    tried = tries(arrival.verdict)
+    tried = filled.tried
     limit = min(tried.limit * _SURE, patience) if tried.limit else patience
     if filled.lasts > limit:
         told = "are not waited for" if limit == patience else f"a limit of {tried.limit / 1_000:g} s ends before"
@@ -136,15 +147,16 @@ def _unfillable(graph: Graph, filled: _Filled, patience: int) -> str:
     return ""
 
 
-def _trial(filled: _Filled) -> Trial:
+def _trial(graph: Graph, filled: _Filled) -> Trial:
     arrival, holds, proxy = filled.arrival, filled.holds, filled.proxy
     what = "gateway " if proxy.kind is Kind.VIRTUAL_GATEWAY else ""
     name = f"{what}{proxy.name}:{filled.port} takes {holds}"
     mark = mark_of(name)
-    ends = {one.node.name for one in arrival.verdict.targets if one.fraction}
-    nodes = {proxy.name} if proxy.kind is Kind.VIRTUAL_NODE else ends
+    nodes = {proxy.name} if proxy.kind is Kind.VIRTUAL_NODE else {node.name for node, _ in filled.ends}
     grpc = arrival.call.protocol == "grpc"
-    away = holds.waiting is not None
+    # Whom else calls come to may have a pool, too, that is none of this trial's business.
+    beside = filled.ends - {(proxy, filled.port)} & {(pool.proxy, pool.port) for pool in pools(graph)}
+    away = holds.waiting is not None or bool(beside)
     broken = (0,) if arrival.call.protocol == "tcp" else ()
     return Trial(
         name=name,
