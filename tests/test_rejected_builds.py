@@ -170,6 +170,26 @@ async def test_a_release_that_failed_has_not_arrived_although_another_one_mended
     assert (await project.run("wait", "4")).code == 0
 
 
+async def test_a_release_that_keeps_what_a_proxy_rejects_fails_and_is_not_the_last_good_one(project: Project) -> None:
+    """The rejection names the build that brought the field, not those that changed something beside it."""
+    project.log(BAD)
+    assert (await project.run("apply", "--wait", "60", build=45)).code == 1
+    mesh = project.folder / "definitions" / "mesh.yaml"
+    other = WEB.replace("name: web", "name: other").replace("LOG", GOOD).replace("Name: web", "Name: other")
+    mesh.write_text(mesh.read_text() + "---\n" + other)
+    done = await project.run("apply", "--wait", "60", build=46)
+    brought = f"mesh/m/virtualNode/web {FIELD} at definitions/web.yaml:11, brought by shop#2, build #45 c0ffee45"
+    assert (done.code, brought in done.out) == (1, True)
+    web = project.folder / "definitions" / "web.yaml"
+    web.write_text("# One line more.\n" + web.read_text().replace("8080", "8081"))
+    done = await project.run("apply", "--wait", "60", build=47)
+    assert (done.code, brought in done.out) == (1, True)
+    rows = {line.split()[0]: line for line in (await project.run("history")).out.splitlines()}
+    assert [number for number in range(1, 5) if " failed " in rows[f"shop#{number}"]] == [2, 3, 4]
+    back = await project.run("rollback", "--last-good", "--wait", "60", build=48)
+    assert (back.code, "restoring shop#1" in back.out) == (0, True)
+
+
 async def test_a_release_that_was_rejected_and_taken_later_has_arrived(project: Project) -> None:
     """What was in its way is gone: the proxy is offered it again by itself."""
     log = project.folder / "later" / "access.log"

@@ -2,12 +2,13 @@
 
 The one rule: what is noted is what the control plane saw. A release that a newer one of its stack overtook is left as
 it is, because the proxies that took the newer one never had it; and one that a proxy rejected stays failed, because
-what mends it is another release.
+what mends it is another release. One that holds on to what failed fails as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from meshwright.api.services import Services
     from meshwright.control import Propagation
+    from meshwright.model.identity import Key
 
 OBSERVER = "control-plane"
 """The principal of what the control plane notes on its own."""
@@ -31,6 +33,9 @@ _AGAIN = 1.0
 """Seconds between two looks while no proxy is connected, or one rejects what an older release brought."""
 _PATIENCE = 60.0
 """Seconds of one wait for acks; it is begun again."""
+
+_LOOK_BACK = 100
+"""Releases among which those are searched that failed since the last that was taken."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +84,8 @@ class Propagating:
 
     async def _until_propagated(self, one: Release) -> None:
         while True:
-            found = await self._services.control.wait(one.revision, _PATIENCE, one.mesh)
+            seen = await self._services.control.wait(one.revision, _PATIENCE, one.mesh)
+            found = with_inherited(self._services, one, seen)
             try:
                 status = (await observed(self._services, one, found)).status
             except StorageError as error:
@@ -89,6 +95,37 @@ class Propagating:
                     self._complaint.over("what becomes of releases is noted")
                     return
             await asyncio.sleep(0 if found.state == "pending" else _AGAIN)
+
+
+def with_inherited(services: Services, one: Release, found: Propagation) -> Propagation:
+    """`found`, where proxies that still reject what an older release left in the stack reject `one` too.
+
+    A stack is released whole: its newest release holds what an older one brought, unless it mends that.
+    """
+    if found.state != "propagated" or not (blamed := _unmended(services, one)):
+        return found
+    rejected = services.control.rejecting(one.mesh, blamed)
+    if not rejected:
+        return found
+    names = {proxy.id for proxy in rejected}
+    return msgspec.structs.replace(
+        found,
+        state="rejected",
+        concerned=tuple(sorted(names.union(found.concerned))),
+        acked=tuple(name for name in found.acked if name not in names),
+        rejected=rejected,
+    )
+
+
+def _unmended(services: Services, one: Release) -> frozenset[Key]:
+    """What the releases changed that failed since the last that was taken; nothing if `one` is not the newest."""
+    if not services.control.rejecting(one.mesh):
+        return frozenset()
+    listed = services.store.releases(one.mesh, one.stack, _LOOK_BACK)
+    older = listed[1:] if listed and listed[0].number == one.number else ()
+    since = itertools.takewhile(lambda it: it.status not in {Status.PROPAGATED, Status.VERIFIED}, older)
+    failed = (it for it in since if it.status is Status.FAILED)
+    return frozenset(change.key for it in failed for change in it.changes)
 
 
 async def observed(services: Services, one: Release, found: Propagation) -> Release:
@@ -123,10 +160,13 @@ def _status(services: Services, one: Release, found: Propagation) -> Status | No
     """What the release is to be noted as; None as long as that cannot be told."""
     if found.state == "propagated":
         return Status.PROPAGATED
+    if found.state != "rejected":
+        return None
     touched = frozenset(change.key for change in one.changes)
-    if found.state == "rejected" and services.control.refused(one.revision, one.mesh, touched):
+    if services.control.refused(one.revision, one.mesh, touched):
         return Status.FAILED
-    return None
+    inherited = services.control.rejecting(one.mesh, _unmended(services, one))
+    return Status.FAILED if inherited else None
 
 
 async def _measure(services: Services, one: Release) -> None:

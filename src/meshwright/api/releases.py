@@ -21,7 +21,7 @@ from meshwright.api.answers import answer
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
 from meshwright.api.objects import foreign, shown
-from meshwright.api.propagating import observed, told
+from meshwright.api.propagating import observed, told, with_inherited
 from meshwright.api.rolling_back import roll_back
 from meshwright.api.searching import read_search
 from meshwright.api.tracing import traced
@@ -143,7 +143,7 @@ def _whole(one: Release) -> dict[str, Any]:
 async def get_release_propagation(services: Services, request: Request) -> Response:
     """How far it has come; `wait`: once decided, within so many seconds (at most 30); `detail=true`: by proxy."""
     one = _release(services, request)
-    found = await _propagation(services, request, one.revision, one.mesh)
+    found = with_inherited(services, one, await _propagation(services, request, one.revision, one.mesh))
     one = await observed(services, one, found)
     evidence = await services.evidence.evidence(one)
     document = await told(services, found, evidence, detail=_flag(request, "detail"))
@@ -370,7 +370,8 @@ async def _observed(services: Services, mesh: str, stack: str) -> Release | None
     newest = next(iter(services.store.releases(mesh, stack, 1)), None)
     if newest is None or newest.status is not Status.APPLIED:
         return newest
-    return await observed(services, newest, services.control.propagation(newest.revision, newest.mesh))
+    found = services.control.propagation(newest.revision, newest.mesh)
+    return await observed(services, newest, with_inherited(services, newest, found))
 
 
 def _with_tallies(services: Services, mesh: str, stack: str, found: Sequence[Release]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,6 +27,11 @@ _CAUSE = re.compile(r"(?:release|rollback) (.+)#(\d+)")
 
 _LOOK_BACK = 1000
 """Releases among which the one is searched whose definitions a rollback restored."""
+
+_BUILDS_BACK = 20
+"""Releases that changed an object, among which the one is searched that gave a field its value."""
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+"""One step of a path: a member, or a place in a list."""
 
 
 async def traced(store: Store, found: tuple[T, ...]) -> tuple[T, ...]:
@@ -69,6 +74,15 @@ class Tracing:
         if named is None:
             return msgspec.structs.replace(one, author=author)
         brought = self._brought(one.key, named[1], int(named[2]))
+        if brought is not None and one.path and (older := self._first_with(one, brought)) is not brought:
+            brought = older
+            author = msgspec.structs.replace(
+                author,
+                principal=older.principal,
+                cause=f"release {older.title}",
+                revision=older.revision,
+                at=older.at,
+            )
         written = brought.sources.get(one.key.path) if brought is not None else None
         return msgspec.structs.replace(
             one,
@@ -88,13 +102,25 @@ class Tracing:
             found = self._release(key.mesh, stack, older)
         return found
 
+    def _first_with(self, one: Cause, found: Release) -> Release:
+        """The release that gave the field at fault its value, if later ones changed only what is beside it."""
+        value = _value(found, one)
+        for _ in range(_BUILDS_BACK if value is not None else 0):
+            number = self._last_change(one.key, found.stack, found.number - 1)
+            older = self._brought(one.key, found.stack, number) if number is not None else None
+            if older is None or older.number >= found.number or _value(older, one) != value:
+                break
+            found = older
+        return found
+
     def _last_change(self, key: Key, stack: str, most: int) -> int | None:
-        """The number of the newest release up to `most` that created or updated `key`."""
+        """The number of the newest release up to `most` that wrote `key`; None where it deleted it."""
         if (key.mesh, stack) not in self._listed:
             self._listed[key.mesh, stack] = self._store.releases(key.mesh, stack, _LOOK_BACK)
         for one in self._listed[key.mesh, stack]:
-            if one.number <= most and any(it.key == key and it.action != "delete" for it in one.changes):
-                return one.number
+            for it in one.changes if one.number <= most else ():
+                if it.key == key:
+                    return one.number if it.action != "delete" else None
         return None
 
     def _release(self, mesh: str, stack: str, number: int) -> Release | None:
@@ -102,3 +128,14 @@ class Tracing:
         if place not in self._releases:
             self._releases[place] = self._store.release(*place)
         return self._releases[place]
+
+
+def _value(release: Release, cause: Cause) -> object:
+    """What the field at fault holds in a release; None where it has none."""
+    found: Any = next((item.spec for item in release.content if item.key == cause.key), None)
+    for member, place in _STEP.findall(cause.path.removeprefix("spec")):
+        try:
+            found = found[int(place) if place else member]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return found

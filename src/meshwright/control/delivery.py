@@ -229,6 +229,10 @@ class Delivery:
             if (again := self._again.get(name)) is not None
         )
 
+    def rejects(self, keys: frozenset[Key] | None) -> bool:
+        """Whether the proxy rejects something now; with `keys`, for which one of these objects is at fault."""
+        return any(keys is None or not keys.isdisjoint(one.origins) for one in self._rejected.values())
+
     @property
     def state(self) -> Literal["synced", "pending", "rejected"]:
         """How the proxy stands on what it should hold now."""

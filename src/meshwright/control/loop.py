@@ -274,6 +274,14 @@ class Control:
         self._catch_up()
         return any(one.refuses(revision, touched) for one in self._deliveries.values() if one.proxy.node.mesh == mesh)
 
+    def rejecting(self, mesh: str, keys: frozenset[Key] | None = None) -> tuple[ProxyStatus, ...]:
+        """The proxies of `mesh` that reject something; with `keys`, for which one of these objects is at fault."""
+        self._catch_up()
+        found = (
+            one.status() for one in self._deliveries.values() if one.proxy.node.mesh == mesh and one.rejects(keys)
+        )
+        return tuple(sorted(found, key=lambda one: one.id))
+
     def pass_time(self) -> int | None:
         """Build again what time has changed; the moment at which that is next due, None for never."""
         self._take_in()
