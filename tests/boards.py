@@ -27,7 +27,7 @@ OTHER = Key("shop", Kind.VIRTUAL_NODE, "other")
 class Board:
     """A control loop whose snapshots are set by hand, one set of resources a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, away_seconds: float = 0) -> None:
         self.offered: dict[Key, tuple[EnvoyResource, ...]] = {}
         self.builds: list[Key] = []
         self.broken: set[Key] = set()
@@ -35,7 +35,7 @@ class Board:
         self.time = 0
         self.ending: dict[Key, int] = {}
         """When time alone changes a node's snapshot."""
-        self.control = Control(self._build, self._now)
+        self.control = Control(self._build, self._now, away_seconds=away_seconds)
 
     def publish(self, **offered: tuple[EnvoyResource, ...]) -> int:
         """Offer these by node name, and no other node; the revision."""

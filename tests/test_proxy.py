@@ -127,6 +127,24 @@ def printed(*arguments: str, **more: Any) -> Any:
     return json.loads(out)
 
 
+@pytest.mark.parametrize("instance", ["a\nb", "x" * 256, "é", " ", "a ", "\x7f"])
+def test_an_instance_that_no_header_can_tell_is_a_usage_error(instance: str) -> None:
+    """Envoy would refuse its bootstrap, or the control plane the proxy, for ever."""
+    with meshwright("mesh/shop/virtualNode/cart", "--instance", instance, "--print-bootstrap", env=KEY) as process:
+        _, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 2
+    assert f"--instance is {instance!r}"[:60] in err
+    assert "printable ASCII" in err
+    assert len(err) < 400
+
+
+@pytest.mark.parametrize("instance", ["a", "pod web/1 (eu)+#@", "x" * 255])
+def test_other_instances_are_told_as_they_are(instance: str) -> None:
+    """Whatever a machine may be called."""
+    document = printed("mesh/shop/virtualNode/cart", "--instance", instance, env=KEY)
+    assert document["node"]["metadata"]["meshwright"]["instance"] == instance
+
+
 def test_print_bootstrap_prints_json_alone() -> None:
     """For use with an Envoy of one's own."""
     with meshwright("mesh/shop/virtualNode/cart", "--instance", "cart-1", "--print-bootstrap", env=KEY) as process:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -223,6 +224,37 @@ async def test_a_crashed_envoy_is_started_again_as_often_as_it_may_be(tmp_path: 
         assert "ended by SIGKILL from outside" in err
         assert "crashed with SIGABRT" in err
         assert "started again 1 times" in err
+
+
+async def test_an_envoy_that_has_not_answered_yet_is_starting_and_well(tmp_path: Path) -> None:
+    """Here its administration listens where nobody looks for it: it is not ready, and need not be replaced."""
+    config = tmp_path / "envoy.json"
+    config.write_text(json.dumps({"admin": {"address": {"pipe": {"path": f"@{tmp_path.name}-{os.getpid()}"}}}}))
+    async with proxy(tmp_path, variables={"ENVOY_CONFIG_FILE": str(config)}) as one:
+        await until(lambda: one.envoy)
+        status, said = await one.status()
+        assert (status, said["state"], said["ready"], said["alive"]) == (503, "STARTING", False, True)
+        assert (await one.ask("/healthz"))[0] == 200
+
+
+async def test_time_without_a_control_plane_counts_from_when_that_was_seen(tmp_path: Path) -> None:
+    """Nobody looked for longer than it may be away: whether it was there meanwhile is not known."""
+    variables = {"HC_DISCONNECTED_TIMEOUT_S": "1", "HC_POLL_INTERVAL_MS": "600000"}
+    async with (
+        staged() as stage,
+        proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED, variables=variables) as one,
+    ):
+        await until(lambda: ready(one), "ready")
+        seen = time.monotonic()
+        await until(lambda: time.monotonic() > seen + 1.5, "longer than it may be away")
+        await stage.server.stop()
+
+        async def alone() -> bool:
+            return not await asyncio.to_thread(one.admin.connected)
+
+        await until(alone, "without its control plane")
+        status, said = await one.status()
+        assert (status, said["connected"], said["disconnected_seconds"]) == (200, False, 0)
 
 
 async def test_a_second_signal_ends_a_draining_proxy_at_once(tmp_path: Path) -> None:

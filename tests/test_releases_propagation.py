@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ads_client import AdsClient
+from envoys import until
 from meshwright.model.identity import Key
 from meshwright.release import ApplyRequest, Item, RollbackRequest
 from meshwright.remote import Client, find_credentials
@@ -127,6 +128,25 @@ async def test_a_rejection_comes_with_the_proxys_words_and_the_objects_that_it_c
         assert "mesh/m/virtualRouter/r/route/x" in rejection["origins"]
         status = await asyncio.to_thread(plane.client.status)
         assert [(one["id"], one["state"]) for one in status["proxies"]] == [(PROXY, "rejected")]
+
+
+async def test_status_tells_by_the_stack_that_a_proxy_which_came_later_rejects_its_release(plane: Plane) -> None:
+    """It has propagated to all who were there, and stays so; the line of the stack does not leave it at that."""
+    await plane.apply(*CONTENT)
+    late = {"id": NODE["id"], "metadata": {"meshwright": {"instance": "late"}}}
+    async with plane.proxy(), AdsClient(plane.running.xds, late, delta=True, key=plane.key) as stream:
+        assert (await plane.ask("propagation", 1, 30))["status"] == "propagated"
+        for type_url in (CLUSTER, LISTENER, ROUTE):
+            await stream.say(type_url, resource_names_subscribe=["*"])
+            offered = await stream.hear()
+            await (stream.nack(offered, "no") if type_url == ROUTE else stream.ack(offered))
+
+        async def told() -> bool:
+            status = await asyncio.to_thread(plane.client.status)
+            line = next(one for one in status_text(status).splitlines() if one.startswith("shop "))
+            return "propagated; 1 proxy rejects it" in line
+
+        await until(told)
 
 
 async def test_the_story_of_a_bad_release_ends_at_the_last_good_one(plane: Plane) -> None:

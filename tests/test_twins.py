@@ -334,7 +334,7 @@ def test_any_envoys_of_one_name_come_to_rest(peers: list[str], order: random.Ran
 def test_replicas_on_hosts_of_their_own_keep_their_ids_over_connections() -> None:
     """Once told apart by their hosts, each takes its own place at once where its connection died, as by a name."""
     network = Network()
-    for host in (1, 2, 3, 1, 2, 3):
+    for host in (1, 2, 3, 1, 2, 3, 1):
         network.come("web@one", f"ipv4:10.0.0.{host}:1000")
     ids = {f"web@one+ipv4:10.0.0.{host}" for host in (1, 2, 3)}
     assert set(network.open) == ids
@@ -359,6 +359,19 @@ def test_a_name_is_that_of_one_again_when_there_were_no_two_for_long() -> None:
     assert network.twins.told("web@one", "ipv4:10.0.0.1:3") == "web@one+ipv4:10.0.0.1:3"
     network.twins.met("web@one", others=False)
     assert network.twins.told("web@one", "ipv4:10.0.0.1:3") == "web@one"
+
+
+def test_a_lone_proxy_whose_connections_have_the_same_port_is_one() -> None:
+    """Its connection dies, and the port of the next but one is that of the first, or of the one before, once each."""
+    network = Network()
+    for port in (1, 2, 1, 3, 4, 5):
+        network.time += 1
+        network.come("web@one", f"ipv4:10.0.0.1:{port}")
+        assert set(network.open) == {"web@one"}
+    network.time += RETURN_SECONDS
+    for port in (6, 5, 7):
+        network.come("web@one", f"ipv4:10.0.0.1:{port}")
+        assert set(network.open) == {"web@one"}
 
 
 def test_who_comes_back_late_or_once_in_a_while_over_its_own_connection_is_no_other() -> None:

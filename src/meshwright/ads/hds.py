@@ -210,6 +210,7 @@ class HealthServer:
             for one in (self._holders(call, proxy) if proxy.shared_id else ()) or (proxy.id,):
                 _log.info("%s leaves", one)
                 self._registrations.leave(one)
+                self._control.take_leave(one)
             return False
         if statuses:  # one of nothing was made before there was anything to check
             self._registrations.report(

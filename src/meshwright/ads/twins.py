@@ -1,7 +1,8 @@
 """Envoys that say they are the same one: told apart by where they come from, once they are known to be several.
 
 The one rule: that a newer stream took the place of an older one proves nothing, as one does whose connection died.
-Whoever comes back over the very connection of a stream that lost its place is not the Envoy that took it.
+Whoever comes back over the very connection of a stream that lost its place is not the Envoy that took it; and as the
+port of a connection that died may be that of the next, it is believed once it happened twice.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Twins:
         self._now = now
         self._lost: dict[tuple[str, str], tuple[float, bool]] = {}
         """When a stream of an id and a connection lost its place to another one, and whether that is of one host."""
+        self._suspected: dict[str, float] = {}
+        """When one of an id came back over its own connection for the first time."""
         self._repeats: dict[str, tuple[float, int]] = {}
         """Since when, and how often, streams of an id took each other's place over one connection."""
         self._shared: dict[str, float] = dict.fromkeys(shared, now())
@@ -74,6 +77,9 @@ class Twins:
         found = self.told(name, peer)
         at, near = self._lost.pop((found, peer), (float("-inf"), False))
         if self._now() - at > RETURN_SECONDS:
+            return None
+        if self._now() - self._suspected.pop(found, float("-inf")) > RETURN_SECONDS:
+            _remember(self._suspected, found, self._now())
             return None
         _remember(self._shared, found, self._now())
         if near:

@@ -29,6 +29,8 @@ _LONGEST_REFUSAL = 16_384
 _SHORT = 256
 """Bytes of a message that is remembered with what it says: acks, which name a type and a nonce."""
 _LONGEST_INSTANCE = 255
+_SHOWN = 60
+"""Characters of a wrong value that are quoted."""
 _LONGEST_ZONE = 255
 _LONGEST_VERSION = 255
 _LONGEST_CLUSTER = 255
@@ -171,7 +173,7 @@ def identify(node: Any, unnamed: str, home: str = "") -> Proxy:
     instance = ours.get("instance") or unnamed
     if not isinstance(instance, str) or len(instance) > _LONGEST_INSTANCE:
         raise UsageError(
-            f"node.metadata.meshwright.instance is {instance!r}; it takes a text of up to "
+            f"node.metadata.meshwright.instance is {str(instance)[:_SHOWN]!r}; it takes a text of up to "
             f"{_LONGEST_INSTANCE} characters"
         )
     version = node.user_agent_build_version.version

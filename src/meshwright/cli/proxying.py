@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from meshwright.snapshot.resources import Placement
 
 DEFAULT_XDS = "127.0.0.1:18000"
+_INSTANCE = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
+_SHOWN = 60
+"""Characters of a wrong instance that are quoted."""
 
 
 def settings(given: Mapping[str, Any], told: Image, *, printed: bool) -> Settings:
@@ -43,7 +47,7 @@ def settings(given: Mapping[str, Any], told: Image, *, printed: bool) -> Setting
     placement = _placement(given["application"], given["ingress"], given["egress"])
     return Settings(
         proxy=proxy,
-        instance=given["instance"] or ("" if printed else _instance(os.environ)),
+        instance=_told(given["instance"]) or ("" if printed else _instance(os.environ)),
         xds=address(given["xds"] or told.xds or DEFAULT_XDS),
         admin=admin or Address("127.0.0.1", 9901),
         placement=placement,
@@ -56,6 +60,17 @@ def settings(given: Mapping[str, Any], told: Image, *, printed: bool) -> Setting
         reports=given["reports"],
         extras=extras(os.environ, proxy),
     )
+
+
+def _told(instance: str | None) -> str:
+    """The instance that somebody chose; "" for none. Envoy tells it in headers as well, which hold nothing else."""
+    if instance and not _INSTANCE.fullmatch(instance):
+        shown = instance if len(instance) <= _SHOWN else f"{instance[:_SHOWN]}…"
+        raise UsageError(
+            f"--instance is {shown!r}, of {len(instance)} characters; it takes up to 255 printable ASCII characters "
+            "and no space at either end, such as the name of a host"
+        )
+    return instance or ""
 
 
 def _instance(environ: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """The newest revision becomes a snapshot for each connected proxy; what each proxy took is held here."""
 
+from meshwright.control.absent import AWAY_SECONDS
 from meshwright.control.delivery import Delivery
 from meshwright.control.lane import Lane
 from meshwright.control.ledger import Tracker
@@ -8,6 +9,7 @@ from meshwright.control.pacing import Paced
 from meshwright.control.standing import Held, Propagation, Proxy, ProxyStatus, Standing
 
 __all__ = [
+    "AWAY_SECONDS",
     "Control",
     "Delivery",
     "Held",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from meshwright.control.absent import Absence
 from meshwright.control.group import BUILD, names_of
 from meshwright.control.lane import Lane, Name
 from meshwright.control.ledger import steps_of
@@ -63,6 +64,8 @@ class Delivery:
         self._rejected: dict[Name, Rejection] = {}
         self._again: dict[Name, _Again] = {}
         """What it had rejected when another version of it was offered, until it takes one."""
+        self.leaving = False
+        """Whether the proxy said farewell."""
         self.trackers: set[Tracker] = set()
         """Those that wait for this proxy."""
 
@@ -100,6 +103,11 @@ class Delivery:
         elif lane in self._lanes:
             self._keep(tuple(one for one in self._lanes if one is not lane))
             self.stand()
+
+    def absence(self, due: range | None) -> Absence:
+        """What is remembered of the proxy while it is away; `due` are the revisions that are not built for it yet."""
+        lacking = [*self._behind.values(), *(due or ())[:1]]
+        return Absence(self.proxy, self._control.now(), self._since, min(lacking, default=None), self._group.reach)
 
     def makes_way(self, proxy: Proxy, only: str) -> bool:
         """A newer stream comes, of the type `only`: end those whose place it takes; True where these are all.

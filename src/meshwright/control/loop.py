@@ -15,6 +15,7 @@ import logging
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
+from meshwright.control.absent import Absent
 from meshwright.control.delivery import Delivery
 from meshwright.control.easing import Easing
 from meshwright.control.foreseen import Foreseen
@@ -53,10 +54,11 @@ _log = logging.getLogger(__name__)
 class Control:
     """Connects proxies with the newest state. Not for use from more than one thread."""
 
-    def __init__(self, build: Builder, clock: Clock, pace: Pace = at_once) -> None:
+    def __init__(self, build: Builder, clock: Clock, pace: Pace = at_once, *, away_seconds: float = 0) -> None:
         """`build` makes the snapshot that a proxy should hold at a moment.
 
-        `clock` answers with milliseconds since the epoch, UTC. `pace` says when what was published is taken in.
+        `clock` answers with milliseconds since the epoch, UTC. `pace` says when what was published is taken in. A
+        proxy that left without a farewell is waited for `away_seconds` long.
         """
         self._build = build
         self._clock = clock
@@ -71,6 +73,7 @@ class Control:
         self._unfinished = range(0)
         """The revisions that were taken in and may not be built for all yet."""
         self._deliveries: dict[str, Delivery] = {}
+        self._absent = Absent(clock, away_seconds)
         self._waiters: set[Waiter] = set()
         self._rescheduled = asyncio.Event()
         self._trackers: set[Tracker] = set()
@@ -155,6 +158,7 @@ class Control:
             if not changed.isdisjoint(group.reach):
                 known = self._due.get(group)
                 self._due[group] = range(known.start, revisions.stop) if known else revisions
+        self._absent.concern(changed, revisions.start)
 
     def refresh(self, nodes: Iterable[Key]) -> None:
         """The endpoints of `nodes` changed: push what this changes to every proxy that may call them.
@@ -190,6 +194,7 @@ class Control:
             delivery = None
         if delivery is None:
             delivery = self._deliveries[proxy.id] = Delivery(self, group, proxy)
+            self._absent.came(proxy)
             self._groups.setdefault((proxy.node, proxy.placement, proxy.traits), group)
             group.members.add(delivery)
         lane = delivery.join(push, only)
@@ -220,6 +225,8 @@ class Control:
 
     def disconnect(self, delivery: Delivery) -> None:
         """The proxy of `delivery` is gone."""
+        if not delivery.leaving:
+            self._absent.left(delivery.absence(self._due.get(delivery.group)))
         for tracker in tuple(delivery.trackers):
             tracker.leave(delivery)
         group = delivery.group
@@ -229,6 +236,14 @@ class Control:
             self._due.pop(group, None)
         if self._deliveries.get(delivery.proxy.id) is delivery:
             del self._deliveries[delivery.proxy.id]
+        self._waken()
+
+    def take_leave(self, proxy: str) -> None:
+        """The proxy of that id said farewell: once it is gone nobody waits for it to come back."""
+        delivery = self._deliveries.get(proxy)
+        if delivery is not None:
+            delivery.leaving = True
+        self._absent.gone(proxy)
         self._waken()
 
     def moved(self, delivery: Delivery) -> None:
@@ -330,8 +345,9 @@ class Control:
 
     def _propagation(self, revision: int, mesh: str) -> Propagation:
         deliveries = {one: it for one, it in self._deliveries.items() if mesh in {"", it.proxy.node.mesh}}
+        absent = self._absent.lacking(revision, mesh, self.state)
         built = self._unfinished.start - 1 if self._unfinished else self.revision
-        return propagation(revision, deliveries, decided=revision <= built)
+        return propagation(revision, deliveries, absent, decided=revision <= built)
 
     async def wait(self, revision: int, timeout: float, mesh: str = "") -> Propagation:  # noqa: ASYNC109 - the caller gets an answer, not an exception
         """Wait until every proxy that `revision` concerns has it, one rejects it, or `timeout` seconds are over.
@@ -349,9 +365,8 @@ class Control:
             waiter = Waiter(revision, set(found.pending))
             self._waiters.add(waiter)
             try:
-                await asyncio.wait_for(waiter.woken.wait(), left)
-            except TimeoutError:
-                return self.propagation(revision, mesh)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(waiter.woken.wait(), min(left, self._absent.rest()))
             finally:
                 self._waiters.discard(waiter)
 

@@ -16,25 +16,36 @@ if TYPE_CHECKING:
     from meshwright.control.delivery import Delivery
 
 
-def propagation(revision: int, deliveries: Mapping[str, Delivery], *, decided: bool) -> Propagation:
+def propagation(
+    revision: int,
+    deliveries: Mapping[str, Delivery],
+    absent: tuple[tuple[str, ...], tuple[str, ...]],
+    *,
+    decided: bool,
+) -> Propagation:
     """How far `revision` has come among `deliveries`, by the ids of their proxies.
 
-    `decided` says that whom it concerns is known of all of them.
+    `absent` are those that are away and may not have it: who is waited for, and who no longer. `decided` says that
+    whom it concerns is known of all of them.
     """
-    if not deliveries:
-        return Propagation(revision=revision, state="no-proxies")
+    awaited, missed = absent
+    away = tuple(sorted(awaited + missed))
+    if not deliveries and not awaited:
+        return Propagation(revision=revision, state="no-proxies", away=away)
     if not decided:
-        return Propagation(revision=revision, state="pending")
+        return Propagation(revision=revision, state="pending", away=away)
     verdicts = {one: deliveries[one].verdict(revision) for one in sorted(deliveries)}
-    pending = tuple(one for one, verdict in verdicts.items() if verdict == "pending")
+    verdicts.update((one, "pending") for one in awaited)
+    pending = tuple(sorted(one for one, verdict in verdicts.items() if verdict == "pending"))
     rejected = tuple(deliveries[one].status() for one, verdict in verdicts.items() if verdict == "rejected")
     return Propagation(
         revision=revision,
         state="rejected" if rejected else "pending" if pending else "propagated",
-        concerned=tuple(one for one, verdict in verdicts.items() if verdict != "unconcerned"),
+        concerned=tuple(sorted(one for one, verdict in verdicts.items() if verdict != "unconcerned")),
         acked=tuple(one for one, verdict in verdicts.items() if verdict == "acked"),
         pending=pending,
         rejected=rejected,
+        away=away,
     )
 
 

@@ -77,7 +77,9 @@ class Propagation(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     state: Literal["no-proxies", "pending", "rejected", "propagated"]
     concerned: tuple[str, ...] = ()
-    """The connected proxies whose snapshot the revision changed, or that connected after it."""
+    """Those whose snapshot the revision changed, or that connected after it, and who is `away` and waited for."""
     acked: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     rejected: tuple[ProxyStatus, ...] = ()
+    away: tuple[str, ...] = ()
+    """Who was connected a short while ago, is not back, and may not have it: pending too while it is waited for."""

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import signal
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ GRACE = 10.0
 FIRST_BACK_OFF = 0.5
 """Seconds before Envoy is started again for the first time; twice as long each time after that."""
 LONGEST_BACK_OFF = 30.0
+STARTING_SECONDS = 60.0
+"""How long Envoy may take until it answers for the first time: one that hangs before that has to be replaced."""
 
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 """Signals by which a program ends itself, not others it."""
@@ -88,14 +91,19 @@ class _Supervised:
         self._conduct = conduct
         self._draining = False
         self._restarts = 0
-        self._last_connected = time.monotonic()
+        self._lock = threading.Lock()
+        self._last_connected = float("-inf")
+        self._missed = time.monotonic()
+        """When it was first seen without its control plane since it was last seen with one."""
+        self._starting = time.monotonic() + STARTING_SECONDS
+        """Until when an Envoy that has not answered yet counts as starting; negative once it has."""
         self._asked = 0
         self._gently = False
         self._listening = Listening()
 
     def standing(self) -> dict[str, object]:
         """State, connection and restarts; `ready` to serve, `alive` enough not to be replaced."""
-        state = self.administration.state()
+        state = self._state()
         away = self._away()
         alive = bool(state) and away < self._conduct.disconnected_seconds
         listening = self._listening
@@ -135,6 +143,7 @@ class _Supervised:
                     raise MeshwrightError(_end(status, self._restarts))
                 _log.warning("%s It is started again.", _end(status, self._restarts))
                 with contextlib.suppress(TimeoutError):
+                    self._starting = time.monotonic() + LONGEST_BACK_OFF + STARTING_SECONDS
                     pause = min(FIRST_BACK_OFF * 2**self._restarts, LONGEST_BACK_OFF)
                     await asyncio.wait_for(self._stop.wait(), pause)
                 self._restarts += 1
@@ -147,6 +156,7 @@ class _Supervised:
     async def _live(self, arguments: tuple[str, ...]) -> int:
         """One life of Envoy; its status."""
         self._listening = Listening()
+        self._starting = time.monotonic() + STARTING_SECONDS
         # In a session of its own, so that Ctrl-C reaches Envoy through us and in order.
         envoy = await asyncio.create_subprocess_exec(
             *arguments, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
@@ -185,23 +195,34 @@ class _Supervised:
     async def _look(self) -> None:
         while True:
             await asyncio.to_thread(self._away)
-            await asyncio.to_thread(lambda: self._opened(self._listening, self.administration.state()))
+            await asyncio.to_thread(lambda: self._opened(self._listening, self._state()))
             await asyncio.sleep(self._conduct.look_seconds)
 
     def _opened(self, listening: Listening, state: str) -> bool:
         """Whether Envoy took what it has to serve with; not where it does not answer."""
         try:
-            return bool(state) and listening.look(self.administration, live=state == "LIVE")
+            return state not in {"", "STARTING"} and listening.look(self.administration, live=state == "LIVE")
         except OSError:
             return False
 
     def _away(self) -> float:
-        """Seconds without a control plane; 0 with one."""
+        """Seconds since it was first seen without a control plane; 0 with one."""
         asked_at = time.monotonic()  # the answer may be late, and is not of then
-        if self.administration.connected():
-            self._last_connected = max(self._last_connected, asked_at)
-            return 0.0
-        return max(time.monotonic() - self._last_connected, 0.001)
+        connected = self.administration.connected()
+        with self._lock:
+            if connected:
+                self._last_connected = max(self._last_connected, asked_at)
+                return 0.0
+            if self._missed <= self._last_connected < asked_at:
+                self._missed = asked_at
+            return max(time.monotonic() - max(self._missed, self._last_connected), 0.001)
+
+    def _state(self) -> str:
+        """As its administration says; `STARTING` as long as an Envoy that was just started does not answer yet."""
+        found = self.administration.state()
+        if found:
+            self._starting = -1.0
+        return found or ("STARTING" if time.monotonic() < self._starting else "")
 
 
 async def _first(ended: asyncio.Task[int], other: Any, *, seconds: float | None = None) -> None:

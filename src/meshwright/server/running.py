@@ -131,7 +131,7 @@ def _parts(settings: Settings, store: Store) -> Parts:
         return build_snapshot(graph, node, found, placement, traits, moment)
 
     pace = Paced()
-    control = Control(built, now, pace)
+    control = Control(built, now, pace, away_seconds=settings.away_seconds)
     metrics = Metrics()
     registered = registrations(settings, store, control)
     looked_up = cloud_map(settings, store, control, metrics)

@@ -11,6 +11,7 @@ import msgspec
 
 from meshwright.api.limits import Limits
 from meshwright.certificates import TlsFiles
+from meshwright.control import AWAY_SECONDS
 from meshwright.listening import Address, refuse_exposure
 
 
@@ -49,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Between two reports of each proxy on its calls."""
     envoys_per_node: int = 50
     """How many Envoys of one virtual node or gateway may be connected."""
+    away_seconds: float = AWAY_SECONDS
+    """How long a release waits for a proxy that left without a farewell."""
     registration_grace: float = 30.0
     """Seconds for which the endpoint of a proxy that is away is kept."""
     cloud_map_interval: float | None = None

@@ -192,6 +192,7 @@ class Propagation(msgspec.Struct):
     acked: list[str]
     pending: list[str]
     rejected: list[Rejecting]
+    away: list[str] = []
     tally: Tally | None = None
     committed_at: int = 0
     accounts: list[Account] = []

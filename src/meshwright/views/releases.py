@@ -87,22 +87,30 @@ def propagation_text(found: Document, *, left: bool = False) -> str:
         refused = (found.get("tally") or {}).get("rejected", 0)
         by = f" by {'one proxy' if refused == 1 else f'{refused} proxies'}" if refused else ""
         return f"{title} was rejected{by}, and a newer release has taken its place.\n{_accounts(found)}"
+    rest = _missed(found) + _accounts(found)
     match found["state"]:
         case "no-proxies":
             nobody = "" if found.get("tally") else "; nobody has it yet"
-            return f"{title}: no proxy is connected{nobody}.\n{_accounts(found)}"
+            return f"{title}: no proxy is connected{nobody}.\n{rest}"
         case "propagated":
             number = len(found["acked"])
             if not number:
                 away = _away(found.get("tally"))
-                return f"{title} changes nothing for any of the connected proxies{away}.\n{_accounts(found)}"
+                return f"{title} changes nothing for any of the connected proxies{away}.\n{rest}"
             reached = f"{title} has reached {f'all {number} proxies' if number > 1 else 'the one proxy'} it concerns"
             after = _after(found.get("tally"), found.get("committed_at"))
-            return f"{reached}{f', {after} after its commit' if after else ''}.\n{_accounts(found)}"
+            return f"{reached}{f', {after} after its commit' if after else ''}.\n{rest}"
     lines = [f"{title} has reached {len(found['acked'])} of {len(found['concerned'])} proxies it concerns."]
-    lines += [f"  pending: {terminal(one)}" for one in found["pending"]]
+    gone = set(found.get("away", ()))
+    lines += [f"  pending: {terminal(one)}{', which is away' if one in gone else ''}" for one in found["pending"]]
     lines += [line for proxy in found["rejected"] for line in _rejections(proxy)]
-    return "\n".join(lines) + f"\n{_accounts(found)}"
+    return "\n".join(lines) + f"\n{rest}"
+
+
+def _missed(found: Document) -> str:
+    """Who left a short while ago and may not have it, a line each."""
+    away = [one for one in found.get("away", ()) if one not in found["pending"]]
+    return "".join(f"  not seen: {terminal(one)}, which left lately and gets it when it is back\n" for one in away)
 
 
 def holding_text(found: Document) -> str:
@@ -128,7 +136,8 @@ def status_text(status: Document) -> str:
         newest = one["release"]
         told = ("none", "", "", "")
         if newest:
-            told = (newest["title"], newest["status"], moment(newest["at"]), _verified(newest.get("verified")))
+            stands = newest["status"] + _refused(one, status["proxies"])
+            told = (newest["title"], stands, moment(newest["at"]), _verified(newest.get("verified")))
         stacks.append((one["stack"], one["mesh"], *told))
     proxies = [("PROXY", "NODE", "STATE", "REVISION", "ENVOY")]
     for one in status["proxies"]:
@@ -143,6 +152,20 @@ def status_text(status: Document) -> str:
     for one in status["proxies"]:
         text += "".join(f"{line}\n" for line in (*_rejections(one), *_unserved(one)))
     return text
+
+
+def _refused(stack: Document, proxies: Iterable[Document]) -> str:
+    """How many proxies reject what a release of the stack brought: one may join after it has propagated."""
+    number = sum(
+        any(
+            cause["release"].startswith(f"{stack['stack']}#")
+            for rejection in proxy.get("rejections", ())
+            for cause in rejection.get("causes", ())
+        )
+        for proxy in proxies
+        if proxy["node"].startswith(f"mesh/{stack['mesh']}/")
+    )
+    return f"; {number} {'proxy rejects' if number == 1 else 'proxies reject'} it" if number else ""
 
 
 def _sharing(proxies: Iterable[Document]) -> Iterator[str]:
