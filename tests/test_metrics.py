@@ -61,6 +61,7 @@ def everything() -> str:
     metrics.acked(CLUSTER, accepted=True)
     metrics.propagated(0.1, [(CLUSTER, 0.1)])
     metrics.settled("propagated")
+    metrics.verified("verified")
     metrics.stream_refused("PERMISSION_DENIED")
     metrics.cloud_map_asked("revision", "ok")
     return metrics.render().decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from meshwright.audit import Checkpoint, Leaf
 from meshwright.errors import RefusedError, RevisionConflictError, StorageError
 from meshwright.model import State
-from meshwright.release import Author, Status
+from meshwright.release import Author, Check, Inspection, Sight, Status
 from meshwright.store.contract import AccessKey, Head, Revision, Store
 from meshwright.store.sqlite import connect
 from settings import examples
@@ -320,3 +320,41 @@ def test_what_was_found_out_is_remembered_by_source_until_it_is_forgotten(store:
     assert dict(again.remembered("other")) == {"a": "3"}
     assert again.head().revision == 0
     assert again.verify().faults == ()
+
+
+def inspected(judgement: Any, at: int = 9) -> Inspection:
+    """A verification that came to this."""
+    sight = Sight(subject="p", outcome="passed", told="acked it", at=at)
+    check = Check(
+        name="proxies", by="control-plane", outcome="passed", told="1", began_at=1, ended_at=at, sights=(sight,)
+    )
+    return Inspection(at=at, principal="q", judgement=judgement, checks=(check,))
+
+
+def test_a_verification_is_kept_with_its_leaf_and_moves_the_release(store: Store, reopen: Opener) -> None:
+    """One that says nothing for sure moves nothing; what may not be moves nothing and is not kept."""
+    released(store, 1)
+    store.mark("shop", "cart", 1, Status.PROPAGATED, principal="server", at=8)
+    told = ("inconclusive", "failed", "verified", "verified")
+    for judgement in told:
+        store.note_inspection("shop", "cart", 1, inspected(judgement))
+    for one in (store, reopen()):
+        assert [found.judgement for found in one.inspections("shop", "cart", 1)] == list(reversed(told))
+        assert one.inspections("shop", "cart", 1, limit=1) == (inspected("verified"),)
+        found = one.release("shop", "cart", 1)
+        assert found is not None
+        assert found.status is Status.VERIFIED
+        assert one.verify().faults == ()
+    released(store, 2)
+    with pytest.raises(RefusedError, match=r"shop/cart#1 is not the newest of its stack, cart#2 is"):
+        store.note_inspection("shop", "cart", 1, inspected("failed"))
+    with pytest.raises(RefusedError, match=r"shop/cart#2 is 'applied' and cannot become 'verified'"):
+        store.note_inspection("shop", "cart", 2, inspected("verified"))
+    assert store.inspections("shop", "cart", 2) == ()
+
+
+def released(store: Store, number: int) -> None:
+    """Commit one more release."""
+    revision = store.head().revision
+    made = release(number, revision + 1)
+    commit_one(store, revision, puts=(), deletes=(), principal="p", cause="r", at=7, release=made)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from meshwright.release import Status
+from meshwright.release import Inspection, Status
 from meshwright.store.contract import AccessKey
 from meshwright.store.sqlite import connect
 from stored import commit_one, node, release
@@ -127,3 +127,19 @@ def test_a_log_rewritten_whole_is_found_by_a_checkpoint_kept_elsewhere(path: Pat
         assert forged.verify().faults == ()
         (fault,) = forged.verify(earlier).faults
         assert "first 7 leaves are not those of the earlier checkpoint" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE inspections SET body = replace(body, 'failed', 'verified')", "is not the one that was recorded"),
+        ("UPDATE inspections SET number = 2", "a verification is of release shop/cart#2, recorded was shop/cart#1"),
+        ("DELETE FROM inspections", "a verification of release shop/cart#1 is missing"),
+    ],
+)
+def test_an_edit_of_what_a_verification_saw_is_found_at_its_leaf(path: Path, statement: str, message: str) -> None:
+    """Nobody makes a bad release good afterwards."""
+    with closing(connect(path)) as store:
+        store.note_inspection("shop", "cart", 1, Inspection(at=6, principal="two", judgement="failed"))
+        assert store.verify().faults == ()
+    assert any(at == 8 and message in text for at, text in tamper(path, statement))

@@ -325,6 +325,20 @@ def test_nobody_releases_another_s_stack(shop: Serving, stack: str) -> None:
     assert shop.store.checkpoint() == before
 
 
+def test_nobody_verifies_another_s_stack_but_who_acts_for_none(shop: Serving) -> None:
+    """A team says of its own release that it is good, and one who verifies for all of each."""
+    assert release(shop, "cart", "cart", "cart-v1").status == 201
+    target = "/meshwright/v1/meshes/shop/stacks/cart/releases/1/verifications"
+    body = json.dumps({"expected": {"cart-v1": 0}}).encode()
+    before = shop.store.checkpoint()
+    answer = shop.ask("POST", target, body, key=KEYS["pay"])
+    assert (answer.status, shop.store.checkpoint()) == (403, before)
+    assert b"acts for stack 'pay' and not for stack 'cart'" in answer.body
+    for name in ("cart", "reader"):
+        answer = shop.ask("POST", target, body, key=KEYS[name])
+        assert (answer.status, json.loads(answer.body)["inspection"]["judgement"]) == (201, "inconclusive")
+
+
 def test_a_stack_s_name_means_one_mesh(shop: Serving) -> None:
     """Objects of a stack of the same name in another mesh are another stack's."""
     admin = client(shop)

@@ -100,6 +100,7 @@ _METRICS = (
         buckets=_SECONDS,
     ),
     _Row(Counter, "release_outcomes", "Releases that have propagated or failed.", ("status",)),
+    _Row(Counter, "verifications", "Verifications of releases, by what they came to.", ("judgement",)),
     _Row(
         Histogram,
         "release_ack_seconds",
@@ -260,6 +261,10 @@ class Metrics(Collector):
     def settled(self, status: str) -> None:
         """A release has propagated or failed."""
         self._counters["release_outcomes"].labels(status).inc()
+
+    def verified(self, judgement: str) -> None:
+        """A release was judged `verified`, `failed` or `inconclusive`."""
+        self._counters["verifications"].labels(judgement).inc()
 
     def cloud_map_asked(self, operation: str, result: str) -> None:
         """Cloud Map answered a call, `ok`, or why it did not: `throttled`, `missing`, `refused`, `unreachable`."""

@@ -13,7 +13,7 @@ import msgspec
 
 from meshwright.api.extensions import PutRequest
 from meshwright.api.sessions import RevokeRequest
-from meshwright.release import ApplyRequest, RollbackRequest
+from meshwright.release import ApplyRequest, RollbackRequest, VerifyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,7 @@ _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("put_extension", PutRequest),
     ("post_release", ApplyRequest),
     ("post_rollback", RollbackRequest),
+    ("post_verification", VerifyRequest),
     ("post_revocation", RevokeRequest),
 )
 _QUERIES = (
@@ -58,6 +59,7 @@ _CREATES = {
     "post_release": "A new release was made.",
     "post_rollback": "A new release was made.",
     "put_extension": "It is new.",
+    "post_verification": "It was judged, and the evidence kept.",
 }
 
 

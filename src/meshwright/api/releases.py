@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, auditing, extensions, observing, openapi, proxies, repeating, sessions
+from meshwright.api import applying, auditing, extensions, observing, openapi, proxies, repeating, sessions, verifying
 from meshwright.api.answers import answer
+from meshwright.api.asked import body_of, flag_of, in_path, number_of, release_of, stack_of
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
 from meshwright.api.objects import foreign, shown
@@ -32,26 +32,30 @@ from meshwright.errors import (
     RefusedError,
 )
 from meshwright.model.identity import qualified, split_mesh
-from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, Release, RollbackRequest, Status
+from meshwright.release import (
+    CODES,
+    ApplyRequest,
+    InvalidReleaseError,
+    Release,
+    RollbackRequest,
+    Status,
+)
 from meshwright.views.answers import PREFIX
-from meshwright.views.wire import from_wire, to_wire
+from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from typing import TypeAlias, TypeVar
+    from typing import TypeAlias
 
     from starlette.requests import Request
 
     from meshwright.api.services import Services
     from meshwright.control import Propagation
 
-    T = TypeVar("T")
     Endpoint: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
 
 LONGEST_WAIT = 30.0
 """Seconds that one request for a propagation may wait; a client that waits longer asks again."""
-
-_STACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @functools.cache
@@ -92,8 +96,8 @@ async def get_mesh(services: Services, request: Request) -> Response:
 
 async def post_release(services: Services, request: Request) -> Response:
     """Apply the whole of a stack, or a plan, as one release; 201 for a new one, 200 where nothing changed."""
-    mesh, stack = _stack(request)
-    asked = await _body(request, ApplyRequest)
+    mesh, stack = stack_of(request)
+    asked = await body_of(request, ApplyRequest)
     if asked.plan is not None and asked.resources is None:
         if (asked.plan.mesh, asked.plan.stack) != (mesh, stack):
             raise BadRequestException(
@@ -118,7 +122,7 @@ async def post_release(services: Services, request: Request) -> Response:
 
 async def get_releases(services: Services, request: Request) -> Response:
     """A stack's releases that are searched for, newest first, without their content; `next` to ask on `before`."""
-    mesh, stack = _stack(request)
+    mesh, stack = stack_of(request)
     search, limit = read_search(request.query_params, mesh, services.account)
     await _observed(services, mesh, stack)
     found = await asyncio.to_thread(services.store.releases, mesh, stack, limit + 1, search)
@@ -130,7 +134,7 @@ async def get_releases(services: Services, request: Request) -> Response:
 
 async def get_release(services: Services, request: Request) -> Response:
     """One release with its content, its risks, and where its changes are written."""
-    one = _release(services, request)
+    one = release_of(services, request)
     hidden = foreign(services.store.head().state, one, request.state.principal)
     content = [msgspec.structs.replace(item, tags={}) if hidden(item.key) else item for item in one.content]
     return answer({**applying.document(one), "content": to_wire(content), **_whole(one)})
@@ -142,27 +146,27 @@ def _whole(one: Release) -> dict[str, Any]:
 
 async def get_release_propagation(services: Services, request: Request) -> Response:
     """How far it has come; `wait`: once decided, within so many seconds (at most 30); `detail=true`: by proxy."""
-    one = _release(services, request)
+    one = release_of(services, request)
     found = with_inherited(services, one, await _propagation(services, request, one.revision, one.mesh))
     one = await observed(services, one, found)
     evidence = await services.evidence.evidence(one)
-    document = await told(services, found, evidence, detail=_flag(request, "detail"))
+    document = await told(services, found, evidence, detail=flag_of(request, "detail"))
     return answer({**document, "release": one.title, "status": one.status, "committed_at": one.at})
 
 
 async def get_revision_propagation(services: Services, request: Request) -> Response:
     """How far a revision has come among connected proxies; `wait` and `detail` as for a release."""
-    number = _in_path(request, "revision")
+    number = in_path(request, "revision")
     if number > services.store.head().revision:
         raise NotFoundException(f"There is no revision {number} yet; the newest is {services.store.head().revision}.")
     found = await _propagation(services, request, number)
     seen = release.evidence_of(services.control.accounts(number))
-    return answer(await told(services, found, seen, detail=_flag(request, "detail")))
+    return answer(await told(services, found, seen, detail=flag_of(request, "detail")))
 
 
 async def get_drift(services: Services, request: Request) -> Response:
     """Where a stack runs otherwise than its last release left it, with who wrote it."""
-    mesh, stack = _stack(request)
+    mesh, stack = stack_of(request)
     listed = next(iter(services.store.releases(mesh, stack, 1)), None)
     newest = services.store.release(mesh, stack, listed.number) if listed else None
     if newest is None:
@@ -180,8 +184,8 @@ async def get_drift(services: Services, request: Request) -> Response:
 
 async def post_rollback(services: Services, request: Request) -> Response:
     """Restore an older release's content as a new release; 200 where that is what runs already."""
-    mesh, stack = _stack(request)
-    asked = await _body(request, RollbackRequest)
+    mesh, stack = stack_of(request)
+    asked = await body_of(request, RollbackRequest)
     await _observed(services, mesh, stack)
     return applying.outcome_answer(await roll_back(services, mesh, stack, asked, _caller(request, asked)))
 
@@ -256,6 +260,15 @@ ENDPOINTS = (
         get_release_propagation,
         "meshwright:GetPropagation",
     ),
+    Row(
+        "POST",
+        f"{_IN_STACK}/releases/{{number}}/verifications",
+        verifying.post_verification,
+        "meshwright:VerifyRelease",
+    ),
+    Row(
+        "GET", f"{_IN_STACK}/releases/{{number}}/verifications", verifying.get_verifications, "meshwright:GetRelease"
+    ),
     Row("GET", f"{_IN_STACK}/drift", get_drift, "meshwright:GetDrift"),
     Row("POST", f"{_IN_STACK}/rollbacks", post_rollback, "meshwright:RollBack"),
     Row("GET", "/audit/checkpoint", auditing.get_checkpoint, "meshwright:GetCheckpoint"),
@@ -311,58 +324,9 @@ def _refused(error: RefusedError) -> Response:
     return response
 
 
-def _stack(request: Request) -> tuple[str, str]:
-    mesh, stack = request.path_params["mesh"], request.path_params["stack"]
-    if not _STACK.fullmatch(stack):
-        raise BadRequestException(
-            f"{stack!r} is not a stack's name; it takes up to 128 letters, digits, dots, hyphens and underscores."
-        )
-    return mesh, stack
-
-
-async def _body(request: Request, wanted: type[T]) -> T:
-    try:
-        return from_wire(wanted, msgspec.json.decode(await request.body()))
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadRequestException(f"The body is no {wanted.__name__}: {reason}.") from None
-
-
-def _in_path(request: Request, name: str) -> int:
-    text = request.path_params[name]
-    if not re.fullmatch(r"[0-9]{1,15}", text):
-        raise BadRequestException(f"{text!r} is not the number of a {name}.")
-    return int(text)
-
-
-def _number(request: Request, name: str, default: float, low: float, high: float) -> float:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) or not low <= float(text) <= high:
-        raise BadRequestException(f"{name} takes a number from {low:g} to {high:g}, found {text!r}.")
-    return float(text)
-
-
-def _release(services: Services, request: Request) -> Release:
-    mesh, stack = _stack(request)
-    number = _in_path(request, "number")
-    found = services.store.release(mesh, stack, number)
-    if found is None:
-        raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release {number}.")
-    return found
-
-
 async def _propagation(services: Services, request: Request, revision: int, mesh: str = "") -> Propagation:
-    seconds, control = _number(request, "wait", 0, 0, LONGEST_WAIT), services.control
+    seconds, control = number_of(request, "wait", 0, 0, LONGEST_WAIT), services.control
     return await control.wait(revision, seconds, mesh) if seconds else control.propagation(revision, mesh)
-
-
-def _flag(request: Request, name: str) -> bool:
-    text = request.query_params.get(name, "false")
-    if text not in {"true", "false"}:
-        raise BadRequestException(f"{name} takes true or false, found {text!r}.")
-    return text == "true"
 
 
 async def _observed(services: Services, mesh: str, stack: str) -> Release | None:

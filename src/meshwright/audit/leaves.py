@@ -13,8 +13,9 @@ import msgspec
 class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One entry of the log: who did what, when and why, and the digest of what it did."""
 
-    kind: Literal["revision", "status", "key", "session", "revocation"]
-    """A commit, a move of a release's status, an access key made, a session begun, or one of the two revoked."""
+    kind: Literal["revision", "status", "inspection", "key", "session", "revocation"]
+    """A commit, a move of a release's status, a verification, an access key made, a session begun, or one of these
+    two revoked."""
     at: int
     """When, in milliseconds since the epoch, UTC."""
     principal: str

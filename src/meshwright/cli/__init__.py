@@ -28,6 +28,7 @@ _COMMANDS = {
     "status": "Show the server, the connected proxies and what each has taken.",
     "endpoints": "Show the endpoints that Cloud Map and the proxies told, and what could not be looked up.",
     "wait": "Wait until every proxy that a release concerns has it.",
+    "verify": "Verify a release: proxies, endpoints, probes of its routes; keep the evidence.",
     "history": "List this stack's releases.",
     "drift": "Show where the running state differs from the stack's last release.",
     "rollback": "Restore an older release of this stack, as a new release.",

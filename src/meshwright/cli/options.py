@@ -54,6 +54,25 @@ def targeted(command: Command) -> Command:
     return STACK(_MESH(command))
 
 
+def verification(command: Command) -> Command:
+    """Add the options that say what of a release is to be looked at."""
+    for add in (
+        click.option(
+            "--allow-unprobed",
+            is_flag=True,
+            help="Take what could not be looked at for good; it is recorded.",
+        ),
+        click.option(
+            "--endpoints",
+            multiple=True,
+            metavar="NODE=COUNT",
+            help="How many instances of a virtual node there must be; may be repeated [default: 1 where calls go].",
+        ),
+    ):
+        command = add(command)
+    return command
+
+
 def definition_arguments(command: Command) -> Command:
     """Add `PATH…`, `--parameter` and `--mesh` to a command."""
     for add in (

@@ -6,10 +6,11 @@ The one rule: a rollback is no mechanism of its own, but a new release with an o
 from meshwright.release.content import checked, content_of, digest_of, last_good, places, restored, reverted
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Step, Tally, evidence_of
+from meshwright.release.inspection import Check, Inspection, Sight
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
 from meshwright.release.refusal import CODES, InvalidReleaseError
-from meshwright.release.requests import ApplyRequest, RollbackRequest
+from meshwright.release.requests import ApplyRequest, RollbackRequest, VerifyRequest
 
 __all__ = [
     "CODES",
@@ -20,16 +21,20 @@ __all__ = [
     "Build",
     "Cause",
     "Change",
+    "Check",
     "Difference",
     "Evidence",
+    "Inspection",
     "InvalidReleaseError",
     "Item",
     "Rejection",
     "Release",
     "RollbackRequest",
+    "Sight",
     "Status",
     "Step",
     "Tally",
+    "VerifyRequest",
     "checked",
     "content_of",
     "digest_of",

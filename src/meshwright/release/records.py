@@ -61,7 +61,7 @@ NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
         Status.APPLIED: frozenset({Status.PROPAGATED, Status.FAILED, Status.ROLLED_BACK}),
         Status.PROPAGATED: frozenset({Status.VERIFIED, Status.FAILED, Status.ROLLED_BACK}),
         Status.VERIFIED: frozenset({Status.FAILED, Status.ROLLED_BACK}),
-        Status.FAILED: frozenset({Status.ROLLED_BACK}),
+        Status.FAILED: frozenset({Status.VERIFIED, Status.ROLLED_BACK}),
         Status.ROLLED_BACK: frozenset(),
     }
 )

@@ -9,6 +9,7 @@ import msgspec
 
 from meshwright.diagnostics import Written
 from meshwright.plan import Plan
+from meshwright.release.inspection import Check
 from meshwright.release.records import Build, Item
 
 
@@ -29,5 +30,22 @@ class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     to: int | None = None
     to_build: str | None = None
     last_good: bool = False
+    build: Build | None = None
+    tool_version: str = ""
+
+
+class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client saw of a release, and by what it is to be judged."""
+
+    checks: tuple[Check, ...] = ()
+    """Of `routes` and `telemetry`, which it alone can look at."""
+    expected: dict[str, int] = {}
+    """How many instances there must be, by the name of the virtual node; one where calls are sent, unless said."""
+    unprobed_allowed: bool = False
+    """Take what could not be looked at for good."""
+    look: bool = False
+    """Only look: nothing is judged and nothing kept, and what is still to come is told as such."""
+    patience: float = 0
+    """Seconds to wait for what is still to come, 30 at most."""
     build: Build | None = None
     tool_version: str = ""

@@ -27,7 +27,7 @@ from meshwright.errors import (
 from meshwright.model.identity import DEFAULT_REGION, parse_key
 from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
-from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, RollbackRequest
+from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, RollbackRequest, VerifyRequest
 from meshwright.remote.connection import LostAnswerError, Server
 from meshwright.trust import canonical, sigv4
 from meshwright.trust.credentials import Credentials
@@ -147,6 +147,21 @@ class Client:
             RefusedError: it cannot be restored; nothing was changed.
         """
         return self._once(f"{_of_stack(mesh, stack)}/rollbacks", to_wire(_given(request)))
+
+    def verify(self, mesh: str, stack: str, number: int, request: VerifyRequest) -> dict[str, Any]:
+        """Judge a release: it, the `checks`, and the `inspection` that is kept of it, None for only a look.
+
+        Raises:
+            RefusedError: it is not what runs.
+        """
+        path = f"{_of_stack(mesh, stack)}/releases/{number}/verifications"
+        body = to_wire(_given(request))
+        return self._asked("POST", path, body=body, patience=request.patience, shape=answers.Verified)
+
+    def verifications(self, mesh: str, stack: str, number: int) -> dict[str, Any]:
+        """The verifications of a release with their evidence, newest first."""
+        path = f"{_of_stack(mesh, stack)}/releases/{number}/verifications"
+        return self._asked("GET", path, shape=answers.Verifications)
 
     def releases(
         self, mesh: str, stack: str, limit: int = 100, conditions: Mapping[str, str] = MappingProxyType({})
@@ -291,7 +306,7 @@ class Client:
         return UnreachableError(f"{self.endpoint} answered with {code} (HTTP {status}): {message}")
 
 
-def _given(request: ApplyRequest | RollbackRequest) -> dict[str, Any]:
+def _given(request: ApplyRequest | RollbackRequest | VerifyRequest) -> dict[str, Any]:
     """The members that are set, so that an older server need not know the others."""
     return {
         name: value

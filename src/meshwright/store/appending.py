@@ -16,7 +16,7 @@ from meshwright.store import reading, rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meshwright.release import Release
+    from meshwright.release import Inspection, Release
     from meshwright.store.contract import Draft, Revision
 
 ANSWERS_KEPT = 24 * 3600 * 1000
@@ -184,3 +184,18 @@ def move(connection: sqlite3.Connection, release: Release, status: Status, princ
         "INSERT INTO statuses VALUES (?, ?, ?, ?, ?, ?, ?)",
         (append(connection, leaf), release.mesh, release.stack, release.number, status.value, at, principal),
     )
+
+
+def inspect(connection: sqlite3.Connection, release: Release, inspection: Inspection) -> None:
+    """Write what a verification of a release saw."""
+    name, body = rows.release_name(release.mesh, release.stack, release.number), rows.inspection_body(inspection)
+    leaf = audit.Leaf(
+        kind="inspection",
+        at=inspection.at,
+        principal=inspection.principal,
+        cause=inspection.judgement,
+        digest=rows.text_digest(body),
+        release=name,
+    )
+    row = (append(connection, leaf), release.mesh, release.stack, release.number, body)
+    connection.execute("INSERT INTO inspections VALUES (?, ?, ?, ?, ?)", row)

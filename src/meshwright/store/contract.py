@@ -1,6 +1,7 @@
 """What every store promises: an append-only log of revisions with compare-and-swap.
 
 One writer at a time; a commit is whole or not at all, its audit leaf in the same transaction; readers never wait.
+It is long because every promise of a store stands here, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from meshwright.audit import Checkpoint
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
-from meshwright.release import Author, Evidence, Release, Status, Tally
+from meshwright.release import Author, Evidence, Inspection, Release, Status, Tally
 from meshwright.trust.principals import Ancestor, Principal
 
 
@@ -288,6 +289,18 @@ class Store(Protocol):
 
     def tallies(self, mesh: str, stack: str, after: int = 0) -> Mapping[int, Tally]:
         """What is known of the releases of a stack numbered over `after`, in a few numbers each."""
+        ...
+
+    def note_inspection(self, mesh: str, stack: str, number: int, inspection: Inspection) -> None:
+        """Keep a verification of a release, with an audit leaf, and move its status to what it says, if anything.
+
+        Raises:
+            RefusedError: a newer release of the stack is there, or the move is not allowed; nothing was kept.
+        """
+        ...
+
+    def inspections(self, mesh: str, stack: str, number: int, limit: int = 100) -> tuple[Inspection, ...]:
+        """Up to `limit` verifications of a release, newest first."""
         ...
 
     def add_key(self, key: AccessKey) -> None:

@@ -16,7 +16,7 @@ from meshwright.audit import canonical
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import TagRef
 from meshwright.model.state import SPECS, Metadata, Resource
-from meshwright.release import Account, Evidence, Release, Tally
+from meshwright.release import Account, Evidence, Inspection, Release, Tally
 from meshwright.trust.principals import Principal
 
 if TYPE_CHECKING:
@@ -97,6 +97,16 @@ def _listed() -> type[msgspec.Struct]:
     return msgspec.defstruct(
         "Listed", [member[:2] if member[2] is msgspec.NODEFAULT else member for member in members], kw_only=True
     )
+
+
+def inspection_body(inspection: Inspection) -> str:
+    """A verification as JSON."""
+    return msgspec.json.encode(inspection).decode()
+
+
+def inspection_of(text: str) -> Inspection:
+    """The verification that `inspection_body` wrote."""
+    return msgspec.json.decode(text, type=Inspection)
 
 
 def evidence_columns(evidence: Evidence) -> tuple[str, bytes]:

@@ -171,7 +171,24 @@ _FIFTH = (
     f"CREATE INDEX releases_searched ON releases (mesh, stack, number, revision, {', '.join(_SEARCHED)})",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+_SIXTH = (
+    """CREATE TABLE inspections (                           -- what verifications of a release saw
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        body TEXT NOT NULL,                                 -- JSON
+        FOREIGN KEY (mesh, stack, number) REFERENCES releases
+    ) STRICT""",
+    "CREATE INDEX inspections_of_release ON inspections (mesh, stack, number)",
+    *(
+        f"CREATE TRIGGER inspections_keep_{verb} BEFORE {verb} ON inspections "
+        f"BEGIN SELECT RAISE(ABORT, 'inspections is append-only: {verb} is refused'); END"
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """The statements of each version, from 1."""
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
-    from meshwright.release import Author, Evidence, Release, Tally
+    from meshwright.release import Author, Evidence, Inspection, Release, Tally
     from meshwright.store.contract import Verification
 
 
@@ -149,14 +149,29 @@ class SqliteStore(Identities):
             release = reading.release(connection, mesh, stack, number)
             if release is None:
                 raise RefusedError(f"There is no release {name}.")
-            if release.status is status:
-                return
-            if status not in NEXT[release.status]:
-                allowed = ", ".join(sorted(NEXT[release.status])) or "nothing else"
-                raise RefusedError(
-                    f"Release {name} is {str(release.status)!r} and cannot become {str(status)!r}, only {allowed}."
-                )
-            appending.move(connection, release, status, principal, at)
+            _move(connection, release, status, principal, at)
+
+    def note_inspection(self, mesh: str, stack: str, number: int, inspection: Inspection) -> None:
+        """As `Store.note_inspection`."""
+        name = rows.release_name(mesh, stack, number)
+        with self._database.write() as connection:
+            newest = next(iter(reading.releases(connection, mesh, stack, 1, Search())), None)
+            if newest is None or newest.number != number:
+                told = f"{newest.title} is" if newest is not None else "there is none"
+                raise RefusedError(f"Release {name} is not the newest of its stack, {told}; nothing was noted.")
+            if inspection.status is not None:
+                _move(connection, newest, inspection.status, inspection.principal, inspection.at)
+            appending.inspect(connection, newest, inspection)
+
+    def inspections(self, mesh: str, stack: str, number: int, limit: int = 100) -> tuple[Inspection, ...]:
+        """As `Store.inspections`."""
+        query = "SELECT body FROM inspections WHERE mesh = ? AND stack = ? AND number = ? ORDER BY leaf DESC LIMIT ?"
+        with (
+            self._database.read() as connection,
+            reading.readable(f"a verification of release {rows.release_name(mesh, stack, number)}"),
+        ):
+            found = connection.execute(query, (mesh, stack, number, limit))
+            return tuple(rows.inspection_of(body) for (body,) in found)
 
     def note_evidence(self, mesh: str, stack: str, number: int, evidence: Evidence) -> None:
         """As `Store.note_evidence`."""
@@ -279,6 +294,23 @@ class SqliteStore(Identities):
             if head.revision == 0:
                 return Head(newest, State(reading.resources_at(connection, newest)))
             return _after(head, reading.revisions(connection, head.revision, newest))
+
+
+def _move(connection: sqlite3.Connection, release: Release, status: Status, principal: str, at: int) -> None:
+    """Move a release's status along `NEXT`; the same again is nothing.
+
+    Raises:
+        RefusedError: the move is not allowed.
+    """
+    if release.status is status:
+        return
+    if status not in NEXT[release.status]:
+        name = rows.release_name(release.mesh, release.stack, release.number)
+        allowed = ", ".join(sorted(NEXT[release.status])) or "nothing else"
+        raise RefusedError(
+            f"Release {name} is {str(release.status)!r} and cannot become {str(status)!r}, only {allowed}."
+        )
+    appending.move(connection, release, status, principal, at)
 
 
 def _revision(draft: Draft, number: int) -> Revision:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _TABLES = {
     "revision": "revisions",
     "status": "statuses",
+    "inspection": "inspections",
     "key": "access_keys",
     "session": "sessions",
     "revocation": "revocations",
@@ -129,6 +130,7 @@ def _leaf_faults(
     judges = {
         "revision": _revision_faults,
         "status": _status_faults,
+        "inspection": _inspection_faults,
         "key": _key_faults,
         "session": _session_faults,
         "revocation": _revocation_faults,
@@ -179,6 +181,19 @@ def _status_faults(connection: sqlite3.Connection, position: int, leaf: audit.Le
     yield from _differences(f"the move of release {leaf.release}", iter(kept.items()), said)
     if rows.status_digest(name, status) != leaf.digest:
         yield f"the move of release {leaf.release} is not the one that was recorded"
+
+
+def _inspection_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    query = "SELECT mesh, stack, number, body FROM inspections WHERE leaf = ?"
+    found = connection.execute(query, (position,)).fetchone()
+    if found is None:
+        yield f"a verification of release {leaf.release} is missing"
+        return
+    name = rows.release_name(*found[:3])
+    if name != leaf.release:
+        yield f"a verification is of release {name}, recorded was {leaf.release}"
+    if rows.text_digest(found[3]) != leaf.digest:
+        yield f"a verification of release {leaf.release} is not the one that was recorded"
 
 
 def _key_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:

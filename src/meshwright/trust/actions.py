@@ -106,6 +106,7 @@ def _all() -> Iterator[Action]:
     yield _ours("GetRelease", "Read", "stack")
     yield _ours("ApplyRelease", "Write", "stack")
     yield _ours("RollBack", "Write", "stack")
+    yield _ours("VerifyRelease", "Write", "stack")
     yield _ours("GetPropagation", "Read", optional=("stack",))
     yield _ours("GetDrift", "Read", "stack")
     yield _ours("GetCheckpoint", "Read")

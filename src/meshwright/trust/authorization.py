@@ -34,6 +34,9 @@ MOST_TOLD = 50
 _DECISIONS = 10_000
 """Decisions about one user or role that are remembered at most; then all of them are forgotten."""
 _RELEASING = frozenset({"meshwright:ApplyRelease", "meshwright:RollBack"})
+_VERIFYING = "meshwright:VerifyRelease"
+"""Who acts for a stack may verify that one alone; of who acts for none, as one who verifies for all, policies
+decide."""
 
 
 _Asked: TypeAlias = tuple[tuple[str, ...], str, str]
@@ -239,7 +242,7 @@ class Authority:
     ) -> Judgement:
         """What is decided about an action on an ARN that is no object's, or whose object does not matter."""
         deed = Deed(action=action, key=None, rule="read")
-        if action in _RELEASING:
+        if action in _RELEASING or (action == _VERIFYING and self._standing(principal).holding.stack):
             mesh, stack = _released(resource, self.settled.account)
             deed = msgspec.structs.replace(deed, rule="release", stack=stack, mesh=mesh)
         return self.judge(principal, deed, at=at, context=context, resource=resource)

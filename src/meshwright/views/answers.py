@@ -85,6 +85,54 @@ class Outcome(msgspec.Struct):
     release: Release | None
 
 
+class Sight(msgspec.Struct):
+    """One thing that a check looked at."""
+
+    subject: str
+    outcome: str
+    told: str
+    at: int
+
+
+class Check(msgspec.Struct):
+    """One question about a release, and what came of it."""
+
+    name: str
+    by: str
+    outcome: str
+    told: str
+    began_at: int
+    ended_at: int
+    sights: list[Sight]
+    omitted: int
+
+
+class Inspection(msgspec.Struct):
+    """One verification of a release."""
+
+    at: int
+    principal: str
+    judgement: str
+    unprobed_allowed: bool
+    checks: list[Check]
+
+
+class Verified(msgspec.Struct):
+    """What came of a verification."""
+
+    release: Release
+    checks: list[Check]
+    inspection: Inspection | None
+
+
+class Verifications(msgspec.Struct):
+    """The verifications of a release."""
+
+    release: str
+    status: str
+    inspections: list[Inspection]
+
+
 class History(msgspec.Struct):
     """A stack's releases, or a page of them."""
 

@@ -1,0 +1,106 @@
+"""Verifying a release from the command line, shared by `verify` and `apply --verify`.
+
+The one rule: each check has its time, and whoever waits is told what for.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from meshwright.ci.build import claimed
+from meshwright.cli.waiting import TURN
+from meshwright.errors import UsageError
+from meshwright.release import VerifyRequest
+from meshwright.views.verification import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from meshwright.cli.target import Target
+    from meshwright.remote import Client
+
+_PATIENCE = 5.0
+"""Seconds that the judgement itself waits for a proxy or an instance that came meanwhile."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be looked at, and for how long."""
+
+    seconds: float
+    """For each check."""
+    expected: dict[str, int] = {}
+    """As `VerifyRequest.expected`."""
+    unprobed_allowed: bool = False
+
+
+def wanted(seconds: float, asked: Mapping[str, Any]) -> Wanted:
+    """What the options of `options.verification` ask for.
+
+    Raises:
+        UsageError: one of them cannot mean anything.
+    """
+    return Wanted(seconds=seconds, expected=_counts(asked["endpoints"]), unprobed_allowed=asked["allow_unprobed"])
+
+
+def verified(target: Target, client: Client, one: Mapping[str, Any], asked: Wanted) -> dict[str, Any]:
+    """What came of verifying a release: it, the checks and the inspection.
+
+    Raises:
+        RefusedError: it is not what runs.
+    """
+    _wait(target, client, one, asked)
+    return client.verify(
+        one["mesh"], one["stack"], one["number"], _request(asked, patience=min(_PATIENCE, asked.seconds))
+    )
+
+
+def exit_code(target: Target, found: Mapping[str, Any]) -> int:
+    """0 for verified, else 1; says what to do about it."""
+    match found["inspection"]["judgement"]:
+        case "verified":
+            return 0
+        case "inconclusive":
+            target.say("The release stays what it was. --allow-unprobed takes what could not be looked at for good.")
+        case _:
+            target.say("Mend it with another release, roll back with --last-good, or verify once more.")
+    return 1
+
+
+def _wait(target: Target, client: Client, one: Mapping[str, Any], asked: Wanted) -> None:
+    """Return once nothing of what the control plane sees is still to come, or its time is over."""
+    deadline = time.monotonic() + asked.seconds
+    while True:
+        turn = max(0.0, min(TURN, deadline - time.monotonic()))
+        found = client.verify(one["mesh"], one["stack"], one["number"], _request(asked, look=True, patience=turn))
+        waiting = progress(found["checks"])
+        left = deadline - time.monotonic()
+        if not waiting or left <= 0:
+            return
+        target.say(f"Waiting, {left:.0f} s left: {waiting}")
+
+
+def _request(asked: Wanted, *, look: bool = False, patience: float = 0) -> VerifyRequest:
+    return VerifyRequest(
+        expected=asked.expected,
+        unprobed_allowed=asked.unprobed_allowed,
+        look=look,
+        patience=patience,
+        build=claimed(os.environ),
+        tool_version=version("meshwright"),
+    )
+
+
+def _counts(given: Iterable[str]) -> dict[str, int]:
+    """`NODE=COUNT` as numbers by name."""
+    found = {}
+    for one in given:
+        name, equals, count = one.rpartition("=")
+        if not equals or not name or not (count.isascii() and count.isdecimal()) or len(count) > 6:
+            raise UsageError(f"--endpoints {one!r} is not NODE=COUNT, such as cart=2.")
+        found[name] = int(count)
+    return found
