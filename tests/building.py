@@ -63,6 +63,8 @@ class Jobs(NamedTuple):
     """A running API, and clients of it that are jobs or people."""
 
     plane: Plane
+    folder: Path
+    """Where its database is."""
 
     def job(self, role: str = "deployer", **claims: Any) -> Client:
         """A client with the session that a token of these claims gets."""
@@ -101,4 +103,4 @@ def building(folder: Path, text: str = TRUST, **members: Any) -> Iterator[Jobs]:
     with published() as issuer:
         trusted = authority(text.replace("URL", issuer.url))
         with serving(folder, authority=lambda: trusted, issuers=Issuers(), **members) as server:
-            yield Jobs(Plane(server, issuer))
+            yield Jobs(Plane(server, issuer), folder)

@@ -8,6 +8,7 @@
     ├── RefusedError                    exit code 1: understood and refused; nothing was changed
     │   ├── StalePlanError              what the plan starts from has changed since
     │   ├── RevisionConflictError       another writer committed first
+    │   ├── OlderBuildError             a newer build of the same branch has released already (`release`)
     │   ├── InvalidReleaseError         a release would make an invalid mesh; it carries the diagnostics (`release`)
     │   ├── AccessDeniedError           the caller is known and may not do this; answered with 403
     │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400

@@ -14,6 +14,7 @@ import msgspec
 
 from meshwright import constraints, operations, release, rules
 from meshwright.api.answers import answer
+from meshwright.api.fencing import fence, warnings
 from meshwright.api.judging import lately_called, risks_of
 from meshwright.api.repeating import Asked, again, earlier, kept
 from meshwright.diagnostics import Severity, Written
@@ -23,7 +24,7 @@ from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import arrival, diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
-from meshwright.store.contract import Answered, Draft
+from meshwright.store.contract import Answered, Draft, Found
 from meshwright.trust.principals import Principal
 from meshwright.views.wire import to_wire
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from meshwright.api.fencing import Fence
     from meshwright.api.judging import Calls
     from meshwright.api.services import Services
     from meshwright.model.identity import Key
@@ -45,6 +47,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     release: Release | None
     """None for an empty stack that never had a release."""
+    fenced: bool = False
+    """Whether no older build of the same branch can release after it."""
+    warnings: tuple[str, ...] = ()
     answered: Answered | None = None
     """What the same request was answered before; nothing was done then."""
 
@@ -85,7 +90,8 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
 
     Raises:
         AccessDeniedError: naming every object that the principal may not change so.
-        RefusedError: the plan is stale, in conflict, or leads to an invalid mesh; nothing was changed.
+        RefusedError: the build is older than one that released already, or the plan is stale, in conflict, or leads
+            to an invalid mesh; nothing was changed.
         RevisionConflictError: other writers were faster every time.
     """
     outcome: list[Outcome] = []
@@ -93,30 +99,50 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
 
     def decide(head: Head) -> Draft | None:
         before = repeated(services, intent.mesh, intent.stack, intent.caller)
-        if before is not None:
-            outcome[:] = [before]
-            return None
-        newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
-        made = _made(services, intent, planned, head, newest, calls)
-        if made is None:
-            outcome[:] = [Outcome(changed=False, release=newest)]
-            return None
-        new, after = made
-        outcome[:] = [Outcome(changed=True, release=new)]
-        puts, deletes = operations.changes(head.state, after)
-        return Draft(
-            puts=puts,
-            deletes=deletes,
-            principal=intent.caller.principal.arn,
-            cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
-            at=new.at,
-            release=new,
-            answered=kept(intent.caller.asked, outcome_answer(outcome[0]), new.at),
-        )
+        draft, told = (None, before) if before is not None else _decided(services, intent, planned, head, calls)
+        outcome[:] = [told]
+        return draft
 
     # In a thread, and first of its batch: the stack's newest release is looked for on disk.
     await services.writer.write(decide, slow=True)
     return outcome[0]
+
+
+def _decided(
+    services: Services, intent: Intent, planned: Callable[[State], Plan], head: Head, calls: Calls
+) -> tuple[Draft | None, Outcome]:
+    """What is to be committed after `head`, and what to answer then."""
+    fenced = fence(services, intent)
+    newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
+    made = _made(services, intent, planned, head, newest, calls)
+    more = warnings(intent, fenced)
+    if made is None:
+        told = Outcome(
+            changed=False, release=newest, fenced=fenced.build is not None and newest is not None, warnings=more
+        )
+        return _confirmed(intent, fenced, newest, services.now()), told
+    new, after = made
+    told = Outcome(changed=True, release=new, fenced=fenced.build is not None, warnings=more)
+    puts, deletes = operations.changes(head.state, after)
+    draft = Draft(
+        puts=puts,
+        deletes=deletes,
+        principal=intent.caller.principal.arn,
+        cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
+        at=new.at,
+        release=new,
+        answered=kept(intent.caller.asked, outcome_answer(told), new.at),
+    )
+    return draft, told
+
+
+def _confirmed(intent: Intent, fenced: Fence, newest: Release | None, now: int) -> Draft | None:
+    """Write down that a newer build finds the stack as it wants it: from then on older ones come too late."""
+    if fenced.build is None or not fenced.advances or newest is None:
+        return None
+    found = Found(mesh=newest.mesh, stack=newest.stack, number=newest.number, build=fenced.build)
+    who = intent.caller.principal.arn
+    return Draft(principal=who, cause=f"confirm {newest.title}", at=now, found=found)
 
 
 def repeated(services: Services, mesh: str, stack: str, caller: Caller) -> Outcome | None:
@@ -151,7 +177,8 @@ def outcome_answer(outcome: Outcome) -> Response:
         return again(outcome.answered)
     one = outcome.release
     found = document(one) | ({"risks": to_wire(one.risks)} if outcome.changed else {}) if one is not None else None
-    return answer({"changed": outcome.changed, "release": found}, 201 if outcome.changed else 200)
+    told = {"changed": outcome.changed, "release": found, "fenced": outcome.fenced, "warnings": outcome.warnings}
+    return answer(told, 201 if outcome.changed else 200)
 
 
 def document(one: Release) -> dict[str, Any]:

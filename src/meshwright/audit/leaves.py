@@ -30,6 +30,8 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The release that the commit became, or whose status moved: `shop/cart#12`, the mesh before the stack."""
     release_digest: str | None = None
     """SHA-256 of the whole release as it was stored."""
+    build_digest: str | None = None
+    """SHA-256 of the verified build that made a release, or found one as it wants it."""
     key: str | None = None
     """The id of the access key, or of a session's."""
     expires: int | None = None

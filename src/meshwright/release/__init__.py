@@ -6,6 +6,7 @@ The one rule: a rollback is no mechanism of its own, but a new release with an o
 from meshwright.release.content import checked, content_of, digest_of, last_good, places, restored, reverted
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Step, Tally, evidence_of
+from meshwright.release.fencing import OlderBuildError, Series, Standing, advances, order, refuse_older, series, told
 from meshwright.release.inspection import Check, Inspection, Sight
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
@@ -27,23 +28,31 @@ __all__ = [
     "Inspection",
     "InvalidReleaseError",
     "Item",
+    "OlderBuildError",
     "Rejection",
     "Release",
     "RollbackRequest",
+    "Series",
     "Sight",
+    "Standing",
     "Status",
     "Step",
     "Tally",
     "VerifyRequest",
+    "advances",
     "checked",
     "content_of",
     "digest_of",
     "drift",
     "evidence_of",
     "last_good",
+    "order",
     "perform",
     "places",
+    "refuse_older",
     "restored",
     "reverted",
+    "series",
+    "told",
     "without_tags",
 ]

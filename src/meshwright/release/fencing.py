@@ -51,36 +51,42 @@ def order(one: Build, other: Build) -> int | None:
     return None
 
 
-def advances(build: Build, last: Release | None) -> bool:
-    """Whether `build` is newer than the build of `last`, the newest release of its series."""
-    if last is None or last.verified is None:
-        return True
-    found = order(build, last.verified)
+class Standing(NamedTuple):
+    """How far a series has come with a stack."""
+
+    build: Build
+    """The newest build that released it, or that found it as it wants it."""
+    release: Release
+    """The release that it made or found, without its content."""
+
+
+def advances(build: Build, last: Standing | None) -> bool:
+    """Whether `build` is newer than all that came before in its series."""
+    found = order(build, last.build) if last is not None else None
     return found is None or found > 0
 
 
-def refuse_older(build: Build, last: Release | None, kind: Literal["apply", "rollback"]) -> None:
-    """Raise where `build` may not release any more after `last`, the newest release of its series.
+def refuse_older(build: Build, last: Standing | None, kind: Literal["apply", "rollback"]) -> None:
+    """Raise where `build` may not release any more after what is `last` in its series.
 
     Raises:
         OlderBuildError: it is older, or its own release was rolled back and it was not restarted since.
     """
-    if last is None or last.verified is None:
+    found = order(build, last.build) if last is not None else None
+    if last is None or found is None or found > 0:
         return
-    found = order(build, last.verified)
-    if found is None or found > 0:
-        return
+    title = last.release.title
     if found < 0:
         raise OlderBuildError(
-            f"{told(build)} is older than build {_named(last.verified)}, which has released {last.title}: what is "
-            "newer stays. Nothing was changed."
+            f"{told(build)} is older than build {_named(last.build)}, whose release is {title}: what is newer stays. "
+            "Nothing was changed."
         )
-    taken_back = last.kind == "rollback" or last.status is Status.ROLLED_BACK
-    if kind == "apply" and taken_back and _restarts(build) <= _restarts(last.verified):
-        by = f"with {last.title}" if last.kind == "rollback" else f"after its release {last.title}"
+    taken_back = last.release.kind == "rollback" or last.release.status is Status.ROLLED_BACK
+    if kind == "apply" and taken_back and _restarts(build) <= _restarts(last.build):
+        by = f"by itself, with {title}" if last.release.kind == "rollback" else f"after its release {title}"
         raise OlderBuildError(
-            f"{told(build)} was rolled back {by}, and does not come back by itself. Start a new build, or restore "
-            "its release with 'meshwright rollback --to'. Nothing was changed."
+            f"{told(build)} was rolled back {by}, and a job of it that comes late does not undo that. Start a new "
+            "build, or restore the release with 'meshwright rollback --to'. Nothing was changed."
         )
 
 

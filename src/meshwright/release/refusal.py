@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from meshwright.errors import RefusedError, RevisionConflictError, StalePlanError
+from meshwright.release.fencing import OlderBuildError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ CODES: Mapping[type[RefusedError], tuple[str, int]] = MappingProxyType(
     {
         StalePlanError: ("StalePlanException", 409),
         RevisionConflictError: ("RevisionConflictException", 409),
+        OlderBuildError: ("OlderBuildException", 409),
         InvalidReleaseError: ("InvalidReleaseException", 422),
         RefusedError: ("RefusedException", 422),
     }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshwright.release import Inspection, Release
-    from meshwright.store.contract import Draft, Revision
+    from meshwright.store.contract import Draft, Found, Revision
 
 ANSWERS_KEPT = 24 * 3600 * 1000
 """For how many milliseconds the answer to a request that named a token is kept."""
@@ -93,7 +93,7 @@ def insert_revisions(connection: sqlite3.Connection, made: Sequence[tuple[Revisi
     """Write revisions in their order, with all that their drafts bring along; the audit log's root with the last."""
     pending = _Pending(connection)
     for revision, draft in made:
-        pending.add(revision, draft.release)
+        pending.add(revision, draft.release, draft.found)
         if draft.release is not None:
             # A rollback looks at what is there, and its leaves come after its own revision's.
             pending.flush()
@@ -125,16 +125,18 @@ class _Pending:
         self._revisions: list[tuple[object, ...]] = []
         self._changes: list[tuple[object, ...]] = []
         self._releases: list[tuple[object, ...]] = []
+        self._builds: list[tuple[object, ...]] = []
         self.root = b""
         """Of the audit log with the newest of them."""
 
-    def add(self, revision: Revision, release: Release | None) -> None:
+    def add(self, revision: Revision, release: Release | None, found: Found | None) -> None:
         number, at, principal, cause = revision.number, revision.at, revision.principal, revision.cause
         changes = [
             *((one.key, rows.body_of(one)) for one in revision.puts),
             *((key, None) for key in revision.deletes),
         ]
         body = None if release is None else rows.release_body(release)
+        build = rows.build_columns(release, found)
         leaf = audit.Leaf(
             kind="revision",
             at=at,
@@ -144,12 +146,15 @@ class _Pending:
             revision=number,
             release=None if release is None else rows.release_name(release.mesh, release.stack, release.number),
             release_digest=None if body is None else rows.text_digest(body),
+            build_digest=None if build is None else rows.build_digest(build),
         )
         self._revisions.append((number, at, principal, cause, self._log.add(leaf)))
         self.root = self._log.root
         self._changes += [(key.mesh, key.kind.value, key.parent, key.name, number, text) for key, text in changes]
         if release is not None:
             self._releases.append((release.mesh, release.stack, release.number, number, body))
+        if build is not None:
+            self._builds.append((number, *build))
 
     def flush(self) -> None:
         self._log.flush()
@@ -157,6 +162,7 @@ class _Pending:
         insert(self._connection, _OBJECTS, [one[:4] for one in self._changes])
         insert(self._connection, _CHANGES, self._changes)
         insert(self._connection, "INSERT INTO releases VALUES {}", self._releases)
+        insert(self._connection, "INSERT INTO builds VALUES {}", self._builds)
 
 
 def take_back(connection: sqlite3.Connection, rollback: Release) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from meshwright.audit import Checkpoint
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
-from meshwright.release import Author, Evidence, Inspection, Release, Status, Tally
+from meshwright.release import Author, Build, Evidence, Inspection, Release, Series, Standing, Status, Tally
 from meshwright.trust.principals import Ancestor, Principal
 
 
@@ -116,6 +116,16 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified build that found a stack as it wants it: from then on it counts as the one that released it."""
+
+    mesh: str
+    stack: str
+    number: int
+    """Of the release that it found."""
+    build: Build
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A revision that is to be."""
 
@@ -127,6 +137,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     release: Release | None = None
     """Stored in the same transaction. If it is a rollback, every release of its stack after the one that it restores
     is marked as rolled back in that transaction too."""
+    found: Found | None = None
+    """Stored in the same transaction, of a revision that changes nothing."""
     after: State | None = None
     """The state that it leads to, where whoever made it knows it: the head's with `puts` and without `deletes`."""
     answered: Answered | None = None
@@ -158,6 +170,8 @@ def refuse_contradiction(draft: Draft, number: int) -> None:
     keys = [*(one.key for one in draft.puts), *draft.deletes]
     if len(set(keys)) != len(keys):
         raise ValueError("a commit puts or deletes a key once")
+    if draft.found is not None and (keys or draft.release is not None):
+        raise ValueError("a build that finds a stack as it wants it changes nothing")
     if draft.release is not None and draft.release.revision != number:
         raise ValueError(f"the release is of revision {draft.release.revision}, the commit makes {number}")
 
@@ -261,6 +275,10 @@ class Store(Protocol):
 
     def release(self, mesh: str, stack: str, number: int) -> Release | None:
         """One release."""
+        ...
+
+    def standing(self, mesh: str, stack: str, series: Series) -> Standing | None:
+        """How far the builds of a series have come with a stack; None where none of them ever released it."""
         ...
 
     def stacks(self, mesh: str | None = None) -> tuple[tuple[str, str], ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.errors import StorageError
-from meshwright.release import Author, Release, Status
+from meshwright.release import Author, Release, Standing, Status
 from meshwright.store import rows
 from meshwright.store.contract import Revision, Search
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
+    from meshwright.release import Series
 
 # CROSS JOIN: SQLite shall go by object, one search each, and never through the whole history.
 _STATE_AT = """
@@ -45,6 +46,9 @@ _RELEASES = """
         SELECT status FROM statuses AS moves WHERE moves.mesh = releases.mesh AND moves.stack = releases.stack
         AND moves.number = releases.number ORDER BY leaf DESC LIMIT 1
     ) FROM releases WHERE mesh = ? AND stack = ?
+"""
+_STANDING = """
+    SELECT number, body FROM builds WHERE mesh = ? AND stack = ? AND series = ? ORDER BY revision DESC LIMIT 1
 """
 
 # Left to itself, SQLite goes by the primary key and reads every release, content and all.
@@ -154,6 +158,17 @@ def release(connection: sqlite3.Connection, mesh: str, stack: str, number: int) 
         return None
     with readable(f"release {rows.release_name(mesh, stack, number)}"):
         return _standing(rows.release_of(found[0]), found[1])
+
+
+def standing(connection: sqlite3.Connection, mesh: str, stack: str, series: Series) -> Standing | None:
+    """How far a series has come with a stack."""
+    found = connection.execute(_STANDING, (mesh, stack, rows.series_text(series))).fetchone()
+    if found is None:
+        return None
+    number, build = found
+    (body, status) = connection.execute(f"{_RELEASES} AND number = ?", (mesh, stack, number)).fetchone()
+    with readable(f"release {rows.release_name(mesh, stack, number)}"):
+        return Standing(rows.build_of(build), _standing(rows.listed_release_of(body), status))
 
 
 @contextlib.contextmanager

@@ -16,12 +16,14 @@ from meshwright.audit import canonical
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import TagRef
 from meshwright.model.state import SPECS, Metadata, Resource
-from meshwright.release import Account, Evidence, Inspection, Release, Tally
+from meshwright.release import Account, Build, Evidence, Inspection, Release, Tally, series
+from meshwright.store.contract import Found
 from meshwright.trust.principals import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from meshwright.release import Series
     from meshwright.store.contract import AccessKey, Revocation, Session
 
 
@@ -129,6 +131,32 @@ def tally_of(text: str) -> Tally:
 def release_name(mesh: str, stack: str, number: int) -> str:
     """How the audit log names a release: `shop/cart#12` is number 12 of the stack `cart` in the mesh `shop`."""
     return f"{mesh}/{stack}#{number}"
+
+
+def build_columns(release: Release | None, found: Found | None) -> tuple[str, str, str, int, str] | None:
+    """Mesh, stack, series, release and build of a commit that a verified build has to do with; None for none."""
+    if found is None and release is not None and release.verified is not None:
+        place = release.mesh, release.stack, release.number
+        found = Found(mesh=place[0], stack=place[1], number=place[2], build=release.verified)
+    known = series(found.build) if found is not None else None
+    if found is None or known is None:
+        return None
+    return found.mesh, found.stack, series_text(known), found.number, msgspec.json.encode(found.build).decode()
+
+
+def series_text(one: Series) -> str:
+    """A series as JSON."""
+    return msgspec.json.encode(one).decode()
+
+
+def build_of(text: str) -> Build:
+    """The build of `build_columns`."""
+    return msgspec.json.decode(text, type=Build)
+
+
+def build_digest(columns: tuple[str, str, str, int, str]) -> str:
+    """SHA-256 of what `build_columns` tells."""
+    return hashlib.sha256(canonical(columns)).hexdigest()
 
 
 def text_digest(text: str) -> str:

@@ -188,7 +188,25 @@ _SIXTH = (
     ),
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+_SEVENTH = (
+    """CREATE TABLE builds (                                -- verified ones, by the revision that they had to do with
+        revision INTEGER PRIMARY KEY REFERENCES revisions,
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        series TEXT NOT NULL,                               -- whose numbers are compared, JSON
+        number INTEGER NOT NULL,                            -- of the release that it made, or found as it wants it
+        body TEXT NOT NULL,                                 -- JSON
+        FOREIGN KEY (mesh, stack, number) REFERENCES releases
+    ) STRICT""",
+    "CREATE INDEX builds_of_series ON builds (mesh, stack, series, revision)",
+    *(
+        f"CREATE TRIGGER builds_keep_{verb} BEFORE {verb} ON builds "
+        f"BEGIN SELECT RAISE(ABORT, 'builds is append-only: {verb} is refused'); END"
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 """The statements of each version, from 1."""
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
-    from meshwright.release import Author, Evidence, Inspection, Release, Tally
+    from meshwright.release import Author, Evidence, Inspection, Release, Series, Standing, Tally
     from meshwright.store.contract import Verification
 
 
@@ -135,6 +135,11 @@ class SqliteStore(Identities):
         """As `Store.release`."""
         with self._database.read() as connection:
             return reading.release(connection, mesh, stack, number)
+
+    def standing(self, mesh: str, stack: str, series: Series) -> Standing | None:
+        """As `Store.standing`."""
+        with self._database.read() as connection:
+            return reading.standing(connection, mesh, stack, series)
 
     def stacks(self, mesh: str | None = None) -> tuple[tuple[str, str], ...]:
         """As `Store.stacks`."""

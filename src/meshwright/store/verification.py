@@ -166,6 +166,11 @@ def _revision_faults(connection: sqlite3.Connection, position: int, leaf: audit.
         yield f"revision {leaf.revision}: its release is {name}, recorded was {leaf.release}"
     elif digest != leaf.release_digest:
         yield f"revision {leaf.revision}: the content of release {name} is not what was applied"
+    build = connection.execute(
+        "SELECT mesh, stack, series, number, body FROM builds WHERE revision = ?", (leaf.revision,)
+    ).fetchone()
+    if (None if build is None else rows.build_digest(build)) != leaf.build_digest:
+        yield f"revision {leaf.revision}: the verified build is not the one that was recorded"
 
 
 def _status_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
@@ -268,6 +273,7 @@ def _unrecorded(connection: sqlite3.Connection, told: dict[str, set[int]]) -> It
     for query, what in (
         ("SELECT revision FROM changes WHERE revision NOT IN (SELECT number FROM revisions)", "changes"),
         ("SELECT revision FROM releases WHERE revision NOT IN (SELECT number FROM revisions)", "a release"),
+        ("SELECT revision FROM builds WHERE revision NOT IN (SELECT number FROM revisions)", "a build"),
     ):
         for (revision,) in connection.execute(query):
             yield Fault(None, f"{what} of revision {revision} were never recorded in the log")

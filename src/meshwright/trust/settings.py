@@ -54,6 +54,8 @@ class Environment(_Written, frozen=True, kw_only=True):
     endpoint: Text | None = None
     protected: bool = False
     """Whether `trust check` guards it against what can reach the others."""
+    verified_builds: bool = False
+    """Whether it takes releases of builds only whose number a token proves."""
     quotas: dict[str, int] = {}
 
 

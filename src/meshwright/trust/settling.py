@@ -46,6 +46,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     mesh: str = ""
     """The mesh that relative patterns mean; "" for none."""
     protected: bool = False
+    verified_builds: bool = False
     issuers: Mapping[str, Issuer] = MappingProxyType({})
     users: Mapping[str, User] = MappingProxyType({})
     roles: Mapping[str, Role] = MappingProxyType({})
@@ -95,6 +96,7 @@ def settle(
         environment=name,
         mesh=chosen.mesh or "",
         protected=chosen.protected,
+        verified_builds=chosen.verified_builds,
         issuers={key: settling.filled(one, f"issuers.{key}") for key, one in trust.issuers.items()},
         users={key: settling.filled(one, f"users.{key}") for key, one in trust.users.items()},
         roles={key: settling.role(one, f"roles.{key}") for key, one in trust.roles.items() if settling.holds(one)},

@@ -83,6 +83,8 @@ class Outcome(msgspec.Struct):
 
     changed: bool
     release: Release | None
+    fenced: bool = False
+    warnings: list[str] = []
 
 
 class Sight(msgspec.Struct):

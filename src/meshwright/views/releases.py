@@ -29,6 +29,10 @@ def as_json(document: Document) -> str:
 
 def outcome_text(outcome: Document) -> str:
     """What came of an apply or a rollback."""
+    return _outcome(outcome) + "".join(f"Warning: {terminal(one)}.\n" for one in outcome.get("warnings", ()))
+
+
+def _outcome(outcome: Document) -> str:
     one = outcome["release"]
     if one is None:
         return "Nothing to release: the definitions are empty and the stack never had a release.\n"
