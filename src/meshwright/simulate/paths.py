@@ -11,6 +11,8 @@ import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]")
 """Characters that need no escape, so that an escaped one is the same as it."""
+_AS_IT_IS = re.compile(r"/|(?:/[A-Za-z0-9_~-]+)+/?")
+"""A path that nothing is to be done about, as most are."""
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})?")
 _LOOSE = "\0"
 """Stands for a percent sign that escapes nothing."""
@@ -29,6 +31,8 @@ def split(path: str) -> tuple[str, str]:
 def normalised(path: str) -> str:
     """`path`, which may have a query: without dot segments, doubled slashes and needless escapes."""
     proper, query = split(path)
+    if _AS_IT_IS.fullmatch(proper):
+        return path
     plain = _ESCAPED.sub(_unescaped, _PARAMETERS.sub(r"\1", proper.replace("\\", "/")))
     # One that would escape what follows it now did not before.
     plain = re.sub(f"{_LOOSE}(?=[0-9A-Fa-f]{{2}})", "%25", plain).replace(_LOOSE, "%")

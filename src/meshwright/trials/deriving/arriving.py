@@ -11,20 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.graph import gateway_route_target
-from meshwright.model.gateway_routes import GatewayRouteSpec, HttpGatewayRouteMatch
+from meshwright.model.gateway_routes import HttpGatewayRouteMatch
 from meshwright.model.identity import Key, Kind
-from meshwright.model.listeners import VirtualGatewayListener
 from meshwright.routing import (
-    gateway_route_match,
     gateway_target,
-    http_path,
-    ordered_gateway_routes,
-    path_rewrite,
     rules,
 )
-from meshwright.simulate import Verdict, rewritten, route
-from meshwright.trials.deriving.avoiding import Asked, Search
+from meshwright.simulate import Verdict, route
+from meshwright.trials.deriving.asking import behind, of_rule, outer_paths, ways_in
+from meshwright.trials.deriving.avoiding import Search
 from meshwright.trials.deriving.choices import choices
 from meshwright.trials.deriving.entries import (
     Arrival,
@@ -32,14 +27,12 @@ from meshwright.trials.deriving.entries import (
     Gap,
     bare_call,
     callers,
-    from_outside,
     listeners,
-    match_of,
 )
 from meshwright.trials.deriving.examples import NoExampleError, example
 from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH
-from meshwright.trials.deriving.texts import usable_path
+from meshwright.trials.deriving.texts import usable_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -48,6 +41,8 @@ if TYPE_CHECKING:
     from meshwright.routing import Rule, ServicePort
     from meshwright.simulate import Call
     from meshwright.simulate.calls import Protocol
+    from meshwright.trials.deriving.asking import Entering
+    from meshwright.trials.deriving.avoiding import Asked
     from meshwright.trials.deriving.texts import Texts
 
 _MOST = 8
@@ -79,13 +74,7 @@ class Inside:
     @property
     def asked(self) -> tuple[Asked, ...]:
         """What the rules ask that are tried before this one, and last what this one asks."""
-        found = []
-        for one in rules(self._graph, self.port):
-            match, where = match_of(self._graph, one)
-            found.append(Asked(route=one.origin, match=match, where=where, seen=_taken_up))
-            if one.origin == self.rule.origin:
-                break
-        return tuple(found)
+        return of_rule(self._graph, self.port, self.rule.origin)
 
     def _found(self) -> Iterator[Call]:
         *others, own = self.asked
@@ -150,37 +139,12 @@ def leading(rule: Rule) -> bool:
 def entrances(graph: Graph, texts: Texts) -> Iterator[Entrance]:
     """Every route of every gateway, at each of its listeners that it is for."""
     for gateway, listener in listeners(graph):
-        for one in _entering(graph, gateway, listener):
+        for one in ways_in(graph, gateway, listener):
             found = _at_gateway(graph, one, texts)
             yield Entrance(key=one.key, spec=one.spec, found=found)
 
 
-class _Entering(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway route at a listener."""
-
-    key: Key
-    spec: GatewayRouteSpec
-    gateway: Key
-    listener: VirtualGatewayListener
-    asked: tuple[Asked, ...]
-    """What the gateway routes ask that are tried before it, and last what it asks itself."""
-
-    @property
-    def base(self) -> Call:
-        """A call to the listener."""
-        return from_outside(self.gateway, self.listener)
-
-
-def _entering(graph: Graph, gateway: Key, listener: VirtualGatewayListener) -> Iterator[_Entering]:
-    asked: tuple[Asked, ...] = ()
-    for one in ordered_gateway_routes(graph, gateway, listener.port_mapping.port):
-        if isinstance(one.spec, GatewayRouteSpec):
-            match, where = gateway_route_match(one.spec), f"spec.{gateway_route_target(one.spec)[0]}.match"
-            asked = (*asked, Asked(route=one.key, match=match, where=where, seen=_taken_up))
-            yield _Entering(key=one.key, spec=one.spec, gateway=gateway, listener=listener, asked=asked)
-
-
-def _at_gateway(graph: Graph, entering: _Entering, texts: Texts) -> Arrival | Gap:
+def _at_gateway(graph: Graph, entering: Entering, texts: Texts) -> Arrival | Gap:
     """A call from outside that follows a gateway route; if there is one, one that gets to a virtual node by it."""
     *others, own = entering.asked
     key, lost = entering.key, Gap(route=entering.key, path="", reason=_UNMET)
@@ -214,13 +178,13 @@ def _at_gateway(graph: Graph, entering: _Entering, texts: Texts) -> Arrival | Ga
 def _through(graph: Graph, gateway: Key, inside: Inside) -> Iterator[Call]:
     """Calls from outside that come to a rule, as far as a gateway's routes let them."""
     for owner, listener in listeners(graph):
-        for one in _entering(graph, gateway, listener) if owner == gateway else ():
+        for one in ways_in(graph, gateway, listener) if owner == gateway else ():
             if gateway_target(graph, one.key, one.spec).port == inside.port:
                 yield from _plainly(one, inside)
                 yield from _joint(one, inside)
 
 
-def _plainly(entering: _Entering, inside: Inside) -> Iterator[Call]:
+def _plainly(entering: Entering, inside: Inside) -> Iterator[Call]:
     """The plainest call that a gateway route takes, made to look like the plainest that the rule does."""
     own, within = entering.asked[-1], next(iter(inside), None)
     try:
@@ -233,30 +197,20 @@ def _plainly(entering: _Entering, inside: Inside) -> Iterator[Call]:
     added = tuple(pair for pair in within.headers if pair[0].lower() not in names)
     wanted = isinstance(own.match, HttpGatewayRouteMatch) and own.match.method
     method = call.method if wanted else within.method
-    for path in _paths(entering.spec, call.path, within.path):
+    for path in outer_paths(entering.spec, call.path, within.path):
         yield msgspec.structs.replace(call, path=path, method=method, headers=(*call.headers, *added))
 
 
-def _joint(entering: _Entering, inside: Inside) -> Iterator[Call]:
+def _joint(entering: Entering, inside: Inside) -> Iterator[Call]:
     """Calls that a gateway route takes and none before it, and then the rule and none before it."""
     *before, own = entering.asked
-    over = entering.listener.port_mapping.protocol
-
-    def rewritten_(call: Call) -> Call:
-        return rewritten(entering.spec, _taken_up(call), inside.port).passed_on(over)
-
-    *others, asked = (msgspec.structs.replace(one, seen=rewritten_) for one in inside.asked)
+    *others, asked = behind(entering, inside.port, inside.asked)
     for way in _ways(entering.base):
         matches = [one.match for one in (*others, asked)]
         found = choices(PATH, bare_call(inside.port), matches, inside.texts)
-        paths = [path for (one,) in found for path in _paths(entering.spec, one, one) if usable_path(path)]
+        paths = [path for (one,) in found for path in outer_paths(entering.spec, one, one) if usable_target(path)]
         search = Search(way, [own, asked], [*before, *others], inside.texts, tuple(dict.fromkeys(paths)))
         yield from itertools.islice(search.calls(), _MOST)
-
-
-def _taken_up(call: Call) -> Call:
-    """As the proxy has it that takes it from whoever makes it."""
-    return call.arrived(call.protocol)
 
 
 def _ways(base: Call) -> Iterator[Call]:
@@ -265,21 +219,6 @@ def _ways(base: Call) -> Iterator[Call]:
     for protocol in _OTHERS.get(base.protocol, ()):
         path = "/lab.Workload/Who" if protocol == "grpc" else "/"
         yield msgspec.structs.replace(base, protocol=protocol, path=path)
-
-
-def _paths(spec: GatewayRouteSpec, outside: str, inside: str) -> Iterator[str]:
-    """Paths that a gateway route may take and make `inside` of; the caller looks whether it does."""
-    match = gateway_route_match(spec)
-    if isinstance(match, HttpGatewayRouteMatch) and http_path(match)[0] == "prefix":
-        prefix = http_path(match)[1]
-        rewrite = path_rewrite(spec)
-        if rewrite is not None and rewrite.of == "prefix" and inside.startswith(rewrite.text):
-            yield prefix + inside[len(rewrite.text) :]
-        yield prefix.removesuffix("/") + inside
-        yield inside
-    elif not isinstance(match, HttpGatewayRouteMatch):
-        yield inside
-    yield outside
 
 
 def _told(gap: Gap, search: Search) -> Gap:

@@ -64,15 +64,26 @@ class Search:
     """
 
     def __init__(
-        self, base: Call, wanted: Sequence[Asked], others: Sequence[Asked], texts: Texts, paths: Sequence[str] = ()
+        self,
+        base: Call,
+        wanted: Sequence[Asked],
+        others: Sequence[Asked],
+        texts: Texts,
+        paths: Sequence[str] = (),
+        fixed: tuple[Part, tuple[str, ...]] | None = None,
     ) -> None:
-        """Calls are made of `base`, whose protocol and port they keep; `paths` are looked at before others."""
-        self._base = base
+        """Calls are made of `base`, whose protocol and port they keep; `paths` are looked at before others.
+
+        The part that is `fixed` is so, whatever is wanted of it.
+        """
+        self._base, self._fixed = base, fixed
         self._wanted = tuple(wanted)
         self._others = tuple(one for one in others if not one.missing(base) - one.parts.keys())
         """Without those that ask for another protocol."""
         self._texts, self._paths = texts, tuple((one,) for one in paths)
         self._steps = 0
+        self._known: dict[tuple[Part, tuple[str, ...]], dict[int, bool]] = {}
+        """For what a part may be, whether a match, by its identity here, is missed by it."""
         self._before: list[Asked] = []
         """Those of `others` that would take calls which meet what is wanted."""
         self.found = False
@@ -124,17 +135,32 @@ class Search:
         lacking = next((path for one in self._wanted for path in one.missing(self._base) - one.parts.keys()), "")
         for part in dict.fromkeys(part for one in asked for part in one.parts.values()):
             known: dict[int, _Choice] = {}
-            first = self._paths if part == PATH else ()
-            for values in (*first, *choices(part, self._base, [one.match for one in asked], self._texts)):
-                call = with_part(self._base, part, values)
-                if not any(_unmet(one, part, call) for one in self._wanted):
-                    mask = sum(1 << index for index, one in enumerate(self._before) if _unmet(one, part, call))
+            fixed = self._fixed is not None and self._fixed[0] == part
+            for values in self._several(part, asked):
+                if fixed or not any(self._misses(one, part, values) for one in self._wanted):
+                    before = enumerate(self._before)
+                    mask = sum(1 << index for index, one in before if self._misses(one, part, values))
                     known.setdefault(mask, _Choice(values, mask))
             found[part] = list(known.values())
             if not known:
                 blamed = [path for one in self._wanted for path, about in one.parts.items() if about == part]
                 lacking = lacking or next(iter(blamed), self._wanted[-1].where)
         return found, lacking
+
+    def _several(self, part: Part, asked: Sequence[Asked]) -> Iterator[tuple[str, ...]]:
+        """What a part may be."""
+        if self._fixed is not None and self._fixed[0] == part:
+            yield self._fixed[1]
+            return
+        yield from self._paths if part == PATH else ()
+        yield from choices(part, self._base, [one.match for one in asked], self._texts)
+
+    def _misses(self, one: Asked, part: Part, values: tuple[str, ...]) -> bool:
+        """Whether a call misses a condition of `one` about a part by that part being so; it is looked at once."""
+        known = self._known.setdefault((part, values), {})
+        if id(one) not in known:
+            known[id(one)] = _unmet(one, part, with_part(self._base, part, values))
+        return known[id(one)]
 
     def _from(self, chosen: Mapping[Part, _Choice]) -> Iterator[Call]:
         """Calls with these parts, the others being as plain as they may."""

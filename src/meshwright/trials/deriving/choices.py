@@ -14,7 +14,7 @@ from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.model.scalars import HttpMethod
 from meshwright.routing import grpc_path, http_path
 from meshwright.trials.deriving.parts import HOST, METHOD, PATH, SCHEME, conditions, part_of
-from meshwright.trials.deriving.texts import changed, usable_path, usable_query, usable_value
+from meshwright.trials.deriving.texts import changed, usable_query, usable_target, usable_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +28,8 @@ METHODS = tuple(one for one in get_args(HttpMethod) if one not in {"CONNECT", "T
 """Those that a workload's client can send like any other."""
 _MOST = 400
 """Ways for one part to be that are looked at."""
-_EXAMPLES = 12
-"""Texts that are looked at of a regular expression."""
+_ASKING = 8
+"""Paths and values, each, that are looked at together with a query, where conditions on `:path` count it in."""
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -40,7 +40,7 @@ def choices(part: Part, call: Call, matches: Sequence[Matched], texts: Texts) ->
     values = list(_values([one for one in asked if one is not None], texts))
     if part == PATH:
         found = _paths(call, matches, values, texts)
-        return _few((one,) for one in found if usable_path(one) and (call.protocol != "grpc" or _named(one)))
+        return _few((one,) for one in found if usable_target(one) and (call.protocol != "grpc" or _named(one)))
     if part == METHOD:
         wanted = [one.method for one in matches if isinstance(one, HttpRouteMatch | HttpGatewayRouteMatch)]
         return _few((one,) for one in (call.method, *METHODS, *filter(None, wanted)))
@@ -65,7 +65,7 @@ def _few(found: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 def _named(path: str) -> bool:
     """Whether a path names a method of gRPC."""
     _, *names = path.split("/")
-    return len(names) == 2 and all(names)
+    return len(names) == 2 and all(names) and "?" not in path
 
 
 def _parameters(match: Matched, name: str) -> Iterator[str]:
@@ -76,7 +76,10 @@ def _parameters(match: Matched, name: str) -> Iterator[str]:
 
 
 def _paths(call: Call, matches: Sequence[Matched], values: Sequence[str], texts: Texts) -> Iterator[str]:
-    """Paths that matches ask for, those a little beside, and all of them behind each prefix."""
+    """Paths that matches ask for, those a little beside, and all of them behind each prefix.
+
+    `values` are those of conditions on `:path`, which may be missed, and met, by a query alone.
+    """
     yield call.path.partition("?")[0]
     stems: list[str] = []
     prefixes: list[str] = []
@@ -88,7 +91,7 @@ def _paths(call: Call, matches: Sequence[Matched], values: Sequence[str], texts:
         else:
             continue
         if kind == "regex":
-            stems += texts.paths(text, _EXAMPLES)
+            stems += (*texts.paths(text), *texts.about(text, "path")[1])
             continue
         prefixes += [text] if kind == "prefix" else []
         stems += [text or "/"] if kind == "exact" or call.protocol != "grpc" else []
@@ -98,6 +101,8 @@ def _paths(call: Call, matches: Sequence[Matched], values: Sequence[str], texts:
     stems += [one for one in values if one.startswith("/")]
     stems = list(dict.fromkeys(stems))
     yield from stems
+    for one, asked in itertools.product(stems[:_ASKING], ("further=1", *values[:_ASKING]) if values else ()):
+        yield f"{one}{'&' if '?' in one else '?'}{asked}"
     for one in stems:
         yield from (
             f"{one}x",
@@ -131,7 +136,7 @@ def _values(matches: Sequence[HeaderMatchMethod], texts: Texts) -> Iterator[str]
     """Values that conditions take, those a little beside, and those that begin as one wants and end as another."""
     near: list[str] = []
     for match in matches:
-        near += texts.values(match, _EXAMPLES)
+        near += texts.values(match)
         near += texts.other_values(match)
     near = list(dict.fromkeys(near))
     yield from near

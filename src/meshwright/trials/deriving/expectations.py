@@ -86,7 +86,8 @@ def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
         if not all(one.refused for one in reached):
             return None
         return Expect(grpc_statuses=(GRPC_UNAVAILABLE,)) if grpc else Expect(statuses=(UNAVAILABLE,))
-    arrived = {} if verdict.call.protocol == "tcp" else {":path": verdict.hops[-1].call_after.path}
+    sent = verdict.hops[-1].call_after
+    arrived = {} if verdict.call.protocol == "tcp" else {":path": sent.path, ":authority": sent.authority}
     ports = {one.port for one in reached}
     if len(ports) == 1:
         arrived[":port"] = str(ports.pop())

@@ -77,11 +77,18 @@ def _about_headers(match: Matched, where: str) -> Iterator[tuple[str, Part]]:
 
 
 def with_part(call: Call, part: Part, values: tuple[str, ...]) -> Call:
-    """`call` with that part so: a header may have several values, or none; of the others the first counts."""
+    """`call` with that part so: a header may have several values, or none; of the others the first counts.
+
+    A path may bring a query of its own, which stands before what of one there was.
+    """
     kind, name = part
     path, _, query = call.path.partition("?")
     if kind == "path":
-        return msgspec.structs.replace(call, path=_joined(values[0], query.split("&")))
+        proper, _, own = values[0].partition("?")
+        asked = own.split("&")
+        return msgspec.structs.replace(
+            call, path=_joined(proper, [*asked, *(one for one in query.split("&") if one not in asked)])
+        )
     if kind == "query":
         others = [one for one in query.split("&") if one.partition("=")[0] != name]
         return msgspec.structs.replace(call, path=_joined(path, [*others, *(f"{name}={one}" for one in values)]))

@@ -5,6 +5,7 @@ The one rule: what a call must come to is what `simulate` says of it; a route th
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,10 +15,12 @@ from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.routing import discovery_name, gateway_route_match, service_ports
 from meshwright.simulate import route
+from meshwright.trials.coverage import conditions
 from meshwright.trials.deriving import policies
 from meshwright.trials.deriving.arriving import reaching
+from meshwright.trials.deriving.beside import Beside
 from meshwright.trials.deriving.entries import Gap, callers, match_of
-from meshwright.trials.deriving.examples import further, near_misses
+from meshwright.trials.deriving.examples import further
 from meshwright.trials.deriving.expectations import (
     agreed,
     declared,
@@ -27,6 +30,8 @@ from meshwright.trials.deriving.expectations import (
     security,
     shares,
 )
+from meshwright.trials.deriving.nears import nears
+from meshwright.trials.shares import CONFIDENCE
 from meshwright.trials.trial import Expect, Trial
 
 if TYPE_CHECKING:
@@ -46,6 +51,10 @@ COUNTED = 600
 """Calls that shares are counted over. Where 90 % were asked for and 80 % come, one run in some thousands passes; an
 honest share fails once in a thousand and, as it is counted again then, once in a million."""
 
+_BY_LUCK = (1 - CONFIDENCE) / 2
+"""The chance that honest shares leave out all but those that another route would serve."""
+_ROUTES = frozenset((Kind.ROUTE, Kind.GATEWAY_ROUTE))
+_UNMISSED = "no call was found that misses it alone and that no route before takes"
 _FEW, _SOME = 4, 60
 """Calls by which one target is told from shares, and shares from each of their targets."""
 
@@ -61,8 +70,7 @@ def of_services(
         match, where = match_of(graph, rule)
         title = _title(rule.origin, port)
         yield from _reached(graph, found, match, rule.origin, where, title)
-        for near in near_misses(match, where, found.call, texts):
-            yield from _missed(graph, found.caller, near.call, rule.origin, near.path, f"{title}: {near.told}")
+        yield from _near(graph, found, rule.origin, title, texts)
         weights = shares(found.verdict)
         if len(weights) > 1:
             yield _counted(found, weights, rule.origin, title)
@@ -81,8 +89,7 @@ def of_gateways(graph: Graph, entrances: Iterable[Entrance], texts: Texts, patie
         title = f"gateway route {key.name} of {found.caller.name}:{found.call.port}"
         match = gateway_route_match(spec)
         yield from _reached(graph, found, match, key, where, title)
-        for near in near_misses(match, where, found.call, texts):
-            yield from _missed(graph, found.caller, near.call, key, near.path, f"{title}: {near.told}")
+        yield from _near(graph, found, key, title, texts)
         way = policies.Way(found=found, key=key, path=where.removesuffix(".match"), title=title)
         yield from policies.of_way(graph, way, patience)
 
@@ -165,11 +172,20 @@ def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str,
         reason = verdict.ending.reason if nowhere else verdict.refused[0].refused
         yield from (Gap(route=one, path="", reason=reason) for one in verdict.chosen)
         return
-    call = further(match, found.call)
-    verdict = route(graph, found.caller, call)
-    expect = expectation(verdict)
-    if expect is not None and not leads_nowhere(verdict) and call != found.call and key in verdict.chosen:
-        yield _repeated(f"{title} is reached by {call.verb} {call.path}, too", verdict, expect, key, where)
+    for place, call in enumerate(further(match, found.call)):
+        verdict = route(graph, found.caller, call)
+        expect = expectation(verdict)
+        if expect is not None and not leads_nowhere(verdict) and call != found.call and key in verdict.chosen:
+            told = f"by {call.verb} {call.path}" if not place else _differing(found.call, call)
+            yield _repeated(f"{title} is reached {told}, too", verdict, expect, key, where)
+            if not place:
+                return
+
+
+def _differing(plain: Call, call: Call) -> str:
+    """In what `call` differs from a plainer one."""
+    same = (call.verb, call.path) == (plain.verb, plain.path)
+    return "with a header more" if same else f"by {call.verb} {call.path}"
 
 
 def _secured(graph: Graph, found: Arrival, expect: Expect) -> tuple[tuple[Key, str], ...]:
@@ -180,11 +196,50 @@ def _secured(graph: Graph, found: Arrival, expect: Expect) -> tuple[tuple[Key, s
     return tuple(place for proxy, port in (*places, *ends) for place in security(graph, proxy, port))
 
 
-def _missed(graph: Graph, caller: Key, call: Call, key: Key, path: str, name: str) -> Iterator[Trial]:
-    verdict = route(graph, caller, call)
-    expect = expectation(verdict)
-    if expect is not None and key not in verdict.chosen:
-        yield _repeated(f"{name} goes elsewhere", verdict, expect, key, path)
+def _near(graph: Graph, found: Arrival, key: Key, title: str, texts: Texts) -> Iterator[Trial | Gap]:
+    """On both sides of each condition: what it takes gets through, what it does not goes elsewhere.
+
+    Of calls that go elsewhere and to the same end, one for a condition is enough: the others would tell nothing.
+    """
+    beside, own = Beside(graph, found, key, texts), _end(found.verdict)
+    match, where = beside.asked
+    missed, same = set[str](), set[str]()
+    for near in nears(match, where, found.call, texts):
+        verdict = beside.verdict(near)
+        expect = expectation(verdict) if verdict is not None else None
+        if verdict is None or expect is None or verdict.call == found.call:
+            continue
+        if key in verdict.chosen:
+            yield _repeated(f"{title}: {near.told} is taken, too", verdict, expect, key, near.path)
+            continue
+        missed.add(near.path)
+        if _end(verdict) == own:
+            if near.path in same:
+                continue
+            same.add(near.path)
+        name = f"{title}: {near.told} goes elsewhere"
+        trial = _trial(name, verdict.caller, verdict.call, expect, key, near.path)
+        yield _told_apart(trial, verdict, found.verdict)
+    for path in conditions(graph.state[key]) if key.kind in _ROUTES else ():
+        if path not in missed:
+            yield Gap(route=key, path=path, reason=_UNMISSED)
+
+
+def _end(verdict: Verdict) -> tuple[object, ...]:
+    """What a caller sees of where a call goes."""
+    return (verdict.outcome, verdict.status, verdict.ending.grpc_status, shares(verdict))
+
+
+def _told_apart(trial: Trial, verdict: Verdict, own: Verdict) -> Trial:
+    """Enough calls to tell where they go from where `own` would take them, where both are shares."""
+    weights, others = shares(verdict), shares(own)
+    if not trial.expect.served_by or len(weights) < 2:
+        return msgspec.structs.replace(trial, of=_FEW)
+    # What share of the honest calls goes where all would, if these took the other way.
+    like = sum(weights.get(name, 0.0) for name, part in others.items() if part)
+    sure = _FEW if not like else math.ceil(math.log(_BY_LUCK) / math.log(like)) if like < 1 else _SOME
+    of = min(max(sure, _FEW), _SOME)
+    return msgspec.structs.replace(trial, of=of, expect=msgspec.structs.replace(trial.expect, shares=weights))
 
 
 def _counted(found: Arrival, weights: dict[str, float], key: Key, title: str) -> Trial:

@@ -5,23 +5,33 @@ The one rule: what is handed out was checked with the very comparison that proxi
 
 from __future__ import annotations
 
+import itertools
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from meshwright.routing.expressions import matches
+from meshwright.trials.deriving.expressions import branches, edges, extremes, plainer, slips
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rstr import Rstr
 
     from meshwright.model.matching import HeaderMatchMethod
 
-_TRIES = 200
-"""Samples of an expression that are looked at for one that can be sent."""
+_TRIES = 50
+"""Samples of an expression, and of a plainer one, that are looked at for one that can be sent."""
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _QUERY = re.compile(r"([A-Za-z0-9._~!$'()*,;:@/?-]|%[0-9A-Fa-f]{2})*")
+_ASKED = re.compile(r"([A-Za-z0-9._~!$'()*,;:@/?&=-]|%[0-9A-Fa-f]{2})*")
+_PLAIN = "[a-z0-9]"
+_IN_PATHS, _IN_VALUES = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]", "[ -~]"
+"""What stands for any character in examples: first the plain ones, then all that can be sent."""
+_EXAMPLES = 12
+_INSIDE, _OUTSIDE = 4, 5
+"""Texts of a kind at most that tell an expression from others near it."""
 
 
 class Texts:
@@ -31,36 +41,62 @@ class Texts:
         """`samples` makes texts from expressions, and holds the randomness."""
         self._samples = samples
         self._several: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._about: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     def path(self, expression: str) -> str | None:
         """A path that an expression takes as a whole."""
-        return self._sample(expression, lambda text: bool(_PATH.fullmatch(text)) and "//" not in text)
+        return next(iter(self.paths(expression)), None)
 
-    def paths(self, expression: str, most: int) -> tuple[str, ...]:
-        """Up to so many paths that an expression takes."""
-        return self._each_once("path", expression, (self.path(expression) for _ in range(most)))
+    def paths(self, expression: str) -> tuple[str, ...]:
+        """Some paths that an expression takes, plain ones first."""
+        return tuple(dict.fromkeys((*self._samples_of(expression, "path"), *self.about(expression, "path")[0])))
 
-    def outside(self, expression: str, inside: str, usable: Callable[[str], bool]) -> str | None:
-        """A text near to `inside` that the expression does not take."""
-        return next((one for one in _around(inside) if usable(one) and not matches(expression, one)), None)
+    def about(self, expression: str, kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Texts that an expression takes, and those that it does not: they tell it from others that differ by a slip.
+
+        They can be sent as `path` or as a header's `value`, as `kind` says.
+        """
+        if (expression, kind) not in self._about:
+            self._about[expression, kind] = self._telling(expression, kind)
+        return self._about[expression, kind]
+
+    def _telling(self, expression: str, kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        samples = self._samples_of(expression, kind)
+        if not samples:
+            return (), ()
+        by_length = sorted(samples, key=len)
+        near = (text for one in (*by_length[:_INSIDE], by_length[-1]) for text in _edits(one, edges(expression)))
+        usable = _USABLE[kind]
+        taken = {text: matches(expression, text) for text in (*by_length, *near) if usable(text)}
+        found: dict[bool, list[str]] = {True: [], False: []}
+        for slip in slips(expression):
+            if any(matches(slip, text) is not inside for inside, texts in found.items() for text in texts):
+                continue
+            told = next((text for text, inside in taken.items() if matches(slip, text) is not inside), None)
+            if told is not None:
+                found[taken[told]].append(told)
+        for inside, several in found.items():
+            if not several:
+                several.extend(itertools.islice((text for text, one in taken.items() if one is inside), 1))
+        return tuple(found[True][:_INSIDE]), tuple(found[False][:_OUTSIDE])
 
     def value(self, match: HeaderMatchMethod) -> str | None:
         """A header's value that the condition takes."""
         if match.range is not None:
             return str(match.range.start) if match.range.start < match.range.end else None
         if match.regex is not None:
-            return self._sample(match.regex, lambda text: bool(_VALUE.fullmatch(text)))
+            return next(iter(self._samples_of(match.regex, "value")), None)
         text = match.exact or match.prefix or match.suffix
         return text if text and _VALUE.fullmatch(text) else None
 
-    def values(self, match: HeaderMatchMethod, most: int) -> tuple[str, ...]:
-        """Up to so many values that the condition takes."""
+    def values(self, match: HeaderMatchMethod) -> tuple[str, ...]:
+        """Some values that the condition takes."""
         if match.range is not None:
             first, last = match.range.start, match.range.end - 1
             return tuple(dict.fromkeys(map(str, (first, (first + last) // 2, last)))) if first <= last else ()
         if match.regex is None:
             return tuple(filter(None, (self.value(match),)))
-        return self._each_once("value", match.regex, (self.value(match) for _ in range(most)))
+        return tuple(dict.fromkeys((*self._samples_of(match.regex, "value"), *self.about(match.regex, "value")[0])))
 
     def other_values(self, match: HeaderMatchMethod) -> tuple[str, ...]:
         """Values just outside of the condition."""
@@ -72,29 +108,32 @@ class Texts:
             return (changed(match.prefix),)
         if match.suffix is not None:
             return (f"{match.suffix}x",) if not f"{match.suffix}x".endswith(match.suffix) else ()
-        inside = self.value(match)
-        found = inside and self.outside(match.regex or "", inside, lambda text: bool(_VALUE.fullmatch(text)))
-        return (found,) if found else ()
+        return self.about(match.regex or "", "value")[1]
 
-    def _each_once(self, kind: str, expression: str, found: Iterable[str | None]) -> tuple[str, ...]:
-        """What is found of an expression, up to where nothing is any more; it is looked for once."""
+    def _samples_of(self, expression: str, kind: str) -> tuple[str, ...]:
+        """Some texts that an expression takes, the shortest and longest and one of each alternative among them.
+
+        They are looked for once.
+        """
         if (kind, expression) not in self._several:
-            several: dict[str, None] = {}
-            for one in found:
-                if one is None:
-                    break
-                several[one] = None
-            self._several[kind, expression] = tuple(several)
+            first = self._sample(expression, kind, _PLAIN)
+            ends = itertools.islice((*extremes(expression), *branches(expression)), _EXAMPLES)
+            ways = ((one, anything) for anything in (_PLAIN, _ANY[kind]) for one in (expression,) * (_EXAMPLES // 2))
+            found = (self._sample(one, kind, anything) for one, anything in (*((one, _PLAIN) for one in ends), *ways))
+            self._several[kind, expression] = tuple(dict.fromkeys((first, *filter(None, found)))) if first else ()
         return self._several[kind, expression]
 
-    def _sample(self, expression: str, usable: Callable[[str], bool]) -> str | None:
-        for _ in range(_TRIES):
+    def _sample(self, expression: str, kind: str, anything: str) -> str | None:
+        """A text that an expression takes: what `anything` stands for in place of any character, if that does."""
+        plain = plainer(expression, anything)
+        rooted = (f"/{plain}",) if kind == "path" else ()
+        for pattern in itertools.chain.from_iterable((one,) * _TRIES for one in (plain, *rooted, expression)):
             try:
-                text = self._samples.xeger(expression)
+                text = self._samples.xeger(pattern)
             except (re.error, KeyError, IndexError, ValueError, RecursionError, OverflowError):
                 # RE2 takes a few things that Python's expressions do not have.
-                return None
-            if usable(text) and matches(expression, text):
+                continue
+            if _USABLE[kind](text) and matches(expression, text):
                 return text
         return None
 
@@ -102,6 +141,12 @@ class Texts:
 def usable_path(text: str) -> bool:
     """Whether a proxy takes `text` as a path, and leaves it as it is."""
     return bool(_PATH.fullmatch(text)) and "//" not in text and "/./" not in text and "/../" not in text
+
+
+def usable_target(text: str) -> bool:
+    """The same of a path that may have a query."""
+    path, _, query = text.partition("?")
+    return usable_path(path) and bool(_ASKED.fullmatch(query))
 
 
 def usable_value(text: str) -> bool:
@@ -112,6 +157,20 @@ def usable_value(text: str) -> bool:
 def usable_query(text: str) -> bool:
     """Whether `text` can be a query parameter's name or value as it stands."""
     return bool(_QUERY.fullmatch(text))
+
+
+_USABLE: Mapping[str, Callable[[str], bool]] = MappingProxyType({"path": usable_path, "value": usable_value})
+_ANY: Mapping[str, str] = MappingProxyType({"path": _IN_PATHS, "value": _IN_VALUES})
+
+
+def _edits(text: str, characters: str) -> Iterator[str]:
+    """Texts that differ from `text` in one character: it is gone, comes twice, or is another one of `characters`."""
+    yield from _around(text)
+    for place, one in enumerate(text):
+        yield text[:place] + text[place + 1 :]
+        yield text[:place] + one + text[place:]
+        yield from (text[:place] + other + text[place + 1 :] for other in (*characters, one.swapcase()))
+    yield from (text.swapcase(), f"x{text}", f"/x{text}")
 
 
 def outside_prefix(prefix: str) -> str | None:
