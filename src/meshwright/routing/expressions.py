@@ -105,7 +105,7 @@ def matches(expression: str, text: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _compiled(expression: str) -> re2._Regexp | None:
-    """As RE2 has it, None for what no proxy takes; RE2 has a cache, too, where looking up takes as long as ten matches."""
+    """As RE2 has it, None for what no proxy takes; to look it up in the cache of RE2 takes as long as ten matches."""
     if costly(expression):
         return None
     try:
