@@ -11,7 +11,7 @@ from envoys import until
 from handmade import NODE, faults, snapshot
 from meshwright.ads.identities import Identity
 from meshwright.ads.server import AdsServer
-from meshwright.ads.session import RETRY_SECONDS
+from meshwright.ads.stream import RETRY_SECONDS
 from meshwright.control import Control
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource, State

@@ -10,8 +10,11 @@ import pytest
 
 from envoys import until
 from handmade import NODE, cluster, endpoints, listener, route
+from meshwright.lab.secrets import SecretServer
 from meshwright.snapshot.messages import message, packed, serialized
-from meshwright.snapshot.resources import CLUSTER, EnvoyResource
+from meshwright.snapshot.names import SDS_CLUSTER
+from meshwright.snapshot.resources import CLUSTER, LISTENER, EnvoyResource
+from pki import Issuer
 from processes import DEADLINE, free_port
 from proxying import proxy
 from stage import staged
@@ -139,20 +142,106 @@ def uncertified(name: str, folder: Path) -> EnvoyResource:
     return EnvoyResource.of(CLUSTER, name, serialized(made), (NODE,))
 
 
-async def test_a_proxy_that_took_no_clusters_is_not_ready_until_it_does(tmp_path: Path) -> None:
-    """It serves nobody without them; once it is ready, one that it refuses does not change that."""
+async def test_a_proxy_is_not_ready_without_a_cluster_until_it_takes_it_or_is_led_to_it_no_more(
+    tmp_path: Path,
+) -> None:
+    """Whatever other clusters it takes meanwhile; once it is ready, one that it refuses does not change that."""
     rest = shop(**{INGRESS: free_port()})[1:]
+    bad = uncertified("a", tmp_path)
     async with (
-        staged(uncertified("a", tmp_path), cluster("b"), *rest, retry=600) as stage,
+        staged(bad, cluster("b"), *rest, retry=600) as stage,
         proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one,
     ):
         await until(lambda: any(status.rejections for status in stage.control.statuses()), "refused")
-        found = await said(one, lambda status, body: (status, body["state"]) == (503, "LIVE"), "not ready")
-        assert (found["ready"], found["alive"], found["refused_clusters"]) == (False, True, True)
+        found = await said(one, lambda _, body: body["state"] == "LIVE" and body["refused_clusters"] == ["a"], "led")
+        assert (found["state"], found["ready"], found["alive"]) == ("LIVE", False, True)
+        stage.publish(bad, cluster("b"), cluster("c"), *rest)
+        await until(lambda: _has(one, "c"), "another cluster")
+        status, body = await one.status()
+        assert (status, body["refused_clusters"]) == (503, ["a"])
         stage.publish(cluster("a"), cluster("b"), *rest)
         mended = await said(one, is_ready, "ready")
         assert not mended["refused_clusters"]
-        bad = stage.publish(cluster("a"), uncertified("b", tmp_path), *rest)
-        assert (await stage.control.wait(bad, DEADLINE)).state == "rejected"
+        revision = stage.publish(cluster("a"), uncertified("b", tmp_path), *rest)
+        assert (await stage.control.wait(revision, DEADLINE)).state == "rejected"
         status, body = await one.status()
-        assert (status, body["ready"], body["refused_clusters"]) == (200, True, False)
+        assert (status, body["ready"], body["refused_clusters"]) == (200, True, [])
+
+
+async def test_a_release_that_withdraws_a_refused_cluster_mends_readiness(tmp_path: Path) -> None:
+    """No route leads there any more."""
+    port = free_port()
+    async with (
+        staged(uncertified("a", tmp_path), cluster("b"), *shop(**{INGRESS: port})[1:], retry=600) as stage,
+        proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED) as one,
+    ):
+        await said(one, lambda _, body: body["refused_clusters"] == ["a"], "led to the cluster")
+        stage.publish(cluster("b"), endpoints("b", 9), route("r", "b"), listener(INGRESS, "127.0.0.1", port, "r"))
+        assert not (await said(one, is_ready, "ready"))["refused_clusters"]
+
+
+async def _has(one: Running, name: str) -> bool:
+    """Whether the Envoy has a cluster."""
+    return f"{name}::" in (await asyncio.to_thread(one.admin.ask, "/clusters"))[1].decode()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_refused_listener_is_not_forgotten_with_the_next_that_opens(tmp_path: Path, asked: bool) -> None:
+    """Envoy forgets it then, and it is not offered again for a while; whether or not somebody had asked before."""
+    variables = {"HC_POLL_INTERVAL_MS": "600000"}
+    with taken() as other:
+        ports, more = {INGRESS: port_of(other)}, free_port()
+        async with (
+            staged(*shop(**ports), retry=600) as stage,
+            proxy(tmp_path, WEB, "--xds", f"127.0.0.1:{stage.port}", UNSIGNED, variables=variables) as one,
+        ):
+            await until(lambda: any(status.rejections for status in stage.control.statuses()), "refused")
+            if asked:
+                await said(one, refuses(INGRESS), "refused")
+            stage.publish(*shop(**ports, **{OTHER: more}))
+            await until(lambda: _listens(one, more), "the other one")
+            status, found = await one.status()
+            assert (status, found["state"], found["ready"]) == (503, "LIVE", False)
+            assert found["refused_listeners"].keys() == {INGRESS if asked else "?"}
+            stage.publish(*shop(**{OTHER: more}))  # it is wanted no more, as shows when it is not offered again
+            await said(one, is_ready, "ready")
+
+
+async def _listens(one: Running, port: int) -> bool:
+    """Whether the Envoy listens there."""
+    return f"127.0.0.1:{port}" in (await asyncio.to_thread(one.admin.ask, "/listeners"))[1].decode()
+
+
+async def test_a_proxy_whose_listener_waits_for_a_secret_is_not_ready_and_says_for_which(tmp_path: Path) -> None:
+    """Envoy opens the listener without its certificate after a while and resets every connection."""
+    tls: Any = message("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext")()
+    source = {"api_type": "GRPC", "transport_api_version": "V3"}
+    secret = tls.common_tls_context.tls_certificate_sds_secret_configs.add(
+        name="web-cert", sds_config={"api_config_source": source, "resource_api_version": "V3"}
+    )
+    secret.sds_config.initial_fetch_timeout.FromMilliseconds(1)
+    grpc_service = secret.sds_config.api_config_source.grpc_services.add()
+    grpc_service.envoy_grpc.cluster_name = SDS_CLUSTER
+    made: Any = message("envoy.config.listener.v3.Listener").FromString(
+        listener(INGRESS, "127.0.0.1", free_port(), "r").body
+    )
+    made.filter_chains[0].transport_socket.name = "envoy.transport_sockets.tls"
+    made.filter_chains[0].transport_socket.typed_config.CopyFrom(packed(tls))
+    offered = (*shop(), EnvoyResource.of(LISTENER, INGRESS, serialized(made), (NODE,)))
+    path = tmp_path / "sds.sock"
+    async with (
+        staged(*offered) as stage,
+        proxy(
+            tmp_path,
+            WEB,
+            "--xds",
+            f"127.0.0.1:{stage.port}",
+            UNSIGNED,
+            variables={"APPMESH_SDS_SOCKET_PATH": str(path)},
+        ) as one,
+    ):
+        found = await said(one, lambda _, body: bool(body["state"] == "LIVE" and body["awaited_secrets"]), "it waits")
+        assert (found["ready"], found["alive"]) == (False, True)
+        assert found["awaited_secrets"] == {"web-cert": [f"listener {INGRESS}"]}
+        async with SecretServer({"web-cert": Issuer().issue("web.local")}).serving(path):
+            assert (await said(one, is_ready, "ready"))["awaited_secrets"] == {}

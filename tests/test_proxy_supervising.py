@@ -69,7 +69,8 @@ async def test_an_orchestrator_sees_a_proxy_become_ready_and_drain(tmp_path: Pat
                     "disconnected_seconds": 0,
                     "restarts": 0,
                     "refused_listeners": {},
-                    "refused_clusters": False,
+                    "refused_clusters": [],
+                    "awaited_secrets": {},
                 },
             )
             assert (await one.ask("/drain_listeners", "POST"))[0] == 200

@@ -23,8 +23,9 @@ from meshwright.ads.gate import Gate, reason
 from meshwright.ads.hds import HealthServer
 from meshwright.ads.latencies import Latencies
 from meshwright.ads.lrs import LoadReports
-from meshwright.ads.session import RETRY_SECONDS, Session
+from meshwright.ads.session import Session
 from meshwright.ads.sockets import place
+from meshwright.ads.stream import RETRY_SECONDS
 from meshwright.ads.twins import Twins
 from meshwright.ads.wire import decode, identify, registree
 from meshwright.errors import MeshwrightError, UnknownProxyError, UsageError

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from meshwright.ads.gate import reason
-from meshwright.ads.stream import Acked, Nacked, Stream, asks
+from meshwright.ads.stream import LONGEST_RETRY_SECONDS, RETRY_SECONDS, Acked, Nacked, Stream, asks
 from meshwright.ads.subscription import WHOLE_TYPES
 from meshwright.ads.wire import said
 from meshwright.errors import UsageError
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 MAX_TYPES = 32
 MAX_NAMES = 100_000
 """Names that one stream may subscribe to or claim to have; a node of App Mesh has some hundred."""
-RETRY_SECONDS = 10.0
-"""After a refusal, until what was refused is offered once more: the reason may have passed, such as a port in use or
-a file that was not there yet. Each further time it takes twice as long, up to `LONGEST_RETRY_SECONDS`."""
-LONGEST_RETRY_SECONDS = 600.0
-
 _EOF = cast("Any", grpc.aio).EOF  # grpc-stubs does not know it
 
 _log = logging.getLogger(__name__)

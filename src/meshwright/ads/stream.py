@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 REMOVAL_ORDER = (LISTENER, ROUTE, CLUSTER, ENDPOINT, SECRET, RUNTIME)
 """What refers goes before what is referred to."""
 
+RETRY_SECONDS = 10.0
+"""After a refusal, until what was refused is offered once more: the reason may have passed, such as a port in use or
+a file that was not there yet. Each further time it takes twice as long, up to `LONGEST_RETRY_SECONDS`."""
+LONGEST_RETRY_SECONDS = 600.0
+
 _PROMPT = frozenset({ENDPOINT, SECRET, RUNTIME})
 """These never wait: Envoy holds back its ack of clusters until they are warm, for which it needs endpoints and
 secrets; it starts with its runtime, to which nothing refers by name."""

@@ -107,7 +107,7 @@ class _Supervised:
         away = self._away()
         alive = bool(state) and away < self._conduct.disconnected_seconds
         listening = self._listening
-        opened = self._opened(listening, state)
+        opened = self._opened(listening, state, connected=not away)
         return {
             "state": "DRAINING" if self._draining else state or "STOPPED",
             "ready": alive and state == "LIVE" and opened and not self._draining,
@@ -115,8 +115,9 @@ class _Supervised:
             "connected": not away,
             "disconnected_seconds": round(away),
             "restarts": self._restarts,
-            "refused_listeners": listening.refused,
+            "refused_listeners": listening.refused_listeners,
             "refused_clusters": listening.refused_clusters,
+            "awaited_secrets": listening.awaited_secrets,
         }
 
     def drain(self) -> bool:
@@ -194,14 +195,16 @@ class _Supervised:
 
     async def _look(self) -> None:
         while True:
-            await asyncio.to_thread(self._away)
-            await asyncio.to_thread(lambda: self._opened(self._listening, self._state()))
+            away = await asyncio.to_thread(self._away)
+            state = await asyncio.to_thread(self._state)
+            await asyncio.to_thread(self._opened, self._listening, state, connected=not away)
             await asyncio.sleep(self._conduct.look_seconds)
 
-    def _opened(self, listening: Listening, state: str) -> bool:
+    def _opened(self, listening: Listening, state: str, *, connected: bool) -> bool:
         """Whether Envoy took what it has to serve with; not where it does not answer."""
         try:
-            return state not in {"", "STARTING"} and listening.look(self.administration, live=state == "LIVE")
+            answers = state not in {"", "STARTING"}
+            return answers and listening.look(self.administration, live=state == "LIVE", connected=connected)
         except OSError:
             return False
 
