@@ -173,7 +173,7 @@ def identify(node: Any, unnamed: str, home: str = "") -> Proxy:
     instance = ours.get("instance") or unnamed
     if not isinstance(instance, str) or len(instance) > _LONGEST_INSTANCE:
         raise UsageError(
-            f"node.metadata.meshwright.instance is {str(instance)[:_SHOWN]!r}; it takes a text of up to "
+            f"node.metadata.meshwright.instance is {repr(instance)[:_SHOWN]}; it takes a text of up to "
             f"{_LONGEST_INSTANCE} characters"
         )
     version = node.user_agent_build_version.version
