@@ -67,7 +67,10 @@ def test_a_health_check_and_outlier_detection_are_tried_at_one_of_two_instances(
     errs = trials[3]
     assert errs.expect.ejected is not None
     assert errs.expect.ejected.errors == 3
-    assert errs.expect.ejected.away == Bounds(least=1_800, most=5_000)
+    assert errs.expect.ejected.away == Bounds(least=1_800, most=3_900)
+    (longer,) = [one for one in of_instances(ejecting(3_000)) if one.about == (ERRING,)]
+    assert longer.expect.ejected is not None
+    assert longer.expect.ejected.away == Bounds(least=2_700, most=4_900)  # and not the six seconds of another policy
 
 
 def test_what_is_not_tried_is_told_with_its_reason() -> None:

@@ -80,6 +80,24 @@ def test_the_limit_that_bites_first_is_the_one_that_is_expected(
     assert trial.given[0].latency > (trial.expect.given_up.most or 0)
 
 
+@pytest.mark.parametrize(
+    ("limit", "held", "others"),
+    [
+        (15_000, (14_850, 15_350), (14_500, 15_500)),
+        (1_500, (1_350, 1_850), (1_250, 1_950)),
+        (300, (230, 600), (200, 700)),
+    ],
+)
+def test_a_try_is_given_up_when_its_limit_is_over_but_for_what_a_machine_is_late(
+    limit: int, held: tuple[int, ...], others: tuple[int, ...]
+) -> None:
+    """Which has nothing to do with how long the limit is."""
+    timeout = {"timeout": {"perRequest": {"unit": "ms", "value": limit}}}
+    given_up = late(policies(timeout)).expect.given_up
+    assert given_up is not None
+    assert [given_up.hold(one) for one in (*held, *others)] == [True, True, False, False]
+
+
 @pytest.mark.parametrize("limit", [0, 60])
 def test_limits_too_long_to_wait_for_are_not_felt_before_app_meshs_own(limit: int) -> None:
     """A call that is answered after more than 15 s still is."""

@@ -34,8 +34,11 @@ _SOON = 12_000
 """Ejections that may last longer than so many milliseconds are not waited for."""
 _AWAY, _LONGEST_AWAY = 1_500, 6_000
 """Milliseconds for which an instance is watched that is ejected for longer: as long as tells it from chance."""
-_EARLY = 0.9
-"""It returns too early below this part of the time for which it is ejected."""
+_EARLY, _LATE = 0.9, 500
+"""It returns too early below this part of the time for which it is ejected, and too late so many milliseconds after
+that, the interval at which Envoy looks who may return, and the calls until it is its turn."""
+_TURNS = 4
+"""Calls within which each of two instances is surely called, where all calls come to them."""
 _UNCHECKED = "nobody in the mesh calls a gateway, so nobody checks it"
 _COUNTING, UNBIASED = 2, 3
 """Instances of a caller that count errors for one trial alone, and that count none."""
@@ -165,8 +168,8 @@ def _watch(detection: OutlierDetection, part: float, patience: int) -> _Watch | 
         called = math.ceil(math.log(_BY_CHANCE) / math.log(1 - part / 2)) * every
         least = min(max(called, _AWAY), int(base * _EARLY))
         if called <= least <= _LONGEST_AWAY and calls * every <= _FAILING:
-            waited = base >= _AWAY and base * 1.3 + interval <= min(_SOON, patience)
-            most = int(base * 1.3) + interval + max(called, 1_000)
+            most = base + interval + (_TURNS * every if part == 1 else called) + _LATE
+            waited = base >= _AWAY and most <= min(_SOON, patience)
             away = Bounds(least=int(base * _EARLY), most=most) if waited else Bounds(least=least)
             return _Watch(every=every, calls=calls, away=away)
     return None

@@ -33,10 +33,14 @@ FAULT = "x-meshwright-fault"
 """The header by which a fault knows the calls that it is for."""
 PATIENCE = 15_200
 """Milliseconds that a trial waits at most: a little more than App Mesh's own limit."""
-_LATE, _SLACK = 1.3, 250
-"""A try is given up in time when it takes at most so much longer than its limit, and so many milliseconds more."""
-_EARLY = 0.9
-"""It is given up too early below this part: a limit runs from before the arrival that is seen."""
+_LATE, _LATEST, _SLACK = 0.3, 150, 250
+"""A try is given up in time when it takes longer than its limit by at most that part of it, but so many milliseconds
+at most, and so many more: how late somebody hears of it depends on the machine and not on the limit."""
+_EARLY, _EARLIEST = 0.1, 150
+"""It is given up too early where it takes shorter by more than that part of its limit, but so many milliseconds at
+most, and a fifth of the slack: a limit runs from before the arrival that is seen."""
+_BEFORE = 0.9
+"""Of a limit that is not waited for, this part of it is."""
 RARELY = 0.1
 """Of a node that gets a smaller part of the calls, nothing is tried by calls that chance leads: it takes too many."""
 MISSED = 0.001
@@ -213,7 +217,7 @@ def _too_late(graph: Graph, late: _Late, expect: Expect, patience: int) -> Itera
     biting = {tried.limit} if tried.fit else {tried.limit, tried.total}
     reason = f"another limit, of {tried.limit / 1_000:g} s, comes first"
     if not tried.limit or tried.limit > patience:
-        latency, biting = min(patience, int(tried.limit * _EARLY) or patience), {0}
+        latency, biting = min(patience, int(tried.limit * _BEFORE) or patience), {0}
         name = f"still waits after {latency / 1_000:g} s"
         reason = f"it is not waited for; that a call still waits after {latency / 1_000:g} s is tried"
     elif tried.lasts > patience or not tried.sure:
@@ -222,8 +226,8 @@ def _too_late(graph: Graph, late: _Late, expect: Expect, patience: int) -> Itera
         yield from (Gap(route=one.key, path=one.path, reason=reason) for one in limits)
         return
     else:
-        most = int(tried.limit * _LATE) + _SLACK
-        least = int(tried.limit * _EARLY) - _SLACK // 5 if tried.fit else 0
+        most = tried.limit + min(int(tried.limit * _LATE), _LATEST) + _SLACK
+        least = tried.limit - min(int(tried.limit * _EARLY), _EARLIEST) - _SLACK // 5 if tried.fit else 0
         attempts = Bounds(least=tried.most if tried.fit else 1, most=tried.most)
         latency = most + _SLACK
         expect = _timed_out(way.found.call.protocol, attempts, Bounds(least=max(least, 0), most=most))
