@@ -144,6 +144,7 @@ def serving(
 
     async def serve() -> None:
         await server.serve(sockets=[listening])
+        await given.attempts.close()
         await given.writer.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))

@@ -153,6 +153,7 @@ class ErrorLayer:
     def _told(self, error: Exception, scope: Scope, request_id: str) -> Response:
         """The answer to a client whose request ended in `error`."""
         code, message, status = self._judged(error, scope["state"], request_id)
+        scope["state"]["refused"] = code, message
         if scope["path"] == TOKEN_PATH:
             response = token_error_answer(code, message, status, request_id)
         else:
@@ -202,6 +203,7 @@ class ErrorLayer:
         state = scope["state"]
         operation = state.get("operation", "")
         self._services.metrics.answered(operation, status, seconds)
+        self._services.attempts.note(scope, status)
         level, missed = logging.INFO, 0
         if status == 200 and scope["method"] == "GET":
             level = logging.DEBUG

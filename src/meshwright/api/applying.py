@@ -14,6 +14,7 @@ import msgspec
 
 from meshwright import constraints, operations, release, rules
 from meshwright.api.answers import answer
+from meshwright.api.attempts import Attempt
 from meshwright.api.fencing import fence, warnings
 from meshwright.api.judging import lately_called, risks_of
 from meshwright.api.repeating import Asked, again, earlier, kept
@@ -61,6 +62,8 @@ class Caller(msgspec.Struct, frozen=True):
     facts: Mapping[str, str] = MappingProxyType({})
     asked: Asked | None = None
     """The request as one that may be repeated, when it names a key."""
+    attempt: Attempt | None = None
+    """The request, for the audit log."""
 
     @property
     def build(self) -> Build | None:
@@ -104,7 +107,7 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
         return draft
 
     # In a thread, and first of its batch: the stack's newest release is looked for on disk.
-    await services.writer.write(decide, slow=True)
+    await services.writer.write(decide, attempt=intent.caller.attempt, slow=True)
     return outcome[0]
 
 

@@ -32,6 +32,7 @@ from meshwright.store.contract import Draft
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from meshwright.api.attempts import Attempt
     from meshwright.api.services import Services
     from meshwright.api.turns import Turns
     from meshwright.operations import Operation
@@ -74,9 +75,10 @@ class AppMesh:
             if members is None and not request.operation.writes:
                 self._remember(target, request)
         principal, facts = state["principal"], connection_facts(scope)
+        state["attempt"].target = lambda: key_of(request, self._stamp(principal)).path
         if request.operation.writes:
             asked = _asked(request, members, principal, self._stamp(principal))
-            response = await self._written(request, asked, principal, facts)
+            response = await self._written(request, asked, state["attempt"], facts)
         else:
             response = _answer(self._read(request, principal, facts))
         await response(scope, receive, send)
@@ -97,10 +99,10 @@ class AppMesh:
         return perform(state, request, stamp, memory=self._memory)[1]
 
     async def _written(
-        self, request: Request, asked: repeating.Asked | None, principal: Principal, facts: dict[str, str]
+        self, request: Request, asked: repeating.Asked | None, attempt: Attempt, facts: dict[str, str]
     ) -> repeating.Answer:
         """Perform on the newest revision, and commit what came of it with the answer; a repetition gets the first."""
-        services = self._services
+        services, principal = self._services, attempt.principal
         answers: list[repeating.Answer] = []
 
         def decide(head: Head) -> Draft | None:
@@ -121,7 +123,7 @@ class AppMesh:
                 response.key, after, principal=principal.arn, cause=cause, at=stamp.at, answered=answered
             )
 
-        await services.writer.write(decide)
+        await services.writer.write(decide, attempt=attempt)
         return answers[0]
 
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from meshwright.api.answers import TOKEN_PATH, ProtocolError
+from meshwright.api.attempts import Attempt
 from meshwright.api.connection_facts import source_of
 from meshwright.api.limits import OPEN_PATHS, Held
 from meshwright.trust.canonical import EXPIRED, INCOMPLETE, INVALID, MISSING, has_dot_segments
@@ -54,8 +55,8 @@ class Authentication:
     """The layer that verifies signatures.
 
     It sets in the request's state: `principal`, a `trust.principals.Principal`, or None for the one unsigned action;
-    `key_id`; `signed_headers`, the lower-case names of the headers that the signature covers; and `body`, all of it,
-    which `receive` gives as well.
+    `key_id`; `attempt`, the request for the audit log, where it is signed; `signed_headers`, the lower-case names of
+    the headers that the signature covers; and `body`, all of it, which `receive` gives as well.
     """
 
     def __init__(self, app: ASGIApp, services: Services, turns: Turns) -> None:
@@ -138,6 +139,7 @@ class Authentication:
         if digest is None:
             check_signature(claim, request, found, known, cache=self._signing_keys)
         state["principal"], state["key_id"], state["signed_headers"] = principal, claim.key_id, claim.signed
+        state["attempt"] = Attempt(principal, claim.key_id, source_of(scope), state["request_id"], body)
         return body
 
     def _known(self, claim: Claim, now: int) -> tuple[AccessKeySecret, Principal | SignatureError]:

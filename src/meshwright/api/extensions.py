@@ -115,7 +115,7 @@ async def _written(services: Services, request: Request, key: Key, wanted: Resou
         cause = asked.operation.name
         return Draft.of_one(key, after, principal=principal.arn, cause=cause, at=stamp.at, answered=answered)
 
-    await services.writer.write(decide)
+    await services.writer.write(decide, attempt=request.state.attempt)
     return answers[0]
 
 

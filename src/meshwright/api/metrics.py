@@ -84,6 +84,9 @@ _METRICS = (
     _Row(Histogram, "commit_seconds", "One transaction until it is durable.", buckets=_SECONDS),
     _Row(Counter, "store_failures", "Requests that the database could not serve."),
     _Row(Counter, "evidence_failures", "Writes of what proxies made of a release that the database refused."),
+    _Row(
+        Counter, "attempts_left_out", "Attempts that came to nothing, and were too many for a leaf of the audit log."
+    ),
     _Row(Counter, "checkpoint_failures", "Checkpoints of the audit log that could not be published."),
     _Row(Counter, "xds_responses", "Responses that Envoys answered, by type and result.", ("type", "result")),
     _Row(Counter, "xds_resources_sent", "Resources written to Envoys, by type; removals not counted.", ("type",)),
@@ -239,6 +242,10 @@ class Metrics(Collector):
     def evidence_failed(self) -> None:
         """The database could not keep what proxies made of a release; that is tried again."""
         self._counters["evidence_failures"].inc()
+
+    def attempt_left_out(self) -> None:
+        """An attempt of somebody who is known has no leaf of its own."""
+        self._counters["attempts_left_out"].inc()
 
     def checkpoint_failed(self) -> None:
         """A checkpoint of the audit log could not be published; it is tried again."""

@@ -293,8 +293,10 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
             # One mesh has one name, for policies above all: SHOP@ACCOUNT is SHOP where the account is the server's.
             name, owner = split_mesh(request.path_params["mesh"])
             request.path_params["mesh"] = qualified(name, owner, services.account)
+        about = row.resource.format(**request.path_params)
+        request.state.attempt.target = lambda: about
         if not row.object:
-            resource = services.resource(row.resource.format(**request.path_params))
+            resource = services.resource(about)
             services.authority().permit_action(
                 caller.principal, row.action, resource, caller.facts, at=services.now()
             )
@@ -303,7 +305,9 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
         except AccessDeniedError:
             raise
         except RefusedError as error:
-            return _refused(error)
+            response = _refused(error)
+            request.scope["state"]["refused"] = response.headers["x-amzn-ErrorType"], str(error)
+            return response
 
     return serve
 
@@ -311,9 +315,8 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
 def _caller(request: Request, asked: object = None) -> applying.Caller:
     """Who asks; `asked` is what for, where it may be repeated with an Idempotency-Key."""
     place = "/".join((request.scope["state"]["operation"], *request.path_params.values()))
-    return applying.Caller(
-        request.state.principal, connection_facts(request.scope), repeating.of_header(request, place, to_wire(asked))
-    )
+    repeated = repeating.of_header(request, place, to_wire(asked))
+    return applying.Caller(request.state.principal, connection_facts(request.scope), repeated, request.state.attempt)
 
 
 def _refused(error: RefusedError) -> Response:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.api.attempts import Attempts
 from meshwright.api.keeping import Keeping
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
@@ -75,6 +76,11 @@ class Services:
     def evidence(self) -> Keeping:
         """What proxies make of releases."""
         return Keeping(self.store, self.control, self.metrics)
+
+    @functools.cached_property
+    def attempts(self) -> Attempts:
+        """What somebody tried and nothing came of, for the audit log."""
+        return Attempts(self.store, self.now, self.metrics)
 
     def user(self, name: str) -> Principal:
         """Who the user of an access key is; `key_id` is not filled in."""

@@ -63,7 +63,8 @@ async def post_revocation(services: Services, request: Request) -> Response:
             f"{asked.subject[:200]!r} cannot be revoked; name key:AKIA…, session:ASIA… or role:NAME."
         )
     at, caller = services.now(), request.state.principal
-    await asyncio.to_thread(services.store.revoke, asked.subject, at, caller.arn)
+    attempt = request.state.attempt
+    attempt.recorded = await asyncio.to_thread(services.store.revoke, asked.subject, at, caller.arn, attempt.trail)
     return answer({"subject": asked.subject, "at": at, "principal": caller.arn})
 
 

@@ -29,6 +29,7 @@ from meshwright.api.sts_parameters import (
     read_form,
     refuse_unknown,
 )
+from meshwright.audit import Trail
 from meshwright.issuers import IssuerUnavailableError
 from meshwright.store.contract import Session
 from meshwright.store.keys import fresh_key_id, fresh_secret
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from meshwright.api.attempts import Attempt
     from meshwright.api.services import Services
     from meshwright.api.sts_xml import Fields
     from meshwright.trust.assuming import Asked, Granted
@@ -79,6 +81,8 @@ class Sts:
         form = await read_form(scope, receive)
         action = action_of(form)
         scope["state"]["operation"] = action
+        if "attempt" in scope["state"]:
+            scope["state"]["attempt"].target = lambda: form.get("RoleArn", "*")
         asked = {name: value for name, value in form.items() if name not in {"Action", "Version"}}
         refuse_unknown(action, asked)
         request_id = scope["state"]["request_id"]
@@ -147,8 +151,13 @@ class Sts:
         self._begun_of_late.admit(subject, now)
         self._begun_of_late.note(subject, now)
         session = _session(granted, now)
-        await asyncio.to_thread(self._services.store.add_session, session)
-        principal = scope["state"]["principal"] = session.principal
+        state = scope["state"]
+        attempt: Attempt | None = state.get("attempt")
+        trail = attempt.trail if attempt else Trail(source=source_of(scope), request=state["request_id"])
+        await asyncio.to_thread(self._services.store.add_session, session, trail)
+        if attempt is not None:
+            attempt.recorded = True
+        principal = state["principal"] = session.principal
         ends = datetime.fromtimestamp(session.expires_at // 1000, tz=UTC)
         return {
             "AssumedRoleUser": {"AssumedRoleId": _user_id(principal), "Arn": principal.arn},
@@ -168,6 +177,7 @@ class Sts:
         code, status = ("IDPCommunicationError", 400) if isinstance(error, IssuerUnavailableError) else _named(error)
         reason = error.reason if isinstance(error, AssumeError) else str(error)
         state = scope["state"]
+        state["refused"] = code, reason
         if "principal" not in state:
             state["unauthenticated"] = reason
             self._services.metrics.refused(code)

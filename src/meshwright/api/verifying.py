@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from meshwright.api.attempts import Attempt
     from meshwright.api.services import Services
     from meshwright.release import Check, Release
-    from meshwright.trust.principals import Principal
 
 PATIENCE = 30.0
 """Seconds that one judgement waits at most for what is still to come."""
@@ -61,7 +61,10 @@ async def _seen(services: Services, one: Release, expected: Mapping[str, int]) -
 async def post_verification(services: Services, request: Request) -> Response:
     """Judge by evidence whether a release is good, keep that, and move its status; 201, or 200 for only a look."""
     one, asked = release_of(services, request), await body_of(request, VerifyRequest)
-    one, checks, kept = await verify(services, one, asked, request.state.principal)
+    attempt = request.state.attempt
+    one, checks, kept = await verify(services, one, asked, attempt)
+    # Only to look is to read.
+    attempt.recorded = True
     document = {"release": applying.document(one), "checks": to_wire(checks), "inspection": to_wire(kept)}
     return answer(document, 200 if kept is None else 201)
 
@@ -74,7 +77,7 @@ async def get_verifications(services: Services, request: Request) -> Response:
 
 
 async def verify(
-    services: Services, one: Release, asked: VerifyRequest, principal: Principal
+    services: Services, one: Release, asked: VerifyRequest, attempt: Attempt
 ) -> tuple[Release, tuple[Check, ...], Inspection | None]:
     """Judge a release, keep the evidence, and move its status; or only look.
 
@@ -89,7 +92,7 @@ async def verify(
     checks = bounded(map(ended, (*own, *asked.checks)))
     inspection = Inspection(
         at=services.now(),
-        principal=principal.arn,
+        principal=attempt.principal.arn,
         judgement=judged(checks, unprobed_allowed=asked.unprobed_allowed),
         unprobed_allowed=asked.unprobed_allowed,
         checks=checks,
@@ -97,7 +100,8 @@ async def verify(
         tool_version=asked.tool_version,
     )
     # In a thread: another process's write may hold the database for seconds.
-    await asyncio.to_thread(services.store.note_inspection, one.mesh, one.stack, one.number, inspection)
+    place = one.mesh, one.stack, one.number
+    await asyncio.to_thread(services.store.note_inspection, *place, inspection, attempt.trail)
     services.metrics.verified(inspection.judgement)
     return msgspec.structs.replace(one, status=inspection.status or one.status), checks, inspection
 

@@ -14,6 +14,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meshwright.errors import (
     RevisionConflictError,
     ServiceUnavailableException,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, TypeAlias
 
+    from meshwright.api.attempts import Attempt
     from meshwright.store.contract import Draft, Revision, Store
 
     Decide: TypeAlias = Callable[[Head], Draft | None]
@@ -102,11 +105,12 @@ class Writer:
         self._worked = self._failed = float("-inf")
         """When a write of the database last did and did not work, by the event loop's clock."""
 
-    async def write(self, decide: Decide, *, slow: bool = False) -> Revision | None:
+    async def write(self, decide: Decide, *, attempt: Attempt | None = None, slow: bool = False) -> Revision | None:
         """Commit what `decide` answers for the newest state; None where it answers with None.
 
         `decide` may be called several times, each time with the state as it is then; what it raises is raised here. A
-        `slow` one is called in a thread. A caller that is cancelled has its write committed or not; it is whole.
+        `slow` one is called in a thread. `attempt` is whose request it is, for the audit leaf. A caller that is
+        cancelled has its write committed or not; it is whole.
 
         Raises:
             TooManyRequestsException: too many writes wait already.
@@ -119,12 +123,15 @@ class Writer:
                 f"{len(self._queue)} writes wait already, the most that may; nothing was changed. Repeat the request."
             )
         loop = asyncio.get_running_loop()
-        write = _Write(decide, loop.create_future(), loop.time(), slow=slow)
+        write = _Write(decide, loop.create_future(), loop.time(), attempt, slow=slow)
         self._queue.append(write)
         self._open.add(write)
         self._start()
         try:
-            return await write.told
+            revision = await write.told
+            if revision is not None and attempt is not None:
+                attempt.recorded = True
+            return revision
         finally:
             self._open.discard(write)
 
@@ -275,8 +282,17 @@ class Writer:
 class _Write:
     """One call of `Writer.write`."""
 
-    def __init__(self, decide: Decide, told: asyncio.Future[Revision | None], began: float, *, slow: bool) -> None:
+    def __init__(
+        self,
+        decide: Decide,
+        told: asyncio.Future[Revision | None],
+        began: float,
+        attempt: Attempt | None,
+        *,
+        slow: bool,
+    ) -> None:
         self.decide = decide
+        self.attempt = attempt
         self.told = told
         self.began = began
         self.slow = slow
@@ -333,6 +349,8 @@ class _Batch:
             decision.draft = write.decide(self.head)
             if decision.draft is not None:
                 refuse_contradiction(decision.draft, self.head.revision + 1)
+                if write.attempt is not None:
+                    decision.draft = msgspec.structs.replace(decision.draft, trail=write.attempt.trail)
         return decision
 
     def take(self, write: _Write, decision: _Decision) -> None:

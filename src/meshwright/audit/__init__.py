@@ -4,7 +4,7 @@ The one rule: a leaf is hashed as the bytes that are kept, so that checking need
 """
 
 from meshwright.audit.checkpoints import Checkpoint, Published, published, read_checkpoint, signed_checkpoint
-from meshwright.audit.leaves import Leaf, canonical
+from meshwright.audit.leaves import Leaf, Touched, Trail, canonical
 from meshwright.audit.merkle import (
     Frontier,
     append,
@@ -26,6 +26,8 @@ __all__ = [
     "NoteError",
     "Published",
     "SigningKey",
+    "Touched",
+    "Trail",
     "VerifierKey",
     "append",
     "canonical",

@@ -10,12 +10,41 @@ from typing import Any, Literal
 import msgspec
 
 
+class Trail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """By whose credential, from where and in which request something was asked for."""
+
+    key: str = ""
+    """The id of the access key that signed; that of a session has a leaf of its own, with what its token proved."""
+    source: str = ""
+    """The address that the request came from."""
+    request: str = ""
+    """The request's id, which the client was told and the server logged."""
+    verified: dict[str, str] = {}
+    """What a token proved of the build that asked, as members of `release.Build`."""
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a commit did to one object."""
+
+    object: str
+    """Its path."""
+    before: str = ""
+    """SHA-256, in hexadecimal, of what it was, as it was stored; "" where there was none."""
+    after: str = ""
+    """The same of what it became; "" for a delete."""
+    fields: tuple[str, ...] = ()
+    """The paths in it that an update changed, the first of them."""
+    more: int = 0
+    """How many more there were."""
+
+
 class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One entry of the log: who did what, when and why, and the digest of what it did."""
 
-    kind: Literal["revision", "status", "inspection", "key", "session", "revocation"]
-    """A commit, a move of a release's status, a verification, an access key made, a session begun, or one of these
-    two revoked."""
+    kind: Literal["revision", "status", "inspection", "key", "session", "revocation", "attempt"]
+    """A commit, a move of a release's status, a verification, an access key made, a session begun, one of these two
+    revoked, or what somebody tried and nothing came of.
+    """
     at: int
     """When, in milliseconds since the epoch, UTC."""
     principal: str
@@ -23,7 +52,15 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: str
     """The operation, the release, or the new status."""
     digest: str
-    """SHA-256, in hexadecimal, of what was changed."""
+    """SHA-256, in hexadecimal, of what was changed; of an attempt, of the request's body."""
+    by: Trail | None = None
+    """How it was asked for; None for what the server did by itself, or a command on its machine."""
+    changes: tuple[Touched, ...] = ()
+    """What a commit did, object by object, in the order it was done."""
+    claimed: dict[str, str] = {}
+    """What the job of a release said of its build, as members of `release.Build`: nobody verified it."""
+    claims: dict[str, str] = {}
+    """What the token proved that a session was begun with."""
     revision: int | None = None
     """The revision that a commit became."""
     release: str | None = None
@@ -38,6 +75,16 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When a session ends, in milliseconds since the epoch, UTC."""
     subject: str | None = None
     """What was revoked: `key:ID`, `session:ID` or `role:NAME`."""
+    target: str | None = None
+    """What an attempt was about: an object's path, a stack's, or the path that was asked for."""
+    outcome: Literal["allowed", "refused"] | None = None
+    """Of an attempt; one that was allowed found everything as it wanted it."""
+    error: str | None = None
+    """The name of the error that an attempt was answered with."""
+    reason: str | None = None
+    """The beginning of what it was told."""
+    left_out: int | None = None
+    """How many more attempts of the same user or role there were before this one, for which there are no leaves."""
 
 
 def canonical(value: Any) -> bytes:

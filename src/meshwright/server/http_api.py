@@ -57,6 +57,7 @@ async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[async
         await serving
         await propagating.close()
         await services.evidence.close()
+        await services.attempts.close()
         await services.issuers.close()
         await writer.close()
 

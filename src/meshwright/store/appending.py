@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3  # noqa: TC003 - the store's own library
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meshwright import audit
 from meshwright.release import NEXT, Status
 from meshwright.store import reading, rows
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meshwright.release import Inspection, Release
-    from meshwright.store.contract import Draft, Found, Revision
+    from meshwright.store.contract import Draft, Revision
+    from meshwright.store.touching import Touching
 
 ANSWERS_KEPT = 24 * 3600 * 1000
 """For how many milliseconds the answer to a request that named a token is kept."""
@@ -89,16 +92,21 @@ def insert(connection: sqlite3.Connection, statement: str, found: Sequence[tuple
         connection.execute(statement.format(", ".join([row] * len(part))), values)
 
 
-def insert_revisions(connection: sqlite3.Connection, made: Sequence[tuple[Revision, Draft]]) -> bytes:
-    """Write revisions in their order, with all that their drafts bring along; the audit log's root with the last."""
-    pending = _Pending(connection)
+def insert_revisions(
+    connection: sqlite3.Connection, made: Sequence[tuple[Revision, Draft]], touching: Touching
+) -> bytes:
+    """Write revisions in their order, with all that their drafts bring along; the audit log's root with the last.
+
+    `touching` starts from the state that the first of them follows.
+    """
+    pending = _Pending(connection, touching)
     for revision, draft in made:
-        pending.add(revision, draft.release, draft.found)
+        pending.add(revision, draft)
         if draft.release is not None:
             # A rollback looks at what is there, and its leaves come after its own revision's.
             pending.flush()
             take_back(connection, draft.release)
-            root, pending = pending.root, _Pending(connection)
+            root, pending = pending.root, _Pending(connection, touching)
             pending.root = root
     pending.flush()
     found = [
@@ -119,8 +127,9 @@ def forget_answers(connection: sqlite3.Connection, at: int) -> bool:
 class _Pending:
     """Revisions that are still to be written."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, touching: Touching) -> None:
         self._connection = connection
+        self._touching = touching
         self._log = Log(connection)
         self._revisions: list[tuple[object, ...]] = []
         self._changes: list[tuple[object, ...]] = []
@@ -129,28 +138,32 @@ class _Pending:
         self.root = b""
         """Of the audit log with the newest of them."""
 
-    def add(self, revision: Revision, release: Release | None, found: Found | None) -> None:
+    def add(self, revision: Revision, draft: Draft) -> None:
+        release = draft.release
         number, at, principal, cause = revision.number, revision.at, revision.principal, revision.cause
-        changes = [
-            *((one.key, rows.body_of(one)) for one in revision.puts),
-            *((key, None) for key in revision.deletes),
-        ]
+        puts = [(one.key, one.key.path, one, rows.body_of(one)) for one in revision.puts]
+        touched = [*puts, *((key, key.path, None, None) for key in revision.deletes)]
         body = None if release is None else rows.release_body(release)
-        build = rows.build_columns(release, found)
+        build = rows.build_columns(release, draft.found)
         leaf = audit.Leaf(
             kind="revision",
             at=at,
             principal=principal,
             cause=cause,
-            digest=rows.changes_digest((key.path, text) for key, text in changes),
+            digest=rows.changes_digest([(path, text) for _, path, _, text in touched]),
             revision=number,
             release=None if release is None else rows.release_name(release.mesh, release.stack, release.number),
             release_digest=None if body is None else rows.text_digest(body),
             build_digest=None if build is None else rows.build_digest(build),
+            by=draft.trail,
+            changes=tuple(self._touching.told(*one) for one in touched),
+            claimed=msgspec.to_builtins(release.build) if release is not None and release.build is not None else {},
         )
         self._revisions.append((number, at, principal, cause, self._log.add(leaf)))
         self.root = self._log.root
-        self._changes += [(key.mesh, key.kind.value, key.parent, key.name, number, text) for key, text in changes]
+        self._changes += [
+            (key.mesh, key.kind.value, key.parent, key.name, number, text) for key, _, _, text in touched
+        ]
         if release is not None:
             self._releases.append((release.mesh, release.stack, release.number, number, body))
         if build is not None:
@@ -192,7 +205,9 @@ def move(connection: sqlite3.Connection, release: Release, status: Status, princ
     )
 
 
-def inspect(connection: sqlite3.Connection, release: Release, inspection: Inspection) -> None:
+def inspect(
+    connection: sqlite3.Connection, release: Release, inspection: Inspection, trail: audit.Trail | None
+) -> None:
     """Write what a verification of a release saw."""
     name, body = rows.release_name(release.mesh, release.stack, release.number), rows.inspection_body(inspection)
     leaf = audit.Leaf(
@@ -202,6 +217,7 @@ def inspect(connection: sqlite3.Connection, release: Release, inspection: Inspec
         cause=inspection.judgement,
         digest=rows.text_digest(body),
         release=name,
+        by=trail,
     )
     row = (append(connection, leaf), release.mesh, release.stack, release.number, body)
     connection.execute("INSERT INTO inspections VALUES (?, ?, ?, ?, ?)", row)

@@ -6,12 +6,12 @@ It is long because every promise of a store stands here, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self
 
 import msgspec
 
-from meshwright.audit import Checkpoint
+from meshwright.audit import Checkpoint, Leaf, Trail
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
 from meshwright.release import Author, Build, Evidence, Inspection, Release, Series, Standing, Status, Tally
@@ -143,6 +143,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """The state that it leads to, where whoever made it knows it: the head's with `puts` and without `deletes`."""
     answered: Answered | None = None
     """What a repetition of the request is to be answered with; stored in the same transaction."""
+    trail: Trail | None = None
+    """How it was asked for, for the audit leaf."""
 
     @classmethod
     def of_one(
@@ -309,7 +311,9 @@ class Store(Protocol):
         """What is known of the releases of a stack numbered over `after`, in a few numbers each."""
         ...
 
-    def note_inspection(self, mesh: str, stack: str, number: int, inspection: Inspection) -> None:
+    def note_inspection(
+        self, mesh: str, stack: str, number: int, inspection: Inspection, trail: Trail | None = None
+    ) -> None:
         """Keep a verification of a release, with an audit leaf, and move its status to what it says, if anything.
 
         Raises:
@@ -337,7 +341,7 @@ class Store(Protocol):
         """Every access key, oldest first."""
         ...
 
-    def add_session(self, session: Session) -> None:
+    def add_session(self, session: Session, trail: Trail | None = None) -> None:
         """Store a session, with an audit leaf; those that expired a day before it was made are forgotten.
 
         Raises:
@@ -353,8 +357,8 @@ class Store(Protocol):
         """Up to `limit` sessions whose ids come after `after`, in the order of their ids, expired ones too."""
         ...
 
-    def revoke(self, subject: str, at: int, principal: str) -> None:
-        """Make `subject` worth nothing: see `Revocation`; with an audit leaf. Once more with the same is a no-op.
+    def revoke(self, subject: str, at: int, principal: str, trail: Trail | None = None) -> bool:
+        """Make `subject` worth nothing: see `Revocation`; with an audit leaf. Whether it was not so before.
 
         Raises:
             RefusedError: there is no such key or session, or `subject` is of no known form.
@@ -401,6 +405,14 @@ class Store(Protocol):
 
     def remembered(self, source: str) -> Mapping[str, str]:
         """What `source` found out and was not forgotten, by name."""
+        ...
+
+    def record(self, leaves: Sequence[Leaf]) -> None:
+        """Append what came to nothing, `attempt`s, to the audit log, in one transaction.
+
+        Raises:
+            StorageError: the database refused; nothing was changed.
+        """
         ...
 
     def leaves(self, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:

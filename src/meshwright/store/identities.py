@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meshwright import audit
 from meshwright.errors import RefusedError
 from meshwright.store import rows
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 SESSIONS_KEPT = 24 * 3600 * 1000
 """For how many milliseconds after its end a session is kept, so that it can be told from one that never was."""
 _FORGOTTEN_AT_ONCE = 500
+_CLAIMS = 40
+"""Claims of a token that the audit log tells at most."""
+_CLAIM_LENGTH = 256
+_FLEETING = frozenset({"exp", "iat", "nbf", "jti", "nonce", "auth_time", "at_hash", "c_hash"})
+"""Claims that are of one token and of no build."""
 _CACHED = 10_000
 """Sessions in memory at most."""
 
@@ -84,7 +91,7 @@ class Identities:
         with self._database.read() as connection:
             return tuple(_key(*row) for row in connection.execute(f"{_KEYS} ORDER BY leaf"))
 
-    def add_session(self, session: Session) -> None:
+    def add_session(self, session: Session, trail: audit.Trail | None = None) -> None:
         """As `Store.add_session`."""
         columns = rows.session_columns(session)
         with self._database.write() as connection:
@@ -98,6 +105,8 @@ class Identities:
                 digest=rows.session_digest(*columns),
                 key=session.key_id,
                 expires=session.expires_at,
+                by=trail,
+                claims=_told(session.principal),
             )
             connection.execute(
                 "INSERT INTO sessions (leaf, id, secret, token, principal, created_at, expires_at) "
@@ -125,7 +134,7 @@ class Identities:
             found = connection.execute(f"{_SESSIONS} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
             return tuple(_session(*row) for row in found)
 
-    def revoke(self, subject: str, at: int, principal: str) -> None:
+    def revoke(self, subject: str, at: int, principal: str, trail: audit.Trail | None = None) -> bool:
         """As `Store.revoke`."""
         kind, _, name = subject.partition(":")
         if kind not in {"key", "session", "role"} or not name:
@@ -136,7 +145,7 @@ class Identities:
             _refuse_unknown(connection, kind, name)
             newest = connection.execute("SELECT max(at) FROM revocations WHERE subject = ?", (subject,)).fetchone()[0]
             if newest is not None and (kind != "role" or newest >= at):
-                return
+                return False
             revocation = Revocation(subject=subject, at=at, principal=principal)
             leaf = audit.Leaf(
                 kind="revocation",
@@ -145,9 +154,11 @@ class Identities:
                 cause="revoke",
                 digest=rows.revocation_digest(revocation),
                 subject=subject,
+                by=trail,
             )
             values = (append(connection, leaf), subject, at, principal)
             connection.execute("INSERT INTO revocations VALUES (?, ?, ?, ?)", values)
+            return True
 
     def revoked(self, found: AccessKey | Session) -> bool:
         """As `Store.revoked`."""
@@ -185,6 +196,16 @@ def _cause(principal: Principal) -> str:
     if principal.issuer:
         return f"begin session for {principal.claims.get('sub', '')} of {principal.issuer}"
     return "begin session"
+
+
+def _told(principal: Principal) -> dict[str, str]:
+    """What a token proved, for the audit log: without what is of this one token alone, and bounded."""
+    found: dict[str, str] = {}
+    for name, value in principal.claims.items():
+        if name not in _FLEETING and len(found) < _CLAIMS:
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            found[name[:_CLAIM_LENGTH]] = text[:_CLAIM_LENGTH]
+    return found
 
 
 def _refuse_unknown(connection: sqlite3.Connection, kind: str, name: str) -> None:

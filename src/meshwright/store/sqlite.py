@@ -27,11 +27,12 @@ from meshwright.store.contract import (
     refuse_contradiction,
 )
 from meshwright.store.identities import Identities
+from meshwright.store.touching import Digests, Touching
 from meshwright.store.verification import verify
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
@@ -72,6 +73,7 @@ class SqliteStore(Identities):
         self._moment = Moment(Head(0, State()), {})
         self._offered: tuple[bytes, Head] | None = None
         """What our newest commit leads to, and the audit log's root with it: it may not have come to that."""
+        self._digests = Digests()
         self._forgot_at: int | None = None
 
     def head(self) -> Head:
@@ -99,10 +101,11 @@ class SqliteStore(Identities):
                     f"The change was made against revision {expected}, and revision {newest} is the newest: another "
                     "writer committed in between. Read the state again and repeat the change."
                 )
-            root = appending.insert_revisions(connection, made)
+            known = self._moment.head
+            before = known.state if known.revision == expected else State(reading.resources_at(connection, expected))
+            root = appending.insert_revisions(connection, made, Touching(before, self._digests))
             self._forget_answers(connection, drafts[-1].at)
             # Whoever asks for the head between the commit and our return knows it by its root.
-            known = self._moment.head
             if known.revision == expected:
                 self._offered = root, _after(known, (revision for revision, _ in made))
             written()
@@ -156,7 +159,9 @@ class SqliteStore(Identities):
                 raise RefusedError(f"There is no release {name}.")
             _move(connection, release, status, principal, at)
 
-    def note_inspection(self, mesh: str, stack: str, number: int, inspection: Inspection) -> None:
+    def note_inspection(
+        self, mesh: str, stack: str, number: int, inspection: Inspection, trail: audit.Trail | None = None
+    ) -> None:
         """As `Store.note_inspection`."""
         name = rows.release_name(mesh, stack, number)
         with self._database.write() as connection:
@@ -166,7 +171,7 @@ class SqliteStore(Identities):
                 raise RefusedError(f"Release {name} is not the newest of its stack, {told}; nothing was noted.")
             if inspection.status is not None:
                 _move(connection, newest, inspection.status, inspection.principal, inspection.at)
-            appending.inspect(connection, newest, inspection)
+            appending.inspect(connection, newest, inspection, trail)
 
     def inspections(self, mesh: str, stack: str, number: int, limit: int = 100) -> tuple[Inspection, ...]:
         """As `Store.inspections`."""
@@ -253,6 +258,14 @@ class SqliteStore(Identities):
         with self._database.read() as connection:
             found = connection.execute("SELECT name, body FROM findings WHERE source = ? ORDER BY name", (source,))
             return dict(found.fetchall())
+
+    def record(self, leaves: Sequence[audit.Leaf]) -> None:
+        """As `Store.record`."""
+        with self._database.write() as connection:
+            log = appending.Log(connection)
+            for leaf in leaves:
+                log.add(leaf)
+            log.flush()
 
     def leaves(self, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:
         """As `Store.leaves`."""

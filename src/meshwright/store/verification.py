@@ -49,6 +49,7 @@ def _replacing(text: bytes) -> str:
 def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
     faults: list[Fault] = []
     told: dict[str, set[int]] = {kind: set() for kind in _TABLES}
+    bodies: dict[str, str] = {}
     frontier = audit.Frontier()
     gap = False
     for position, entry, recorded in connection.execute("SELECT position, entry, root FROM leaves ORDER BY position"):
@@ -63,7 +64,7 @@ def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
             faults.append(
                 Fault(position, "the leaf or one before it was changed: its root does not follow from them")
             )
-        faults += [Fault(position, message) for message in _leaf_faults(connection, position, entry, told)]
+        faults += [Fault(position, message) for message in _leaf_faults(connection, position, entry, told, bodies)]
     faults += outside.faults(frontier.size)
     faults += _ending_faults(connection, frontier)
     if not gap:
@@ -119,16 +120,21 @@ def _first(faults: list[Fault]) -> Iterator[Fault]:
 
 
 def _leaf_faults(
-    connection: sqlite3.Connection, position: int, entry: str, told: dict[str, set[int]]
+    connection: sqlite3.Connection, position: int, entry: str, told: dict[str, set[int]], bodies: dict[str, str]
 ) -> Iterator[str]:
+    """What of one leaf is not so; `bodies` are the digests of all objects before it, and become those after."""
     try:
         leaf = msgspec.json.decode(entry, type=audit.Leaf)
     except msgspec.MsgspecError as error:
         yield f"the leaf cannot be read: {error}"
         return
+    if leaf.kind == "attempt":
+        return
     told[leaf.kind].add(position)
+    if leaf.kind == "revision":
+        yield from _revision_faults(connection, position, leaf, bodies)
+        return
     judges = {
-        "revision": _revision_faults,
         "status": _status_faults,
         "inspection": _inspection_faults,
         "key": _key_faults,
@@ -138,7 +144,9 @@ def _leaf_faults(
     yield from judges[leaf.kind](connection, position, leaf)
 
 
-def _revision_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+def _revision_faults(
+    connection: sqlite3.Connection, position: int, leaf: audit.Leaf, bodies: dict[str, str]
+) -> Iterator[str]:
     query = "SELECT number, at, principal, cause FROM revisions WHERE leaf = ?"
     found = connection.execute(query, (position,)).fetchone()
     if found is None:
@@ -154,8 +162,10 @@ def _revision_faults(connection: sqlite3.Connection, position: int, leaf: audit.
         "WHERE revision = ? ORDER BY changes.id",
         (leaf.revision,),
     ).fetchall()
-    if rows.changes_digest((_path(*key), body) for *key, body in changes) != leaf.digest:
+    stored = [(_path(*key), body) for *key, body in changes]
+    if rows.changes_digest(stored) != leaf.digest:
         yield f"revision {leaf.revision}: its changes are not those that were committed"
+    yield from _touched_faults(leaf, stored, bodies)
     release = connection.execute(
         "SELECT mesh, stack, number, body FROM releases WHERE revision = ?", (leaf.revision,)
     ).fetchone()
@@ -171,6 +181,18 @@ def _revision_faults(connection: sqlite3.Connection, position: int, leaf: audit.
     ).fetchone()
     if (None if build is None else rows.build_digest(build)) != leaf.build_digest:
         yield f"revision {leaf.revision}: the verified build is not the one that was recorded"
+
+
+def _touched_faults(leaf: audit.Leaf, stored: list[tuple[str, str | None]], bodies: dict[str, str]) -> Iterator[str]:
+    """Whether what a leaf tells of objects is what was done; leaves of older versions tell nothing."""
+    became = {path: "" if body is None else rows.text_digest(body) for path, body in stored}
+    told = {one.object: one for one in leaf.changes}
+    if leaf.changes and {path: one.after for path, one in told.items()} != became:
+        yield f"revision {leaf.revision}: its changes are not those that its leaf tells"
+    for path, one in told.items():
+        if one.before != bodies.get(path, ""):
+            yield f"revision {leaf.revision}: {path} was not before it what its leaf tells"
+    bodies.update(became)
 
 
 def _status_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
