@@ -7,20 +7,26 @@ import contextlib
 import itertools
 import logging
 import socket
+import time
 from typing import TYPE_CHECKING
 
+import grpc
+import grpc.aio
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envoys import Envoy, envoy, until
-from handmade import NODE, faults, plain
+from handmade import NODE, cluster, endpoints, faults, plain
 from meshwright.ads import twins
 from meshwright.ads.server import AdsServer
 from meshwright.ads.twins import APART_SECONDS, MOST_REPEATS, RETURN_SECONDS, Twins
 from meshwright.discovery import Memory, Registrations, Registree
+from meshwright.observe import Traffic
 from meshwright.proxy.farewell import say_farewell
 from meshwright.proxy.settings import Registered
+from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER
 from meshwright.store import sqlite
 from meshwright.views.releases import status_text
@@ -28,6 +34,7 @@ from processes import DEADLINE
 from registering import CHECK, PAY, Application, Place, client, rows, serving, somewhere, states
 from settings import PROVE
 from stage import Everybody, Stage, staged
+from test_hostile_reports import CALLEE, LOADS, Reports, histogram, said
 
 if TYPE_CHECKING:
     import random
@@ -94,6 +101,41 @@ async def test_real_envoys_that_share_a_unix_socket_are_served_side_by_side(tmp_
         async with replicas(tmp_path, 2, f"unix://{path}", instance):
             name = f"{NODE.path}@{instance or socket.gethostname()}"
             assert await all_take(stage, 2) == {f"{name}#1", f"{name}#2"}
+
+
+@pytest.mark.envoy
+async def test_reports_of_replicas_that_have_numbers_are_counted_together(tmp_path: Path) -> None:
+    """Loads and times: nothing tells of which replica a stream is, and all of them call the same nodes."""
+    traffic, path = Traffic(time.time_ns() // 1_000_000), tmp_path / "xds.sock"
+    cart = msgspec.structs.replace(cluster("cart"), leads_to=CALLEE)
+    async with contextlib.AsyncExitStack() as open_:
+        stage = await open_.enter_async_context(staged(faults(0), cart, endpoints("cart", 9)))
+        server = AdsServer(stage.control, Everybody(), traffic=traffic)
+        open_.push_async_callback(server.stop)
+        await server.listen_for(NODE.path, path)
+        await open_.enter_async_context(replicas(tmp_path, 2, f"unix://{path}"))
+        ids = {f"{ONE}#1", f"{ONE}#2"}
+        await until(lambda: {one.id for one in stage.control.statuses()} == ids)
+        channel = await open_.enter_async_context(grpc.aio.insecure_channel(f"unix://{path}"))
+        reports = Reports(traffic, channel)
+        streams = [reports.loads() for _ in range(2)]
+        for active, stream in enumerate(streams, 2):
+            part = {"total_issued_requests": 5, "total_requests_in_progress": active}
+            load = {"cluster_name": "cart", "upstream_locality_stats": [part]}
+            for body in ({"node": said(NODE.path)}, {"cluster_stats": [load]}):
+                await stream.write(message(LOADS)(**body).SerializeToString())
+            await stream.read()
+        seen = reports.told
+        await until(lambda: [(one.total.requests, one.in_flight) for one in seen().calls] == [(10, 5)], "both count")
+        assert seen().unwatched == ()
+        times = histogram(explicit_bounds=[5.0], bucket_counts=[1, 1], sum=12.0)
+        assert await reports.export(times) is grpc.StatusCode.OK
+        (call,) = seen().calls
+        assert call.latency is not None
+        assert call.latency.count == 2
+        await streams[0].done_writing()
+        assert await asyncio.wait_for(streams[0].code(), DEADLINE) is grpc.StatusCode.OK
+        await until(lambda: [one.in_flight for one in seen().calls] == [3], "what the other has under way is left")
 
 
 async def test_a_proxy_that_lost_its_connection_a_thousand_times_is_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from meshwright.ads.gate import reason
-from meshwright.ads.lrs import way_to
+from meshwright.ads.lrs import snapshot_of, way_to
 from meshwright.ads.wire import report
 from meshwright.errors import UsageError
 from meshwright.snapshot.resources import CLUSTER
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from meshwright.ads.gate import Call
     from meshwright.ads.twins import Twins
     from meshwright.control import Control
+    from meshwright.model.identity import Key
     from meshwright.observe import Traffic
+    from meshwright.snapshot.resources import Snapshot
 
 SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 METHOD = "Export"
@@ -51,8 +53,7 @@ class Latencies:
         except UsageError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
         caller = call.key
-        named = f"{caller.path}@{call.instance}" if caller is not None else ""
-        snapshot = self._control.snapshot_of(self._twins.told(named, call.peer()))
+        snapshot = self._snapshot(caller, call) if caller is not None else None
         if caller is not None and snapshot is not None:
             clusters, now = snapshot.of(CLUSTER), self._control.now()
             for name, point in islice(_histograms(found), _MOST):
@@ -61,6 +62,10 @@ class Latencies:
                     way = way_to(caller, cluster.leads_to, name)
                     self._traffic.measure(way, point.explicit_bounds, point.bucket_counts, point.sum, now)
         await call.write(b"")
+
+    def _snapshot(self, caller: Key, call: Call) -> Snapshot | None:
+        proxy = self._twins.told(f"{caller.path}@{call.instance}", call.peer())
+        return snapshot_of(self._control, proxy, caller, unknown=self._twins.numbered(proxy))
 
 
 def _histograms(export: Any) -> Iterator[tuple[str, Any]]:

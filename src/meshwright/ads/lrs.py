@@ -8,8 +8,8 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/load_stats/v3
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from meshwright.control import Control, Proxy
     from meshwright.model.identity import Key
     from meshwright.observe import Traffic
+    from meshwright.snapshot.resources import Snapshot
 
 SERVICE = "envoy.service.load_stats.v3.LoadReportingService"
 METHOD = "StreamLoadStats"
@@ -61,6 +62,7 @@ class LoadReports:
         self._newest: dict[str, _Reporting] = {}
         """By proxy: one that lost its connection may be back before the end of the old stream is noticed."""
         self._ending: set[asyncio.Task[Any]] = set()
+        self._numbers = itertools.count(1)
 
     async def serve(self, _requests: None, call: Call) -> None:
         """One stream, until its proxy ends it."""
@@ -97,7 +99,11 @@ class LoadReports:
         named = identify(call.node, call.instance, self._home)
         proxy = replace(named, id=self._twins.told(named.id, call.peer()))
         self._open[current()] = proxy.id
-        reporting = self._newest[proxy.id] = _Reporting(self._control, self._traffic, proxy)
+        unknown = self._twins.numbered(proxy.id)
+        if unknown:
+            # Each of its streams is of another one: what they report of calls under way is of each alone.
+            proxy = replace(proxy, id=f"{proxy.id}report {next(self._numbers)}")
+        reporting = self._newest[proxy.id] = _Reporting(self._control, self._traffic, proxy, unknown=unknown)
         self._traffic.leave(proxy.id)
         try:
             # A proxy that was connected before begins with what it counted meanwhile.
@@ -116,7 +122,9 @@ class LoadReports:
 class _Reporting:
     """One proxy's reports, in order."""
 
-    def __init__(self, control: Control, traffic: Traffic, proxy: Proxy) -> None:
+    def __init__(self, control: Control, traffic: Traffic, proxy: Proxy, *, unknown: bool) -> None:
+        """`unknown` says that nothing tells which of several of one name and node it is."""
+        self._unknown = unknown
         self._control = control
         self._traffic = traffic
         self._proxy = proxy
@@ -135,7 +143,7 @@ class _Reporting:
         # The first may be of before the connection, and the second begin in the middle of calls.
         early = self._taken <= 2
         self._waiting.extend((load, early) for load in _loads(body))
-        snapshot = self._control.snapshot_of(self._proxy.id)
+        snapshot = snapshot_of(self._control, self._proxy.id, self._proxy.node, unknown=self._unknown)
         if snapshot is None:
             return False
         clusters = snapshot.of(CLUSTER)
@@ -150,6 +158,14 @@ class _Reporting:
         return True
 
 
+def snapshot_of(control: Control, proxy: str, node: Key, *, unknown: bool) -> Snapshot | None:
+    """What the connected `proxy` of `node` should hold; of one that is `unknown`, what any of that node should.
+
+    A cluster's name stands for the same in all of them.
+    """
+    return control.snapshot_at(node) if unknown else control.snapshot_of(proxy)
+
+
 def way_to(caller: Key, callee: Key, cluster: str) -> tuple[Key, Key, str]:
     """The edge that a cluster is: between two nodes, or out of the mesh by that cluster."""
     return caller, callee, cluster if callee.kind is Kind.MESH else ""
@@ -162,7 +178,7 @@ def _loads(body: bytes) -> Iterator[Load]:
         UsageError: the bytes are no report, or too many.
     """
     left = _WAITING
-    for one in islice(report(_REQUEST, body).cluster_stats, _WAITING):
+    for one in itertools.islice(report(_REQUEST, body).cluster_stats, _WAITING):
         issued = successes = errors = active = 0
         parts = one.upstream_locality_stats[:left]
         left -= len(parts)

@@ -89,6 +89,10 @@ class Control:
         found = self._deliveries.get(proxy)
         return found.snapshot if found is not None else None
 
+    def snapshot_at(self, node: Key) -> Snapshot | None:
+        """What one of the connected proxies of `node` should hold, where it does not matter which; None without any."""
+        return next((group.snapshot for (of, _, _), group in self._groups.items() if of == node), None)
+
     def spec_of(self, key: Key) -> Spec | None:
         """The spec of an object as it is now; None for one that there is not."""
         self._take_in()
