@@ -90,7 +90,7 @@ class Control:
         return found.snapshot if found is not None else None
 
     def snapshot_at(self, node: Key) -> Snapshot | None:
-        """What one of the connected proxies of `node` should hold, where it does not matter which; None without any."""
+        """What one of the connected proxies of `node` should hold, whichever it is; None where there is none."""
         return next((group.snapshot for (of, _, _), group in self._groups.items() if of == node), None)
 
     def spec_of(self, key: Key) -> Spec | None:
