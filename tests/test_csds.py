@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import pytest
 
+from ads_client import AdsClient
 from csds_client import SERVICE, fetched, request, states, told
 from envoys import envoy, until
 from handmade import NODE, cluster, endpoints, listener, route
+from meshwright.ads import csds
 from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, SECRET, EnvoyResource
@@ -124,10 +127,10 @@ _INSTANCE = [{"key": "meshwright"}, {"key": "instance"}]
             set(),
         ),
         ([{"node_metadatas": [{"path": [{"key": "no"}], "value": {"present_match": True}}]}], set()),
-        (
-            [{"node_metadatas": [{"path": [{"key": "no"}], "value": {"present_match": False}}]}],
-            {"one", "two", "other"},
-        ),
+        ([{"node_metadatas": [{"path": [{"key": "no"}], "value": {"present_match": False}}]}], set()),
+        ([{"node_metadatas": [{"path": [{"key": "meshwright"}], "value": {"present_match": True}}]}], set()),
+        ([{"node_metadatas": [{"path": _INSTANCE, "value": {"present_match": True}}]}], {"one", "two", "other"}),
+        ([{"node_metadatas": [{"path": [*_INSTANCE, {"key": "x"}], "value": {"present_match": True}}]}], set()),
         (
             [{"node_metadatas": [{"path": _INSTANCE, "value": {"or_match": {"value_matchers": [
                 {"null_match": {}}, {"bool_match": True}, {"double_match": {"exact": 1}},
@@ -227,6 +230,85 @@ async def test_a_question_that_would_cost_much_is_refused_before_an_expression_i
             await fetched(f"127.0.0.1:{stage.port}", node_matchers=matchers)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert words in str(caught.value.details())
+
+
+async def test_what_a_proxy_says_of_itself_breaks_no_question_about_others() -> None:
+    """Numbers that JSON does not have, values of every kind: each is matched as what it is."""
+    odd = {
+        "nan": math.nan,
+        "far": math.inf,
+        "number": 1.5,
+        "nothing": None,
+        "yes": True,
+        "many": [1, "x"],
+        "in": {"y": 1},
+    }
+    wanted: list[dict[str, Any]] = [
+        {"path": [{"key": "far"}], "value": {"double_match": {"range": {"start": 1, "end": 2}}}},
+        {"path": [{"key": "number"}], "value": {"double_match": {"range": {"start": 1, "end": 2}}}},
+        {"path": [{"key": "number"}], "value": {"double_match": {"exact": 1.5}}},
+        {"path": [{"key": "nan"}], "value": {"double_match": {"exact": math.nan}}},
+        {"path": [{"key": "nan"}], "value": {"present_match": True}},
+        {"path": [{"key": "nothing"}], "value": {"null_match": {}}},
+        {"path": [{"key": "yes"}], "value": {"bool_match": True}},
+        {"path": [{"key": "yes"}], "value": {"bool_match": False}},
+        {"path": [{"key": "many"}], "value": {"list_match": {"one_of": {"string_match": {"exact": "x"}}}}},
+        {"path": [{"key": "many"}, {"key": "x"}], "value": {"present_match": True}},
+        {"path": [{"key": "in"}, {"key": "y"}], "value": {"double_match": {"exact": 1}}},
+    ]
+    async with staged(*shop(route("r", "a"))) as stage, stage.client(delta=True) as plain_one:
+        node = {"id": NODE.path, "metadata": {"meshwright": {"instance": "odd"}, **odd}}
+        async with AdsClient(f"127.0.0.1:{stage.port}", node, delta=True) as client:
+            for one in (client, plain_one):
+                await one.say(ROUTE, resource_names_subscribe=["r"])
+                await one.hear()
+            where, found = f"127.0.0.1:{stage.port}", []
+            for member in wanted:
+                answer = told(await fetched(where, node_matchers=[{"node_metadatas": [member]}]))
+                assert set(answer) <= {"odd"}
+                found.append(bool(answer))
+            assert found == [False, True, True, False, True, True, True, False, True, False, True]
+            matcher = {"path": _INSTANCE, "value": {"string_match": {"exact": "one"}}}
+            assert set(told(await fetched(where, node_matchers=[{"node_metadatas": [matcher]}]))) == {"one"}
+
+
+async def test_a_proxy_that_says_very_much_of_itself_is_refused() -> None:
+    """Else one question about proxies would look through megabytes for each."""
+    async with staged(*shop(route("r", "a"))) as stage, stage.client(delta=True, more="x" * 65_536) as client:
+        await client.say(ROUTE, resource_names_subscribe=["r"])
+        assert await client.call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "bytes; it may have 65536" in await client.call.details()
+
+
+async def test_a_question_that_takes_too_long_ends_and_says_how_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here after no time at all; the next one has its turn."""
+    slow = {"path": _INSTANCE, "value": {"string_match": {"safe_regex": {"regex": ".*"}}}}
+    async with staged(*shop(route("r", "a"))) as stage, stage.client(delta=True) as client:
+        await client.say(ROUTE, resource_names_subscribe=["r"])
+        await client.hear()
+        where = f"127.0.0.1:{stage.port}"
+        monkeypatch.setattr(csds, "MOST_SECONDS", 0.0)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await fetched(where, node_matchers=[{"node_metadatas": [slow]}])
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "by node_id in each of node_matchers" in str(caught.value.details())
+        monkeypatch.undo()
+        assert set(told(await fetched(where, node_matchers=[{"node_metadatas": [slow]}]))) == {"one"}
+
+
+async def test_of_many_questions_at_once_those_that_would_wait_behind_too_many_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here behind any at all; the next one is answered."""
+    async with staged(*shop(route("r", "a"))) as stage:
+        where = f"127.0.0.1:{stage.port}"
+        monkeypatch.setattr(csds, "MOST_WAITING", 0)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await fetched(where)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "other questions wait for their turn" in str(caught.value.details())
+        monkeypatch.undo()
+        assert (await fetched(where)).config == []
 
 
 async def test_a_question_as_large_as_it_may_be_is_answered() -> None:

@@ -245,3 +245,11 @@ async def test_a_proxy_whose_listener_waits_for_a_secret_is_not_ready_and_says_f
         assert found["awaited_secrets"] == {"web-cert": [f"listener {INGRESS}"]}
         async with SecretServer({"web-cert": Issuer().issue("web.local")}).serving(path):
             assert (await said(one, is_ready, "ready"))["awaited_secrets"] == {}
+
+
+async def test_a_proxy_that_opened_for_business_without_any_listener_is_not_ready(tmp_path: Path) -> None:
+    """`ENVOY_INITIAL_FETCH_TIMEOUT` ends the wait for a control plane that is away."""
+    xds = f"127.0.0.1:{free_port()}"
+    async with proxy(tmp_path, WEB, "--xds", xds, UNSIGNED, variables={"ENVOY_INITIAL_FETCH_TIMEOUT": "1"}) as one:
+        found = await said(one, lambda _, body: body["state"] == "LIVE", "live")
+        assert (found["ready"], found["alive"], found["connected"]) == (False, True, False)

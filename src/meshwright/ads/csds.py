@@ -10,6 +10,7 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csd
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,11 +19,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from meshwright.ads.matchers import any_matches, fault
+from meshwright.errors import MeshwrightError
 from meshwright.snapshot.messages import message
 from meshwright.snapshot.resources import SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from meshwright.ads.gate import Call
     from meshwright.control import Delivery, Held
@@ -34,6 +36,10 @@ MOST_BYTES = 64 * 1024 * 1024
 """Of one answer."""
 MOST_QUESTION_BYTES = 1024 * 1024
 """Of one question."""
+MOST_WAITING = 20
+"""Questions that wait for their turn."""
+MOST_SECONDS = 10.0
+"""For which the proxies are judged for one question: what they say of themselves is theirs to choose."""
 _AT_ONCE = 20
 """Proxies that are put into an answer before others get their turn."""
 
@@ -51,6 +57,7 @@ class ClientStatus:
     def __init__(self, clients: Callable[[], Iterable[tuple[Any, Delivery]]]) -> None:
         self._clients = clients
         self._turn = asyncio.Semaphore(1)
+        self._waiting = 0
         # Of its own: a question whose client left goes on until its next piece, and must not take others' threads.
         self._beside = ThreadPoolExecutor(1, "csds")
 
@@ -66,40 +73,56 @@ class ClientStatus:
             asked = await call.read()
 
     async def _answer(self, call: Call, body: bytes) -> None:
-        if len(body) > MOST_QUESTION_BYTES:
-            words = (
-                f"A ClientStatusRequest of more than {MOST_QUESTION_BYTES} bytes is not read; this has {len(body)}."
-            )
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
         try:
-            request = message(_STATUS + "ClientStatusRequest").FromString(body)
-        except DecodeError as error:
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"That is no ClientStatusRequest: {error}")
-        async with self._turn:
-            wrong = await self._judged(fault, request.node_matchers)
-            found = await self._found(call, request) if wrong is None else None
-        if wrong is not None:
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{wrong}. Correct it; no proxy was looked at.")
-        if found is None:
-            await call.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"The answer is larger than {MOST_BYTES} bytes: ask for fewer proxies with node_matchers, or set "
-                "exclude_resource_contents.",
-            )
-        else:
-            await call.write(found)
+            request = _question(body)
+            async with self._place():
+                found = await self._found(call, request)
+        except _RefusedError as error:
+            await call.abort(error.code, str(error))
+        await call.write(found)
 
-    async def _found(self, call: Call, request: Any) -> bytes | None:
-        """The answer; None where it would be too large."""
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One question at a time, in the order in which they came.
+
+        Raises:
+            _RefusedError: as many as may wait for that.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise _RefusedError(_EXHAUSTED, f"{self._waiting} other questions wait for their turn. Ask again later.")
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def _found(self, call: Call, request: Any) -> bytes:
+        """The answer.
+
+        Raises:
+            _RefusedError: the question cannot be understood, the answer would be too large, or take too long.
+        """
+        wrong = await self._judged(fault, request.node_matchers)
+        if wrong is not None:
+            raise _RefusedError(_INVALID, f"{wrong}. Correct it; no proxy was looked at.")
         response = message(_STATUS + "ClientStatusResponse")()
-        size = 0
+        size, spent, clock = 0, 0.0, asyncio.get_running_loop().time
         for number, (node, delivery) in enumerate(list(self._clients()), 1):
-            if call.key in {None, delivery.proxy.node} and await self._chosen(request.node_matchers, node):
-                config = _config(node, delivery, contents=not request.exclude_resource_contents)
-                size += config.ByteSize()
-                if size > MOST_BYTES:
-                    return None
-                response.config.append(config)
+            if call.key in {None, delivery.proxy.node}:
+                began = clock()
+                if await self._chosen(request.node_matchers, node):
+                    config = _config(node, delivery, contents=not request.exclude_resource_contents)
+                    size += config.ByteSize()
+                    response.config.append(config)
+                spent += clock() - began
+            if size > MOST_BYTES:
+                raise _RefusedError(_EXHAUSTED, _TOO_LARGE)
+            if spent > MOST_SECONDS:
+                raise _RefusedError(_EXHAUSTED, _TOO_LONG)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         return bytes(response.SerializeToString())
@@ -109,6 +132,40 @@ class ClientStatus:
 
     async def _judged(self, judge: Callable[..., _Found], *given: Any) -> _Found:
         return await asyncio.get_running_loop().run_in_executor(self._beside, judge, *given)
+
+
+class _RefusedError(MeshwrightError):
+    """A question that is not answered, with gRPC's code for why."""
+
+    def __init__(self, code: grpc.StatusCode, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+_INVALID, _EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
+_TOO_LARGE = (
+    f"The answer is larger than {MOST_BYTES} bytes: ask for fewer proxies with node_matchers, or set "
+    "exclude_resource_contents."
+)
+_TOO_LONG = (
+    f"To look through what proxies say of themselves takes more than {MOST_SECONDS:g} s: name those that you mean by "
+    "node_id in each of node_matchers, which is looked at first."
+)
+
+
+def _question(body: bytes) -> Any:
+    """The `ClientStatusRequest`.
+
+    Raises:
+        _RefusedError: it is none, or too large.
+    """
+    if len(body) > MOST_QUESTION_BYTES:
+        words = f"A ClientStatusRequest of more than {MOST_QUESTION_BYTES} bytes is not read; this has {len(body)}."
+        raise _RefusedError(_INVALID, words)
+    try:
+        return message(_STATUS + "ClientStatusRequest").FromString(body)
+    except DecodeError as error:
+        raise _RefusedError(_INVALID, f"That is no ClientStatusRequest: {error}") from None
 
 
 def _config(node: Any, delivery: Delivery, *, contents: bool) -> Any:

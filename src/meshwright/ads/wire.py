@@ -36,6 +36,8 @@ _LONGEST_VERSION = 255
 _LONGEST_CLUSTER = 255
 _MOST_NODE_BYTES = 1024 * 1024
 """Of what a proxy says of itself; Envoy 1.40 says 60 kB."""
+_MOST_METADATA_BYTES = 64 * 1024
+"""Of that, what somebody wrote into its bootstrap; a question about proxies may have an expression look at it."""
 _UNASKED = ("extensions", "client_features", "listening_addresses")
 """What nobody here looks at of it, and nearly all of it: a list of more than 500 extensions."""
 _MOST_REPORT_BYTES = 4 * 1024 * 1024
@@ -127,6 +129,8 @@ def node_in(body: bytes, *fields: int) -> Any:
         if len(body) > _MOST_NODE_BYTES:
             raise UsageError(f"a node of {len(body)} bytes; it may have {_MOST_NODE_BYTES}")
         node = message("envoy.config.core.v3.Node").FromString(body)
+        if (size := node.metadata.ByteSize()) > _MOST_METADATA_BYTES:
+            raise UsageError(f"node.metadata has {size} bytes; it may have {_MOST_METADATA_BYTES}")
         for name in _UNASKED:
             node.ClearField(name)
         # Read anew, since a message gives its memory back only as a whole.
