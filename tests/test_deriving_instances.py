@@ -161,6 +161,10 @@ async def test_real_envoys_leave_alone_who_is_ill_or_errs_and_a_change_of_that_i
         ill, errs = await run(rig, trials[2:], quiet)
         assert "no instance of 'checked' can fail a health check: it has none" in ill.seen.fault
         assert "it was called 4 times" in errs.mismatches[0].happened
+        moved = edited(state, CHECKED, lambda spec: spec["listeners"][0]["healthCheck"].update(path="/other"))
+        await rig.apply(moved)
+        (ill,) = await run(rig, trials[2:3], quiet)
+        assert "did not come to give up who fails checks that ask for /ping" in ill.seen.fault
 
 
 def quiet(_: Result) -> None:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from meshwright.graph import resolve
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.model import Key, Kind, State
+from meshwright.trials.coverage import coverage
+from meshwright.trials.promises import promises
 from shop_load import edited
 from strategies import MESH, resource
 from test_rig import authority, calling, certificate, listening, node, provided
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
     from meshwright.trials.judging import Result
     from meshwright.trials.trial import Trial
 
+WEB = Key(MESH, Kind.VIRTUAL_NODE, "web")
+UNPROVEN = (
+    "does not take TLS without a certificate",
+    "does not take TLS with a certificate that nobody here issued",
+)
 PROTOCOLS = {"web": ("http", 8080), "two": ("http2", 8081), "rpc": ("grpc", 8082), "raw": ("tcp", 9000)}
 
 
@@ -52,7 +60,7 @@ def walled(mode: str = "STRICT") -> State:
 
 def about_listeners(state: State) -> list[Trial]:
     """Those of the derived trials that call listeners without a proxy, or without a certificate."""
-    return [one for one in derived(state).trials if one.call.straight or one.call.anonymous]
+    return [one for one in derived(state).trials if one.call.straight or one.call.apart]
 
 
 def told(results: Sequence[Result]) -> dict[str, list[str]]:
@@ -73,9 +81,30 @@ def test_each_listener_is_called_with_what_it_takes_and_with_less(mode: str, pla
     each = [
         f"node {name}:{port} {how}"
         for name, (_, port) in PROTOCOLS.items()
-        for how in (f"{plaintext} plaintext", "takes TLS", "does not take TLS without a certificate")
+        for how in (f"{plaintext} plaintext", "takes TLS", *UNPROVEN)
     ]
-    assert sorted(names) == sorted([*each, "gateway door:8443 does not take TLS without a certificate"])
+    assert sorted(names) == sorted([*each, *(f"gateway door:8443 {how}" for how in UNPROVEN)])
+
+
+def test_what_no_run_shows_of_certificates_and_retries_is_listed_with_its_reason() -> None:
+    """Whom clients trust, whom they are willing to call, and events that nothing brings about."""
+    state = edited(named("caller.example"), Key(MESH, Kind.VIRTUAL_NODE, "caller"), wary)
+    events = {"maxRetries": 1, "perRetryTimeout": {"unit": "s", "value": 1}, "tcpRetryEvents": ["connection-error"]}
+    to = {"weightedTargets": [{"virtualNode": "web", "weight": 1}]}
+    policies: dict[str, dict[str, Any]] = {
+        "httpRoute": {"match": {"prefix": "/"}, "retryPolicy": {**events, "httpRetryEvents": ["stream-error"]}},
+        "grpcRoute": {"match": {}, "retryPolicy": {**events, "httpRetryEvents": ["gateway-error"]}},
+    }
+    for member, route in policies.items():
+        state = state.put(resource(Kind.ROUTE, member, {member: {**route, "action": to}}, parent="r"))
+    found = {(one.key.name, one.path): one.unseen for one in promises(resolve(state))}
+    told = "spec.backendDefaults.clientPolicy.tls.validation"
+    assert "of another authority is not tried" in found["caller", f"{told}.trust"]
+    assert "for another name is not tried" in found["caller", f"{told}.subjectAlternativeNames"]
+    assert "between two proxies" in found["httpRoute", "spec.httpRoute.retryPolicy.tcpRetryEvents"]
+    assert "refuse no stream" in found["httpRoute", "spec.httpRoute.retryPolicy.httpRetryEvents[0]"]
+    assert "a status of gRPC alone" in found["grpcRoute", "spec.grpcRoute.retryPolicy.httpRetryEvents"]
+    assert found["web", "spec.listeners[0].tls.validation.subjectAlternativeNames"] == ""
 
 
 def quiet(_: Result) -> None:
@@ -99,7 +128,40 @@ async def test_listeners_that_take_more_than_was_declared_are_found() -> None:
             where = Key(MESH, Kind.VIRTUAL_GATEWAY if name == "door" else Kind.VIRTUAL_NODE, name)
             await rig.apply(edited(state, where, at("validation", None)))
             found = told(await run(rig, trials, quiet))
-            assert [*found] == [f"{kind} {name}:{port} does not take TLS without a certificate"], found
+            assert [*found] == [f"{kind} {name}:{port} {how}" for how in UNPROVEN], found
+
+
+def named(*names: str) -> State:
+    """The same mesh, whose listener for the web takes clients of these names only."""
+    asked = {"subjectAlternativeNames": {"match": {"exact": list(names)}}} if names else {}
+    return edited(walled(), WEB, lambda spec: spec["listeners"][0]["tls"]["validation"].update(asked))
+
+
+def wary(spec: dict[str, Any]) -> None:
+    """Let a client call servers of certain names only."""
+    asked = {"subjectAlternativeNames": {"match": {"exact": ["web.nodes"]}}}
+    spec["backendDefaults"]["clientPolicy"]["tls"]["validation"].update(asked)
+
+
+@pytest.mark.envoy
+@pytest.mark.timeout(300)
+async def test_a_listener_that_takes_clients_of_other_names_is_found() -> None:
+    """Of another one than was declared, or of any; whom it declares it takes, and nobody else."""
+    trials = [one for one in about_listeners(named("caller.example")) if one.caller == WEB]
+    theirs, strangers = (f"with a certificate for {name}" for name in ("caller.example", "stranger.example"))
+    assert {f"node web:8080 takes TLS {theirs}", f"node web:8080 does not take TLS {strangers}"} <= {
+        one.name for one in trials
+    }
+    state = named("caller.example")
+    async with Rig(state) as rig:
+        found = await run(rig, trials, quiet)
+        assert told(found) == {}
+        shown = {one.path for one in coverage(rig.graph, found).policies if one.route == WEB and one.covered}
+        assert {f"spec.listeners[0].tls.validation.{one}" for one in ("trust", "subjectAlternativeNames")} <= shown
+        await rig.apply(named("other.example"))
+        assert [*told(await run(rig, trials, quiet))] == [f"node web:8080 takes TLS {theirs}"]
+        await rig.apply(named())
+        assert [*told(await run(rig, trials, quiet))] == [f"node web:8080 does not take TLS {strangers}"]
 
 
 @pytest.mark.envoy

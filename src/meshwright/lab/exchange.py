@@ -142,6 +142,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it never answers, health checks that it concerns included, and leaves the connection open."""
     ill: bool = False
     """Whether it fails its health checks, which the rest of a fault is not about."""
+    path: str = ""
+    """Of health checks it fails those alone that ask for this path; "" for all."""
     headers: Mapping[str, str] = {}
     """Only requests that carry all of these, names in lower case, are concerned."""
 

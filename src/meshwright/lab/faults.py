@@ -54,11 +54,12 @@ def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[No
         return trickling(rig, key, given.bandwidth, count)
     if given.kind is FaultKind.EXPIRED_CERTIFICATE:
         return expired(rig, key)
+    if given.kind is FaultKind.UNHEALTHY:
+        return unhealthy(rig, key, count, given.path)
     befalling = {
         FaultKind.REFUSED: refusing,
         FaultKind.CRASH: crashed,
         FaultKind.LOST: lost,
-        FaultKind.UNHEALTHY: unhealthy,
     }
     return befalling[given.kind](rig, key, count)
 
@@ -162,16 +163,16 @@ async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[N
 
 
 @contextlib.asynccontextmanager
-async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
+async def unhealthy(rig: Rig, node: Key, count: int | None = None, path: str = "") -> AsyncIterator[None]:
     """The first `count` instances of `node`, or all, fail its health checks, and callers know it.
 
-    The instances answer whatever else they are asked.
+    The instances answer whatever else they are asked; with a `path`, checks that ask for another one, too.
 
     Raises:
         UsageError: the node has no health check that an application can fail.
         MeshwrightError: callers did not find out in time.
     """
-    chosen, looked, ill = _chosen(rig, node, count), _checked(rig, node), Fault(ill=True)
+    chosen, looked, ill = _chosen(rig, node, count), _checked(rig, node), Fault(ill=True, path=path)
     gone = {one.machine.address for one in chosen}
 
     def well(hosts: dict[str, bool]) -> bool:
@@ -182,7 +183,8 @@ async def unhealthy(rig: Rig, node: Key, count: int | None = None) -> AsyncItera
     try:
         for one in _workloads(chosen):
             one.given.append(ill)
-        await until(rig, node, lambda hosts: not any(map(hosts.get, gone)), "give up who fails checks", looked)
+        what = f"give up who fails checks{f' that ask for {path}' if path else ''}"
+        await until(rig, node, lambda hosts: not any(map(hosts.get, gone)), what, looked)
         yield
     finally:
         for one in _workloads(chosen):

@@ -67,7 +67,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def taken(self) -> bool:
         """Whether a proxy took it: not where it went past, nor where nobody took the connection."""
-        if self.call.straight or self.call.anonymous:
+        if self.call.straight or self.call.apart:
             # Some protocols have a status for a connection that nobody took.
             return bool(self.attempts)
         return not self.direct and bool(self.reply.status or self.attempts)
@@ -319,7 +319,7 @@ class Rig:
         if not sent.encrypted:
             return None
         entering = sent.straight or at.kind is Kind.VIRTUAL_GATEWAY
-        found = self._around.tls(at, sent.port, anonymous=sent.anonymous) if entering else None
+        found = self._around.tls(at, sent.port, sent) if entering else None
         outside = ClientTls(authorities=self._around.outside.issuer.certificate, name=sent.host)
         return found or outside
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from meshwright.lab.machines import Ground, Machine
     from meshwright.model.identity import Key
     from meshwright.model.state import State
+    from meshwright.simulate import Call
 
 _PROMPTLY: Mapping[str, int | bool] = {
     "tracing.opentelemetry.flush_interval_ms": 100,
@@ -172,16 +173,14 @@ class Surroundings:
             )
             self.registry.register(instance)
 
-    def tls(self, proxy: Key, port: int, *, anonymous: bool = False) -> ClientTls | None:
-        """How somebody outside speaks TLS with a listener; None where it has no certificate to show.
-
-        Who is `anonymous` shows none in turn, even where one is asked for.
-        """
+    def tls(self, proxy: Key, port: int, call: Call) -> ClientTls | None:
+        """How who makes `call` from outside speaks TLS with a listener; None where it has no certificate to show."""
         for one in self._papers.entrances:
             if (one.proxy, one.port) == (proxy, port):
                 shown = Issued(b"", b"")
-                if one.client_authority is not None and not anonymous:
-                    shown = self._issuer(one.client_authority).issue(*one.client_names)
+                if one.client_authority is not None and not call.anonymous:
+                    issuer = Issuer("nobody's authority") if call.foreign else self._issuer(one.client_authority)
+                    shown = issuer.issue(*(one.client_names if call.named is None else call.named))
                 return ClientTls(
                     authorities=self._issuer(one.authority).certificate,
                     name=one.name,

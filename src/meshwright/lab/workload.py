@@ -218,7 +218,7 @@ class Workload:
         if request.checks_health:
             if any(one.silent for one in faults):
                 await _never()
-            ill = any(one.ill for one in (self.fault, *self.given))
+            ill = any(one.ill and one.path in {"", request.path} for one in (self.fault, *self.given))
             return replace(me, status=503, fault=f"{self.instance} was told to be ill") if ill else me
         self.received += 1
         for fault in faults:

@@ -44,6 +44,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     sender; calls to gateways always do."""
     anonymous: bool = False
     """Whether who calls from outside shows no certificate, even where one is asked for."""
+    named: tuple[str, ...] | None = None
+    """The names in the certificate that who calls from outside shows; None for those that are asked for."""
+    foreign: bool = False
+    """Whether that certificate is issued by somebody whom nobody in the mesh trusts."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether who calls from outside shows less than what is asked for."""
+        return self.anonymous or self.foreign or self.named is not None
 
     @property
     def encrypted(self) -> bool:

@@ -64,8 +64,21 @@ def tls_refusal(where: str, tls: ListenerTls | None, call: Call) -> str:
         return f"{where} speaks no TLS"
     if mode == "STRICT" and not call.encrypted:
         return f"{where} takes TLS only"
-    if call.encrypted and call.anonymous and tls is not None and tls.validation is not None:
+    return _unproven(where, tls, call) if call.encrypted and tls is not None else ""
+
+
+def _unproven(where: str, tls: ListenerTls, call: Call) -> str:
+    """Why a listener does not take who calls it for somebody whom it may serve; "" when it does."""
+    if tls.validation is None:
+        return ""
+    if call.anonymous:
         return f"{where} wants a client certificate, and none is shown"
+    if call.foreign:
+        return f"{where} does not trust who issued the client's certificate"
+    names = tls.validation.subject_alternative_names
+    wanted = names.match.exact if names else ()
+    if wanted and call.named is not None and not set(wanted) & set(call.named):
+        return f"{where} wants a client certificate for {' or '.join(wanted)}, and it is for {', '.join(call.named)}"
     return ""
 
 

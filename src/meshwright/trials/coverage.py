@@ -92,7 +92,7 @@ def coverage(graph: Graph, results: Collection[Result], gaps: Iterable[Gap] = ()
                 route=one.key,
                 path=one.path,
                 covered=one.place in shown,
-                why="" if one.place in shown else why.get(one.place, "no test of this run is about it"),
+                why="" if one.place in shown else one.unseen or why.get(one.place, "no test of this run is about it"),
             )
             for one in promises(graph)
         ),

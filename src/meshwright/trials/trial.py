@@ -66,6 +66,8 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     grpc_status: int = 0
     bandwidth: int = 0
     """Bytes a second."""
+    path: str = ""
+    """Of health checks, only those that ask for this path fail; "" for all."""
     headers: Mapping[str, str] = MappingProxyType({})
     """Only requests with all of these headers are concerned; names in lower case."""
 

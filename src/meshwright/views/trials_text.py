@@ -112,6 +112,8 @@ def called(call: Call) -> str:
     method = "" if call.protocol in {"tcp", "grpc"} else f"{call.method} "
     how = " over TLS" if call.encrypted and scheme != "https" else ""
     how += " without a certificate" if call.anonymous else ""
+    how += f" with a certificate for {terminal(', '.join(call.named))}" if call.named else ""
+    how += " with a certificate that nobody here issued" if call.foreign else ""
     return f"{method}{scheme}://{terminal(call.host)}:{call.port}{path}{headers}{how}"
 
 

@@ -12,7 +12,7 @@ import msgspec
 from meshwright.model.identity import Key, Kind
 from meshwright.routing import egress, service_ports, unservable
 from meshwright.simulate import Call, route
-from meshwright.trials.deriving.entries import from_outside, listeners, node_listeners, straight
+from meshwright.trials.deriving.entries import Gap, from_outside, listeners, node_listeners, straight
 from meshwright.trials.deriving.expectations import expectation, security
 from meshwright.trials.trial import OUTSIDE, Trial
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _STRANGER = "stranger.example"
 """A host that no definition knows."""
+_VALIDATION = ("validation.trust", "validation.subjectAlternativeNames")
+_INSISTS = "gRPC's client insists on a name of DNS, which the listener's certificate, an identity, does not carry"
+_NAMES = 4
+"""Names of clients, of which a listener wants one, that are tried at most."""
 _UNUSED = range(8_880, 9_000)
 """One of these is a port that nobody in the mesh is called on."""
 
@@ -65,7 +69,7 @@ def of_gateways(graph: Graph) -> Iterator[Trial]:
         )
 
 
-def of_listeners(graph: Graph) -> Iterator[Trial]:
+def of_listeners(graph: Graph) -> Iterator[Trial | Gap]:
     """Whoever has no proxy calls each listener with TLS: as a node asks for it, and with less than is asked for."""
     for node, listener in node_listeners(graph):
         # What cannot be served here is told as such.
@@ -74,12 +78,14 @@ def of_listeners(graph: Graph) -> Iterator[Trial]:
             yield from _taken(graph, node, plain, "plaintext")
             if _callable(listener.tls, plain):
                 yield from _taken(graph, node, msgspec.structs.replace(plain, scheme="https"), "TLS")
-                yield from _anonymous(graph, node, plain, listener.tls)
+                yield from _shown(graph, node, plain, listener.tls)
+            else:
+                yield from _uncallable(graph, node, plain)
     for gateway, entrance in listeners(graph):
         if entrance.tls is not None and entrance.tls.mode != "DISABLED" and not unservable(entrance.tls):
             call = msgspec.structs.replace(from_outside(gateway, entrance), host=gateway.name)
             if _callable(entrance.tls, call):
-                yield from _anonymous(graph, gateway, call, entrance.tls)
+                yield from _shown(graph, gateway, call, entrance.tls)
 
 
 def _callable(tls: ListenerTls, call: Call) -> bool:
@@ -88,19 +94,38 @@ def _callable(tls: ListenerTls, call: Call) -> bool:
     return call.protocol != "grpc" or secret is None or "://" not in secret.secret_name
 
 
-def _anonymous(graph: Graph, proxy: Key, call: Call, tls: ListenerTls) -> Iterator[Trial]:
-    if tls.validation is not None:
-        nameless = msgspec.structs.replace(call, scheme="https", anonymous=True)
-        yield from _taken(graph, proxy, nameless, "TLS without a certificate")
+def _uncallable(graph: Graph, proxy: Key, call: Call) -> Iterator[Gap]:
+    for where, path in security(graph, proxy, call.port):
+        for member in _VALIDATION:
+            yield Gap(route=where, path=f"{path}.{member}", reason=_INSISTS)
 
 
-def _taken(graph: Graph, proxy: Key, call: Call, how: str) -> Iterator[Trial]:
+def _shown(graph: Graph, proxy: Key, call: Call, tls: ListenerTls) -> Iterator[Trial]:
+    """Where certificates of clients are asked for: without any, with one of another authority, for other names."""
+    if tls.validation is None:
+        return
+    call = msgspec.structs.replace(call, scheme="https")
+    nameless = msgspec.structs.replace(call, anonymous=True)
+    yield from _taken(graph, proxy, nameless, "TLS without a certificate")
+    foreign = msgspec.structs.replace(call, foreign=True)
+    yield from _taken(graph, proxy, foreign, "TLS with a certificate that nobody here issued", _VALIDATION[0])
+    names = tls.validation.subject_alternative_names
+    wanted = names.match.exact[:_NAMES] if names is not None else ()
+    for one in (*wanted, _STRANGER) if wanted else ():
+        named = msgspec.structs.replace(call, named=(one,))
+        how = f"TLS with a certificate for {one}"
+        yield from _taken(graph, proxy, named, how, _VALIDATION[1])
+
+
+def _taken(graph: Graph, proxy: Key, call: Call, how: str, member: str = "") -> Iterator[Trial]:
     verdict = route(graph, proxy, call)
     expect = expectation(verdict)
     if expect is None:
         return
     kind = "gateway" if proxy.kind is Kind.VIRTUAL_GATEWAY else "node"
     shows = security(graph, proxy, call.port)
+    if member:
+        shows = (*((where, f"{path}.{member}") for where, path in shows), *shows)
     yield Trial(
         name=f"{kind} {proxy.name}:{call.port} {'takes' if verdict.succeeds else 'does not take'} {how}",
         call=call,

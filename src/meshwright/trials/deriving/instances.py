@@ -124,6 +124,8 @@ def _unfailing(spec: VirtualNodeSpec, listener: Listener, check: HealthCheckPoli
 def _ill(node: Key, path: str, listener: Listener, at: Reached) -> Trial:
     """One instance fails its checks, and is well again."""
     expect = expectation(at.arrival.verdict) or Expect()
+    check = listener.health_check
+    asked = (check.path or "/") if check is not None and check.protocol in {"http", "http2"} else ""
     return Trial(
         name=f"an instance of {node.name}:{listener.port_mapping.port} that is ill is not called until it is well",
         call=at.arrival.call,
@@ -131,7 +133,7 @@ def _ill(node: Key, path: str, listener: Listener, at: Reached) -> Trial:
         caller=at.arrival.caller,
         # Where errors are counted, others have made some: a caller's first instance may have ejected whom it called.
         instance=1 if listener.outlier_detection is None else UNBIASED,
-        given=(Given(kind=FaultKind.UNHEALTHY, at=node.name, instances=1, of=2),),
+        given=(Given(kind=FaultKind.UNHEALTHY, at=node.name, instances=1, of=2, path=asked),),
         of=math.ceil(math.log(MISSED) / math.log(1 - at.part / 2)),
         steady=True,
         about=(node,),
