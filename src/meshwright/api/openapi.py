@@ -27,6 +27,17 @@ _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
 )
 _QUERIES = (
     ("get_extensions", "kind", "Only those of this kind, such as fault."),
+    ("get_audit_entries", "limit", "At most so many entries, 1 to 1000 [100]; there may be fewer before the next."),
+    ("get_audit_entries", "before", "Those at positions below this one: the answer's next."),
+    ("get_audit_entries", "kind", "Those of this kind: revision, status, attempt and others."),
+    ("get_audit_entries", "outcome", "refused: attempts that were; allowed: all else."),
+    ("get_audit_entries", "principal", "Those by this ARN, by user/NAME, or by any session of role/NAME."),
+    ("get_audit_entries", "key", "Those by the access key or session with this id, or about it."),
+    ("get_audit_entries", "object", "Those about the object with this path or ARN, or one in it."),
+    ("get_audit_entries", "build", "Those of the build with this number, verified or else claimed."),
+    ("get_audit_entries", "release", "Those about this release: MESH/STACK#NUMBER."),
+    ("get_audit_entries", "since", "Those of this moment or later, in milliseconds since the epoch."),
+    ("get_audit_entries", "until", "Those before this moment."),
     ("get_releases", "limit", "At most so many releases, 1 to 1000 [100]."),
     ("get_releases", "before", "Those numbered below this one: the answer's next."),
     ("get_releases", "status", "Those that stand so: applied, propagated, verified, failed or rolled back."),

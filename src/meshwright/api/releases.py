@@ -272,6 +272,7 @@ ENDPOINTS = (
     Row("GET", f"{_IN_STACK}/drift", get_drift, "meshwright:GetDrift"),
     Row("POST", f"{_IN_STACK}/rollbacks", post_rollback, "meshwright:RollBack"),
     Row("GET", "/audit/checkpoint", auditing.get_checkpoint, "meshwright:GetCheckpoint"),
+    Row("GET", "/audit/entries", auditing.get_audit_entries, "meshwright:ListAuditEntries"),
     Row("GET", "/sessions", sessions.get_sessions, "meshwright:ListSessions"),
     Row("POST", "/revocations", sessions.post_revocation, "meshwright:RevokeSession"),
 )

@@ -32,19 +32,29 @@ def read_search(query: Mapping[str, str], mesh: str, account: str) -> tuple[Sear
     Raises:
         BadRequestException: naming the parameter, with what it takes.
     """
-    signed = {name: text for name, text in query.items() if not name.lower().startswith("x-amz-")}
-    unknown = sorted(set(signed) - {*_READERS, "limit", "object"})
-    if unknown:
-        known = sorted({*_READERS, "limit", "object"})
-        hint = did_you_mean(unknown[0], known, f"known are {', '.join(known)}")
-        raise BadRequestException(ended(f"{unknown[0][:64]!r} is no condition on releases; {hint}"))
-    limit = _number("limit", signed.get("limit", str(LIMIT)))
-    if limit > 1000:
-        raise BadRequestException(f"limit takes a number from 1 to 1000, found {limit}.")
+    signed, limit = conditions(query, {*_READERS, "object"}, "releases")
     found: dict[str, Any] = {name: read(name, signed[name]) for name, read in _READERS.items() if name in signed}
     if "object" in signed:
         found["key"] = _key(signed["object"], mesh, account)
     return Search(**found), limit
+
+
+def conditions(query: Mapping[str, str], known: set[str], what: str) -> tuple[dict[str, str], int]:
+    """The conditions in `query` on `what`, none but `known`, and how many are asked for at most.
+
+    Raises:
+        BadRequestException: naming the parameter, with what it takes.
+    """
+    signed = {name: text for name, text in query.items() if not name.lower().startswith("x-amz-")}
+    limit = number("limit", signed.pop("limit", str(LIMIT)))
+    unknown = sorted(set(signed) - known)
+    if unknown:
+        names = sorted({*known, "limit"})
+        hint = did_you_mean(unknown[0], names, f"known are {', '.join(names)}")
+        raise BadRequestException(ended(f"{unknown[0][:64]!r} is no condition on {what}; {hint}"))
+    if limit > 1000:
+        raise BadRequestException(f"limit takes a number from 1 to 1000, found {limit}.")
+    return signed, limit
 
 
 def _key(text: str, mesh: str, account: str) -> Key:
@@ -57,7 +67,12 @@ def _key(text: str, mesh: str, account: str) -> Key:
     return key
 
 
-def _number(name: str, text: str) -> int:
+def number(name: str, text: str) -> int:
+    """A condition that is a number from 1 on.
+
+    Raises:
+        BadRequestException: it is none.
+    """
     if not re.fullmatch(r"[1-9][0-9]{0,14}", text):
         raise BadRequestException(f"{name} takes a number from 1 on, found {text[:64]!r}.")
     return int(text)
@@ -69,21 +84,26 @@ def _status(name: str, text: str) -> Status:
     return Status(text)
 
 
-def _text(name: str, text: str) -> str:
+def text_of(name: str, text: str) -> str:
+    """A condition of any words.
+
+    Raises:
+        BadRequestException: it is empty or too long.
+    """
     if not 1 <= len(text) <= _LONGEST:
         raise BadRequestException(f"{name} takes 1 to {_LONGEST} characters, found {len(text)}.")
     return text
 
 
 _READERS: Mapping[str, Callable[[str, str], object]] = {
-    "before": _number,
-    "since": _number,
-    "until": _number,
+    "before": number,
+    "since": number,
+    "until": number,
     "status": _status,
-    "build": _text,
-    "commit": _text,
-    "branch": _text,
-    "repository": _text,
-    "principal": _text,
+    "build": text_of,
+    "commit": text_of,
+    "branch": text_of,
+    "repository": text_of,
+    "principal": text_of,
 }
 """How each condition is read, by its name."""

@@ -4,7 +4,7 @@ The one rule: a leaf is hashed as the bytes that are kept, so that checking need
 """
 
 from meshwright.audit.checkpoints import Checkpoint, Published, published, read_checkpoint, signed_checkpoint
-from meshwright.audit.leaves import Leaf, Touched, Trail, canonical
+from meshwright.audit.leaves import KINDS, Entry, Leaf, Touched, Trail, canonical
 from meshwright.audit.merkle import (
     Frontier,
     append,
@@ -18,11 +18,15 @@ from meshwright.audit.merkle import (
     verify_inclusion,
 )
 from meshwright.audit.notes import NoteError, SigningKey, VerifierKey, opened, signed
+from meshwright.audit.searching import LogSearch
 
 __all__ = [
+    "KINDS",
     "Checkpoint",
+    "Entry",
     "Frontier",
     "Leaf",
+    "LogSearch",
     "NoteError",
     "Published",
     "SigningKey",

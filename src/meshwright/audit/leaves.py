@@ -5,9 +5,13 @@ The one rule: an entry has one spelling, canonical JSON, and what is not known i
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
+
+LeafKind: TypeAlias = Literal["revision", "status", "inspection", "key", "session", "revocation", "attempt"]
+KINDS: tuple[str, ...] = get_args(LeafKind)
+"""What entries there are."""
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,7 +45,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One entry of the log: who did what, when and why, and the digest of what it did."""
 
-    kind: Literal["revision", "status", "inspection", "key", "session", "revocation", "attempt"]
+    kind: LeafKind
     """A commit, a move of a release's status, a verification, an access key made, a session begun, one of these two
     revoked, or what somebody tried and nothing came of.
     """
@@ -85,6 +89,17 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The beginning of what it was told."""
     left_out: int | None = None
     """How many more attempts of the same user or role there were before this one, for which there are no leaves."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One leaf of the audit log as it is stored."""
+
+    position: int
+    """Counted from 0."""
+    text: str
+    """Canonical JSON of an a `Leaf`; its bytes are what is hashed."""
+    root: str
+    """The root of the log that ends with this leaf, in hexadecimal."""
 
 
 def canonical(value: Any) -> bytes:

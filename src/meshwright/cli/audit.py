@@ -9,6 +9,7 @@ import click
 
 from meshwright.cli.audit_checkpoint import checkpoint, key
 from meshwright.cli.audit_export import export
+from meshwright.cli.audit_log import log
 from meshwright.cli.audit_verify import verify
 
 
@@ -17,5 +18,5 @@ def command() -> None:
     """Verify, export and publish the audit log."""
 
 
-for one in (verify, export, checkpoint, key):
+for one in (verify, log, export, checkpoint, key):
     command.add_command(one)

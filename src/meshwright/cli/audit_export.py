@@ -17,7 +17,8 @@ from meshwright.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from meshwright.store.contract import Entry, Store
+    from meshwright.audit import Entry
+    from meshwright.store.contract import Store
 
 _PAGE = 1000
 

@@ -197,6 +197,18 @@ class Client:
         """The newest checkpoint of the audit log, signed, and the public key that verifies it."""
         return self._asked("GET", "/audit/checkpoint", shape=answers.Checkpoint)
 
+    def audit_entries(self, limit: int, conditions: Mapping[str, str]) -> dict[str, Any]:
+        """Up to `limit` entries of the audit log that meet `conditions` (the endpoint's query), newest first."""
+        found: list[dict[str, Any]] = []
+        query = dict(conditions)
+        while True:
+            query["limit"] = str(min(limit - len(found), 1000))
+            page = self._asked("GET", "/audit/entries", query, shape=answers.AuditEntries)
+            found += page["entries"]
+            if page["next"] is None or len(found) >= limit:
+                return {"entries": found, "next": page["next"]}
+            query["before"] = str(page["next"])
+
     def sessions(self, role: str | None = None, *, ended: bool = False) -> list[dict[str, Any]]:
         """The sessions of a role, or of all; those that ended only where they are asked for."""
         found: list[dict[str, Any]] = []

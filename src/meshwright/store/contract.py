@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 import msgspec
 
-from meshwright.audit import Checkpoint, Leaf, Trail
+from meshwright.audit import Checkpoint, Entry, Leaf, LogSearch, Trail
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
 from meshwright.release import Author, Build, Evidence, Inspection, Release, Series, Standing, Status, Tally
@@ -201,17 +201,6 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 ALL = Search()
 """Every release of a stack."""
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One leaf of the audit log as it is stored."""
-
-    position: int
-    """Counted from 0."""
-    text: str
-    """Canonical JSON of an `audit.Leaf`; its bytes are what is hashed."""
-    root: str
-    """The root of the log that ends with this leaf, in hexadecimal."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -417,6 +406,14 @@ class Store(Protocol):
 
     def leaves(self, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:
         """Up to `limit` leaves of the audit log, without the first `after`, oldest first."""
+        ...
+
+    def search_log(self, search: LogSearch, limit: int = 100) -> tuple[tuple[Entry, ...], int | None]:
+        """Up to `limit` entries of the audit log that are searched for, newest first, and where to go on.
+
+        It looks at so many entries at most, and may find fewer than there are: `before` of the next search is the
+        number it answers with, None at the log's beginning.
+        """
         ...
 
     def checkpoint(self) -> Checkpoint:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright import audit
 from meshwright.errors import StorageError
 from meshwright.release import Author, Release, Standing, Status
 from meshwright.store import rows
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
     from meshwright.release import Series
+
+LOOKED_AT = 20_000
+"""Entries of the audit log that one search looks at, at most: some 50 ms."""
+_UNORDERED = 3_600_000
+"""By how many milliseconds entries may be out of order: a write is dated before it is queued, and clocks are set."""
 
 # CROSS JOIN: SQLite shall go by object, one search each, and never through the whole history.
 _STATE_AT = """
@@ -169,6 +175,35 @@ def standing(connection: sqlite3.Connection, mesh: str, stack: str, series: Seri
     (body, status) = connection.execute(f"{_RELEASES} AND number = ?", (mesh, stack, number)).fetchone()
     with readable(f"release {rows.release_name(mesh, stack, number)}"):
         return Standing(rows.build_of(build), _standing(rows.listed_release_of(body), status))
+
+
+def entries(
+    connection: sqlite3.Connection, search: audit.LogSearch, limit: int
+) -> tuple[tuple[audit.Entry, ...], int | None]:
+    """Up to `limit` entries of the audit log, newest first, and below which position to go on; None for nowhere.
+
+    There is no index on what entries say: they are written far more often than they are searched, and read through
+    at half a million a second.
+    """
+    newest = int(connection.execute("SELECT size FROM frontier").fetchone()[0])
+    last = newest if search.before is None else min(search.before, newest)
+    first = max(0, last - LOOKED_AT)
+    words = [msgspec.json.encode(one).decode()[1:-1] for one in search.words]
+    query = "SELECT position, entry, root FROM leaves WHERE position >= ? AND position < ?"
+    found: list[audit.Entry] = []
+    rows_of = connection.execute(
+        f"{query}{' AND instr(entry, ?)' * len(words)} ORDER BY position DESC", (first, last, *words)
+    )
+    for position, text, root in rows_of:
+        with readable(f"leaf {position} of the audit log"):
+            leaf = msgspec.json.decode(text, type=audit.Leaf)
+        if search.since is not None and leaf.at < search.since - _UNORDERED:
+            return tuple(found), None
+        if search.meets(leaf):
+            found.append(audit.Entry(position=position, text=text, root=root.hex()))
+            if len(found) == limit:
+                return tuple(found), position or None
+    return tuple(found), first or None
 
 
 @contextlib.contextmanager

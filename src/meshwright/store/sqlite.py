@@ -19,7 +19,6 @@ from meshwright.store.contract import (
     ALL,
     Answered,
     Draft,
-    Entry,
     Head,
     Moment,
     Revision,
@@ -267,14 +266,19 @@ class SqliteStore(Identities):
                 log.add(leaf)
             log.flush()
 
-    def leaves(self, after: int = 0, limit: int = 100) -> tuple[Entry, ...]:
+    def leaves(self, after: int = 0, limit: int = 100) -> tuple[audit.Entry, ...]:
         """As `Store.leaves`."""
         query = "SELECT position, entry, root FROM leaves WHERE position >= ? ORDER BY position LIMIT ?"
         with self._database.read() as connection:
             return tuple(
-                Entry(position=position, text=text, root=root.hex())
+                audit.Entry(position=position, text=text, root=root.hex())
                 for position, text, root in connection.execute(query, (after, limit))
             )
+
+    def search_log(self, search: audit.LogSearch, limit: int = 100) -> tuple[tuple[audit.Entry, ...], int | None]:
+        """As `Store.search_log`."""
+        with self._database.read() as connection:
+            return reading.entries(connection, search, limit)
 
     def checkpoint(self) -> audit.Checkpoint:
         """As `Store.checkpoint`."""

@@ -110,6 +110,7 @@ def _all() -> Iterator[Action]:
     yield _ours("GetPropagation", "Read", optional=("stack",))
     yield _ours("GetDrift", "Read", "stack")
     yield _ours("GetCheckpoint", "Read")
+    yield _ours("ListAuditEntries", "List")
     yield _ours("ListSessions", "List")
     yield _ours("RevokeSession", "Write")
     yield _sts("AssumeRole", "Write", *_TAGS, "sts:RoleSessionName", "sts:TransitiveTagKeys", kind="role")

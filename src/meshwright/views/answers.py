@@ -5,12 +5,17 @@ The one rule: what the views show is declared here, so that an answer that lacks
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from meshwright.audit import Checkpoint as LogCheckpoint
-from meshwright.audit import SigningKey, signed_checkpoint
+from meshwright.audit import SigningKey, leaf_hash, signed_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meshwright.audit import Entry
 
 PREFIX = "/meshwright/v1"
 """Where our own endpoints begin."""
@@ -31,6 +36,41 @@ class Checkpoint(msgspec.Struct):
 def checkpoint_answer(found: LogCheckpoint, key: SigningKey) -> Checkpoint:
     """`found`, signed."""
     return Checkpoint(found.size, found.root, signed_checkpoint(found, key), key.verifier.text)
+
+
+class AuditEntry(msgspec.Struct):
+    """One entry of the audit log."""
+
+    position: int
+    """Counted from 0."""
+    hash: str
+    """Of the leaf, in hexadecimal."""
+    root: str
+    """Of the log that ends with it."""
+    leaf: dict[str, Any]
+    """What it tells."""
+
+
+class AuditEntries(msgspec.Struct):
+    """Entries of the audit log, newest first."""
+
+    entries: list[AuditEntry]
+    next: int | None
+    """Where to go on; None at the log's beginning."""
+
+
+def audit_answer(found: Iterable[Entry], following: int | None) -> AuditEntries:
+    """Entries as they are stored, for a client."""
+    shown = [
+        AuditEntry(
+            position=one.position,
+            hash=leaf_hash(one.text.encode()).hex(),
+            root=one.root,
+            leaf=msgspec.json.decode(one.text),
+        )
+        for one in found
+    ]
+    return AuditEntries(shown, following)
 
 
 class Change(msgspec.Struct):
