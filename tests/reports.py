@@ -9,7 +9,7 @@ from meshwright.simulate import Call
 from meshwright.trials.judging import Mismatch
 from meshwright.trials.seen import Attempt, CallSeen, CounterSeen, SpanSeen
 from meshwright.trials.trial import FaultKind, Given
-from meshwright.views.trials import Decision, Point, RunReport, Test
+from meshwright.views.trials import Decision, Point, RunReport, Test, Timings
 from meshwright.views.trials_edges import Edge
 from meshwright.views.trials_map import Map, Place, Way
 
@@ -75,6 +75,7 @@ def told(name: str, outcome: str = "passed", evil: str = "", seen: tuple[CallSee
         given=(Given(kind=FaultKind.LATENCY, at=f"cart{evil}", latency=20, headers={"x-user": evil}),),
         expected={"status": f"200{evil}", "served_by": "cart"},
         calls=len(seen),
+        began=0.5,
         seconds=0.25,
         again=False,
         mismatches=(Mismatch(what="status", expected=f"200{evil}", happened=f"status 503{evil}", calls=(0,)),)
@@ -114,6 +115,7 @@ def report(tests: tuple[Test, ...], evil: str = "") -> RunReport:
         at=1_790_000_000_000,
         seconds=12.5,
         starting=3.0,
+        timings=Timings(starting=3.0, testing=8.0, telling=1.0, ending=0.5),
         passed=outcomes.count("passed"),
         failed=outcomes.count("failed"),
         broken=outcomes.count("broken"),

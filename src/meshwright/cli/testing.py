@@ -34,7 +34,7 @@ from meshwright.trials.simulated import needs_envoys, simulated
 from meshwright.trials.trial import Suite
 from meshwright.views import trials_html, trials_junit, trials_text
 from meshwright.views.diagnostics import as_json
-from meshwright.views.trials import Manner, run_report
+from meshwright.views.trials import Manner, Timings, run_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,7 +152,7 @@ class Testing:
         """
         at, began_at = _now(), time.monotonic()
         kept, told = isolated(self._asked.isolation)
-        starting, known = 0.0, dict[str, Result]()
+        laps, known = _Laps(), dict[str, Result]()
         unforeseen: list[BaseException] = []
         ended = "the run was broken off before"
         results: tuple[Result, ...] | None = None
@@ -163,14 +163,16 @@ class Testing:
                 self._say(f"Left out are {self._left} tests that would tell programs of yours to misbehave.")
             needed = self._suite.needed
             async with Rig(self._read.state, instances=needed, isolation=kept, programs=self._programs) as rig:
-                starting = time.monotonic() - began_at
-                self._say(f"Ready after {starting:.1f} s.")
-                results = await self._run(rig, known, unforeseen)
+                laps.end("starting")
+                self._say(f"Ready after {time.monotonic() - began_at:.1f} s.")
+                results = await self._run(rig, known, unforeseen, laps)
+                laps.end("telling")
+            laps.end("ending")
         except MeshwrightError as error:
             ended = str(error)
             raise
         finally:
-            manner = self._manner("envoy", kept, at, time.monotonic() - began_at, starting)
+            manner = self._manner("envoy", kept, at, time.monotonic() - began_at, laps.timings)
             if results is None:
                 self._cut_short(known, ended, manner)
         code = self._reported(results, manner)
@@ -178,12 +180,15 @@ class Testing:
             raise unforeseen[0]
         return code
 
-    async def _run(self, rig: Rig, known: dict[str, Result], unforeseen: list[BaseException]) -> tuple[Result, ...]:
+    async def _run(
+        self, rig: Rig, known: dict[str, Result], unforeseen: list[BaseException], laps: _Laps
+    ) -> tuple[Result, ...]:
         """The results, each of which is in `known` as soon as it is; faults of ours come to `unforeseen`."""
         progress = Progress(sys.stderr, len(self.trials))
 
         def told(one: Result) -> None:
             known[one.trial.name] = one
+            laps.end("testing")
             self._told(progress, one)
 
         longest = max(LONGEST, self._asked.patience)
@@ -216,10 +221,10 @@ class Testing:
             why = needs_envoys(self._graph, one)
             skipped = Result(trial=one, seen=Seen(calls=()), mismatches=(), skipped=why)
             results.append(skipped if why else simulated(self._graph, one))
-        return self._reported(results, self._manner("simulate", "", at, time.monotonic() - began_at, 0))
+        return self._reported(results, self._manner("simulate", "", at, time.monotonic() - began_at, Timings()))
 
-    def _manner(self, mode: str, isolation: str, at: int, seconds: float, starting: float) -> Manner:
-        return Manner(mode=mode, isolation=isolation, at=at, seconds=seconds, starting=starting, again=self._again)
+    def _manner(self, mode: str, isolation: str, at: int, seconds: float, timings: Timings) -> Manner:
+        return Manner(mode=mode, isolation=isolation, at=at, seconds=seconds, timings=timings, again=self._again)
 
     def _report(self, results: Sequence[Result], manner: Manner) -> RunReport:
         covered = coverage(self._graph, results, self._derived.gaps)
@@ -257,6 +262,27 @@ class Testing:
     def _say(self, text: str) -> None:
         if not self._quiet:
             click.echo(text, err=True)
+
+
+class _Laps:
+    """When each part of a run ended, which is when the next one began."""
+
+    def __init__(self) -> None:
+        self._began_at = time.monotonic()
+        self._ends: dict[str, float] = {}
+
+    def end(self, name: str) -> None:
+        """A part, by its name in `Timings`, is over now; later ones may say so again."""
+        self._ends[name] = time.monotonic()
+
+    @property
+    def timings(self) -> Timings:
+        """How long each took, as far as it came to its end."""
+        ends = [self._began_at, *self._ends.values()]
+        return Timings(**{
+            name: round(end - before, 3)
+            for name, before, end in zip(self._ends, ends, self._ends.values(), strict=False)
+        })  # fmt: skip
 
 
 def _now() -> int:

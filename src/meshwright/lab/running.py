@@ -23,7 +23,7 @@ from meshwright.lab.following import Follower
 from meshwright.lab.seeing import told_by_proxies
 from meshwright.lab.turns import Turns
 from meshwright.simulate import route
-from meshwright.trials.conduct import by_node, countable, doubtful, restarts, waits
+from meshwright.trials.conduct import by_node, countable, doubtful, held, restarts, waits
 from meshwright.trials.disturbing import disturbs, shared
 from meshwright.trials.judging import judge, with_late
 from meshwright.trials.lasting import LONGEST
@@ -39,12 +39,15 @@ if TYPE_CHECKING:
     from meshwright.trials.spans import Unlike
     from meshwright.trials.trial import Trial
 
-_Made: TypeAlias = "tuple[Seen, tuple[tuple[Unlike, ...], ...], float]"
-"""What was seen of a trial, how spans of each call were not as they should be, and how many seconds it took."""
+_Made: TypeAlias = "tuple[Seen, tuple[tuple[Unlike, ...], ...], float, float]"
+"""What was seen of a trial, how spans of each call were not as they should be, how many seconds it took, and when it
+began, by this machine's clock for durations."""
 _Waiting: TypeAlias = "Sequence[tuple[Trial, asyncio.Task[None]]]"
 """Trials that wait, each with what runs it."""
 _FORESEEN = (MeshwrightError, OSError, EOFError)
 """What may happen to a trial without any fault of ours: somebody whom it asks has just gone."""
+_AHEAD = 0.1
+"""Seconds that who waits is ahead of all others, who would be in the way of calls that last longest."""
 _COUNTED = 10
 """Trials that failed, at most, of which a call is made once more to see what Envoys count."""
 
@@ -95,6 +98,7 @@ class _Runner:
         self._told = told
         self._turns = Turns(rig)
         self._calling = Calling(rig, self._turns, longest)
+        self._began_at = time.monotonic()
         self._found: dict[str, Result] = {}
         self._hopeless: set[str] = set()
         """Trials that a fault of ours ended, which would do so again."""
@@ -116,10 +120,12 @@ class _Runner:
         self._shared = shared(trials)
         beside = [one for one in trials if not self._alone(one) and not one.gentle]
         async with asyncio.TaskGroup() as group:
-            late = self._turns.crowding(one for one in beside if waits(one))
-            waiting = [
-                (one, group.create_task(self._first(one))) for one in beside if waits(one) and one.name not in late
-            ]
+            # Who waits longest decides when all is over.
+            patient = sorted((one for one in beside if waits(one)), key=held, reverse=True)
+            late = self._turns.crowding(patient)
+            waiting = [(one, group.create_task(self._first(one))) for one in patient if one.name not in late]
+            if waiting:
+                await asyncio.wait([task for _, task in waiting], timeout=_AHEAD)
             quick = [one for one in beside if not waits(one)]
             await asyncio.gather(*(self._first(one) for one in quick if one.of == 1))
             await asyncio.gather(*(self._first(one) for one in quick if one.of > 1))
@@ -253,12 +259,12 @@ class _Runner:
             await asyncio.wait({making})
         error = making.exception()
         if error is None:
-            found, unlike, lasted = making.result()
+            found, unlike, lasted, began_at = making.result()
         else:
             found, unlike, lasted = Seen(calls=(), fault=_ours(error)), (), time.monotonic() - began_at
             self._unforeseen(error)
             self._hopeless.add(trial.name)
-        result = judge(trial, found, lasted, unlike)
+        result = replace(judge(trial, found, lasted, unlike), began=began_at - self._began_at)
         told = {result.seen.calls[index].id for index in result.telling}
         for trace in {one.id for one in found.calls} - told:
             self._sent.pop(trace, None)
@@ -272,10 +278,11 @@ class _Runner:
             calls, lasted = await self._calling.made(trial)
             followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
         except _FORESEEN as error:
-            return Seen(calls=(), fault=str(error)), (), time.monotonic() - began_at
-        first = min((one.began for one in calls), default=0)
+            return Seen(calls=(), fault=str(error)), (), time.monotonic() - began_at, began_at
+        first = min((one.began for one in calls), default=began_at * 1_000)
         seen_calls = tuple(replace(one, began=one.began - first) for one in calls)
-        return Seen(calls=seen_calls, ways=followed.ways, followed=followed.count), followed.unlike, lasted
+        seen = Seen(calls=seen_calls, ways=followed.ways, followed=followed.count)
+        return seen, followed.unlike, lasted, first / 1_000
 
 
 def _ours(error: BaseException) -> str:

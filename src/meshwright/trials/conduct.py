@@ -40,6 +40,11 @@ def waits(trial: Trial) -> bool:
     return long or trial.every is not None or trial.expect.pool is not None
 
 
+def held(trial: Trial) -> int:
+    """Milliseconds for which its faults hold a call up, where nobody gives it up before."""
+    return max((one.latency for one in trial.given), default=0)
+
+
 def unanswered(trial: Trial) -> bool:
     """Whether nobody answers its calls."""
     return any(one.kind is FaultKind.BLACKHOLE for one in trial.given)

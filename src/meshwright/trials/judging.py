@@ -47,6 +47,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     mismatches: tuple[Mismatch, ...]
     duration: float = 0.0
     """Seconds that it took."""
+    began: float = 0.0
+    """Seconds after the beginning of all trials when its first call was made."""
     again: bool = False
     """Whether it is of a second run, after a first that failed."""
 

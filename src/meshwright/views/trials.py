@@ -64,6 +64,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     expected: Mapping[str, str]
     """In words, by the member of test files that says it."""
     calls: int
+    began: float
+    """Seconds after every proxy was ready when its first call was made."""
     seconds: float
     again: bool
     """Whether this is what came of a second run, after a first that failed."""
@@ -91,6 +93,19 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     source: Source | None
 
 
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run took its time for, in turn, in seconds; all are 0 where nothing ran."""
+
+    starting: float = 0.0
+    """Until every proxy was ready."""
+    testing: float = 0.0
+    """Until the last test had its result."""
+    telling: float = 0.0
+    """Until proxies had told what they had to say of the calls in the report."""
+    ending: float = 0.0
+    """Until nothing was left."""
+
+
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a run tried and found."""
 
@@ -106,6 +121,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     starting: float
     """Seconds of them until every proxy was ready."""
+    timings: Timings
     passed: int
     failed: int
     broken: int
@@ -131,7 +147,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     isolation: str
     at: int
     seconds: float
-    starting: float
+    timings: Timings
     again: str
     """The command that repeats it, without the choice of a test."""
 
@@ -147,7 +163,8 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
         isolation=manner.isolation,
         at=manner.at,
         seconds=round(manner.seconds, 3),
-        starting=round(manner.starting, 3),
+        starting=manner.timings.starting,
+        timings=manner.timings,
         passed=outcomes.count("passed"),
         failed=outcomes.count("failed"),
         broken=outcomes.count("broken"),
@@ -197,6 +214,7 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
         given=trial.given,
         expected=expected(trial.expect, made or trial.of),
         calls=len(result.seen.calls),
+        began=round(result.began, 3),
         seconds=round(result.duration, 3),
         again=result.again,
         mismatches=result.mismatches,

@@ -33,6 +33,8 @@ FAULT = "x-meshwright-fault"
 """The header by which a fault knows the calls that it is for."""
 PATIENCE = 15_200
 """Milliseconds that a trial waits at most: a little more than App Mesh's own limit."""
+PATIENCE_TCP = 13_900
+"""The same over TCP, which App Mesh sets no limit of its own: what waits for these has a little time left."""
 _LATE, _LATEST, _SLACK = 0.3, 150, 250
 """A try is given up in time when it takes longer than its limit by at most that part of it, but so many milliseconds
 at most, and so many more: how late somebody hears of it depends on the machine and not on the limit."""
@@ -217,7 +219,8 @@ def _too_late(graph: Graph, late: _Late, expect: Expect, patience: int) -> Itera
     biting = {tried.limit} if tried.fit else {tried.limit, tried.total}
     reason = f"another limit, of {tried.limit / 1_000:g} s, comes first"
     if not tried.limit or tried.limit > patience:
-        latency, biting = min(patience, int(tried.limit * _BEFORE) or patience), {0}
+        waited = PATIENCE_TCP if way.found.call.protocol == "tcp" and patience == PATIENCE else patience
+        latency, biting = min(waited, int(tried.limit * _BEFORE) or waited), {0}
         name = f"still waits after {latency / 1_000:g} s"
         reason = f"it is not waited for; that a call still waits after {latency / 1_000:g} s is tried"
     elif tried.lasts > patience or not tried.sure:
