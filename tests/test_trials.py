@@ -251,7 +251,7 @@ def test_the_shop_passes_all_that_is_derived_from_it() -> None:
     assert [*timings] == ["starting", "testing", "telling", "ending"]
     assert all(one > 0 for one in timings.values())
     assert report["seconds"] - 0.5 < sum(timings.values()) <= report["seconds"]
-    assert timings["testing"] > max(one["began"] + one["seconds"] for one in report["tests"]) - 2
+    assert timings["testing"] > max(one["began"] + one["seconds"] for one in report["tests"]) - 5
     held = max(report["tests"], key=lambda one: one["seconds"])
     assert held["began"] < 2  # who waits longest does so from the beginning
     assert {one["caller"] for one in report["tests"]} >= {
