@@ -16,11 +16,13 @@ from handmade import NODE, snapshot
 from meshwright.control import Control, Lane, Propagation, Proxy
 from meshwright.model.specs import VirtualNodeSpec
 from meshwright.model.state import Resource, State
+from meshwright.proxy.farewell import say_farewell
 from meshwright.server import Settings, control_plane
 from meshwright.snapshot.resources import CLUSTER, LISTENER, ROUTE, Redirect
 from meshwright.store.contract import Head
 from meshwright.views.releases import propagation_text
 from processes import DEADLINE
+from registering import PAY, client, serving, shop, somewhere
 from test_releases import SHIFTED
 from test_releases_propagation import CALLER, CONTENT, PROXY, WEB, Plane
 from test_releases_propagation import NODE as CALLS
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AWAY = 10
+TIMEOUT = {"http": {"idle": {"unit": "s", "value": 7}}}
 WHO = f"{NODE.path}@1"
 
 
@@ -179,6 +182,25 @@ async def test_a_proxy_that_was_away_as_the_release_came_is_waited_for_over_real
             found = await waiting
             assert (found["state"], found["acked"], found["away"]) == ("propagated", [PROXY], [])
             assert found["status"] == "propagated"
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("farewell", [True, False])
+async def test_a_real_envoy_that_said_farewell_is_not_waited_for_and_one_that_was_killed_is(
+    tmp_path: Path, farewell: bool
+) -> None:
+    """What it says before it is stopped is the word that takes its endpoint back."""
+    with serving(tmp_path / "data") as server, somewhere(tmp_path) as place:
+        ours = client(server)
+        async with place.instance(server, 1) as envoy:
+            await until(lambda: [one["state"] for one in ours.status()["proxies"]] == ["synced"])
+            if farewell:
+                assert await asyncio.to_thread(say_farewell, envoy.bootstrap)
+        await until(lambda: not ours.status()["proxies"])
+        released = await asyncio.to_thread(ours.apply, "shop", "shop", shop(timeout=TIMEOUT))
+        found = await asyncio.to_thread(ours.propagation, "shop", "shop", released["release"]["number"], 0.0)
+        assert found["away"] == ([] if farewell else [f"{PAY.path}@pay-1"])
+        assert found["state"] in ({"no-proxies"} if farewell else {"pending", "no-proxies"})
 
 
 async def _nobody_is_connected(plane: Plane) -> bool:
