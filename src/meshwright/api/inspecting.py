@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from meshwright.api.observed_routes import observed_routes
 from meshwright.model.identity import Key, Kind
 from meshwright.release.inspection import Check, Sight, check
 from meshwright.routing import found_by_dns, rules, service_ports
@@ -32,6 +33,7 @@ def inspected(services: Services, one: Release, found: Propagation, expected: Ma
     return (
         _proxies(services, one, found, now),
         check("endpoints", sights, _all_well(sights), by="control-plane", at=now),
+        observed_routes(services, one),
     )
 
 

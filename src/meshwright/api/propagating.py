@@ -151,6 +151,7 @@ async def observed(services: Services, one: Release, found: Propagation) -> Rele
     if services.evidence.noted(moved):
         services.metrics.settled(str(status))
         if status is Status.PROPAGATED:
+            services.baselines.keep(one.mesh, one.stack, one.number, services.traffic)
             await _measure(services, one)
             services.evidence.leave(one)
     return moved

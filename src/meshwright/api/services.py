@@ -18,7 +18,7 @@ from meshwright.api.metrics import Metrics
 from meshwright.discovery import Found
 from meshwright.issuers import Issuers
 from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION, split_mesh
-from meshwright.observe import Traffic
+from meshwright.observe import Baselines, Traffic
 from meshwright.operations import UNLIMITED, Stamp
 from meshwright.trust.authorization import Authority
 from meshwright.trust.settings import EMPTY
@@ -48,6 +48,8 @@ class Services:
     control: Control
     traffic: Traffic = dataclasses.field(default_factory=lambda: Traffic(0))
     """What proxies report of their calls."""
+    baselines: Baselines = dataclasses.field(default_factory=Baselines)
+    """What they had reported when releases had propagated."""
     found: Found = dataclasses.field(default_factory=Found)
     """Endpoints from all sources."""
     now: Callable[[], int]

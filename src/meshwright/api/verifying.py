@@ -16,6 +16,7 @@ from meshwright.api import applying
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, release_of
 from meshwright.api.inspecting import inspected, unknown
+from meshwright.api.observed_routes import together
 from meshwright.api.propagating import observed, with_inherited
 from meshwright.errors import BadRequestException, RefusedError
 from meshwright.release import Inspection, Status, VerifyRequest
@@ -88,8 +89,8 @@ async def verify(
     _refuse_claims(asked)
     one, own = await _settled(services, one, asked)
     if asked.look:
-        return one, (*own, *asked.checks), None
-    checks = bounded(map(ended, (*own, *asked.checks)))
+        return one, together(own, asked.checks), None
+    checks = bounded(map(ended, together(own, asked.checks)))
     inspection = Inspection(
         at=services.now(),
         principal=attempt.principal.arn,
@@ -113,7 +114,8 @@ async def _settled(services: Services, one: Release, asked: VerifyRequest) -> tu
     began_at = services.now()
     while True:
         one, own = await _seen(services, one, asked.expected)
-        if loop.time() >= end or not any(check.outcome == "pending" for check in own):
+        waiting = any(check.outcome == "pending" for check in together(own, asked.checks))
+        if loop.time() >= end or not waiting:
             return one, tuple(msgspec.structs.replace(check, began_at=began_at) for check in own)
         await asyncio.sleep(_LOOK)
 

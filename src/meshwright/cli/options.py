@@ -58,6 +58,23 @@ def verification(command: Command) -> Command:
     """Add the options that say what of a release is to be looked at."""
     for add in (
         click.option(
+            "--unsafe-methods",
+            is_flag=True,
+            help="Probe routes that only calls reach which may change something, too.",
+        ),
+        click.option(
+            "--gateway",
+            multiple=True,
+            metavar="[NAME=]URL",
+            help="Probe through a virtual gateway that answers at URL; may be repeated.",
+        ),
+        click.option(
+            "--probe-from",
+            multiple=True,
+            metavar="NODE[=ADDRESS]",
+            help="Probe as a virtual node: its proxy is on this machine, or takes calls at ADDRESS.",
+        ),
+        click.option(
             "--allow-unprobed",
             is_flag=True,
             help="Take what could not be looked at for good; it is recorded.",

@@ -42,6 +42,8 @@ def command(
     proxies    every connected proxy that the release changes something for has acked it
     endpoints  the virtual nodes of the release that calls are sent to have an instance, and all that
                are known are healthy; of nodes that DNS tells of, their connected proxies count
+    routes     an application answers a probe on each route that it changed (--probe-from, --gateway); or
+               proxies report calls to whom they lead, and these do not fail more than before
 
     It becomes verified, or failed; where something could not be looked at, it stays what it was.
 

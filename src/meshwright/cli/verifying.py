@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright.ci.build import claimed
-from meshwright.cli.waiting import TURN
+from meshwright.cli.probing import probed, ways
 from meshwright.errors import UsageError
-from meshwright.release import VerifyRequest
+from meshwright.graph import resolve
+from meshwright.release import Check, VerifyRequest
 from meshwright.views.verification import progress
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from meshwright.cli.target import Target
     from meshwright.remote import Client
 
+_TURN = 5.0
+"""Seconds between two lines of progress."""
 _PATIENCE = 5.0
 """Seconds that the judgement itself waits for a proxy or an instance that came meanwhile."""
 
@@ -36,6 +39,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     expected: dict[str, int] = {}
     """As `VerifyRequest.expected`."""
     unprobed_allowed: bool = False
+    probe_from: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    unsafe: bool = False
 
 
 def wanted(seconds: float, asked: Mapping[str, Any]) -> Wanted:
@@ -44,7 +50,14 @@ def wanted(seconds: float, asked: Mapping[str, Any]) -> Wanted:
     Raises:
         UsageError: one of them cannot mean anything.
     """
-    return Wanted(seconds=seconds, expected=_counts(asked["endpoints"]), unprobed_allowed=asked["allow_unprobed"])
+    return Wanted(
+        seconds=seconds,
+        expected=_counts(asked["endpoints"]),
+        unprobed_allowed=asked["allow_unprobed"],
+        probe_from=tuple(asked["probe_from"]),
+        gateways=tuple(asked["gateway"]),
+        unsafe=asked["unsafe_methods"],
+    )
 
 
 def verified(target: Target, client: Client, one: Mapping[str, Any], asked: Wanted) -> dict[str, Any]:
@@ -53,10 +66,16 @@ def verified(target: Target, client: Client, one: Mapping[str, Any], asked: Want
     Raises:
         RefusedError: it is not what runs.
     """
-    _wait(target, client, one, asked)
-    return client.verify(
-        one["mesh"], one["stack"], one["number"], _request(asked, patience=min(_PATIENCE, asked.seconds))
-    )
+    checks: tuple[Check, ...] = ()
+    if asked.probe_from or asked.gateways:
+        graph = resolve(client.read(one["mesh"]).state)
+        given = ways(graph, asked.probe_from, asked.gateways, target.ca_bundle)
+        _wait(target, client, one, asked, without="routes")
+        checks = (probed(target, client, one, graph, given, asked.seconds, unsafe=asked.unsafe),)
+    # Calls that nobody makes are not waited for where it is all the same whether they are seen.
+    _wait(target, client, one, asked, checks, without="routes" if asked.unprobed_allowed else "")
+    request = _request(asked, checks, patience=min(_PATIENCE, asked.seconds))
+    return client.verify(one["mesh"], one["stack"], one["number"], request)
 
 
 def exit_code(target: Target, found: Mapping[str, Any]) -> int:
@@ -71,21 +90,33 @@ def exit_code(target: Target, found: Mapping[str, Any]) -> int:
     return 1
 
 
-def _wait(target: Target, client: Client, one: Mapping[str, Any], asked: Wanted) -> None:
-    """Return once nothing of what the control plane sees is still to come, or its time is over."""
+def _wait(
+    target: Target,
+    client: Client,
+    one: Mapping[str, Any],
+    asked: Wanted,
+    checks: tuple[Check, ...] = (),
+    without: str = "",
+) -> None:
+    """Return once nothing of what the control plane sees is still to come, or its time is over.
+
+    The check `without` is not waited for.
+    """
     deadline = time.monotonic() + asked.seconds
     while True:
-        turn = max(0.0, min(TURN, deadline - time.monotonic()))
-        found = client.verify(one["mesh"], one["stack"], one["number"], _request(asked, look=True, patience=turn))
-        waiting = progress(found["checks"])
+        turn = max(0.0, min(_TURN, deadline - time.monotonic()))
+        request = _request(asked, checks, look=True, patience=turn)
+        found = client.verify(one["mesh"], one["stack"], one["number"], request)
+        waiting = progress([check for check in found["checks"] if check["name"] != without])
         left = deadline - time.monotonic()
         if not waiting or left <= 0:
             return
         target.say(f"Waiting, {left:.0f} s left: {waiting}")
 
 
-def _request(asked: Wanted, *, look: bool = False, patience: float = 0) -> VerifyRequest:
+def _request(asked: Wanted, checks: tuple[Check, ...], *, look: bool = False, patience: float = 0) -> VerifyRequest:
     return VerifyRequest(
+        checks=checks,
         expected=asked.expected,
         unprobed_allowed=asked.unprobed_allowed,
         look=look,

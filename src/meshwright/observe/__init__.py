@@ -1,7 +1,8 @@
 """What really happens in a mesh, as its proxies report it: who calls whom, how often, with what errors, how fast."""
 
+from meshwright.observe.baselines import Baselines
 from meshwright.observe.comparison import compared
 from meshwright.observe.latency import Latency
 from meshwright.observe.traffic import Load, Traffic
 
-__all__ = ["Latency", "Load", "Traffic", "compared"]
+__all__ = ["Baselines", "Latency", "Load", "Traffic", "compared"]

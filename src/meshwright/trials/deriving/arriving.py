@@ -92,12 +92,16 @@ class Inside:
             self.gap = _told(self.gap, search)
 
 
-def at_route(graph: Graph, inside: Inside) -> Arrival | Gap:
-    """A call of the service that follows the rule, from whoever may make it; if it can be, from who gets through."""
+def at_route(graph: Graph, inside: Inside, from_: Iterable[Key] | None = None) -> Arrival | Gap:
+    """A call of the service that follows the rule, from whoever may make it; if it can be, from who gets through.
+
+    `from_` are those who can call, where not everybody can.
+    """
     port, origin = inside.port, inside.rule.origin
     missed = Gap(route=origin, path="", reason=f"nobody may call virtual service {port.service.name!r}")
     turned_away: Arrival | None = None
-    for caller in callers(graph, port.service):
+    able = callers(graph, port.service)
+    for caller in able if from_ is None else [one for one in able if one in set(from_)]:
         missed = inside.gap
         for call in inside if caller.kind is Kind.VIRTUAL_NODE else _through(graph, caller, inside):
             verdict = route(graph, caller, call)
