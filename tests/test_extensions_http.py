@@ -140,6 +140,23 @@ def test_every_kind_is_put_read_replaced_and_deleted(server: Serving) -> None:
         ("rateLimit", {"fillInterval": {"value": 49, "unit": "ms"}}, "49 ms are too short"),
         ("rateLimit", {"target": {"virtualNodeName": "a", "port": 81}}, "VirtualNode a does not listen on port 81"),
         ("cors", {"allowOrigins": [{"regex": "(?!x)"}]}, "is not valid for Envoy"),
+        (
+            "cors",
+            {
+                "allowOrigins": [
+                    {"regex": r"(?i)\pL\pN"},
+                    {"regex": r"(?i)\pN\pL"},
+                    {"regex": r"\pL"},
+                    {"regex": r"(?i)\pL"},
+                ]
+            },
+            "spec.allowOrigins[3].regex: Regular expression '(?i)\\\\pL' takes too long to compile, with those",
+        ),
+        (
+            "fault",
+            {"match": {"headers": [{"name": "a", "match": {"regex": r"(?i)\pL\pL\pL\pL\pL"}}]}},
+            "takes too long to compile: it ignores case and has more than 4 Unicode classes",
+        ),
         ("cors", {"allowOrigins": EVERYBODY[:1], "allowCredentials": True}, "Credentials cannot be allowed to every"),
         (
             "cors",

@@ -26,10 +26,10 @@ from meshwright.model.extensions import (
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
 from meshwright.routing import MARK
-from meshwright.routing.expressions import matches, unfit
+from meshwright.routing.expressions import CURE, FOLDED_CLASSES, costly, folded_classes, matches, unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from meshwright.graph import Graph
     from meshwright.model.extensions.headers import OriginMatch
@@ -166,12 +166,14 @@ def _of_fault(spec: FaultSpec) -> Iterator[Fault]:
         )
     headers, at = spec.match.headers if spec.match is not None else None, "spec.match.headers"
     yield from range_faults(headers, at)
+    matched = [
+        (f"{at}[{index}].match.regex", one.match.regex) for index, one in enumerate(headers or ()) if one.match
+    ]
+    yield from _expressions(matched)
     for index, header in enumerate(headers or ()):
         if any(one in header.name for one in "\0\r\n"):
             text = f"{header.name!r} holds a line break or a NUL character"
             yield Fault(rule="MW211", path=f"{at}[{index}].name", text=text, detail="No header has such a name.")
-        if header.match is not None and header.match.regex is not None:
-            yield from _expression(header.match.regex, f"{at}[{index}].match.regex")
     if spec.delay is not None:
         yield from duration_fault(spec.delay.duration, "spec.delay.duration")
         if spec.delay.duration.value == 0:
@@ -199,9 +201,9 @@ def _of_edits(spec: HeaderEditSpec) -> Iterator[Fault]:
 
 
 def _of_cors(spec: CorsSpec) -> Iterator[Fault]:
-    for index, origin in enumerate(spec.allow_origins):
-        if origin.regex is not None:
-            yield from _expression(origin.regex, f"spec.allowOrigins[{index}].regex")
+    yield from _expressions(
+        (f"spec.allowOrigins[{index}].regex", one.regex) for index, one in enumerate(spec.allow_origins)
+    )
     yield from duration_fault(spec.max_age, "spec.maxAge")
     for index, origin in enumerate(spec.allow_origins if spec.allow_credentials else ()):
         if _takes_all(origin):
@@ -275,10 +277,24 @@ def _of_telemetry(spec: TelemetrySpec) -> Iterator[Fault]:
         yield from _decimals(spec.tracing.sampling_percentage, "spec.tracing.samplingPercentage")
 
 
-def _expression(expression: str, path: str) -> Iterator[Fault]:
-    fault = unfit(expression)
-    if fault is not None:
-        yield Fault(rule="MW210", path=path, text=f"Regular expression {expression!r} {fault[0]}", detail=fault[1])
+_TOGETHER = (
+    "takes too long to compile, with those before it: those of one object that ignore case may have "
+    f"{FOLDED_CLASSES} Unicode classes (\\p, \\P) together"
+)
+
+
+def _expressions(found: Iterable[tuple[str, str | None]]) -> Iterator[Fault]:
+    """What is wrong with the expressions of an object, each after its path; together they may cost what one may."""
+    left = FOLDED_CLASSES
+    for path, expression in found:
+        if expression is None:
+            continue
+        left -= folded_classes(expression)
+        fault = unfit(expression) if left >= 0 or costly(expression) else (_TOGETHER, CURE)
+        if fault is not None:
+            yield Fault(
+                rule="MW210", path=path, text=f"Regular expression {expression!r} {fault[0]}", detail=fault[1]
+            )
 
 
 def _decimals(percentage: float, path: str) -> Iterator[Fault]:
