@@ -5,7 +5,7 @@ The one rule: a migration that has been released is never edited; a change is on
 
 from __future__ import annotations
 
-import sqlite3  # noqa: TC003 - the store's own library
+import sqlite3
 
 from meshwright.errors import StorageError
 
@@ -234,6 +234,19 @@ def check(connection: sqlite3.Connection, path: str) -> None:
             f"{path} has schema version {version}, and this Meshwright knows up to {len(MIGRATIONS)}; nothing "
             "was changed. Use the newer Meshwright that wrote it, or a backup from before."
         )
+
+
+def missing(connection: sqlite3.Connection) -> list[str]:
+    """The triggers that refuse changes and are not there, or are other ones."""
+    query = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    found = dict(connection.execute(query).fetchall())
+    whole = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(whole)
+        wanted = whole.execute(query).fetchall()
+    finally:
+        whole.close()
+    return [f"the trigger {name} is missing or another one" for name, sql in wanted if found.get(name) != sql]
 
 
 def migrate(connection: sqlite3.Connection) -> None:

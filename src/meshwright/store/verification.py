@@ -12,8 +12,9 @@ import msgspec
 
 from meshwright import audit
 from meshwright.audit import Checkpoint
-from meshwright.store import rows
+from meshwright.store import rows, schema
 from meshwright.store.contract import AccessKey, Fault, Revocation, Verification
+from meshwright.store.identities import SESSIONS_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,6 +51,7 @@ def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
     faults: list[Fault] = []
     told: dict[str, set[int]] = {kind: set() for kind in _TABLES}
     bodies: dict[str, str] = {}
+    forgotten = _Forgotten(connection)
     frontier = audit.Frontier()
     gap = False
     for position, entry, recorded in connection.execute("SELECT position, entry, root FROM leaves ORDER BY position"):
@@ -65,8 +67,11 @@ def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
                 Fault(position, "the leaf or one before it was changed: its root does not follow from them")
             )
         faults += [Fault(position, message) for message in _leaf_faults(connection, position, entry, told, bodies)]
+        forgotten.see(position, entry)
     faults += outside.faults(frontier.size)
+    faults += forgotten.faults()
     faults += _ending_faults(connection, frontier)
+    faults += [Fault(None, f"{one}: what was recorded is not protected") for one in schema.missing(connection)]
     if not gap:
         faults += _unrecorded(connection, told)
     return Verification(
@@ -107,6 +112,33 @@ class _Outside:
         newest = max(self._noted, default=0)
         if newest > size:
             yield Fault(None, f"the earlier checkpoint has {newest} leaves, the log only {size}")
+
+
+class _Forgotten:
+    """Sessions that have a leaf and no row: forgotten when a later one was begun, or taken away."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._there = {leaf for (leaf,) in connection.execute("SELECT leaf FROM sessions")}
+        self._gone: list[tuple[int, audit.Leaf]] = []
+        self._newest = 0
+
+    def see(self, position: int, entry: str) -> None:
+        """The entry at a position; those of sessions alone matter."""
+        if '"kind":"session"' not in entry:
+            return
+        try:
+            leaf = msgspec.json.decode(entry, type=audit.Leaf)
+        except msgspec.MsgspecError:
+            return
+        self._newest = max(self._newest, leaf.at)
+        if leaf.kind == "session" and position not in self._there:
+            self._gone.append((position, leaf))
+
+    def faults(self) -> Iterator[Fault]:
+        """Those that were not old enough, by the newest that was begun, to be forgotten."""
+        for position, leaf in self._gone:
+            if leaf.expires is None or leaf.expires >= self._newest - SESSIONS_KEPT:
+                yield Fault(position, f"session {leaf.key} is missing, and was not old enough to be forgotten")
 
 
 def _first(faults: list[Fault]) -> Iterator[Fault]:
@@ -240,7 +272,7 @@ def _key_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf)
 def _session_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
     query = "SELECT id, secret, token, principal, created_at, expires_at FROM sessions WHERE leaf = ?"
     found = connection.execute(query, (position,)).fetchone()
-    # A session that is not there is forgotten: nobody can use it. What it was is in the leaf.
+    # One that is not there may be forgotten: nobody can use it, and what it was is in the leaf (`_Forgotten`).
     if found is not None:
         kept = {"id": found[0], "at": found[4], "expires": found[5]}
         yield from _differences(
@@ -299,3 +331,5 @@ def _unrecorded(connection: sqlite3.Connection, told: dict[str, set[int]]) -> It
     ):
         for (revision,) in connection.execute(query):
             yield Fault(None, f"{what} of revision {revision} were never recorded in the log")
+    for (name,) in connection.execute("SELECT name FROM objects WHERE id NOT IN (SELECT object FROM changes)"):
+        yield Fault(None, f"an object {name!r} is there that no commit ever changed")
