@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from meshwright.model import Key, Kind, State
-from mutations import Mutation, at, seconds
+from mutations import KEPT_HOST, Edit, Mutation, at, seconds
 from shop_load import edited
 from strategies import MESH, resource
 
 HTTP = "httpRoute.match"
 HEADERS = ("begins", "ends", "user", "agent", "present")
 _LISTENER = {"portMapping": {"port": 8080, "protocol": "http"}}
+_OF_CALLS = {"portMapping": {"port": 9000, "protocol": "grpc"}}
 _MATCHES: dict[str, dict[str, Any]] = {
     "begins": {"prefix": "beta-"},
     "ends": {"suffix": "-test"},
@@ -29,25 +30,39 @@ _OTHERS: dict[str, dict[str, Any]] = {
     "debug": {"prefix": "/", "queryParameters": [{"name": "debug"}]},
     "writing": {"prefix": "/", "method": "PUT"},
 }
+_CALLS: dict[str, dict[str, Any]] = {
+    "get": {"serviceName": "shop.Cart", "methodName": "Get"},
+    "stock": {"serviceName": "shop.Stock"},
+    "tenant": {"metadata": [{"name": "x-tenant", "match": {"suffix": "-eu"}}]},
+}
 _HOSTS: dict[str, dict[str, Any]] = {"one": {"exact": "shop.example"}, "several": {"suffix": ".shop.example"}}
 
 
 def matching() -> State:
-    """Each condition has a route of its own, to `special`; what none takes goes to `rest`."""
-    nodes = {name: {"serviceDiscovery": {"dns": {"hostname": f"{name}.nodes"}}} for name in ("special", "rest")}
-    backends = [{"virtualService": {"virtualServiceName": f"{name}.local"}} for name in ("asked", "special")]
+    """Each condition has a route of its own, to `special`; what none takes goes to `rest`, and gRPC alike."""
+    nodes = {"special": _LISTENER, "rest": _LISTENER, "special-rpc": _OF_CALLS, "rest-rpc": _OF_CALLS}
+    backends = [{"virtualService": {"virtualServiceName": f"{name}.local"}} for name in ("asked", "calls", "special")]
     state = State(
         [
             resource(Kind.VIRTUAL_NODE, "caller", {"backends": backends}),
-            *(resource(Kind.VIRTUAL_NODE, name, {**one, "listeners": [_LISTENER]}) for name, one in nodes.items()),
+            *(
+                resource(
+                    Kind.VIRTUAL_NODE,
+                    name,
+                    {"listeners": [one], "serviceDiscovery": {"dns": {"hostname": f"{name}.nodes"}}},
+                )
+                for name, one in nodes.items()
+            ),
             *(
                 resource(Kind.VIRTUAL_SERVICE, f"{name}.local", {"provider": provider})
                 for name, provider in {
                     "asked": {"virtualRouter": {"virtualRouterName": "asked"}},
+                    "calls": {"virtualRouter": {"virtualRouterName": "calls"}},
                     "special": {"virtualNode": {"virtualNodeName": "special"}},
                 }.items()
             ),
             resource(Kind.VIRTUAL_ROUTER, "asked", {"listeners": [_LISTENER]}),
+            resource(Kind.VIRTUAL_ROUTER, "calls", {"listeners": [_OF_CALLS]}),
             resource(
                 Kind.VIRTUAL_GATEWAY, "gate", {"listeners": [{"portMapping": {"port": 8000, "protocol": "http"}}]}
             ),
@@ -56,10 +71,13 @@ def matching() -> State:
     asked = (
         {name: {"prefix": "/", "headers": [_header(name)]} for name in HEADERS} | _OTHERS | {"rest": {"prefix": "/"}}
     )
-    for place, (name, match) in enumerate(asked.items()):
-        targets = [{"virtualNode": "rest" if name == "rest" else "special", "weight": 1}]
-        route = {"match": match, "action": {"weightedTargets": targets}, "timeout": {"perRequest": seconds(2)}}
-        state = state.put(resource(Kind.ROUTE, name, {"httpRoute": route, "priority": place}, parent="asked"))
+    for router, member, matches in (("asked", "httpRoute", asked), ("calls", "grpcRoute", {**_CALLS, "others": {}})):
+        for place, (name, match) in enumerate(matches.items()):
+            node = "rest" if name in {"rest", "others"} else "special"
+            targets = [{"virtualNode": node if router == "asked" else f"{node}-rpc", "weight": 1}]
+            action = {"weightedTargets": targets}
+            route = {"match": match, "action": action, "timeout": {"perRequest": seconds(2)}}
+            state = state.put(resource(Kind.ROUTE, name, {member: route, "priority": place}, parent=router))
     for place, (name, host) in enumerate({**_HOSTS, "all": {}}.items()):
         target = {"virtualService": {"virtualServiceName": "asked.local" if name == "all" else "special.local"}}
         match = {"prefix": "/", **({"hostname": host} if host else {})}
@@ -74,9 +92,18 @@ def _header(name: str) -> dict[str, Any]:
 
 def _edit(name: str, path: str, value: Any) -> Mutation:
     """Another condition of a route or gateway route."""
-    where = Key(MESH, Kind.GATEWAY_ROUTE, name, "gate") if name in _HOSTS else Key(MESH, Kind.ROUTE, name, "asked")
-    told = f"{name}: {value if value is not None else 'there'}"
-    return Mutation(told, where, lambda state: edited(state, where, at(f"{HTTP}.{path}", value)))
+    kind, parent = (Kind.GATEWAY_ROUTE, "gate") if name in _HOSTS else (Kind.ROUTE, "asked")
+    return _at(kind, name, parent, f"{path} {value}", at(f"{HTTP}.{path}", value))
+
+
+def _of_call(name: str, path: str, value: Any) -> Mutation:
+    """Another condition of a route of gRPC."""
+    return _at(Kind.ROUTE, name, "calls", f"{path} {value}", at(f"grpcRoute.match.{path}", value))
+
+
+def _at(kind: Kind, name: str, parent: str, told: str, change: Edit) -> Mutation:
+    where = Key(MESH, kind, name, parent)
+    return Mutation(f"{name}: {told}", where, lambda state: edited(state, where, change))
 
 
 def _of_header(name: str, **match: Any) -> Mutation:
@@ -106,15 +133,7 @@ MATCHING = (
     _of_header("present", exact="1"),
     _edit("quotes", "prefix", "/quote"),
     _edit("quotes", "prefix", "/quotes/"),
-    Mutation(
-        "quotes: exact",
-        Key(MESH, Kind.ROUTE, "quotes", "asked"),
-        lambda state: edited(
-            edited(state, Key(MESH, Kind.ROUTE, "quotes", "asked"), at(f"{HTTP}.path", {"exact": "/quotes"})),
-            Key(MESH, Kind.ROUTE, "quotes", "asked"),
-            at(f"{HTTP}.prefix", None),
-        ),
-    ),
+    _at(Kind.ROUTE, "quotes", "asked", "exact", at("httpRoute.match", {"path": {"exact": "/quotes"}})),
     _edit("status", "path", {"regex": "/status.*"}),
     _edit("status", "path", {"regex": "(?i)/status"}),
     _edit("status", "path", {"regex": ".*/status"}),
@@ -130,13 +149,13 @@ MATCHING = (
     _edit("one", "hostname", {"suffix": "shop.example"}),
     _edit("several", "hostname", {"exact": "any.shop.example"}),
     _edit("several", "hostname", {"suffix": "shop.example"}),
-    Mutation(
-        "one: its Host",
-        Key(MESH, Kind.GATEWAY_ROUTE, "one", "gate"),
-        lambda state: edited(
-            state,
-            Key(MESH, Kind.GATEWAY_ROUTE, "one", "gate"),
-            at("httpRoute.action.rewrite", {"hostname": {"defaultTargetHostname": "DISABLED"}}),
-        ),
-    ),
+    _at(Kind.GATEWAY_ROUTE, "one", "gate", "its Host", at("httpRoute.action.rewrite", KEPT_HOST)),
+    _of_call("get", "methodName", "Gets"),
+    _of_call("get", "methodName", None),
+    _of_call("get", "serviceName", "shop.Carts"),
+    _of_call("stock", "methodName", "Who"),
+    _of_call("stock", "serviceName", "Stock"),
+    _of_call("tenant", "metadata.0.match", {"exact": "-eu"}),
+    _of_call("tenant", "metadata.0.match", {"suffix": "eu"}),
+    _of_call("tenant", "metadata", None),
 )  # fmt: skip

@@ -101,6 +101,7 @@ def _before_all(state: State) -> State:
     return added(state, key(Kind.ROUTE, "posts", "payment"), spec)
 
 
+KEPT_HOST = {"hostname": {"defaultTargetHostname": "DISABLED"}}
 HTTP, RETRY = "httpRoute", "httpRoute.retryPolicy"
 TARGETS = "action.weightedTargets"
 HEADER = f"{HTTP}.match.headers.0"
@@ -145,6 +146,8 @@ ROUTING = (
     edit("another value", TESTERS, f"{HEADER}.match.exact", "v3"),
     edit("another header", TESTERS, f"{HEADER}.name", "x-version"),
     edit("a prefix of the value", TESTERS, f"{HEADER}.match", {"prefix": "v2"}),
+    edit("a suffix of the value", TESTERS, f"{HEADER}.match", {"suffix": "v2"}),
+    edit("the value in any case", TESTERS, f"{HEADER}.match", {"regex": "(?i)v2"}),
     edit("the reverse", TESTERS, f"{HEADER}.invert", True),
     edit("for everybody", TESTERS, f"{HTTP}.match.headers", None),
     edit("for GET only", TESTERS, f"{HTTP}.match.method", "GET"),
@@ -204,6 +207,7 @@ BORDERS = (
     edit("another prefix", TO_ORDERS, f"{HTTP}.match.prefix", "/order/"),
     edit("to the window", TO_ORDERS, f"{HTTP}.action.target.virtualService.virtualServiceName", "web.shop.internal"),
     edit("the path as it is", TO_ORDERS, f"{HTTP}.action.rewrite", {"prefix": {"defaultPrefix": "DISABLED"}}),
+    edit("the Host as it is", TO_ORDERS, f"{HTTP}.action.rewrite", KEPT_HOST),
     edit("behind everything", TO_ORDERS, "priority", 200),
     edit("for one host", TO_ALL, f"{HTTP}.match.hostname", {"exact": "shop.example"}),
     edit("rewritten", TO_ALL, f"{HTTP}.action.rewrite", {"prefix": {"value": "/shop/"}}),

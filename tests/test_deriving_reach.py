@@ -145,6 +145,34 @@ def test_a_grpc_route_behind_others_is_reached_too(earlier: dict[str, Any], matc
     assert [one.name for one in route(resolve(state), trial.caller, trial.call).chosen] == ["last"]
 
 
+@pytest.mark.parametrize(
+    ("earlier", "match", "sides"),
+    [
+        ({"path": {"exact": "/quotesx"}, "method": "GET"}, {"prefix": "/quotes"},
+         {"path /quotesx is taken, too", "path /quotex goes elsewhere", "path /quote goes elsewhere"}),
+        ({"prefix": "/", "method": "GET", "headers": [header(range={"start": 1, "end": 10})]},
+         {"prefix": "/", "headers": [header(range={"start": 1, "end": 10})]},
+         {"header x-a: 9 is taken, too", "header x-a: 0 goes elsewhere", "header x-a: 10 goes elsewhere"}),
+        ({"prefix": "/", "headers": [header("x-b", invert=True)]},
+         {"prefix": "/", "headers": [header(prefix="ab")]},
+         {"header x-a: abx is taken, too", "header x-a: a goes elsewhere", "header x-a: AB goes elsewhere"}),
+        ({"prefix": "/", "headers": [header(":path", exact="/a")]}, {"path": {"exact": "/a"}},
+         {"path /ax goes elsewhere", "path /A goes elsewhere", "path /a/ goes elsewhere"}),
+    ],
+)  # fmt: skip
+def test_both_sides_of_a_condition_are_tried_with_calls_that_no_route_before_takes(
+    earlier: dict[str, Any], match: dict[str, Any], sides: set[str]
+) -> None:
+    """Also where the plainest such call is one for a route before; what goes elsewhere is taken by none."""
+    state = behind(earlier, match=match)
+    trials = [one for one in derived(state).trials if ": " in one.name and one.about[0].name == "last"]
+    assert sides <= {one.name.removeprefix("route last of target.local:8080: ") for one in trials}
+    for one in trials:
+        if not one.given:
+            chosen = [key.name for key in route(resolve(state), one.caller, one.call).chosen]
+            assert chosen == (["last"] if one.name.endswith(" is taken, too") else [])
+
+
 def test_routes_that_leave_nothing_are_named_with_what_was_tried() -> None:
     """Also where it takes several together."""
     either = ({"prefix": "/", "headers": [header()]}, {"prefix": "/", "headers": [header(invert=True)]})
