@@ -19,6 +19,7 @@ from meshwright.lab.addresses import Block
 from meshwright.model.identity import Key, Kind
 from meshwright.release import places
 from meshwright.server import Settings, control_plane
+from meshwright.store import sqlite
 from meshwright.trust.credentials import parse
 
 if TYPE_CHECKING:
@@ -96,6 +97,24 @@ class Project:
         """What the connected proxy's rejections lead to, as `status` tells."""
         done = await self.run("status", "--proxy", PROXY, "--format", "json")
         return [cause for one in json.loads(done.out)["proxy"]["rejections"] for cause in one["causes"]]
+
+
+async def write(project: Project, path: str) -> None:
+    """Let the node log there, apart from releases."""
+    key = parse(project.running.credentials.read_text())["default"]
+    client = boto3.session.Session().client(
+        "appmesh",
+        endpoint_url=project.running.api,
+        region_name="us-east-1",
+        aws_access_key_id=key.key_id,
+        aws_secret_access_key=key.secret,
+    )
+    spec = {
+        "listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}],
+        "serviceDiscovery": {"dns": {"hostname": "web.local"}},
+        "logging": {"accessLog": {"file": {"path": path}}},
+    }
+    await asyncio.to_thread(client.update_virtual_node, meshName="m", virtualNodeName="web", spec=spec)
 
 
 @pytest.fixture
@@ -201,6 +220,49 @@ async def test_a_release_that_was_rejected_and_taken_later_has_arrived(project: 
         return (await project.run("wait", "2", "--timeout", "20")).code == 0
 
     await until(arrived, "it is taken when it is offered again")
+    rows = {line.split()[0]: line for line in (await project.run("history")).out.splitlines()}
+    assert " propagated " in rows["shop#2"]
+    assert " 1 acked, 1 rejected in " in rows["shop#2"]
+    project.log(BAD)
+    assert (await project.run("apply", "--wait", "60")).code == 1
+    back = await project.run("rollback", "--last-good", "--wait", "60")
+    assert (back.code, "restoring shop#2" in back.out) == (0, True)
+
+
+async def test_a_release_that_keeps_what_was_taken_later_has_arrived_too_and_nobody_needs_to_ask(
+    project: Project,
+) -> None:
+    """It failed for what an older one had brought; the control plane notes by itself that this is there now."""
+    log = project.folder / "later" / "access.log"
+    project.log(str(log))
+    assert (await project.run("apply", "--wait", "60")).code == 1
+    mesh = project.folder / "definitions" / "mesh.yaml"
+    other = WEB.replace("name: web", "name: other").replace("LOG", GOOD).replace("Name: web", "Name: other")
+    mesh.write_text(mesh.read_text() + "---\n" + other)
+    assert (await project.run("apply", "--wait", "60")).code == 1
+    log.parent.mkdir()
+    store = sqlite.connect(project.running.credentials.parent / "meshwright.db")
+    try:
+        await until(
+            lambda: [one.status for one in store.releases("m", "shop")] == ["propagated", "failed", "propagated"]
+        )
+    finally:
+        store.close()
+
+
+async def test_a_release_that_a_write_mended_stays_failed(project: Project) -> None:
+    """What the proxy has then is not what was released."""
+    project.log(BAD)
+    assert (await project.run("apply", "--wait", "60")).code == 1
+    await write(project, GOOD)
+    await until(project.settled)
+
+    async def taken() -> bool:
+        return '"propagated"' in (await project.run("wait", "2", "--format", "json")).out
+
+    await until(taken, "the proxy has what was written")
+    done = await project.run("wait", "2", "--format", "json")
+    assert json.loads(done.out)["status"] == "failed"
 
 
 async def test_a_port_that_is_taken_leads_to_the_listener_that_names_it(project: Project) -> None:
@@ -240,20 +302,7 @@ async def test_a_plan_file_and_rollbacks_keep_the_lines_of_the_build_that_wrote_
 
 async def test_a_change_apart_from_releases_leads_to_who_wrote_it(project: Project) -> None:
     """There is no file then."""
-    key = parse(project.running.credentials.read_text())["default"]
-    client = boto3.session.Session().client(
-        "appmesh",
-        endpoint_url=project.running.api,
-        region_name="us-east-1",
-        aws_access_key_id=key.key_id,
-        aws_secret_access_key=key.secret,
-    )
-    spec = {
-        "listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}],
-        "serviceDiscovery": {"dns": {"hostname": "web.local"}},
-        "logging": {"accessLog": {"file": {"path": BAD}}},
-    }
-    await asyncio.to_thread(client.update_virtual_node, meshName="m", virtualNodeName="web", spec=spec)
+    await write(project, BAD)
     await until(project.causes, "the proxy rejects the change")
     (cause,) = await project.causes()
     assert (cause["object"], cause["path"]) == ("mesh/m/virtualNode/web", FIELD)

@@ -186,6 +186,22 @@ def test_a_status_moves_forward_only_each_move_with_a_leaf(store: Store) -> None
     assert store.verify().faults == ()
 
 
+def test_a_release_that_failed_has_arrived_only_where_no_verification_said_otherwise(store: Store) -> None:
+    """And only if its status is still the one that was read."""
+    released(store, 1)
+    store.mark("shop", "cart", 1, Status.FAILED, principal="server", at=2)
+    with pytest.raises(RefusedError, match="shop/cart#1 is 'failed' by now, and not 'applied'"):
+        store.mark("shop", "cart", 1, Status.PROPAGATED, principal="server", at=3, given=Status.APPLIED)
+    store.mark("shop", "cart", 1, Status.PROPAGATED, principal="server", at=3, given=Status.FAILED)
+    store.note_inspection("shop", "cart", 1, inspected("failed"))
+    with pytest.raises(
+        RefusedError, match="shop/cart#1 was judged to have failed by a verification: verify it again"
+    ):
+        store.mark("shop", "cart", 1, Status.PROPAGATED, principal="server", at=4, given=Status.FAILED)
+    assert [one.status for one in store.releases("shop", "cart")] == [Status.FAILED]
+    assert store.verify().faults == ()
+
+
 def test_a_rollback_takes_back_what_came_after_in_its_own_commit(store: Store, reopen: Opener) -> None:
     """No moment between the two, in which a kill would leave a bad release counted as good."""
     for number in range(1, 5):

@@ -1,8 +1,9 @@
 """Noting that a release has propagated or failed, at once for whoever asks and in the background when nobody does.
 
 The one rule: what is noted is what the control plane saw. A release that a newer one of its stack overtook is left as
-it is, because the proxies that took the newer one never had it; and one that a proxy rejected stays failed, because
-what mends it is another release. One that holds on to what failed fails as well.
+it is, because the proxies that took the newer one never had it; and one that a proxy rejected stays failed where
+another release or write mended it. It has arrived where the proxies that had rejected it took it by themselves, and
+nothing of it changed. One that holds on to what failed fails as well.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 from meshwright.api.tracing import traced
 from meshwright.complaining import Complaint
 from meshwright.errors import RefusedError, StorageError
-from meshwright.release import Evidence, Release, Status
+from meshwright.release import Evidence, Release, Status, content_of, digest_of
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from meshwright.api.services import Services
     from meshwright.control import Propagation
     from meshwright.model.identity import Key
+    from meshwright.release import Rejection
 
 OBSERVER = "control-plane"
 """The principal of what the control plane notes on its own."""
 _AGAIN = 1.0
 """Seconds between two looks while no proxy is connected, or one rejects what an older release brought."""
+_LATER = 5.0
+"""Seconds between two looks at a release that failed: who rejected it is offered it again after ten and more."""
 _PATIENCE = 60.0
 """Seconds of one wait for acks; it is begun again."""
 
@@ -66,7 +70,7 @@ class Propagating:
         if older is not None:
             older.cancel()
         self._services.evidence.follow(one)
-        if one.status is Status.APPLIED:
+        if one.status in {Status.APPLIED, Status.FAILED}:
             task = asyncio.create_task(self._until_propagated(one))
             self._following[stack] = task
             task.add_done_callback(lambda done: self._forget(stack, done))
@@ -87,14 +91,16 @@ class Propagating:
             seen = await self._services.control.wait(one.revision, _PATIENCE, one.mesh)
             found = with_inherited(self._services, one, seen)
             try:
-                status = (await observed(self._services, one, found)).status
+                one = await observed(self._services, one, found)
             except StorageError as error:
                 self._complaint.made(f"what became of {one.title} cannot be noted", error)
             else:
-                if status is not Status.APPLIED:
+                if one.status is not Status.APPLIED:
                     self._complaint.over("what becomes of releases is noted")
+                if one.status not in {Status.APPLIED, Status.FAILED}:
                     return
-            await asyncio.sleep(0 if found.state == "pending" else _AGAIN)
+            rest = _LATER if one.status is Status.FAILED else _AGAIN
+            await asyncio.sleep(0 if found.state == "pending" else rest)
 
 
 def with_inherited(services: Services, one: Release, found: Propagation) -> Propagation:
@@ -121,11 +127,15 @@ def _unmended(services: Services, one: Release) -> frozenset[Key]:
     """What the releases changed that failed since the last that was taken; nothing if `one` is not the newest."""
     if not services.control.rejecting(one.mesh):
         return frozenset()
+    return frozenset(change.key for it in _failed_before(services, one) for change in it.changes)
+
+
+def _failed_before(services: Services, one: Release) -> tuple[Release, ...]:
+    """The releases that failed since the last that was taken, without `one`; none if `one` is not the newest."""
     listed = services.store.releases(one.mesh, one.stack, _LOOK_BACK)
     older = listed[1:] if listed and listed[0].number == one.number else ()
     since = itertools.takewhile(lambda it: it.status not in {Status.PROPAGATED, Status.VERIFIED}, older)
-    failed = (it for it in since if it.status is Status.FAILED)
-    return frozenset(change.key for it in failed for change in it.changes)
+    return tuple(it for it in since if it.status is Status.FAILED)
 
 
 async def observed(services: Services, one: Release, found: Propagation) -> Release:
@@ -134,15 +144,24 @@ async def observed(services: Services, one: Release, found: Propagation) -> Rele
     Raises:
         StorageError: the database refused.
     """
-    status = _status(services, one, found)
     newest = next(iter(services.store.releases(one.mesh, one.stack, 1)), None)
-    if one.status is not Status.APPLIED or status is None or newest is None or newest.number != one.number:
+    if newest is None or newest.number != one.number:
+        return one
+    status = await _status(services, one, found)
+    if status is None:
         return one
     await services.evidence.save(one)
     try:
         # In a thread: another process's write may hold the database for seconds.
         await asyncio.to_thread(
-            services.store.mark, one.mesh, one.stack, one.number, status, principal=OBSERVER, at=services.now()
+            services.store.mark,
+            one.mesh,
+            one.stack,
+            one.number,
+            status,
+            principal=OBSERVER,
+            at=services.now(),
+            given=one.status,
         )
     except RefusedError:
         # Another process moved it on between the read and the mark; what it says now is the truth.
@@ -157,8 +176,13 @@ async def observed(services: Services, one: Release, found: Propagation) -> Rele
     return moved
 
 
-def _status(services: Services, one: Release, found: Propagation) -> Status | None:
-    """What the release is to be noted as; None as long as that cannot be told."""
+async def _status(services: Services, one: Release, found: Propagation) -> Status | None:
+    """What the release is to be noted as; None as long as that cannot be told, or where it is that already."""
+    if one.status is Status.FAILED:
+        arrived = found.state == "propagated" and await _taken_by_all_that_rejected(services, one)
+        return Status.PROPAGATED if arrived else None
+    if one.status is not Status.APPLIED:
+        return None
     if found.state == "propagated":
         return Status.PROPAGATED
     if found.state != "rejected":
@@ -168,6 +192,38 @@ def _status(services: Services, one: Release, found: Propagation) -> Status | No
         return Status.FAILED
     inherited = services.control.rejecting(one.mesh, _unmended(services, one))
     return Status.FAILED if inherited else None
+
+
+async def _taken_by_all_that_rejected(services: Services, one: Release) -> bool:
+    """Whether whoever rejected `one`, or what it holds of releases that failed before, has taken it since.
+
+    By itself, that is, as what was in the way is gone: the stack runs as the release left it, and nobody wrote what
+    is at fault by the proxies' words. Who is away has not taken it.
+    """
+    rejections: list[tuple[str, Rejection]] = []
+    for it in (one, *_failed_before(services, one)):
+        evidence = await services.evidence.evidence(it)
+        accounts = evidence.accounts if evidence is not None else ()
+        rejections += ((account.id, each) for account in accounts for each in account.rejections)
+    if not rejections or not all(services.control.took(*each) for each in rejections):
+        return False
+    return await asyncio.to_thread(
+        _is_untouched, services, one, {key for _, each in rejections for key in each.origins}
+    )
+
+
+def _is_untouched(services: Services, one: Release, blamed: set[Key]) -> bool:
+    """Whether `one` runs as it was released, none of `blamed` was written since, and no verification found it failed.
+
+    That looks at what it does, and not only at whether it is taken.
+    """
+    store = services.store
+    if any(it.judgement == "failed" for it in store.inspections(one.mesh, one.stack, one.number)):
+        return False
+    if digest_of(content_of(store.head().state, one.mesh, one.stack)) != one.digest:
+        return False
+    authors = (store.author(key) for key in blamed)
+    return all(author is None or author.revision <= one.revision for author in authors)
 
 
 async def _measure(services: Services, one: Release) -> None:

@@ -237,6 +237,10 @@ class Delivery:
             if (again := self._again.get(name)) is not None
         )
 
+    def took(self, type_url: str, name: str) -> bool:
+        """Whether the proxy has the resource as it should; also where it should have none of that name any more."""
+        return (type_url, name) not in self._behind
+
     def rejects(self, keys: frozenset[Key] | None) -> bool:
         """Whether the proxy rejects something now; with `keys`, for which one of these objects is at fault."""
         return any(keys is None or not keys.isdisjoint(one.origins) for one in self._rejected.values())

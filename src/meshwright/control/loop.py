@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.model.state import Spec, State
-    from meshwright.release import Account
+    from meshwright.release import Account, Rejection
     from meshwright.snapshot.resources import Placement, Snapshot, Traits
     from meshwright.store.contract import Head
 
@@ -292,6 +292,12 @@ class Control:
         """Whether a proxy of `mesh` rejects what `revision` brought, which changed the objects `touched`."""
         self._catch_up()
         return any(one.refuses(revision, touched) for one in self._deliveries.values() if one.proxy.node.mesh == mesh)
+
+    def took(self, proxy: str, rejection: Rejection) -> bool:
+        """Whether the connected proxy of that id has taken what it once rejected, as it is now."""
+        self._catch_up()
+        found = self._deliveries.get(proxy)
+        return found is not None and all(found.took(rejection.type_url, name) for name in rejection.resources)
 
     def rejecting(self, mesh: str, keys: frozenset[Key] | None = None) -> tuple[ProxyStatus, ...]:
         """The proxies of `mesh` that reject something; with `keys`, for which one of these objects is at fault."""

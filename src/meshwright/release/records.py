@@ -61,11 +61,15 @@ NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
         Status.APPLIED: frozenset({Status.PROPAGATED, Status.FAILED, Status.ROLLED_BACK}),
         Status.PROPAGATED: frozenset({Status.VERIFIED, Status.FAILED, Status.ROLLED_BACK}),
         Status.VERIFIED: frozenset({Status.FAILED, Status.ROLLED_BACK}),
-        Status.FAILED: frozenset({Status.VERIFIED, Status.ROLLED_BACK}),
+        Status.FAILED: frozenset({Status.PROPAGATED, Status.VERIFIED, Status.ROLLED_BACK}),
         Status.ROLLED_BACK: frozenset(),
     }
 )
-"""The moves that a status may make."""
+"""The moves that a status may make.
+
+From failed to propagated only where every proxy that had rejected the release took it since, and never where it was
+judged to have failed by a verification.
+"""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):

@@ -276,11 +276,21 @@ class Store(Protocol):
         """Every (mesh, stack) that has a release, sorted."""
         ...
 
-    def mark(self, mesh: str, stack: str, number: int, status: Status, *, principal: str, at: int) -> None:
+    def mark(
+        self,
+        mesh: str,
+        stack: str,
+        number: int,
+        status: Status,
+        *,
+        principal: str,
+        at: int,
+        given: Status | None = None,
+    ) -> None:
         """Move a release's status along `release.NEXT`, with an audit leaf; the same status again is a no-op.
 
         Raises:
-            RefusedError: the move is not allowed, or there is no such release.
+            RefusedError: the move is not allowed, there is no such release, or its status is not the one `given`.
         """
         ...
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
-    from meshwright.release import Series
+    from meshwright.release import Inspection, Series
 
 LOOKED_AT = 20_000
 """Entries of the audit log that one search looks at, at most: some 50 ms."""
@@ -204,6 +204,16 @@ def entries(
             if len(found) == limit:
                 return tuple(found), position or None
     return tuple(found), first or None
+
+
+def inspections(
+    connection: sqlite3.Connection, mesh: str, stack: str, number: int, limit: int = -1
+) -> tuple[Inspection, ...]:
+    """The verifications of a release, newest first; all of them without a limit."""
+    query = "SELECT body FROM inspections WHERE mesh = ? AND stack = ? AND number = ? ORDER BY leaf DESC LIMIT ?"
+    with readable(f"a verification of release {rows.release_name(mesh, stack, number)}"):
+        found = connection.execute(query, (mesh, stack, number, limit))
+        return tuple(rows.inspection_of(body) for (body,) in found)
 
 
 @contextlib.contextmanager

@@ -149,13 +149,29 @@ class SqliteStore(Identities):
         with self._database.read() as connection:
             return tuple((name, stack) for name, stack in connection.execute(query, (mesh,)))
 
-    def mark(self, mesh: str, stack: str, number: int, status: Status, *, principal: str, at: int) -> None:
+    def mark(
+        self,
+        mesh: str,
+        stack: str,
+        number: int,
+        status: Status,
+        *,
+        principal: str,
+        at: int,
+        given: Status | None = None,
+    ) -> None:
         """As `Store.mark`."""
         name = rows.release_name(mesh, stack, number)
         with self._database.write() as connection:
             release = reading.release(connection, mesh, stack, number)
             if release is None:
                 raise RefusedError(f"There is no release {name}.")
+            if given not in {None, release.status}:
+                raise RefusedError(f"Release {name} is {str(release.status)!r} by now, and not {str(given)!r}.")
+            if (release.status, status) == (Status.FAILED, Status.PROPAGATED) and any(
+                one.judgement == "failed" for one in reading.inspections(connection, mesh, stack, number)
+            ):
+                raise RefusedError(f"Release {name} was judged to have failed by a verification: verify it again.")
             _move(connection, release, status, principal, at)
 
     def note_inspection(
@@ -174,13 +190,8 @@ class SqliteStore(Identities):
 
     def inspections(self, mesh: str, stack: str, number: int, limit: int = 100) -> tuple[Inspection, ...]:
         """As `Store.inspections`."""
-        query = "SELECT body FROM inspections WHERE mesh = ? AND stack = ? AND number = ? ORDER BY leaf DESC LIMIT ?"
-        with (
-            self._database.read() as connection,
-            reading.readable(f"a verification of release {rows.release_name(mesh, stack, number)}"),
-        ):
-            found = connection.execute(query, (mesh, stack, number, limit))
-            return tuple(rows.inspection_of(body) for (body,) in found)
+        with self._database.read() as connection:
+            return reading.inspections(connection, mesh, stack, number, limit)
 
     def note_evidence(self, mesh: str, stack: str, number: int, evidence: Evidence) -> None:
         """As `Store.note_evidence`."""
