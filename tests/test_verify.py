@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from meshwright.errors import ApiError
+from live import live
+from meshwright.errors import ApiError, RefusedError
 from meshwright.release import Check, RollbackRequest, VerifyRequest
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from meshwright.store import sqlite
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ads_client import AdsClient
     from live import Live
+    from meshwright.model.identity import Key
 
 NOW = ("--timeout", "0")
 
@@ -240,3 +242,86 @@ async def test_the_last_good_release_is_the_newest_verified_one(tmp_path: Path) 
             del stream
         found = await asyncio.to_thread(api.roll_back, "shop", "shop", RollbackRequest(last_good=True))
         assert found["release"]["restores"] == 1
+
+
+DEFINITIONS = """
+meshName: shop
+spec: {}
+---
+virtualNodeName: caller
+spec: {backends: [{virtualService: {virtualServiceName: pay.shop.local}}]}
+---
+virtualNodeName: pay
+spec:
+  listeners: [{portMapping: {port: 8080, protocol: http}, timeout: {http: {idle: {unit: s, value: 5}}}}]
+  serviceDiscovery: {awsCloudMap: {namespaceName: shop.local, serviceName: pay}}
+---
+virtualServiceName: pay.shop.local
+spec: {provider: {virtualNode: {virtualNodeName: pay}}}
+"""
+
+
+async def test_a_release_that_fails_its_verification_is_rolled_back_by_the_same_job(tmp_path: Path) -> None:
+    """To the newest verified one, if nothing came after it; and the job fails, saying both."""
+    with serving(tmp_path / "data") as server:
+        file = server.folder / "mesh.yaml"
+        file.write_text(DEFINITIONS)
+        apply = ("apply", str(file), "--verify", "--allow-unprobed")
+        async with following(server, CALLER), following(server, PAY, endpoint={"address": "10.0.0.1"}):
+            code, out, errors = await said(server, *apply, "--wait", "30")
+            assert (code, "shop#2 is verified" in out) == (0, True), errors
+            assert await said(server, *apply) == (0, "No changes: shop#2 (revision 2) is what runs.\n", "")
+            file.write_text(DEFINITIONS.replace("value: 5", "value: 6"))
+            more = ("--endpoints", "pay=2", "--format", "json", "--wait", "1")
+            code, out, errors = await said(server, *apply, *more)
+            found = json.loads(out)
+            assert code == 1
+            assert errors.splitlines()[-1] == "shop#3 failed its verification and was rolled back by shop#4."
+            assert (found["release"]["title"], found["verification"]["judgement"]) == ("shop#3", "failed")
+            back = found["rollback"]["release"]
+            assert (back["restores"], back["kind"], found["propagation"]["state"]) == (2, "rollback", "propagated")
+            assert back["reason"] == (
+                "shop#3 failed its verification: endpoints: 1 of 2: "
+                "mesh/shop/virtualNode/pay: 1 of 2 expected instances is registered and healthy"
+            )
+            assert [await status(server, number) for number in (2, 3, 4)] == ["verified", "rolled back", "propagated"]
+
+
+async def test_a_release_that_cannot_be_rolled_back_stays_and_the_job_fails(tmp_path: Path) -> None:
+    """Nothing before it is known to be good; and what came after it is left alone."""
+    with live(tmp_path / "data") as server:
+        file = server.folder / "mesh.yaml"
+        file.write_text(DEFINITIONS)
+        arguments = ("--verify", "--wait", "0", "--allow-unprobed", "--format", "json")
+        code, out, errors = await said(server, "apply", str(file), *arguments)
+        assert code == 1
+        assert "because it cannot be rolled back: No release of stack 'shop' in mesh 'shop' is known" in errors
+        assert json.loads(out)["refused"].startswith("No release of stack 'shop'")
+        assert await status(server) == "failed"
+        await asyncio.to_thread(client(server).apply, "shop", "shop", shop())
+        back = RollbackRequest(to=1, instead_of=1)
+        with pytest.raises(RefusedError, match="shop#1 is not rolled back: shop#2 came after it"):
+            await asyncio.to_thread(client(server).roll_back, "shop", "shop", back)
+
+
+@contextlib.asynccontextmanager
+async def following(server: Live, node: Key, **ours: Any) -> AsyncIterator[None]:
+    """A proxy that takes whatever it is offered, and goes on doing so."""
+    way = "egress" if node == CALLER else "ingress"
+    async with proxy(server, node, **ours) as stream:
+        for kind in (CLUSTER, LISTENER):
+            await taken(stream, kind)
+        await taken(stream, ROUTE, f"rds_{way}_http_{PORT}")
+        if node == CALLER:
+            await taken(stream, ENDPOINT, CLUSTER_NAME)
+        acking = asyncio.create_task(follow(stream))
+        try:
+            yield
+        finally:
+            acking.cancel()
+
+
+async def follow(stream: AdsClient) -> None:
+    """Ack whatever comes."""
+    while True:
+        await stream.ack(await stream.hear(300))

@@ -79,6 +79,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     caller: Caller
     kind: Literal["apply", "rollback"] = "apply"
     restores: int | None = None
+    reason: str = ""
     build: Build | None = None
     """What the job claims of itself."""
     tool_version: str = ""
@@ -260,6 +261,7 @@ def _made(
         principal=intent.caller.principal.arn,
         kind=intent.kind,
         restores=intent.restores,
+        reason=intent.reason,
         build=intent.build,
         verified=intent.caller.build,
         tool_version=intent.tool_version,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from meshwright.plan import Plan
     from meshwright.release import Release, RollbackRequest
 
+LONGEST_REASON = 1000
+"""Characters of a reason that are kept."""
 LOOK_BACK = 1000
 """How many releases are searched for a build's or the last good one."""
 
@@ -41,6 +43,7 @@ async def roll_back(
     target = _target(services, mesh, stack, request)
 
     def planned(observed: State) -> Plan:
+        _refuse_other(services, mesh, stack, request)
         applying.refuse_missing(target.content, observed, mesh, stack, target.title)
         return applying.from_content(target.content, mesh, stack)(observed)
 
@@ -50,10 +53,21 @@ async def roll_back(
         caller=caller,
         kind="rollback",
         restores=target.number,
+        reason=request.reason[:LONGEST_REASON],
         build=request.build,
         tool_version=request.tool_version,
     )
     return await applying.commit(services, intent, planned)
+
+
+def _refuse_other(services: Services, mesh: str, stack: str, request: RollbackRequest) -> None:
+    """Raise where another release is the newest by now than the one that is to be taken back."""
+    newest = next(iter(services.store.releases(mesh, stack, 1)), None)
+    if request.instead_of is not None and newest is not None and newest.number != request.instead_of:
+        raise RefusedError(
+            f"{stack}#{request.instead_of} is not rolled back: {newest.title} came after it, and is what runs. "
+            "Nothing was changed."
+        )
 
 
 def _target(services: Services, mesh: str, stack: str, request: RollbackRequest) -> Release:

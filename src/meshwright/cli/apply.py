@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import ALLOW_EMPTY, FORMAT, STACK, WAIT, definition_arguments
+from meshwright.cli.options import ALLOW_EMPTY, FORMAT, STACK, WAIT, definition_arguments, verification
 from meshwright.errors import RefusedError, UsageError
 
 
@@ -20,10 +20,14 @@ from meshwright.errors import RefusedError, UsageError
 @ALLOW_EMPTY
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Apply the plan in FILE instead of PATH.")
 @WAIT
+@click.option("--verify", "verifies", is_flag=True,
+              help="Verify it, each check within --wait or 60 seconds; roll it back if it fails.")  # fmt: skip
+@verification
 @FORMAT
 @click.pass_obj
 def command(  # noqa: PLR0913 - one parameter an option
     options: dict[str, Any],
+    /,
     *,
     paths: tuple[Path, ...],
     parameters: tuple[str, ...],
@@ -32,15 +36,20 @@ def command(  # noqa: PLR0913 - one parameter an option
     allow_empty: bool,
     plan_file: Path | None,
     wait: float | None,
+    verifies: bool,
     form: str,
+    **asked: Any,
 ) -> int:
     """Apply definitions as one release of this stack.
 
     PATH is what `meshwright validate` takes; without one, and without --plan, the definitions of meshwright.yaml are
     applied.
 
-    Exit codes: 0 applied (with --wait: and arrived), 1 refused, stale, rejected by a proxy or late, 2 could not be
-    done.
+    With --verify, and the options of `meshwright verify`, the release is verified too, and where it fails the last
+    good one is restored.
+
+    Exit codes: 0 applied (with --wait: and arrived; with --verify: and verified), 1 refused, stale, rejected by a
+    proxy, late, or rolled back, 2 could not be done.
     """
     if plan_file is not None and (paths or parameters):
         raise UsageError("Give PATH… or --plan FILE, not both: a plan holds what it was made from.")
@@ -61,4 +70,8 @@ def command(  # noqa: PLR0913 - one parameter an option
         objects = f"{number} object{'s' * (number != 1)}"
         target.say(f"Applying changes of {objects} to stack {plan.stack} in mesh {plan.mesh} …")
     outcome = client.apply(plan.mesh, plan.stack, request)
-    return finished(target, client, outcome, wait, form)
+    if not verifies:
+        return finished(target, client, outcome, wait, form)
+    from meshwright.cli.verifying import verified_or_back, wanted
+
+    return verified_or_back(target, client, outcome, wanted(60 if wait is None else wait, asked), form)

@@ -19,10 +19,11 @@ from meshwright.errors import UsageError
 @click.option("--to", metavar="RELEASE", help="Restore this release: 12 or shop#12.")
 @click.option("--to-build", metavar="N", help="Restore the newest release of the build with this number.")
 @click.option("--last-good", is_flag=True, help="Restore the newest release known to be good that is not what runs.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept with the release.")
 @WAIT
 @FORMAT
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - one parameter an option
     options: dict[str, Any],
     *,
     mesh: str | None,
@@ -30,6 +31,7 @@ def command(
     to: str | None,
     to_build: str | None,
     last_good: bool,
+    reason: str,
     wait: float | None,
     form: str,
 ) -> int:
@@ -52,6 +54,7 @@ def command(
         to=release_number(to, owner) if to is not None else None,
         to_build=to_build,
         last_good=last_good,
+        reason=reason,
         build=claimed(os.environ),
         tool_version=version("meshwright"),
     )

@@ -10,14 +10,19 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import click
 import msgspec
 
 from meshwright.ci.build import claimed
 from meshwright.cli.probing import probed, ways
-from meshwright.errors import UsageError
+from meshwright.cli.waiting import arrived, left_behind
+from meshwright.cli.waiting import exit_code as exit_of
+from meshwright.errors import RefusedError, UsageError
 from meshwright.graph import resolve
-from meshwright.release import Check, VerifyRequest
-from meshwright.views.verification import progress
+from meshwright.release import Check, RollbackRequest, VerifyRequest
+from meshwright.views import releases as view
+from meshwright.views.escaping import terminal
+from meshwright.views.verification import progress, verified_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,6 +81,60 @@ def verified(target: Target, client: Client, one: Mapping[str, Any], asked: Want
     _wait(target, client, one, asked, checks, without="routes" if asked.unprobed_allowed else "")
     request = _request(asked, checks, patience=min(_PATIENCE, asked.seconds))
     return client.verify(one["mesh"], one["stack"], one["number"], request)
+
+
+def verified_or_back(target: Target, client: Client, outcome: Mapping[str, Any], asked: Wanted, form: str) -> int:
+    """Verify what came of an apply, restore the last good release where it fails, print it all; the exit code.
+
+    Also a release that was there already: a job that was cut off before it had verified may be run again.
+    """
+    one = outcome["release"]
+    if form == "text":
+        click.echo(view.outcome_text(outcome), nl=False)
+    told = dict(outcome)
+    code = 0
+    if one is not None and (outcome["changed"] or one["status"] != "verified"):
+        found = verified(target, client, one, asked)
+        told |= {"release": found["release"], "verification": found["inspection"]}
+        if form == "text":
+            click.echo(verified_text(found), nl=False)
+        code = _back(target, client, found, asked, told, form)
+    if form == "json":
+        click.echo(view.as_json(told), nl=False)
+    return code
+
+
+def _back(
+    target: Target, client: Client, found: Mapping[str, Any], asked: Wanted, told: dict[str, Any], form: str
+) -> int:
+    """Restore the last good release if the one that was verified failed; the exit code, and what is told besides."""
+    one = found["release"]
+    if found["inspection"]["judgement"] != "failed":
+        return exit_code(target, found)
+    failed = next(check for check in found["checks"] if check["outcome"] == "failed")
+    reason = f"{one['title']} failed its verification: {failed['name']}: {failed['told']}"
+    request = RollbackRequest(
+        last_good=True,
+        instead_of=one["number"],
+        reason=reason,
+        build=claimed(os.environ),
+        tool_version=version("meshwright"),
+    )
+    try:
+        outcome = client.roll_back(one["mesh"], one["stack"], request)
+    except RefusedError as error:
+        told["refused"] = str(error)
+        text = f"Error: {reason}. It is what runs, because it cannot be rolled back: {error}"
+        click.echo(terminal(text), err=True)
+        return 1
+    told["rollback"] = outcome
+    if form == "text":
+        click.echo(view.outcome_text(outcome), nl=False)
+    arrival = arrived(target, client, outcome["release"], asked.seconds)
+    told["propagation"] = arrival
+    exit_of(target, arrival, asked.seconds, form, left=left_behind(client, outcome["release"], arrival))
+    target.say(f"{one['title']} failed its verification and was rolled back by {outcome['release']['title']}.")
+    return 1
 
 
 def exit_code(target: Target, found: Mapping[str, Any]) -> int:

@@ -105,6 +105,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["apply", "rollback"] = "apply"
     restores: int | None = None
     """The number of the release that a rollback restored."""
+    reason: str = ""
+    """Why it was rolled back to that, as whoever did it says."""
     build: Build | None = None
     """What the job claims of itself."""
     verified: Build | None = None

@@ -30,6 +30,10 @@ class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     to: int | None = None
     to_build: str | None = None
     last_good: bool = False
+    instead_of: int | None = None
+    """Only if that release is the stack's newest; whichever it is, unless said."""
+    reason: str = ""
+    """Why; the first 1,000 characters are kept."""
     build: Build | None = None
     tool_version: str = ""
 

@@ -114,6 +114,7 @@ class Release(msgspec.Struct):
     restores: int | None
     build: dict[str, Any] | None
     verified: dict[str, Any] | None = None
+    reason: str = ""
     tally: Tally | None = None
     risks: list[Risk] = []
 

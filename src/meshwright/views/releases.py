@@ -44,6 +44,7 @@ def _outcome(outcome: Document) -> str:
     )
     restores = f", restoring {terminal(one['stack'])}#{one['restores']}" if one.get("restores") else ""
     lines = [f"Released {terminal(one['title'])} (revision {one['revision']}){restores}: {counts}."]
+    lines += [f"  because {terminal(one['reason'])}"] if one.get("reason") else []
     lines += [f"  {change['action']} {terminal(change['object'])}" for change in one["changes"]]
     risks = one.get("risks", ())
     lines += [f"  ! {risk['code']} {terminal(risk['object'])}: {terminal(risk['summary'])}" for risk in risks]
