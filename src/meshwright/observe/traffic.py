@@ -30,7 +30,9 @@ MOST_EDGES = 50_000
 SILENCE = 600_000
 """Milliseconds without a report of any proxy of a caller after which nothing is known of it."""
 _MINUTE = 60_000
-_LARGEST = 2**53
+_LARGEST = 2**32
+"""Of one proxy and one cluster, in one report: a million requests a second make that in over an hour, and reports
+come every few seconds. What says more is nonsense that would spoil the counts of all others."""
 _MOST = 2**63
 """In one minute, of all reports."""
 
@@ -198,6 +200,8 @@ class Traffic:
 
         `early` is for what comes first on a new connection: it may finish what began before anybody counted.
         """
+        if max(load.issued, load.successes, load.errors, load.active) > _LARGEST:
+            return
         edge = self._edge(way, at)
         running = self._running.setdefault(proxy, {})
         state = running.get(load.cluster)
@@ -209,9 +213,9 @@ class Traffic:
             running[sys.intern(load.cluster)] = state
         lost = state.unconnected(load)
         counts = Counts(
-            requests=min(load.issued, _LARGEST) + lost,
-            successes=min(load.successes, _LARGEST),
-            errors=min(load.errors, _LARGEST),
+            requests=load.issued + lost,
+            successes=load.successes,
+            errors=load.errors,
             unconnected=lost,
         )
         edge.total.add(counts)
@@ -223,6 +227,8 @@ class Traffic:
 
     def measure(self, way: Way, bounds: Sequence[float], counts: Sequence[int], total: float, at: int) -> None:
         """Add how long calls on the edge `way` took, in milliseconds."""
+        if max(counts, default=0) > _LARGEST:
+            return
         given = tuple(bounds)
         minute = self._edge(way, at).minute(at)
         if minute.latency is None:
