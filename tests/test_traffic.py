@@ -16,6 +16,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.observe import Latency, Load, Traffic, compared
 from meshwright.observe.traffic import KEEP, MOST_EDGES
+from meshwright.views.observed import picture
 from settings import examples
 from test_observed import CART, WEB, between, objects
 
@@ -141,6 +142,26 @@ def test_a_backend_is_unused_only_after_an_hour_of_reports() -> None:
     assert WEB in view(traffic, NOW + 140 * MINUTE).unwatched
     traffic.watch(CALLER, NOW + 140 * MINUTE)
     assert view(traffic, NOW + 140 * MINUTE).findings == ()
+
+
+def test_a_picture_says_that_nothing_is_known_of_whom_nobody_reports() -> None:
+    """A team that reads that a backend is never called may take it out."""
+    traffic = Traffic(NOW)
+
+    def labels(now: int) -> dict[str, str]:
+        return {one.target: one.label for one in picture(view(traffic, now)).arrows if one.source == WEB}
+
+    assert set(labels(NOW).values()) == {"no proxy reports"}
+    traffic.watch(CALLER, NOW)
+    traffic.count("web-1", WAY, load(issued=60, successes=60), NOW)
+    told = labels(NOW)
+    assert told.pop(CART).endswith("/s")
+    assert set(told.values()) == {"never called"}
+    traffic.watch(CALLER, NOW + 8 * MINUTE)
+    assert labels(NOW + 8 * MINUTE)[CART] == "no calls lately"
+    told = labels(NOW + 30 * MINUTE)
+    assert told.pop(CART) == "no reports lately"
+    assert set(told.values()) == {"no proxy reports"}
 
 
 def test_calls_out_of_the_mesh_are_undeclared() -> None:

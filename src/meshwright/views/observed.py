@@ -80,7 +80,12 @@ def picture(observed: Observed) -> Picture:
             Box(object=path, kind=_kind(path) if within else "outside", name=path.rpartition("/")[2], found=within)
             for path, within in sorted(ends)
         ),
-        arrows=tuple(Arrow(source=one.caller, target=_end(one), label=_label(one)) for one in observed.calls),
+        arrows=tuple(
+            Arrow(
+                source=one.caller, target=_end(one), label=_label(one, watched=one.caller not in observed.unwatched)
+            )
+            for one in observed.calls
+        ),
         references=(),
     )
 
@@ -93,11 +98,17 @@ def _kind(path: str) -> str:
     return path.split("/")[-2] if "/" in path else "virtualNode"
 
 
-def _label(call: Call) -> str:
+def _label(call: Call, *, watched: bool) -> str:
+    """What is known of a call; where no proxy of its caller reports, that it is not made now is not."""
     if not call.total.requests and not call.in_flight:
-        return "never called"
+        return "never called" if watched else "no proxy reports"
     words = [] if call.declared else ["not declared"]
-    words.append(f"{call.rate:.3g}/s" if call.window.requests else "no calls lately")
+    if call.window.requests:
+        words.append(f"{call.rate:.3g}/s")
+    if not watched:
+        words.append("no reports lately")
+    elif not call.window.requests:
+        words.append("no calls lately")
     if call.window.errors:
         words.append(f"{100 * call.window.errors / call.window.requests:.3g}% errors")
     if call.latency is not None:
