@@ -10,6 +10,7 @@
     │   ├── RevisionConflictError       another writer committed first
     │   ├── OlderBuildError             a newer build of the same branch has released already (`release`)
     │   ├── InvalidReleaseError         a release would make an invalid mesh; it carries the diagnostics (`release`)
+    │   ├── NoteError, ProofError       what was signed, or proven, is not (`audit`)
     │   ├── AccessDeniedError           the caller is known and may not do this; answered with 403
     │   └── SignatureError              nobody can be held to a request (`trust.canonical`); answered with 403 or 400
     ├── UnknownProxyError               no virtual node or gateway of that name exists

@@ -18,6 +18,7 @@ from meshwright.audit.merkle import (
     verify_inclusion,
 )
 from meshwright.audit.notes import NoteError, SigningKey, VerifierKey, opened, signed
+from meshwright.audit.proofs import Proof, ProofError, check, prove_consistency, prove_inclusion, read_proof
 from meshwright.audit.searching import LogSearch
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "Leaf",
     "LogSearch",
     "NoteError",
+    "Proof",
+    "ProofError",
     "Published",
     "SigningKey",
     "Touched",
@@ -35,14 +38,18 @@ __all__ = [
     "VerifierKey",
     "append",
     "canonical",
+    "check",
     "consistency_proof",
     "frontier_of",
     "inclusion_proof",
     "leaf_hash",
     "node_hash",
     "opened",
+    "prove_consistency",
+    "prove_inclusion",
     "published",
     "read_checkpoint",
+    "read_proof",
     "root",
     "signed",
     "signed_checkpoint",

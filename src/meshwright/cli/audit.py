@@ -10,6 +10,7 @@ import click
 from meshwright.cli.audit_checkpoint import checkpoint, key
 from meshwright.cli.audit_export import export
 from meshwright.cli.audit_log import log
+from meshwright.cli.audit_prove import check_proof, prove
 from meshwright.cli.audit_verify import verify
 
 
@@ -18,5 +19,5 @@ def command() -> None:
     """Verify, export and publish the audit log."""
 
 
-for one in (verify, log, export, checkpoint, key):
+for one in (verify, log, export, checkpoint, key, prove, check_proof):
     command.add_command(one)

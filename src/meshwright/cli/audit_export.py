@@ -15,12 +15,7 @@ from meshwright.cli.options import DATA_DIR
 from meshwright.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from meshwright.audit import Entry
-    from meshwright.store.contract import Store
-
-_PAGE = 1000
 
 
 @click.command("export")
@@ -28,10 +23,10 @@ _PAGE = 1000
 def export(data_dir: Path) -> None:
     """Print the log, one JSON object a line: position, leaf, its hash, and the root of the log that ends with it."""
     from meshwright.audit import leaf_hash
-    from meshwright.cli.stores import opened
+    from meshwright.cli.stores import entries, opened
 
     with opened(data_dir) as store:
-        for entry in _entries(store):
+        for entry in entries(store):
             line = {
                 "position": entry.position,
                 "leaf": _leaf(entry),
@@ -39,13 +34,6 @@ def export(data_dir: Path) -> None:
                 "root": entry.root,
             }
             click.echo(json.dumps(line))
-
-
-def _entries(store: Store) -> Iterator[Entry]:
-    after = 0
-    while page := store.leaves(after, _PAGE):
-        yield from page
-        after = page[-1].position + 1
 
 
 def _leaf(entry: Entry) -> object:

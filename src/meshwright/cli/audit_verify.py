@@ -30,18 +30,21 @@ KEY = click.option(
 )
 """The option of commands that read what was signed."""
 
-_LONGEST_KEY = 4096
-
-
-@click.command("verify")
-@DATA_DIR
-@click.option(
+CHECKPOINT = click.option(
     "--checkpoint",
     "checkpoints",
     multiple=True,
     metavar="SIZE:ROOT|FILE",
     help="What was noted of the log elsewhere, or a file of signed checkpoints; may be repeated.",
 )
+"""The option of commands that hold the log, or what is said of it, against what was noted of it elsewhere."""
+
+_LONGEST_KEY = 4096
+
+
+@click.command("verify")
+@DATA_DIR
+@CHECKPOINT
 @KEY
 @FORMAT
 @click.pass_context
@@ -57,7 +60,7 @@ def verify(
     """
     from meshwright.cli.stores import opened
 
-    earlier = list(_noted(checkpoints, read_keys(keys)))
+    earlier = list(noted(checkpoints, read_keys(keys)))
     with opened(data_dir) as store:
         found = store.verify(*earlier)
     click.echo(_json(found, len(earlier)) if form == "json" else _text(found, len(earlier)))
@@ -110,7 +113,14 @@ def read_notes(path: Path, keys: Sequence[VerifierKey]) -> Iterator[Checkpoint]:
         raise UnreadableError(f"{path} holds no checkpoints: it is not UTF-8") from error
 
 
-def _noted(given: Sequence[str], keys: Sequence[VerifierKey]) -> Iterator[Checkpoint]:
+def noted(given: Sequence[str], keys: Sequence[VerifierKey]) -> Iterator[Checkpoint]:
+    """The checkpoints that `--checkpoint` names, those in files verified by `keys`.
+
+    Raises:
+        RefusedError: one was changed, or nobody of `keys` has signed it.
+        UnreadableError: a file cannot be read.
+        UsageError: what is named is none, or there is no key.
+    """
     from meshwright.audit import Checkpoint
 
     for text in given:

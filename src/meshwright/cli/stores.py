@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from meshwright.audit import Entry
     from meshwright.store.contract import Store
+
+_PAGE = 1000
+
+
+def entries(store: Store) -> Iterator[Entry]:
+    """Every entry of the audit log, oldest first."""
+    after = 0
+    while page := store.leaves(after, _PAGE):
+        yield from page
+        after = page[-1].position + 1
 
 
 @contextlib.contextmanager
