@@ -24,7 +24,7 @@ from meshwright.graph import Relation, resolve
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import arrival, diff, stale
-from meshwright.release import Build, Change, InvalidReleaseError, Item, Release, Status
+from meshwright.release import Build, Change, InvalidReleaseError, Item, Promotion, Release, Status
 from meshwright.store.contract import Answered, Draft, Found
 from meshwright.trust.principals import Principal
 from meshwright.views.wire import to_wire
@@ -84,6 +84,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """What the job claims of itself."""
     tool_version: str = ""
     sources: Mapping[str, Written] = MappingProxyType({})
+    definitions: str = ""
+    promotes: Promotion | None = None
 
 
 async def commit(services: Services, intent: Intent, planned: Callable[[State], Plan]) -> Outcome:
@@ -265,6 +267,8 @@ def _made(
         build=intent.build,
         verified=intent.caller.build,
         tool_version=intent.tool_version,
+        definitions=intent.definitions,
+        promotes=intent.promotes,
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,
         sources=release.places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,6 +99,8 @@ async def post_release(services: Services, request: Request) -> Response:
     """Apply the whole of a stack, or a plan, as one release; 201 for a new one, 200 where nothing changed."""
     mesh, stack = stack_of(request)
     asked = await body_of(request, ApplyRequest)
+    if asked.definitions and not re.fullmatch(r"[0-9a-f]{64}", asked.definitions):
+        raise BadRequestException(f"definitions takes a SHA-256 in hexadecimal, found {asked.definitions[:80]!r}.")
     if asked.plan is not None and asked.resources is None:
         if (asked.plan.mesh, asked.plan.stack) != (mesh, stack):
             raise BadRequestException(
@@ -116,6 +119,8 @@ async def post_release(services: Services, request: Request) -> Response:
         build=asked.build,
         tool_version=asked.tool_version,
         sources=asked.sources,
+        definitions=asked.definitions,
+        promotes=asked.promotes,
     )
     return applying.outcome_answer(await applying.commit(services, intent, planned))
 

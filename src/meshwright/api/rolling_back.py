@@ -53,6 +53,7 @@ async def roll_back(
         caller=caller,
         kind="rollback",
         restores=target.number,
+        definitions=target.definitions,
         reason=request.reason[:LONGEST_REASON],
         build=request.build,
         tool_version=request.tool_version,

@@ -29,6 +29,7 @@ _COMMANDS = {
     "endpoints": "Show the endpoints that Cloud Map and the proxies told, and what could not be looked up.",
     "wait": "Wait until every proxy that a release concerns has it.",
     "verify": "Verify a release: proxies, endpoints, probes of its routes; keep the evidence.",
+    "promote": "Release in one environment what is verified in another.",
     "history": "List this stack's releases.",
     "drift": "Show where the running state differs from the stack's last release.",
     "rollback": "Restore an older release of this stack, as a new release.",

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.ci.build import claimed
+from meshwright.cli.definitions import fingerprint_of
 from meshwright.cli.wanted import planned
 from meshwright.diagnostics import Written
 from meshwright.errors import UnreadableError, UsageError
 from meshwright.plan import Plan, contents
-from meshwright.release import ApplyRequest, Item, places
+from meshwright.release import ApplyRequest, Item, Promotion, places
 from meshwright.views.wire import from_wire
 
 if TYPE_CHECKING:
@@ -34,17 +35,27 @@ def from_plan_file(target: Target, path: Path) -> tuple[Plan, ApplyRequest]:
         UnreadableError: it is no plan.
         UsageError: it is about another mesh or stack.
     """
-    plan, sources = _read(path)
+    plan, sources, definitions = _read(path)
     _refuse_other_place(plan, target)
     return plan, ApplyRequest(
-        plan=plan, sources=sources, build=claimed(os.environ), tool_version=version("meshwright")
+        plan=plan,
+        sources=sources,
+        definitions=definitions,
+        build=claimed(os.environ),
+        tool_version=version("meshwright"),
     )
 
 
 def from_definitions(
-    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...], *, allow_empty: bool
+    target: Target,
+    client: Client,
+    paths: tuple[Path, ...],
+    parameters: tuple[str, ...],
+    *,
+    allow_empty: bool,
+    promotes: Promotion | None = None,
 ) -> tuple[Plan, ApplyRequest]:
-    """The plan that definitions come to, and the request with all of them.
+    """The plan that definitions come to, and the request with all of them; `promotes` what it repeats, if anything.
 
     Raises:
         RefusedError: a definition has an error, or would with what runs.
@@ -55,6 +66,8 @@ def from_definitions(
     content = tuple(Item(key=key, spec=spec, tags=tags) for key, spec, tags in items)
     return plan, ApplyRequest(
         resources=content,
+        definitions=fingerprint_of(target.project, paths),
+        promotes=promotes,
         sources=sources_of(plan, read),
         build=claimed(os.environ),
         tool_version=version("meshwright"),
@@ -67,11 +80,12 @@ def sources_of(plan: Plan, read: Loaded) -> dict[str, Written]:
     return places(read.sources.written(key.path for key in keys), keys)
 
 
-def _read(path: Path) -> tuple[Plan, dict[str, Written]]:
+def _read(path: Path) -> tuple[Plan, dict[str, Written], str]:
     try:
         document = msgspec.json.decode(path.read_bytes())
         plan = from_wire(Plan, document)
-        return plan, msgspec.convert(document.get("sources", {}), dict[str, Written])
+        sources = msgspec.convert(document.get("sources", {}), dict[str, Written])
+        return plan, sources, msgspec.convert(document.get("definitions", ""), str)
     except OSError as error:
         raise UnreadableError(f"The plan {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

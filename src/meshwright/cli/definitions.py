@@ -13,6 +13,7 @@ import msgspec
 
 from meshwright.ci.pull_request import pull_request
 from meshwright.diagnostics import Severity
+from meshwright.documents.fingerprint import fingerprint
 from meshwright.documents.load import Loaded, load
 from meshwright.documents.project_file import load_project
 from meshwright.documents.settings import FILE_NAME, find_project
@@ -63,6 +64,15 @@ def loaded(
     # The mesh of the command line is taken first, so that nothing is asked for the one in the file.
     settings = (msgspec.structs.replace(chosen, mesh=mesh) if mesh else chosen).load_settings(given)
     return load(wanted, msgspec.structs.replace(settings, lenient=lenient, whole=chosen.means_all(paths)))
+
+
+def fingerprint_of(chosen: Project, paths: Sequence[Path]) -> str:
+    """The digest of the definitions in `paths`, or in those of the project, as they are written.
+
+    Raises:
+        UnreadableError: a path cannot be read.
+    """
+    return fingerprint(chosen.expand(paths), Path(chosen.file).parent if chosen.file else Path())
 
 
 def sound(read: Loaded) -> Loaded:

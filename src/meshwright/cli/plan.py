@@ -54,6 +54,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
     """
     from meshwright.cli.applying import sources_of
+    from meshwright.cli.definitions import fingerprint_of
     from meshwright.cli.judged_plan import impact_of
     from meshwright.cli.target import resolve
     from meshwright.cli.wanted import planned
@@ -65,7 +66,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     plan = found.plan
     impact = impact_of(target, client, found, weight_step=weight_step, protected=protected, detail=envoy_diff)
     if out is not None:
-        _written(out, view.as_json(plan, sources=sources_of(plan, found.read)))
+        definitions = fingerprint_of(target.project, paths)
+        _written(out, view.as_json(plan, sources=sources_of(plan, found.read), definitions=definitions))
         target.say(f"The plan was written to {out}.")
     careful = (target.project.environment or "") if target.project.protected else ""
     rendered = {

@@ -9,7 +9,7 @@ from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Ste
 from meshwright.release.fencing import OlderBuildError, Series, Standing, advances, order, refuse_older, series, told
 from meshwright.release.inspection import Check, Inspection, Sight
 from meshwright.release.performing import perform
-from meshwright.release.records import NEXT, Build, Change, Item, Release, Status
+from meshwright.release.records import NEXT, Build, Change, Item, Promotion, Release, Status
 from meshwright.release.refusal import CODES, InvalidReleaseError
 from meshwright.release.requests import ApplyRequest, RollbackRequest, VerifyRequest
 
@@ -29,6 +29,7 @@ __all__ = [
     "InvalidReleaseError",
     "Item",
     "OlderBuildError",
+    "Promotion",
     "Rejection",
     "Release",
     "RollbackRequest",

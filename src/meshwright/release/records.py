@@ -87,6 +87,21 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     key: Key
 
 
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """The release of another environment that a release repeats, as whoever promoted it says."""
+
+    environment: str
+    endpoint: str
+    mesh: str
+    stack: str
+    number: int
+
+    @property
+    def title(self) -> str:
+        """How people name it."""
+        return f"{self.stack}#{self.number}"
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """A release of `stack` in `mesh`; `(mesh, stack, number)` is its identity, numbers count from 1."""
 
@@ -112,6 +127,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     verified: Build | None = None
     """What the token proved that its session was obtained with; None for nothing."""
     tool_version: str = ""
+    definitions: str = ""
+    """SHA-256 of the definitions as they are written, before any value is put in, as the build says; or ""."""
+    promotes: Promotion | None = None
+    """The release of another environment that it repeats."""
     changes: tuple[Change, ...] = ()
     content: tuple[Item, ...] = ()
     """The whole of the stack after this release, in order of keys."""

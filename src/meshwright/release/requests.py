@@ -10,7 +10,7 @@ import msgspec
 from meshwright.diagnostics import Written
 from meshwright.plan import Plan
 from meshwright.release.inspection import Check
-from meshwright.release.records import Build, Item
+from meshwright.release.records import Build, Item, Promotion
 
 
 class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +18,9 @@ class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     resources: tuple[Item, ...] | None = None
     plan: Plan | None = None
+    definitions: str = ""
+    """SHA-256 of the definitions as they are written, 64 hexadecimal digits; "" for unknown."""
+    promotes: Promotion | None = None
     sources: dict[str, Written] = {}
     """Where the objects are written, by path; what the release does not change is not kept."""
     build: Build | None = None

@@ -115,6 +115,8 @@ class Release(msgspec.Struct):
     build: dict[str, Any] | None
     verified: dict[str, Any] | None = None
     reason: str = ""
+    definitions: str = ""
+    promotes: dict[str, Any] | None = None
     tally: Tally | None = None
     risks: list[Risk] = []
 

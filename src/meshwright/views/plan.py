@@ -27,15 +27,20 @@ _NOTHING = Impact()
 
 
 def as_json(
-    plan: Plan, impact: Impact | None = None, *, sources: Mapping[str, Written] = MappingProxyType({})
+    plan: Plan,
+    impact: Impact | None = None,
+    *,
+    sources: Mapping[str, Written] = MappingProxyType({}),
+    definitions: str = "",
 ) -> str:
-    """The plan as indented JSON, with what it means, or with where its objects are written as `--out` adds it.
+    """The plan as indented JSON, with what it means, or with what `--out` adds; it ends in a newline.
 
-    It ends in a newline.
+    That is where its objects are written, and the digest of the definitions.
     """
     more = ({"impact": to_wire(impact)} if impact is not None else {}) | (
         {"sources": to_wire(sources)} if sources else {}
     )
+    more |= {"definitions": definitions} if definitions else {}
     return indented_json(to_wire(plan) | more)
 
 

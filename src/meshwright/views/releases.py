@@ -44,6 +44,11 @@ def _outcome(outcome: Document) -> str:
     )
     restores = f", restoring {terminal(one['stack'])}#{one['restores']}" if one.get("restores") else ""
     lines = [f"Released {terminal(one['title'])} (revision {one['revision']}){restores}: {counts}."]
+    if one.get("promotes"):
+        promoted = one["promotes"]
+        lines.append(
+            f"  as {terminal(promoted['stack'])}#{promoted['number']} of {terminal(promoted['environment'])}"
+        )
     lines += [f"  because {terminal(one['reason'])}"] if one.get("reason") else []
     lines += [f"  {change['action']} {terminal(change['object'])}" for change in one["changes"]]
     risks = one.get("risks", ())
