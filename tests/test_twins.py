@@ -325,6 +325,47 @@ async def test_replicas_that_registered_are_known_apart_after_a_restart(tmp_path
     store.close()
 
 
+async def test_replicas_of_one_host_keep_their_endpoints_over_a_restart(tmp_path: Path) -> None:
+    """Each comes back over another connection, one after the other: callers are told of no change meanwhile."""
+    store = sqlite.connect(tmp_path / "meshwright.db")
+    changes: list[object] = []
+    name, places = f"{NODE.path}@one", ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+
+    def remembered() -> Registrations:
+        return Registrations(
+            grace=60,
+            most=10,
+            now=lambda: 1_000,
+            changed=changes.append,
+            memory=Memory(store, "registration"),
+            connected=lambda: 1,
+        )
+
+    before = remembered()
+    for port, at in enumerate(places, 1):
+        apart = f"{name}+ipv4:127.0.0.1:{port}"
+        before.join(Registree(id=apart, node=NODE, address=at, shared_id=name)).listen()
+    keeping = asyncio.create_task(before.run())
+    await until(lambda: len(store.remembered("registration")) == len(places))
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    changes.clear()
+    after = remembered()
+    async with staged(plain(CLUSTER, "a")) as stage, contextlib.AsyncExitStack() as open_:
+        server = AdsServer(stage.control, Everybody(), registrations=after)
+        open_.push_async_callback(server.stop)
+        stage.port = await server.start("127.0.0.1", 0)
+        for at in places:
+            client = await open_.enter_async_context(stage.client(delta=True, endpoint={"address": at}))
+            await client.say(CLUSTER)
+            await client.hear()
+            assert {one.endpoint.address for one in after.rows()} == set(places)
+        assert {one.id.rpartition(":")[0] for one in stage.control.statuses()} == {f"{name}+ipv4:127.0.0.1"}
+        assert len(stage.control.statuses()) == len(places)
+        assert changes == []
+    store.close()
+
+
 class Network:
     """Envoys that come back whenever their stream ends, and the ids that are taken, as the server keeps them."""
 

@@ -106,7 +106,7 @@ class AdsServer:
         self._counts = counts
         self._control = control
         self._registrations = registrations
-        self._twins = twins = Twins(time.monotonic, registrations.shared_ids() if registrations is not None else ())
+        self._twins = twins = Twins(time.monotonic, registrations.told_apart() if registrations is not None else ())
         self._health = HealthServer(control, registrations, twins, home=home, most=most) if registrations else None
         self._loads = LoadReports(control, traffic, twins, home=home) if traffic is not None else None
         self._latencies = Latencies(control, traffic, twins) if traffic is not None else None

@@ -31,8 +31,11 @@ _REMEMBERED = 10_000
 class Twins:
     """Which ids several Envoys have at once. For use in one event loop."""
 
-    def __init__(self, now: Callable[[], float], shared: Iterable[str] = ()) -> None:
-        """`now` answers with seconds of a clock that nobody sets; `shared` are ids known to be of several."""
+    def __init__(self, now: Callable[[], float], apart: Iterable[tuple[str, str]] = ()) -> None:
+        """`now` answers with seconds of a clock that nobody sets.
+
+        `apart` are those who were told apart before: what each calls itself, and the id that it had.
+        """
         self._now = now
         self._lost: dict[tuple[str, str], tuple[float, bool]] = {}
         """When a stream of an id and a connection lost its place to another one, and whether that is of one host."""
@@ -40,7 +43,7 @@ class Twins:
         """When one of an id came back over its own connection for the first time."""
         self._repeats: dict[str, tuple[float, int]] = {}
         """Since when, and how often, streams of an id took each other's place over one connection."""
-        self._shared: dict[str, float] = dict.fromkeys(shared, now())
+        self._shared: dict[str, float] = dict.fromkeys((one for known in apart for one in _shared_by(*known)), now())
         """The ids that several have, and when two of them were last there at once."""
 
     def met(self, name: str, *, others: bool) -> None:
@@ -107,6 +110,14 @@ def _ways(name: str, peer: str) -> Iterator[str]:
     if _host(peer) and not name.endswith(f"@{peer}"):
         yield f"{name}+{_host(peer)}"
         yield f"{name}+{peer}"
+
+
+def _shared_by(name: str, one: str) -> Iterator[str]:
+    """The ids that several have, as one of those who call themselves `name` was told apart as `one`."""
+    yield name
+    host, _, port = one.removeprefix(f"{name}+").rpartition(":")
+    if one.startswith(f"{name}+") and port.isdecimal() and ":" in host:
+        yield f"{name}+{host}"
 
 
 def _host(peer: str) -> str:

@@ -298,9 +298,10 @@ class Registrations:
             if name in self._holders and _name(one.proxy) == _name(proxy) and _place(one.proxy) == _place(proxy)
         )
 
-    def shared_ids(self) -> frozenset[str]:
-        """The ids that several proxies say they have: known after a restart before anybody connects."""
-        return frozenset(one.proxy.shared_id for some in self._nodes.values() for one in some.values()) - {""}
+    def told_apart(self) -> frozenset[tuple[str, str]]:
+        """The id that several proxies say they have, and the one that each got: known after a restart at once."""
+        known = (one.proxy for some in self._nodes.values() for one in some.values())
+        return frozenset((one.shared_id, one.id) for one in known if one.shared_id)
 
     def rows(self, mesh: str = "") -> tuple[Row, ...]:
         """As `Source.rows`."""
