@@ -259,3 +259,23 @@ async def test_another_state_of_the_same_nodes_runs_without_another_start() -> N
             UsageError, match="another rig is needed where nodes or gateways come or go: mesh/m/virtualNode/new"
         ):
             await rig.apply(first.put(node("new")))
+
+
+async def test_a_node_whose_name_is_as_long_as_names_may_be_runs_like_any_other() -> None:
+    """Two of them, too, that differ in their last letter: each instance has a name of its own, and no longer one."""
+    names = {letter: f"{'n' * 254}{letter}" for letter in "ab"}
+    state = State([
+        resource(Kind.MESH, MESH, {}),
+        node("web", **calling(*names)),
+        *(node(name, **listening("http"), serviceDiscovery={"dns": {
+            "hostname": f"{letter}.nodes", "responseType": "ENDPOINTS",
+        }}) for letter, name in names.items()),
+        *(resource(Kind.VIRTUAL_SERVICE, f"{letter}.local", {"provider": {"virtualNode": {"virtualNodeName": name}}})
+          for letter, name in names.items()),
+    ])  # fmt: skip
+    async with Rig(state, instances={names["a"]: 2}) as rig:
+        web = rig.named("web")
+        sent = [await rig.send(Call(host=f"{letter}.local", port=8080), web) for letter in "aaaab"]
+    assert [one.reply.node for one in sent] == [names[letter] for letter in "aaaab"]
+    assert len({one.reply.instance for one in sent}) == 3
+    assert all(len(one.reply.instance) <= 255 for one in sent)

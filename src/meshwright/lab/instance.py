@@ -23,6 +23,7 @@ from meshwright.lab.workload import Workload
 from meshwright.model.identity import Kind
 from meshwright.proxy import run
 from meshwright.proxy.bootstrap import bootstrap
+from meshwright.trials.trial import instance_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ class Instance:
     def __init__(self, role: Role, number: int, site: Site, *, calls: bool = True) -> None:
         """The `number`-th of its role; with `calls`, its workload calls all backends for each request."""
         self.role = role
-        self.name = f"{role.key.name}-{number}"
+        self.name = instance_name(role.key.name, number)
         self.machine = site.machine
         self.admin = site.admin
         gateway = role.key.kind is Kind.VIRTUAL_GATEWAY

@@ -20,6 +20,7 @@ from meshwright.errors import MeshwrightError
 from meshwright.lab import grpcs, http1, http2, tcp
 from meshwright.lab.exchange import Arrival, Fault, HangUpError, Reply, Request
 from meshwright.lab.sockets import HERE
+from meshwright.trials.trial import instance_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,7 +103,7 @@ class Workload:
         With `calls`, it asks all of its backends for each request that does not say which; else none.
         """
         self.node = role.key.name
-        self.instance = f"{self.node}-{number}"
+        self.instance = instance_name(self.node, number)
         self.fault = Fault()
         self.given: list[Fault] = []
         """More faults, each of which holds too."""

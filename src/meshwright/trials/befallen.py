@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshwright.model.identity import Kind
+from meshwright.trials.trial import instance_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,4 +107,4 @@ def _away(wanted: Ejection, times: list[float], end: float) -> str:
 
 def _instances(node: str, count: int | None) -> frozenset[str]:
     """The names of the first instances of a node; none where all of them are meant."""
-    return frozenset(f"{node}-{number}" for number in range(1, (count or 0) + 1))
+    return frozenset(instance_name(node, number) for number in range(1, (count or 0) + 1))

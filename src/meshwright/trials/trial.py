@@ -7,6 +7,7 @@ Times are milliseconds.
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -19,6 +20,23 @@ from meshwright.trials.shares import CONFIDENCE
 
 OUTSIDE = "outside"
 """Who answers for everybody outside of the mesh."""
+
+
+_LONGEST_INSTANCE = 255
+"""Characters of an instance's name that a control plane takes."""
+_DIGEST = 8
+
+
+def instance_name(node: str, number: int) -> str:
+    """The name of an instance of a virtual node or gateway, counted from 1: `payment-v1-2`.
+
+    Of a node whose own name leaves no room, a part and what tells it from others that begin alike.
+    """
+    name = f"{node}-{number}"
+    if len(name) <= _LONGEST_INSTANCE:
+        return name
+    ending = f"-{hashlib.sha256(node.encode()).hexdigest()[:_DIGEST]}-{number}"
+    return node[: _LONGEST_INSTANCE - len(ending)] + ending
 
 
 class FaultKind(enum.StrEnum):
