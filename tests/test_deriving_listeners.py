@@ -14,7 +14,7 @@ from meshwright.trials.coverage import coverage
 from meshwright.trials.promises import promises
 from shop_load import edited
 from strategies import MESH, resource
-from test_rig import authority, calling, certificate, listening, node, provided
+from test_rig import authority, calling, certificate, identified, identity, listening, node, provided
 from test_trials import derived
 
 if TYPE_CHECKING:
@@ -171,6 +171,32 @@ async def test_listeners_that_take_both_do(isolation: Isolation) -> None:
     state = walled("PERMISSIVE")
     async with Rig(state, isolation=isolation) as rig:
         assert told(await run(rig, derived(state).trials, quiet)) == {}
+
+
+@pytest.mark.envoy
+async def test_grpc_is_spoken_over_tls_with_whom_no_certificate_names_as_it_is_called() -> None:
+    """A gateway, which is called by any name, and a node whose certificate carries an identity and no name of DNS."""
+    to_rpc = {"target": {"virtualService": {"virtualServiceName": "rpc.local"}}}
+    entrance = [{"portMapping": {"port": 9443, "protocol": "grpc"}, "tls": secured("gate")}]
+    served = {"mode": "STRICT", "certificate": identity("rpc")}
+    state = State([
+        resource(Kind.MESH, MESH, {}),
+        resource(Kind.VIRTUAL_GATEWAY, "gate", {
+            "listeners": entrance, "backendDefaults": {"clientPolicy": {"tls": identified("rpc")}},
+        }),
+        resource(
+            Kind.GATEWAY_ROUTE, "in",
+            {"grpcRoute": {"match": {"serviceName": "lab.Workload"}, "action": to_rpc}}, parent="gate",
+        ),
+        node("rpc", **listening("grpc", 8082, tls=served)),
+        provided("rpc"),
+    ])  # fmt: skip
+    found = derived(state)
+    assert [one for one in found.gaps if ".tls" in one.path] == []
+    trials = [one for one in found.trials if not one.given]
+    assert {"gateway route in of gate:9443 is reached", "node rpc:8082 takes TLS"} <= {one.name for one in trials}
+    async with Rig(state) as rig:
+        assert told(await run(rig, trials, quiet)) == {}
 
 
 def at(member: str, value: str | None) -> Callable[[dict[str, Any]], None]:

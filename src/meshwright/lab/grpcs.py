@@ -35,18 +35,21 @@ async def call(host: str, port: int, request: Request, tls: ClientTls | None = N
         # Of its own accord it would try some calls again: whoever counts them wants to see each.
         ("grpc.enable_retries", 0),
     ]
-    async with _reached(host, port, inside) as where:
-        return await _called(where, options, request, tls)
+    async with _reached(host, port, tls, inside) as where:
+        return await _called(where, options, request)
 
 
 @contextlib.asynccontextmanager
-async def _reached(host: str, port: int, inside: Inside) -> AsyncIterator[str]:
-    """Where `host:port` `inside` a network can be reached from here: the library makes its own sockets."""
+async def _reached(host: str, port: int, tls: ClientTls | None, inside: Inside) -> AsyncIterator[str]:
+    """Where `host:port` `inside` a network can be reached from here: the library makes its own sockets.
+
+    Nor can it speak TLS with a server whose certificate does not carry the Host that is asked for.
+    """
 
     async def pass_on(reader: asyncio.StreamReader, outlet: Outlet) -> None:
-        await relay(reader, outlet, host, port, inside)
+        await relay(reader, outlet, host, port, inside, tls=tls, protocol="h2")
 
-    if inside is HERE:
+    if inside is HERE and tls is None:
         yield f"{host}:{port}"
         return
     server = Server(pass_on, OSError)
@@ -56,14 +59,8 @@ async def _reached(host: str, port: int, inside: Inside) -> AsyncIterator[str]:
         await server.stop()
 
 
-async def _called(where: str, options: list[tuple[str, str | int]], request: Request, tls: ClientTls | None) -> Reply:
-    if tls is None:
-        channel = grpc.aio.insecure_channel(where, options=options)
-    else:
-        shown = (tls.key or None, tls.certificate or None)
-        secured = grpc.ssl_channel_credentials(tls.authorities, *shown)
-        options.append(("grpc.ssl_target_name_override", tls.name))
-        channel = grpc.aio.secure_channel(where, secured, options=options)
+async def _called(where: str, options: list[tuple[str, str | int]], request: Request) -> Reply:
+    channel = grpc.aio.insecure_channel(where, options=options)
     async with channel:
         method = channel.unary_unary(request.path, request_serializer=None, response_deserializer=None)
         calling = method(b"", metadata=tuple(request.headers.items()))

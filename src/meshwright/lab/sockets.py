@@ -203,13 +203,24 @@ async def _opened(
         raise
 
 
-async def relay(reader: asyncio.StreamReader, outlet: Outlet, host: str, port: int, inside: Inside = HERE) -> None:
+async def relay(
+    reader: asyncio.StreamReader,
+    outlet: Outlet,
+    host: str,
+    port: int,
+    inside: Inside = HERE,
+    *,
+    tls: ClientTls | None = None,
+    protocol: str = "",
+) -> None:
     """Be the wire between a connection and one to `host:port`, `inside` a network, until that ends.
 
+    With `tls`, that one is encrypted and speaks `protocol`.
+
     Raises:
-        HangUpError: there is nobody.
+        HangUpError: there is nobody, or nobody with whom TLS comes about.
     """
-    opened = await connect(host, port, None, "", inside)
+    opened = await connect(host, port, tls, protocol, inside)
     if isinstance(opened, Reply):
         raise HangUpError(reset=True)
     answers, writer = opened
@@ -218,7 +229,8 @@ async def relay(reader: asyncio.StreamReader, outlet: Outlet, host: str, port: i
         while piece := await reader.read(_CHUNK):
             writer.write(piece)
             await writer.drain()
-        writer.write_eof()
+        if writer.can_write_eof():  # TLS has no half of an end
+            writer.write_eof()
 
     sending = asyncio.ensure_future(onward())
     try:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _STRANGER = "stranger.example"
 """A host that no definition knows."""
 _VALIDATION = ("validation.trust", "validation.subjectAlternativeNames")
-_INSISTS = "gRPC's client insists on a name of DNS, which the listener's certificate, an identity, does not carry"
 _NAMES = 4
 """Names of clients, of which a listener wants one, that are tried at most."""
 _UNUSED = range(8_880, 9_000)
@@ -76,28 +75,12 @@ def of_listeners(graph: Graph) -> Iterator[Trial | Gap]:
         if listener.tls is not None and listener.tls.mode != "DISABLED" and not unservable(listener.tls):
             plain = straight(graph, node, listener)
             yield from _taken(graph, node, plain, "plaintext")
-            if _callable(listener.tls, plain):
-                yield from _taken(graph, node, msgspec.structs.replace(plain, scheme="https"), "TLS")
-                yield from _shown(graph, node, plain, listener.tls)
-            else:
-                yield from _uncallable(graph, node, plain)
+            yield from _taken(graph, node, msgspec.structs.replace(plain, scheme="https"), "TLS")
+            yield from _shown(graph, node, plain, listener.tls)
     for gateway, entrance in listeners(graph):
         if entrance.tls is not None and entrance.tls.mode != "DISABLED" and not unservable(entrance.tls):
             call = msgspec.structs.replace(from_outside(gateway, entrance), host=gateway.name)
-            if _callable(entrance.tls, call):
-                yield from _shown(graph, gateway, call, entrance.tls)
-
-
-def _callable(tls: ListenerTls, call: Call) -> bool:
-    """Whether a client can say whom it calls: gRPC's library insists on a name that the certificate carries."""
-    secret = tls.certificate.sds
-    return call.protocol != "grpc" or secret is None or "://" not in secret.secret_name
-
-
-def _uncallable(graph: Graph, proxy: Key, call: Call) -> Iterator[Gap]:
-    for where, path in security(graph, proxy, call.port):
-        for member in _VALIDATION:
-            yield Gap(route=where, path=f"{path}.{member}", reason=_INSISTS)
+            yield from _shown(graph, gateway, call, entrance.tls)
 
 
 def _shown(graph: Graph, proxy: Key, call: Call, tls: ListenerTls) -> Iterator[Trial]:
