@@ -77,6 +77,17 @@ def test_json_says_where_every_condition_that_failed_is_written(run: Callable[[s
 
 
 @pytest.mark.parametrize(
+    ("method", "outcome"), [("PURGE", "routed"), ("M-SEARCH", "refused"), ("CONNECT", "refused"), ("", "routed")]
+)
+def test_any_method_can_be_asked_for(method: str, outcome: str, run: Callable[[str], tuple[int, str]]) -> None:
+    """Also one that no route can name; what proxies take none of in HTTP/1.1 they refuse."""
+    _, text = run(f"definitions {method} --from web http://catalog.shop.internal:8080/ --format json --http2")
+    assert json.loads(text)["call"]["method"] == (method or "GET")
+    _, text = run(f"definitions {method} --from orders http://payment.shop.internal:8080/ --format json")
+    assert json.loads(text)["ending"]["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("--from oders http://orders.shop.internal:8080/", "Did you mean 'orders'?"),

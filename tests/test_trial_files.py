@@ -202,6 +202,7 @@ def test_what_is_not_understood_is_refused_with_its_line(
         ("http", "{transfer-encoding: gzip}", ".transfer-encoding: 'gzip' cannot be sent"),
         ("http", "{host: a, Host: b}", ".Host: says the Host once more, after 'host'"),
         ("http", "{host: a b}", ".host: 'a b' is no Host"),
+        ("http2", "{host: ''}", ".host: an empty Host breaks connections off in HTTP/2"),
         (
             "http2",
             "{Connection: close}",

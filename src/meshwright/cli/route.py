@@ -5,6 +5,7 @@ The one rule: what it says of a call is what real Envoys do with it; a property 
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
 
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+_METHOD = re.compile(r"[A-Z]{1,20}(-[A-Z]{1,20})?")
+"""Any, as PURGE; what is there by that name is a path."""
 
 
 @click.command("route")
@@ -72,7 +74,7 @@ def command(
     from meshwright.views.diagnostics import counted
 
     *paths, url = words
-    method = paths.pop() if paths and paths[-1] in _METHODS else "GET"
+    method = paths.pop() if paths and _METHOD.fullmatch(paths[-1]) and not Path(paths[-1]).exists() else "GET"
     call = call_of(url, method, map(_header, headers), http2=http2)
     given = tuple(map(Path, paths))
     read = loaded(project(options, given), given, parameters, mesh)

@@ -219,7 +219,7 @@ def _way(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:
     if expect.given_up is not None:
         yield from _given_up(expect.given_up, one)
     if expect.encryption is not None and one.encryption is not expect.encryption:
-        yield "tls", "unknown" if one.encryption is None else str(one.encryption)
+        yield "tls", "nobody was reached" if one.encryption is None else str(one.encryption)
     if expect.peer is not None and one.peer != expect.peer:
         yield "peer", one.peer or "no name"
     unlike = [_reported(wanted, one.spans) for wanted in expect.spans]

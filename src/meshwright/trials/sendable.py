@@ -70,6 +70,8 @@ def _name(call: Call, name: str) -> str:
 def _value(call: Call, name: str, value: str) -> str:
     """Why a header cannot have that value; "" when it can."""
     if name in _HOST:
+        if not value and call.protocol == "http2":
+            return "an empty Host breaks connections off in HTTP/2; leave it out, or call with http://"
         return "" if _VISIBLE.fullmatch(value) else f"{value!r} is no Host: blanks and other than ASCII have no place"
     if call.protocol == "grpc" and not _ASCII.fullmatch(value):
         return (

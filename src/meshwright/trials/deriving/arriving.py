@@ -29,7 +29,7 @@ from meshwright.trials.deriving.entries import (
     callers,
     listeners,
 )
-from meshwright.trials.deriving.examples import NoExampleError, example
+from meshwright.trials.deriving.examples import UNMET, NoExampleError, example
 from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH
 from meshwright.trials.deriving.texts import usable_target
@@ -50,7 +50,6 @@ _MOST = 8
 _OTHERS: Mapping[Protocol, tuple[Protocol, ...]] = MappingProxyType(
     {"http": ("http2", "grpc"), "http2": ("http", "grpc"), "grpc": ("http2",)}
 )
-_UNMET = "no example was found that it takes"
 
 
 class Inside:
@@ -62,7 +61,7 @@ class Inside:
         self._graph = graph
         self._known: list[Call] = []
         self._coming = self._found()
-        self.gap = Gap(route=rule.origin, path="", reason=_UNMET)
+        self.gap = Gap(route=rule.origin, path="", reason=UNMET)
         """Why there are none, once there are none."""
 
     def __iter__(self) -> Iterator[Call]:
@@ -82,7 +81,7 @@ class Inside:
         try:
             call = example(own.match, own.where, base, self.texts)
         except NoExampleError as error:
-            self.gap = msgspec.structs.replace(self.gap, path=str(error))
+            self.gap = msgspec.structs.replace(self.gap, path=error.path, reason=error.reason)
         else:
             if not own.missing(call) and all(one.missing(call) for one in others):
                 yield call
@@ -114,7 +113,7 @@ def at_route(graph: Graph, inside: Inside, from_: Iterable[Key] | None = None) -
             missed = Gap(route=origin, path="", reason=_taken(verdict))
         else:
             # Why a call goes elsewhere says less than that there can be none, where that is known.
-            missed = inside.gap if inside.gap.path or inside.gap.reason != _UNMET else missed
+            missed = inside.gap if inside.gap.path or inside.gap.reason != UNMET else missed
     return turned_away or missed
 
 
@@ -151,7 +150,7 @@ def entrances(graph: Graph, texts: Texts) -> Iterator[Entrance]:
 def _at_gateway(graph: Graph, entering: Entering, texts: Texts) -> Arrival | Gap:
     """A call from outside that follows a gateway route; if there is one, one that gets to a virtual node by it."""
     *others, own = entering.asked
-    key, lost = entering.key, Gap(route=entering.key, path="", reason=_UNMET)
+    key, lost = entering.key, Gap(route=entering.key, path="", reason=UNMET)
     nowhere: Arrival | None = None
 
     def tried() -> Iterator[Call]:
@@ -159,7 +158,7 @@ def _at_gateway(graph: Graph, entering: Entering, texts: Texts) -> Arrival | Gap
         try:
             yield example(own.match, own.where, entering.base, texts)
         except NoExampleError as error:
-            lost = msgspec.structs.replace(lost, path=str(error))
+            lost = msgspec.structs.replace(lost, path=error.path, reason=error.reason)
         port = gateway_target(graph, key, entering.spec).port
         within = [Inside(graph, port, one, texts) for one in rules(graph, port)] if port is not None else []
         for one in within:
@@ -230,7 +229,7 @@ def _told(gap: Gap, search: Search) -> Gap:
     if search.found:
         return gap
     if search.lacking:
-        return gap if gap.path or gap.reason != _UNMET else msgspec.structs.replace(gap, path=search.lacking)
+        return gap if gap.path or gap.reason != UNMET else msgspec.structs.replace(gap, path=search.lacking)
     return msgspec.structs.replace(gap, path="", reason=search.reason)
 
 

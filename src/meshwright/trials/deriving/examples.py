@@ -19,11 +19,21 @@ if TYPE_CHECKING:
     from meshwright.simulate import Call
     from meshwright.trials.deriving.parts import Matched
 
+_AS_SENT = "no URL has such a {}: proxies compare it as it is sent, and {!r} would be sent percent-encoded"
 _MORE = (("x-meshwright-more", "1"),)
 
 
+UNMET = "no example was found that it takes"
+
+
 class NoExampleError(Exception):
-    """No call was found that a match takes; the text says which condition is to blame."""
+    """No call was found that a match takes."""
+
+    def __init__(self, path: str, reason: str = UNMET) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        """Which condition is to blame."""
+        self.reason = reason
 
 
 def example(match: Matched, where: str, call: Call, texts: Texts) -> Call:
@@ -90,12 +100,14 @@ def _http(match: HttpRouteMatch | HttpGatewayRouteMatch, where: str, call: Call,
     kind, text = http_path(match)
     path = texts.path(text) if kind == "regex" else text
     if path is None or not usable_path(path):
-        raise NoExampleError(f"{where}.path.{kind}" if kind != "prefix" else f"{where}.prefix")
+        at = f"{where}.path.{kind}" if kind != "prefix" else f"{where}.prefix"
+        raise NoExampleError(at, UNMET if path is None else _AS_SENT.format("path", path))
     query = []
     for index, parameter in enumerate(match.query_parameters or ()):
         value = parameter.match.exact if parameter.match and parameter.match.exact is not None else "1"
         if not usable_query(parameter.name) or not usable_query(value):
-            raise NoExampleError(f"{where}.queryParameters[{index}]")
+            refused = parameter.name if not usable_query(parameter.name) else value
+            raise NoExampleError(f"{where}.queryParameters[{index}]", _AS_SENT.format("query", refused))
         query.append(f"{parameter.name}={value}")
     scheme = match.scheme if isinstance(match, HttpRouteMatch) else None
     told = (("x-forwarded-proto", scheme),) if scheme and scheme != call.scheme else ()
@@ -113,7 +125,9 @@ def _with_header(condition: HttpRouteHeader, where: str, call: Call, texts: Text
     others = texts.other_values(condition.match)
     value = (others[0] if others else None) if condition.invert else texts.value(condition.match)
     if value is None:
-        raise NoExampleError(where)
+        text = condition.match.exact or condition.match.prefix or condition.match.suffix
+        plain = text is None or text.isascii()
+        raise NoExampleError(where, UNMET if plain else f"{text!r} is not ASCII, which headers of these tests are")
     return _set(call, condition.name, value)
 
 
