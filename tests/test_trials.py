@@ -114,6 +114,30 @@ def test_each_condition_is_met_and_missed_by_a_little(match: dict[str, Any], mis
     assert {one.expect.statuses for one in near} == {(404,)}
 
 
+@pytest.mark.parametrize(
+    ("match", "reason"),
+    [
+        (
+            {"path": {"exact": "/x y"}},
+            "no URL has such a path: proxies compare it as it is sent, and '/x y' would be",
+        ),
+        (
+            {"prefix": "/", "queryParameters": [{"name": "q", "match": {"exact": "x y"}}]},
+            "no URL has such a query: proxies compare it as it is sent, and 'x y' would be sent percent-encoded",
+        ),
+        (
+            {"prefix": "/", "headers": [{"name": "x-user", "match": {"prefix": "Grü"}}]},
+            "'Grü' is not ASCII, which headers of these tests are",
+        ),
+    ],
+)
+def test_a_condition_that_no_call_meets_is_told_with_the_reason(match: dict[str, Any], reason: str) -> None:
+    """Of that condition, and no other."""
+    (gap,) = derived(routed(match)).gaps
+    assert gap.path.startswith("spec.httpRoute.match.")
+    assert gap.reason.startswith(reason)
+
+
 def test_a_route_that_nothing_can_reach_is_told_as_a_gap() -> None:
     """With who takes its calls before it."""
     state = routed({"prefix": "/"})
@@ -312,6 +336,32 @@ def test_what_asks_only_for_routing_needs_no_envoy(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "expected  shares.payment-v2: 10.0%\n    happened  18.2%" in done.stdout
     assert junit(folder / "junit.xml").get("failures") == "1"
+
+
+def test_a_report_is_whole_or_what_was_there_before(tmp_path: Path) -> None:
+    """Where there is no room for it, too: then the run could not do it, and leaves nothing half done."""
+    folder = tmp_path / "shop"
+    shutil.copytree(SHOP, folder)
+    files = {name: folder / name for name in ("report.json", "junit.xml", "page.html")}
+    named = ("--report", "report.json", "--junit", "junit.xml", "--html", "page.html")
+    for path in files.values():
+        path.write_text("older")
+        path.chmod(0o640)
+    before = set(folder.iterdir())
+    little = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); "
+    program = f"{little}runpy.run_module('meshwright.cli', run_name='__main__')"
+    command = [sys.executable, "-c", program, "--quiet", "test", "--simulate", *named]
+    full = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
+    assert full.returncode == 2
+    assert [f"{name} cannot be written: File too large" in full.stderr for name in files] == [True] * 3
+    assert [path.read_text() for path in files.values()] == ["older"] * 3
+    assert set(folder.iterdir()) == before
+    done = ran(folder, "--simulate", *named)
+    assert done.returncode == 0
+    assert json.loads(files["report.json"].read_text())["passed"] > 0
+    assert files["page.html"].read_text().rstrip().endswith("</html>")
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o640}
+    assert set(folder.iterdir()) == before
 
 
 @pytest.mark.envoy

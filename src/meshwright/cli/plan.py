@@ -13,6 +13,7 @@ import click
 
 from meshwright.cli.options import ALLOW_EMPTY, STACK, definition_arguments
 from meshwright.cli.terminal import shows_colour
+from meshwright.cli.writing import write_whole
 from meshwright.errors import UnreadableError
 
 
@@ -81,6 +82,6 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 def _written(path: Path, text: str) -> None:
     try:
-        path.write_text(text, "utf-8")
+        write_whole(path, text)
     except OSError as error:
         raise UnreadableError(f"The plan cannot be written to {path}: {error.strerror}.") from error

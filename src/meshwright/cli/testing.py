@@ -18,6 +18,7 @@ from msgspec import structs
 from meshwright.cli.definitions import loaded, project, runnable, sound
 from meshwright.cli.progress import Progress
 from meshwright.cli.terminal import shows_colour
+from meshwright.cli.writing import write_whole
 from meshwright.documents import trial_files
 from meshwright.errors import MeshwrightError, UsageError, did_you_mean
 from meshwright.graph import resolve
@@ -294,7 +295,7 @@ def _unwritten(path: Path | None, render: Callable[[RunReport], str], report: Ru
     """Why a file of the report cannot be written, the others are all the same; "" if it was, or is not asked for."""
     try:
         if path is not None:
-            path.write_text(render(report), encoding="utf-8")
+            write_whole(path, render(report))
     except OSError as error:
         return f"{path} cannot be written: {error.strerror}"
     return ""
