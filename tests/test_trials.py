@@ -274,10 +274,12 @@ def test_the_shop_passes_all_that_is_derived_from_it() -> None:
     timings = report["timings"]
     assert [*timings] == ["starting", "testing", "telling", "ending"]
     assert all(one > 0 for one in timings.values())
-    assert report["seconds"] - 0.5 < sum(timings.values()) <= report["seconds"]
-    assert timings["testing"] > max(one["began"] + one["seconds"] for one in report["tests"]) - 5
-    held = max(report["tests"], key=lambda one: one["seconds"])
-    assert held["began"] < 2  # who waits longest does so from the beginning
+    assert sum(timings.values()) <= report["seconds"]
+    # Who waits longest does so before anybody counts many calls.
+    counted = min(one["began"] for one in report["tests"] if one["calls"] > 100)
+    longest = [one for one in report["tests"] if "gives up after 15 s" in one["name"]]
+    assert longest
+    assert all(one["began"] < counted for one in longest if not one["again"])
     assert {one["caller"] for one in report["tests"]} >= {
         "mesh/shop/virtualGateway/entrance",
         "mesh/shop/virtualNode/web",
