@@ -158,6 +158,10 @@ def one_test(**members: str) -> str:
         ),
         ({"expect": "{}"}, "4: tests[0].expect: says nothing of what is to come of it"),
         ({"expect": "{of: 5, confidence: 99%}"}, "4: tests[0].expect: says nothing of what is to come of it"),
+        (
+            {"request": "{url: 'tcp://ledger.shop.internal:7000'}", "expect": "{spans: [orders]}"},
+            "4: tests[0].expect.spans: a call over TCP leaves none; leave them out",
+        ),
         ({"expect": "{status: ok}"}, "4: tests[0].expect.status: expected a whole number, found a string 'ok'"),
         ({"expect": "{grpc_status: UNAVAIL}"}, "did you mean 'UNAVAILABLE'?"),
         ({"expect": "{within: 2}"}, "expected a string, found a number 2; write a duration such as 1500ms"),

@@ -191,7 +191,7 @@ def test_shares_outside_the_interval_fail_and_inside_pass() -> None:
         (Reported(proxy="web", kind="client", attributes={"route": "all", "service.name": "w", "no": None}), ""),
         (Reported(proxy="web", kind="client", times=Bounds(least=2, most=2)), ""),
         (Reported(proxy="cart", times=Bounds(most=0)), ""),
-        (Reported(proxy="cart"), "spans from web"),
+        (Reported(proxy="cart"), "spans from web alone"),
         (Reported(proxy="web", times=Bounds(most=2)), "3 from web"),
         (Reported(proxy="web", kind="client", attributes={"route": "other"}), "web: route all; route missing"),
         (Reported(proxy="web", kind="server", attributes={"route": None}), "web: route in"),
@@ -399,7 +399,7 @@ def test_a_failure_says_what_was_expected_what_happened_and_who_decided(tmp_path
     assert told["attempts"][0] == "2"
     assert told["attempts"][1] == "3 arrived (3 at payment-v2-1)"
     assert told["tls"] == ("server", "none")
-    assert told["spans"] == ("a span from payment-v2; a span from web", "spans from orders, payment-v2")
+    assert told["spans"] == ("a span from payment-v2; a span from web", "spans from orders, payment-v2 alone")
     assert "Route 'testers'" in wrong["decided_by"][0]["told"]
     assert wrong["decided_by"][0]["source"]["file"] == "definitions/payment.yaml"
     assert wrong["reproduce"] == "meshwright test --tests wrong.yaml --only 'wrong about who serves'"

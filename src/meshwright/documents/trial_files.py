@@ -195,6 +195,8 @@ class Meaning:
         expect = self.expect(test.expect, f"{at}.expect")
         if not any(written.said(test.expect, name) for name in _EXPECTING):
             self._fault(f"{at}.expect", "says nothing of what is to come of it; say at least a status")
+        if call is not None and call.protocol == "tcp" and test.expect.spans:
+            self._fault(f"{at}.expect.spans", "a call over TCP leaves none; leave them out")
         for name in written.FAULTY:
             if written.said(test.expect, name) and not given:
                 self._fault(f"{at}.expect.{name}", "is about a time with a fault; say which under 'given'")

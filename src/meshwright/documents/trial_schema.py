@@ -2,7 +2,7 @@
 
 The one rule: it is made from `trials.written`, the very classes and tables that files are read with, and takes what
 they take; the texts are those under their members. What only a mesh or arithmetic can tell it leaves to the reader:
-names, URLs, headers that nobody sends, shares above 100% in all, `3 of 2`.
+names, URLs and what goes with them, headers that nobody sends, shares above 100% in all, `3 of 2`.
 """
 
 from __future__ import annotations

@@ -235,7 +235,8 @@ def _reported(wanted: Reported, spans: Sequence[SpanSeen]) -> str:
     if wanted.times.hold(count):
         return ""
     if not near:
-        return f"spans from {', '.join(dict.fromkeys(one.proxy for one in spans)) or 'none'}"
+        others = ", ".join(dict.fromkeys(one.proxy for one in spans))
+        return f"spans from {others} alone" if others else "no span at all"
     return f"{wanted.proxy}: {'; '.join(filter(None, differing))}" if not count else f"{count} from {wanted.proxy}"
 
 
