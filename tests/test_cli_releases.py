@@ -14,7 +14,7 @@ import pytest
 from command_line import commands
 from meshwright.release import Status
 from serving import KEY
-from test_releases import INTRUDER, update_weight
+from test_releases import BUILD, INTRUDER, update_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -320,6 +320,39 @@ def test_drift_is_exit_code_1_and_rollback_repairs_it(run: Callable[..., Done], 
     lines = run("history").out.splitlines()
     assert [line.split()[0] for line in lines] == ["RELEASE", "shop#3", "shop#2", "shop#1"]
     assert "rollback to #2" in lines[1]
+
+
+def test_drift_says_of_each_field_who_changed_it_and_is_repaired_by_a_release_of_its_own(
+    run: Callable[..., Done], server: Serving
+) -> None:
+    """Two people changed one object; what is nobody's is left alone, and told."""
+    run("apply")
+    update_weight(server, INTRUDER, a=90, b=20)
+    update_weight(server, BUILD, a=50, b=20)
+    server.client(BUILD).create_route(
+        meshName="m",
+        virtualRouterName="r",
+        routeName="y",
+        spec=server.client().describe_route(meshName="m", virtualRouterName="r", routeName="x")["route"]["spec"],
+    )
+    found = run("drift", "--format", "json").json["differences"]
+    assert [(one["object"][-1], one["state"]) for one in found] == [("x", "changed"), ("y", "extra")]
+    by = {field["path"][-9:]: field["author"]["principal"].rpartition("/")[2] for field in found[0]["fields"]}
+    assert by == {"0].weight": "build", "1].weight": "intruder"}
+    assert "[1].weight: 10 → 20, by arn:aws:iam::000000000000:user/intruder with UpdateRoute at " in run("drift").out
+    done = run("drift", "--repair", "--wait", "0")
+    assert done.code == 1
+    assert "Released shop#2 (revision 5), restoring shop#1: 0 created, 1 updated, 0 deleted.\n" in done.out
+    assert "  because 2 objects ran otherwise than shop#1 left them\n" in done.out
+    assert "Nobody's, and therefore left alone: mesh/m/virtualRouter/r/route/y." in done.err
+    server.client(BUILD).delete_route(meshName="m", virtualRouterName="r", routeName="y")
+    assert run("drift", "--repair").code == 0
+    assert "repair of #1" in run("history").out.splitlines()[1]
+    assert run("drift", "--reason", "because").code == 2
+    update_weight(server, INTRUDER, a=1, b=1)
+    repaired = run("drift", "--repair", "--reason", "again", "--format", "json").json
+    assert (repaired["repair"]["release"]["reason"], repaired["left"]) == ("again", [])
+    assert [one["status"] for one in run("history", "--format", "json").json["releases"]] == ["applied"] * 3
 
 
 def test_history_and_status_are_json_when_asked(run: Callable[..., Done]) -> None:

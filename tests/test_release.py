@@ -106,7 +106,9 @@ def test_an_object_that_lost_its_stack_is_drift() -> None:
     wrote = Author(principal="intruder", cause="CreateVirtualNode", revision=3, at=1)
     node = Key(MESH, Kind.VIRTUAL_NODE, "a")
     running = state("s").put(decoded(node, content[1].spec, {}))
-    found = drift(content, running, mesh=MESH, stack="s", principal="build", author=lambda _: wrote)
+    found = drift(
+        content, running, mesh=MESH, stack="s", principal="build", author=lambda _: wrote, history=lambda _: ()
+    )
     assert [(one.key.name, one.kind, one.fields[0].path, one.author) for one in found] == [
         ("a", "drift", "stack", wrote)
     ]

@@ -241,11 +241,11 @@ def test_drift_names_the_object_the_field_and_the_author(server: Serving) -> Non
         ("mesh/m/virtualRouter/r/route/x", "changed", "drift")
     ]
     weights = "spec.httpRoute.action.weightedTargets"
-    assert found[0]["fields"] == [
-        {"path": f"{weights}[0].weight", "old": 90, "new": 0},
-        {"path": f"{weights}[1].weight", "old": 10, "new": 100},
-    ]
     author = found[0]["author"]
+    assert found[0]["fields"] == [
+        {"path": f"{weights}[0].weight", "old": 90, "new": 0, "author": author},
+        {"path": f"{weights}[1].weight", "old": 10, "new": 100, "author": author},
+    ]
     assert (author["principal"], author["cause"], author["revision"]) == (
         "arn:aws:iam::000000000000:user/intruder",
         "UpdateRoute",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +25,7 @@ from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import arrival, diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Promotion, Release, Status
+from meshwright.release.records import ReleaseKind
 from meshwright.store.contract import Answered, Draft, Found
 from meshwright.trust.principals import Principal
 from meshwright.views.wire import to_wire
@@ -77,7 +78,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     mesh: str
     stack: str
     caller: Caller
-    kind: Literal["apply", "rollback"] = "apply"
+    kind: ReleaseKind = "apply"
     restores: int | None = None
     reason: str = ""
     build: Build | None = None
@@ -252,13 +253,22 @@ def _made(
             return None
         # It changes no object, and is what drift of each is measured by from then on.
         _authorise(services, intent, state, after, plan, [one.key for one in content])
-    new = Release(
+    new = _release(services, intent, newest, plan, content)
+    risks = risks_of(plan, state, calls, intent.sources, services.now())
+    return msgspec.structs.replace(new, revision=head.revision + 1, digest=digest, risks=risks), after
+
+
+def _release(
+    services: Services, intent: Intent, newest: Release | None, plan: Plan, content: tuple[Item, ...]
+) -> Release:
+    """What is meant, as the release after the `newest`; its revision, digest and risks are still to be put in."""
+    return Release(
         mesh=intent.mesh,
         stack=intent.stack,
         number=newest.number + 1 if newest else 1,
-        revision=head.revision + 1,
+        revision=0,
         parent=newest.number if newest else None,
-        digest=digest,
+        digest="",
         at=services.now(),
         principal=intent.caller.principal.arn,
         kind=intent.kind,
@@ -272,10 +282,8 @@ def _made(
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,
         sources=release.places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),
-        risks=risks_of(plan, state, calls, intent.sources, services.now()),
         status=Status.APPLIED,
     )
-    return new, after
 
 
 def _performed(services: Services, intent: Intent, state: State, plan: Plan) -> State:

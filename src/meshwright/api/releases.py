@@ -179,7 +179,13 @@ async def get_drift(services: Services, request: Request) -> Response:
     head = services.store.head()
 
     found = release.drift(
-        newest.content, head.state, mesh=mesh, stack=stack, principal=newest.principal, author=services.store.author
+        newest.content,
+        head.state,
+        mesh=mesh,
+        stack=stack,
+        principal=newest.principal,
+        author=services.store.author,
+        history=lambda key: services.store.history(key, newest.revision),
     )
     about = {"mesh": mesh, "stack": stack, "release": newest.title, "revision": head.revision}
     hidden = foreign(head.state, newest, request.state.principal)

@@ -41,9 +41,10 @@ async def roll_back(
         # The last good release, or the newest of a build, may be another one by now.
         return before
     target = _target(services, mesh, stack, request)
+    instead_of = target.number if request.repair else request.instead_of
 
     def planned(observed: State) -> Plan:
-        _refuse_other(services, mesh, stack, request)
+        _refuse_other(services, mesh, stack, instead_of)
         applying.refuse_missing(target.content, observed, mesh, stack, target.title)
         return applying.from_content(target.content, mesh, stack)(observed)
 
@@ -51,7 +52,7 @@ async def roll_back(
         mesh=mesh,
         stack=stack,
         caller=caller,
-        kind="rollback",
+        kind="repair" if request.repair else "rollback",
         restores=target.number,
         definitions=target.definitions,
         reason=request.reason[:LONGEST_REASON],
@@ -61,12 +62,12 @@ async def roll_back(
     return await applying.commit(services, intent, planned)
 
 
-def _refuse_other(services: Services, mesh: str, stack: str, request: RollbackRequest) -> None:
-    """Raise where another release is the newest by now than the one that is to be taken back."""
+def _refuse_other(services: Services, mesh: str, stack: str, instead_of: int | None) -> None:
+    """Raise where another release is the newest by now than the one that is to be taken back, or repaired."""
     newest = next(iter(services.store.releases(mesh, stack, 1)), None)
-    if request.instead_of is not None and newest is not None and newest.number != request.instead_of:
+    if instead_of is not None and newest is not None and newest.number != instead_of:
         raise RefusedError(
-            f"{stack}#{request.instead_of} is not rolled back: {newest.title} came after it, and is what runs. "
+            f"{stack}#{instead_of} is not rolled back: {newest.title} came after it, and is what runs. "
             "Nothing was changed."
         )
 
@@ -81,12 +82,15 @@ def _target(services: Services, mesh: str, stack: str, request: RollbackRequest)
 
 
 def _number(services: Services, mesh: str, stack: str, request: RollbackRequest) -> int:
-    if sum((request.to is not None, request.to_build is not None, request.last_good)) != 1:
-        raise BadRequestException("Name exactly one of to, to_build and last_good.")
+    if sum((request.to is not None, request.to_build is not None, request.last_good, request.repair)) != 1:
+        raise BadRequestException("Name exactly one of to, to_build, last_good and repair.")
     if request.to is not None:
         return request.to
-    if not services.store.releases(mesh, stack, 1):
+    newest = next(iter(services.store.releases(mesh, stack, 1)), None)
+    if newest is None:
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release.")
+    if request.repair:
+        return newest.number
     if request.to_build is not None:
         for one in services.store.releases(mesh, stack, LOOK_BACK, Search(build=request.to_build)):
             if one.kind == "apply":

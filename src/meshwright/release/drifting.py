@@ -14,9 +14,9 @@ from meshwright.plan import Field, differences
 from meshwright.release.content import restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from meshwright.model.state import State
+    from meshwright.model.state import Resource, State
     from meshwright.release.records import Item
 
 
@@ -30,6 +30,12 @@ class Author(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds since the epoch, UTC."""
 
 
+class FieldDrift(Field, frozen=True, kw_only=True):
+    """A field that runs otherwise, and who gave it the value that it has."""
+
+    author: Author | None = None
+
+
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """One object of a stack that does not run as the stack's last release left it."""
 
@@ -38,7 +44,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """`extra`: a route that nobody owns in one of the stack's routers or gateways."""
     kind: Literal["drift", "unreleased"]
     """`unreleased` where the principal of the last release wrote it, `drift` for anybody else."""
-    fields: tuple[Field, ...] = ()
+    fields: tuple[FieldDrift, ...] = ()
     """From the release's value to the running one, for `changed`."""
     author: Author | None = None
 
@@ -51,8 +57,12 @@ def drift(
     stack: str,
     principal: str,
     author: Callable[[Key], Author | None],
+    history: Callable[[Key], Iterable[tuple[Author, Resource | None]]],
 ) -> tuple[Difference, ...]:
-    """Where `stack` runs otherwise than `content`, its last release by `principal`; in order of keys."""
+    """Where `stack` runs otherwise than `content`, its last release by `principal`; in order of keys.
+
+    `history` tells what an object became since that release, oldest first, None where it was deleted.
+    """
     released = restored(content, stack)
     found = (_difference(key, released, state) for key in _concerned(released, state, mesh, stack))
     told = []
@@ -60,7 +70,9 @@ def drift(
         if one is not None:
             wrote = author(one.key)
             own = wrote is not None and _who(wrote.principal) == _who(principal)
-            told.append(msgspec.structs.replace(one, author=wrote, kind="unreleased" if own else "drift"))
+            fields = tuple(_written(one.fields, released.get(one.key), history(one.key))) if one.fields else ()
+            kind = "unreleased" if own else "drift"
+            told.append(msgspec.structs.replace(one, author=wrote, kind=kind, fields=fields))
     return tuple(told)
 
 
@@ -68,6 +80,35 @@ def without_tags(one: Difference) -> Difference:
     """`one` as it may be told to those who do not see the object's tags."""
     fields = tuple(field for field in one.fields if not field.path.startswith("tags."))
     return msgspec.structs.replace(one, fields=fields)
+
+
+def _written(
+    fields: tuple[FieldDrift, ...], was: Resource | None, history: Iterable[tuple[Author, Resource | None]]
+) -> Iterator[FieldDrift]:
+    """`fields`, each with who changed it last, or what it is part of or consists of."""
+    changed: list[tuple[str, Author]] = []
+    for author, now in history:
+        if was is None or now is None:
+            changed.append(("", author))
+        else:
+            changed += [(one.path, author) for one in _fields(was, now)]
+        was = now
+    for one in fields:
+        wrote = next((author for path, author in reversed(changed) if _within(path, one.path)), None)
+        yield msgspec.structs.replace(one, author=wrote)
+
+
+def _within(path: str, other: str) -> bool:
+    """Whether one of two paths is the other, or leads to it."""
+    short, long = sorted((path, other), key=len)
+    return long == short or not short or (long.startswith(short) and long[len(short)] in ".[")
+
+
+def _fields(was: Resource, now: Resource) -> tuple[FieldDrift, ...]:
+    found = [FieldDrift(path=one.path, old=one.old, new=one.new) for one in differences(was, now)]
+    if was.stack != now.stack:
+        found.append(FieldDrift(path="stack", old=was.stack or None, new=now.stack or None))
+    return tuple(found)
 
 
 def _concerned(released: State, state: State, mesh: str, stack: str) -> list[Key]:
@@ -87,9 +128,7 @@ def _difference(key: Key, released: State, state: State) -> Difference | None:
         return Difference(key=key, state="extra", kind="drift")
     if now is None:
         return Difference(key=key, state="missing", kind="drift")
-    fields = differences(was, now)
-    if was.stack != now.stack:
-        fields = (*fields, Field(path="stack", old=was.stack or None, new=now.stack or None))
+    fields = _fields(was, now)
     return Difference(key=key, state="changed", kind="drift", fields=fields) if fields else None
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshwright.errors import RefusedError
-from meshwright.release.records import Status
+from meshwright.release.records import ReleaseKind, Status
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from meshwright.release.records import Build, Release
 
 
@@ -66,7 +64,7 @@ def advances(build: Build, last: Standing | None) -> bool:
     return found is None or found > 0
 
 
-def refuse_older(build: Build, last: Standing | None, kind: Literal["apply", "rollback"]) -> None:
+def refuse_older(build: Build, last: Standing | None, kind: ReleaseKind) -> None:
     """Raise where `build` may not release any more after what is `last` in its series.
 
     Raises:

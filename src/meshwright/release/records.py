@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -72,6 +72,10 @@ judged to have failed by a verification.
 """
 
 
+ReleaseKind: TypeAlias = Literal["apply", "rollback", "repair"]
+"""A repair restores the stack's own newest release, over which somebody wrote since."""
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One object of a release, as it was released: wire-named spec and tags."""
 
@@ -117,11 +121,11 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     """When, in milliseconds since the epoch, UTC."""
     principal: str
-    kind: Literal["apply", "rollback"] = "apply"
+    kind: ReleaseKind = "apply"
     restores: int | None = None
-    """The number of the release that a rollback restored."""
+    """The number of the release that a rollback or a repair restored."""
     reason: str = ""
-    """Why it was rolled back to that, as whoever did it says."""
+    """Why that was restored, as whoever did it says."""
     build: Build | None = None
     """What the job claims of itself."""
     verified: Build | None = None

@@ -28,11 +28,13 @@ class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Restore exactly one of: a release by its number, a build's newest release, the last known good one."""
+    """Restore exactly one of: a release by its number, a build's newest, the last known good one, the newest."""
 
     to: int | None = None
     to_build: str | None = None
     last_good: bool = False
+    repair: bool = False
+    """The newest release, over which somebody wrote since."""
     instead_of: int | None = None
     """Only if that release is the stack's newest; whichever it is, unless said."""
     reason: str = ""

@@ -260,6 +260,13 @@ class Store(Protocol):
         """Who put or deleted `key` last; None for nobody."""
         ...
 
+    def history(self, key: Key, after: int) -> tuple[tuple[Author, Resource | None], ...]:
+        """What `key` became in the newest 1,000 revisions after `after` that changed it, oldest first; and by whom.
+
+        None stands for a deletion.
+        """
+        ...
+
     def releases(self, mesh: str, stack: str, limit: int = 100, search: Search = ALL) -> tuple[Release, ...]:
         """The releases of a stack, newest first, without their content: `release` gives one whole."""
         ...

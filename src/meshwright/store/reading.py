@@ -47,6 +47,11 @@ _LAST_CHANGE = """
     SELECT max(revision) FROM changes WHERE object =
     (SELECT id FROM objects WHERE mesh = ? AND kind = ? AND parent = ? AND name = ?)
 """
+_HISTORY = """
+    SELECT revision, principal, cause, at, body FROM changes JOIN revisions ON revisions.number = changes.revision
+    WHERE object = (SELECT id FROM objects WHERE mesh = ? AND kind = ? AND parent = ? AND name = ?)
+    AND revision > ? ORDER BY revision DESC LIMIT 1000
+"""
 _RELEASES = """
     SELECT body, (
         SELECT status FROM statuses AS moves WHERE moves.mesh = releases.mesh AND moves.stack = releases.stack
@@ -109,6 +114,15 @@ def author(connection: sqlite3.Connection, key: Key) -> Author | None:
     query = "SELECT principal, cause, at FROM revisions WHERE number = ?"
     principal, cause, at = connection.execute(query, (number,)).fetchone()
     return Author(principal=principal, cause=cause, revision=number, at=at)
+
+
+def history(connection: sqlite3.Connection, key: Key, after: int) -> Iterator[tuple[Author, Resource | None]]:
+    """What `key` became in the newest revisions after `after` that changed it, oldest first."""
+    place = (key.mesh, key.kind.value, key.parent, key.name)
+    found = connection.execute(_HISTORY, (*place, after)).fetchall()
+    for number, principal, cause, at, body in reversed(found):
+        wrote = Author(principal=principal, cause=cause, revision=number, at=at)
+        yield wrote, next(_resources([(*place[:2], place[2], place[3], body)])) if body is not None else None
 
 
 def releases(

@@ -128,6 +128,11 @@ class SqliteStore(Identities):
         with self._database.read() as connection:
             return reading.author(connection, key)
 
+    def history(self, key: Key, after: int) -> tuple[tuple[Author, Resource | None], ...]:
+        """As `Store.history`."""
+        with self._database.read() as connection:
+            return tuple(reading.history(connection, key, after))
+
     def releases(self, mesh: str, stack: str, limit: int = 100, search: Search = ALL) -> tuple[Release, ...]:
         """As `Store.releases`."""
         with self._database.read() as connection:

@@ -1,6 +1,7 @@
 """The shapes of what our own endpoints answer, as far as a client reads them.
 
 The one rule: what the views show is declared here, so that an answer that lacks it is seen where it comes in.
+It is long because there are many shapes, and nothing else.
 """
 
 from __future__ import annotations
@@ -198,11 +199,12 @@ class Author(msgspec.Struct):
 
 
 class Field(msgspec.Struct):
-    """A field that differs."""
+    """A field that differs, and who gave it the value that it has."""
 
     path: str
     old: Any
     new: Any
+    author: Author | None = None
 
 
 class Difference(msgspec.Struct):

@@ -60,7 +60,10 @@ def history_text(history: Document, *, searched: bool = False) -> str:
     """A stack's releases, newest first; where it was `searched`, those that were found."""
     rows = [("RELEASE", "WHEN (UTC)", "STATUS", "PROXIES", "BY", "VERIFIED BUILD", "CLAIMED BUILD", "CHANGES")]
     for one in history["releases"]:
-        what = f"rollback to #{one['restores']}" if one["kind"] == "rollback" else f"{len(one['changes'])} changed"
+        what = {
+            "rollback": f"rollback to #{one['restores']}",
+            "repair": f"repair of #{one['restores']}",
+        }.get(one["kind"], f"{len(one['changes'])} changed")
         told, by = _tally(one.get("tally"), one["at"]), one["principal"]
         builds = _verified(one.get("verified")), _build(one["build"])
         rows.append((one["title"], moment(one["at"]), one["status"], told, by, *builds, what))
@@ -80,10 +83,10 @@ def drift_text(drift: Document) -> str:
     lines = [f"{one_or_more.format(title)} otherwise than the release left {'it' if len(found) == 1 else 'them'}."]
     for one in found:
         lines.append(f"  {one['kind']}: {terminal(one['object'])} is {one['state']}{_author(one['author'])}")
-        lines += [
-            f"      {terminal(field['path'])}: {_value(field['old'])} → {_value(field['new'])}"
-            for field in one["fields"]
-        ]
+        for field in one["fields"]:
+            other = field.get("author") if field.get("author") != one["author"] else None
+            change = f"{_value(field['old'])} → {_value(field['new'])}"
+            lines.append(f"      {terminal(field['path'])}: {change}{_author(other)}")
     return "\n".join(lines) + "\n"
 
 
