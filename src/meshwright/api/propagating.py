@@ -200,6 +200,9 @@ async def _taken_by_all_that_rejected(services: Services, one: Release) -> bool:
     By itself, that is, as what was in the way is gone: the stack runs as the release left it, and nobody wrote what
     is at fault by the proxies' words. Who is away has not taken it.
     """
+    # A verification looks at what it does, and not only at whether it is taken.
+    if any(it.judgement == "failed" for it in services.store.inspections(one.mesh, one.stack, one.number)):
+        return False
     rejections: list[tuple[str, Rejection]] = []
     for it in (one, *_failed_before(services, one)):
         evidence = await services.evidence.evidence(it)
@@ -213,13 +216,8 @@ async def _taken_by_all_that_rejected(services: Services, one: Release) -> bool:
 
 
 def _is_untouched(services: Services, one: Release, blamed: set[Key]) -> bool:
-    """Whether `one` runs as it was released, none of `blamed` was written since, and no verification found it failed.
-
-    That looks at what it does, and not only at whether it is taken.
-    """
+    """Whether `one` runs as it was released, and none of `blamed` was written since."""
     store = services.store
-    if any(it.judgement == "failed" for it in store.inspections(one.mesh, one.stack, one.number)):
-        return False
     if digest_of(content_of(store.head().state, one.mesh, one.stack)) != one.digest:
         return False
     authors = (store.author(key) for key in blamed)

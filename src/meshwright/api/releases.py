@@ -347,7 +347,7 @@ async def _propagation(services: Services, request: Request, revision: int, mesh
 async def _observed(services: Services, mesh: str, stack: str) -> Release | None:
     """The stack's newest release, with what became of it noted if that can be told by now."""
     newest = next(iter(services.store.releases(mesh, stack, 1)), None)
-    if newest is None or newest.status is not Status.APPLIED:
+    if newest is None or newest.status not in {Status.APPLIED, Status.FAILED}:
         return newest
     found = services.control.propagation(newest.revision, newest.mesh)
     return await observed(services, newest, with_inherited(services, newest, found))
