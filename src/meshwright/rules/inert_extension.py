@@ -11,7 +11,8 @@
 - Zone policies of which every node is found by DNS, where instances have no zone.
 
 Reported is only what no definition in other files can change. Where all of a mesh is known, as to `plan` and `apply`,
-that is more than where a few files are.
+that is more than where a few files are. An extension that acts at one port and not at another, which speaks TCP, is
+not reported: `meshwright status` tells of it (`unserved`), of proxies that are connected.
 
 ## Why it matters
 

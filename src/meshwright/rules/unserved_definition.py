@@ -11,7 +11,8 @@
 - Backends that lead to one node by different client policies: a proxy connects to a node in one way.
 
 Backends are judged as far as these files tell their ports. `validate --envoy` finds more: virtual services that a
-virtual gateway cannot tell apart, and HTTP that an egress policy lets through on the port of a TCP backend.
+virtual gateway cannot tell apart, and HTTP that an egress policy lets through on the port of a TCP backend. Callers
+of a listener that is not opened are told by `meshwright status` alone; the listener itself is found here.
 
 ## Why it matters
 
