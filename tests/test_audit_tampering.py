@@ -13,6 +13,7 @@ from proofbundle import merkle
 
 from forging import TABLES, clumsy, opened, thorough
 from meshwright.audit import Checkpoint, Leaf, Trail, consistency_proof, inclusion_proof, leaf_hash
+from meshwright.model import Key, Kind
 from meshwright.release import Build, Inspection, Status
 from meshwright.store.contract import AccessKey, Draft, Session
 from meshwright.store.sqlite import connect
@@ -29,6 +30,12 @@ ENTRIES = 10_000 if PROVE else 600
 SEEDS = range(20)
 EDITS = 25 if PROVE else 1
 """Of each kind, for each seed: 500 clumsy and 500 thorough ones in all under `make prove`, 20 and 20 in the check."""
+KEYS = (
+    Key.of_mesh("shop"),
+    *(Key("shop", Kind.VIRTUAL_NODE, f"n{number}") for number in range(20)),
+    *(Key("shop", Kind.ROUTE, f"r{number}", "router") for number in range(10)),
+)
+"""Objects of every form of path; what is in them is nobody's business here."""
 TRAIL = Trail(key="ASIA1", source="10.0.0.1", request="r", verified={"build_number": "7"})
 
 
@@ -63,7 +70,7 @@ def fill(store: Store, entries: int) -> list[Checkpoint]:
 
 def draft(number: int, at: int) -> Draft:
     """A revision: mostly an object put, now and then one deleted that may not be there."""
-    one = node(f"n{number % 40}", number)
+    one = replace(node("", number), key=KEYS[number % len(KEYS)])
     gone = number % 9 == 0
     return Draft(
         puts=() if gone else (one,),

@@ -12,6 +12,7 @@ import msgspec
 
 from meshwright import audit
 from meshwright.audit import Checkpoint
+from meshwright.model.identity import Kind
 from meshwright.store import rows, schema
 from meshwright.store.contract import AccessKey, Fault, Revocation, Verification
 from meshwright.store.identities import SESSIONS_KEPT
@@ -303,10 +304,14 @@ def _differences(
 
 
 def _path(mesh: str, kind: str, parent: str, name: str) -> str:
+    """The object's path; something else for columns that are no object's, of which its path would not tell."""
     try:
-        return rows.key_of(mesh, kind, parent, name).path
+        key = rows.key_of(mesh, kind, parent, name)
     except ValueError:
         return f"unknown kind {kind}"
+    if bool(parent) != bool(key.kind.parent) or (key.kind is Kind.MESH and name != mesh):
+        return f"{kind} {name!r} of {parent!r} in {mesh!r}"
+    return key.path
 
 
 def _ending_faults(connection: sqlite3.Connection, frontier: audit.Frontier) -> Iterator[Fault]:
@@ -331,5 +336,9 @@ def _unrecorded(connection: sqlite3.Connection, told: dict[str, set[int]]) -> It
     ):
         for (revision,) in connection.execute(query):
             yield Fault(None, f"{what} of revision {revision} were never recorded in the log")
+    for (revision,) in connection.execute(
+        "SELECT revision FROM changes WHERE object NOT IN (SELECT id FROM objects)"
+    ):
+        yield Fault(None, f"a change of revision {revision} is of an object that is not there")
     for (name,) in connection.execute("SELECT name FROM objects WHERE id NOT IN (SELECT object FROM changes)"):
         yield Fault(None, f"an object {name!r} is there that no commit ever changed")
