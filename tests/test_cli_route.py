@@ -87,6 +87,13 @@ def test_any_method_can_be_asked_for(method: str, outcome: str, run: Callable[[s
     assert json.loads(text)["ending"]["outcome"] == outcome
 
 
+def test_an_empty_host_is_nobodys_and_breaks_off_http2(run: Callable[[str], tuple[int, str]]) -> None:
+    """As proxies have it: 404 over HTTP/1.1, no answer over HTTP/2."""
+    line = "--from orders -H host: http://payment.shop.internal:8080/ --format json"
+    endings = [json.loads(run(f"{line} {more}")[1])["ending"] for more in ("", "--http2")]
+    assert [(one["outcome"], one["status"]) for one in endings] == [("no-host", 404), ("refused", None)]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -75,6 +75,10 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
         replace(trial("silver too", fine, of=1), call=marked),
         replace(trial("method", Expect(statuses=(400,)), of=1), call=replace(CALL, method="FOO")),
         replace(trial("http2", Expect(statuses=(400,)), of=1), call=replace(CALL, method="FOO", protocol="http2")),
+        replace(
+            trial("hostless", Expect(statuses=(0,)), of=1),
+            call=replace(CALL, protocol="http2", headers=(("host", ""),)),
+        ),
         replace(trial("known", Expect(statuses=(200,)), of=1), call=replace(CALL, method="PURGE")),
         replace(trial("ours", fine, of=1), call=replace(CALL, headers=(("x-user", "\ud800"),))),
         replace(
@@ -103,8 +107,8 @@ async def test_faults_hold_while_calls_are_made_and_what_fails_is_run_again() ->
     assert (gone.passed, instances(gone)) == (True, {"pay-1", "pay-2"})
     assert well.passed
     assert "no virtual node or gateway 'nobody' runs here" in nobody.seen.fault
-    assert [(one.outcome, one.mismatches) for one in small] == [("passed", ())] * 5
-    assert [simulated(resolve(mesh()), one.trial).outcome for one in small[2:]] == ["passed"] * 3
+    assert [(one.outcome, one.mismatches) for one in small] == [("passed", ())] * 6
+    assert [simulated(resolve(mesh()), one.trial).outcome for one in small[2:]] == ["passed"] * 4
     assert [type(one) for one in unforeseen] == [UnicodeEncodeError]
     assert ours.outcome == "broken"
     assert ours.seen.fault.startswith("internal error: UnicodeEncodeError: ")

@@ -63,7 +63,10 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def malformed(call: Call) -> Ending | None:
-    """The end of a call whose method or path no proxy takes; None for every other."""
+    """The end of a call whose method, path or Host no proxy takes; None for every other."""
+    if call.protocol == "http2" and not call.authority:
+        told = "Host '': proxies break off an HTTP/2 connection that brings it"
+        return Ending(outcome="refused", reason=told, decided_by=None)
     fault = paths.fault(call.path)
     told = _unread(call.protocol, call) or (f"path {call.path!r}: {fault}" if fault else "")
     return ending(call, "refused", 400, told, None) if told else None
