@@ -4,6 +4,7 @@ The one rule: a leaf is hashed as the bytes that are kept, so that checking need
 """
 
 from meshwright.audit.checkpoints import Checkpoint, Published, published, read_checkpoint, signed_checkpoint
+from meshwright.audit.envelopes import IN_TOTO, enveloped
 from meshwright.audit.leaves import KINDS, Entry, Leaf, Touched, Trail, canonical
 from meshwright.audit.merkle import (
     Frontier,
@@ -22,6 +23,7 @@ from meshwright.audit.proofs import Proof, ProofError, check, prove_consistency,
 from meshwright.audit.searching import LogSearch
 
 __all__ = [
+    "IN_TOTO",
     "KINDS",
     "Checkpoint",
     "Entry",
@@ -40,6 +42,7 @@ __all__ = [
     "canonical",
     "check",
     "consistency_proof",
+    "enveloped",
     "frontier_of",
     "inclusion_proof",
     "leaf_hash",

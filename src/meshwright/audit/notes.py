@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from meshwright.errors import RefusedError
 
@@ -51,7 +52,18 @@ class VerifierKey(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """`NAME+ID+KEY`, the form that other programs for signed notes read."""
-        return f"{self.name}+{self.id.hex()}+{_base64(_ED25519 + self.raw)}"
+        return f"{self.key_id}+{_base64(_ED25519 + self.raw)}"
+
+    @property
+    def key_id(self) -> str:
+        """How an envelope names the key: `NAME+ID`."""
+        return f"{self.name}+{self.id.hex()}"
+
+    @property
+    def pem(self) -> str:
+        """The key alone, as OpenSSL and verifiers of envelopes read it."""
+        key = Ed25519PublicKey.from_public_bytes(self.raw)
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     @classmethod
     def read(cls, text: str) -> VerifierKey:

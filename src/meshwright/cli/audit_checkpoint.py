@@ -45,15 +45,26 @@ def checkpoint(options: dict[str, Any], data_dir: Path | None, form: str) -> int
 
 @click.command("key")
 @OFFLINE
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["note", "pem"]),
+    default="note",
+    show_default=True,
+    help="note: NAME+ID+KEY, for checkpoints; pem: for verifiers of provenance.",
+)
 @click.pass_obj
-def key(options: dict[str, Any], data_dir: Path | None) -> int:
+def key(options: dict[str, Any], data_dir: Path | None, form: str) -> int:
     """Print the public key that verifies checkpoints, proofs and provenance.
 
     Keep it with the checkpoints: 'audit verify --key' takes it, or a file with it.
 
     Exit codes: 0 told, 1 not allowed, 2 could not be done.
     """
-    click.echo(_checkpoint(options, data_dir)["key"])
+    from meshwright.audit import VerifierKey
+
+    found = VerifierKey.read(_checkpoint(options, data_dir)["key"])
+    click.echo(found.text if form == "note" else found.pem.rstrip())
     return 0
 
 

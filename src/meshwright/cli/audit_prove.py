@@ -17,7 +17,6 @@ from meshwright.errors import RefusedError, StorageError, UnreadableError
 
 if TYPE_CHECKING:
     from meshwright.audit import Proof
-    from meshwright.store.contract import Store
 
 _LARGEST = 64 << 20
 """Bytes of a proof that is read at most: a leaf of a large release is some megabytes."""
@@ -37,7 +36,7 @@ def prove(data_dir: Path, leaf: int | None, release: str | None, old: int | None
     Exit codes: 0 proven, 1 there is no such leaf or release, 2 could not be done.
     """
     from meshwright.audit import leaf_hash, prove_consistency, prove_inclusion
-    from meshwright.cli.stores import entries, opened
+    from meshwright.cli.stores import entries, entry_of_release, opened
     from meshwright.store.keys import read_signing_key
     from meshwright.views.wire import to_wire
 
@@ -45,7 +44,7 @@ def prove(data_dir: Path, leaf: int | None, release: str | None, old: int | None
         raise click.UsageError("Name one of --leaf, --release and --from.")
     with opened(data_dir) as store:
         every = [one for one in entries(store) if size is None or one.position < size]
-        position = leaf if release is None else _of_release(store, release)
+        position = leaf if release is None else entry_of_release(store, release).position
     needed = max(size or 1, old or 0, 0 if position is None else position + 1)
     if len(every) < needed:
         raise RefusedError(f"The log has {len(every)} leaves that come into question, and {needed} are needed.")
@@ -82,18 +81,6 @@ def check_proof(file: Path, checkpoints: tuple[str, ...], keys: tuple[str, ...],
     check(proof, elsewhere, known)
     click.echo(json.dumps(_document(proof), indent=2, ensure_ascii=False) if form == "json" else _text(proof))
     return 0
-
-
-def _of_release(store: Store, name: str) -> int:
-    from meshwright.audit import LogSearch
-
-    before: int | None = None
-    while True:
-        found, before = store.search_log(LogSearch(kind="revision", release=name, before=before), 1)
-        if found:
-            return found[0].position
-        if before is None:
-            raise RefusedError(f"The log tells of no release {name!r}; write it as shop/cart#12, mesh and stack.")
 
 
 def _read(file: Path) -> bytes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from meshwright.errors import StorageError
+from meshwright.audit import LogSearch
+from meshwright.errors import RefusedError, StorageError
 from meshwright.store.keys import database_path
 from meshwright.store.sqlite import connect
 
@@ -28,6 +29,21 @@ def entries(store: Store) -> Iterator[Entry]:
     while page := store.leaves(after, _PAGE):
         yield from page
         after = page[-1].position + 1
+
+
+def entry_of_release(store: Store, name: str) -> Entry:
+    """The entry that tells of a release, `shop/cart#12`.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    before: int | None = None
+    while True:
+        found, before = store.search_log(LogSearch(kind="revision", release=name, before=before), 1)
+        if found:
+            return found[0]
+        if before is None:
+            raise RefusedError(f"The log tells of no release {name!r}; write it as shop/cart#12, mesh and stack.")
 
 
 @contextlib.contextmanager
