@@ -33,6 +33,7 @@ from meshwright.trials.deriving.examples import UNMET, NoExampleError, example
 from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH
 from meshwright.trials.deriving.texts import usable_target
+from meshwright.trials.sendable import unsendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -87,7 +88,7 @@ class Inside:
                 yield call
         for way in _ways(base):
             search = Search(way, [own], others, self.texts)
-            yield from itertools.islice(search.calls(), _MOST)
+            yield from _sent(search)
             self.gap = _told(self.gap, search)
 
 
@@ -165,7 +166,7 @@ def _at_gateway(graph: Graph, entering: Entering, texts: Texts) -> Arrival | Gap
             yield from _joint(entering, one) if leading(one.rule) else ()
         for way in _ways(entering.base):
             search = Search(way, [own], others, texts)
-            yield from itertools.islice(search.calls(), _MOST)
+            yield from _sent(search)
             lost = _told(lost, search)
 
     for call in tried():
@@ -213,7 +214,12 @@ def _joint(entering: Entering, inside: Inside) -> Iterator[Call]:
         found = choices(PATH, bare_call(inside.port), matches, inside.texts)
         paths = [path for (one,) in found for path in outer_paths(entering.spec, one, one) if usable_target(path)]
         search = Search(way, [own, asked], [*before, *others], inside.texts, tuple(dict.fromkeys(paths)))
-        yield from itertools.islice(search.calls(), _MOST)
+        yield from _sent(search)
+
+
+def _sent(search: Search) -> Iterator[Call]:
+    """Some of the calls that were found, of those that clients can send."""
+    yield from (call for call in itertools.islice(search.calls(), _MOST) if not any(unsendable(call)))
 
 
 def _ways(base: Call) -> Iterator[Call]:

@@ -15,6 +15,7 @@ from meshwright.trials.deriving.avoiding import Search
 from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH, with_part
 from meshwright.trials.deriving.texts import usable_target
+from meshwright.trials.sendable import unsendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from meshwright.trials.deriving.parts import Matched
     from meshwright.trials.deriving.texts import Texts
 
+_BY_LIBRARY = ("header", "user-agent")
+"""What gRPC's library says itself, whatever it is told."""
 _MOST = 3
 """Calls of one search that `simulate` is asked about."""
 
@@ -52,7 +55,11 @@ class Beside:
         """
         if self._at is None:
             return None
+        if self._found.call.protocol == "grpc" and near.part == _BY_LIBRARY:
+            return None
         for call in self._calls(near, self._at):
+            if any(unsendable(call)):
+                continue
             verdict = route(self._graph, self._found.caller, call)
             if self._tells(near, verdict, self._at):
                 return verdict

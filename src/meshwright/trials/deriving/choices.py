@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
@@ -14,10 +15,10 @@ from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.model.scalars import HttpMethod
 from meshwright.routing import grpc_path, http_path
 from meshwright.trials.deriving.parts import HOST, METHOD, PATH, SCHEME, conditions, part_of
-from meshwright.trials.deriving.texts import changed, usable_query, usable_target, usable_value
+from meshwright.trials.deriving.texts import changed, usable_host, usable_query, usable_target, usable_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from meshwright.model.matching import HeaderMatchMethod
     from meshwright.simulate import Call
@@ -56,6 +57,16 @@ def choices(part: Part, call: Call, matches: Sequence[Matched], texts: Texts) ->
     # A header that comes twice may meet two conditions that no value meets.
     pairs = itertools.permutations(single[:8], 2) if len(asked) > 1 else ()
     return _few(((), *((one,) for one in single), *pairs))
+
+
+def sendable(part: Part, value: str) -> bool:
+    """Whether a client can send `value` as that part."""
+    return _SENDABLE.get(part, usable_value)(value)
+
+
+_SENDABLE: Mapping[Part, Callable[[str], bool]] = MappingProxyType(
+    {PATH: usable_target, METHOD: METHODS.__contains__, HOST: usable_host, SCHEME: {"http", "https"}.__contains__}
+)
 
 
 def _few(found: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
@@ -126,9 +137,9 @@ def _hosts(call: Call, matches: Sequence[Matched], values: Iterable[str]) -> Ite
         if isinstance(one, HttpGatewayRouteMatch | GrpcGatewayRouteMatch) and one.hostname is not None
     ]
     hosts = dict.fromkeys((call.host, *named, *values))
-    yield from (one for one in hosts if usable_value(one) and " " not in one)
+    yield from filter(usable_host, hosts)
     for one in hosts:
-        if one and usable_value(one) and " " not in one:
+        if usable_host(one):
             yield from (f"{one}:{call.port}", one.upper(), f"x{one}", f"{one}.other")
 
 

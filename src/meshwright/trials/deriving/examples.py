@@ -12,6 +12,8 @@ import msgspec
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import grpc_path, http_path
+from meshwright.trials.deriving.choices import sendable
+from meshwright.trials.deriving.parts import part_of, with_part
 from meshwright.trials.deriving.texts import Texts, usable_path, usable_query
 
 if TYPE_CHECKING:
@@ -121,10 +123,12 @@ def _http(match: HttpRouteMatch | HttpGatewayRouteMatch, where: str, call: Call,
 
 def _with_header(condition: HttpRouteHeader, where: str, call: Call, texts: Texts) -> Call:
     if condition.match is None:
-        return call if condition.invert else _set(call, condition.name, "1")
+        if condition.invert or condition.name.startswith(":"):  # without these there is no call
+            return call
+        return _set(call, condition.name, "1")
     others = texts.other_values(condition.match)
     value = (others[0] if others else None) if condition.invert else texts.value(condition.match)
-    if value is None:
+    if value is None or not sendable(part_of(condition.name), value):
         text = condition.match.exact or condition.match.prefix or condition.match.suffix
         plain = text is None or text.isascii()
         raise NoExampleError(where, UNMET if plain else f"{text!r} is not ASCII, which headers of these tests are")
@@ -132,4 +136,6 @@ def _with_header(condition: HttpRouteHeader, where: str, call: Call, texts: Text
 
 
 def _set(call: Call, name: str, value: str) -> Call:
+    if name.startswith(":"):
+        return with_part(call, part_of(name), (value,))
     return call.with_headers(set_=((name, value),))

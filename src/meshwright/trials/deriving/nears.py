@@ -14,13 +14,13 @@ import msgspec
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import grpc_path, http_path
-from meshwright.trials.deriving.choices import METHODS
+from meshwright.trials.deriving.choices import METHODS, sendable
 from meshwright.trials.deriving.parts import HOST, METHOD, PATH, SCHEME, Part, conditions, part_of
 from meshwright.trials.deriving.texts import (
     outside_prefix,
+    usable_host,
     usable_path,
     usable_query,
-    usable_target,
     usable_value,
 )
 
@@ -135,7 +135,7 @@ def _of_header(condition: HttpRouteHeader, where: str, texts: Texts) -> Iterator
     if part[0] == "header":
         yield Near(path=where, part=part, values=(), told=f"without the header {condition.name}")
     for one in dict.fromkeys(_values(condition, texts)):
-        if one and usable_value(one) and (part != PATH or usable_target(one)) and (part != METHOD or one in METHODS):
+        if one and usable_value(one) and sendable(part, one):
             yield Near(path=where, part=part, values=(one,), told=f"header {condition.name}: {one}")
 
 
@@ -168,5 +168,5 @@ def _of_hostname(hostname: GatewayRouteHostnameMatch, where: str) -> Iterator[Ne
     else:
         hosts = (f"{name.lstrip('.')}.other", f"other{name}", f"any{name[1:]}", f"any{name}.other", f"a.b{name}")
     for one in dict.fromkeys(hosts):
-        if one and usable_value(one) and " " not in one and not one.startswith(".") and not one.endswith("."):
+        if usable_host(one) and not one.endswith("."):
             yield Near(path=where, part=HOST, values=(one,), told=f"host {one}")

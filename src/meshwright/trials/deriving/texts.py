@@ -26,6 +26,7 @@ _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _QUERY = re.compile(r"([A-Za-z0-9._~!$'()*,;:@/?-]|%[0-9A-Fa-f]{2})*")
 _ASKED = re.compile(r"([A-Za-z0-9._~!$'()*,;:@/?&=-]|%[0-9A-Fa-f]{2})*")
+_HOST = re.compile(r"[A-Za-z0-9_~!$&'()*+,;=-][A-Za-z0-9._~!$&'()*+,;=-]*(:[0-9]{1,5})?")
 _PLAIN = "[a-z0-9]"
 _IN_PATHS, _IN_VALUES = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]", "[ -~]"
 """What stands for any character in examples: first the plain ones, then all that can be sent."""
@@ -152,6 +153,11 @@ def usable_target(text: str) -> bool:
 def usable_value(text: str) -> bool:
     """Whether `text` can be a header's value as it stands."""
     return bool(_VALUE.fullmatch(text))
+
+
+def usable_host(text: str) -> bool:
+    """Whether proxies and clients of every protocol take `text` as a Host, with or without a port."""
+    return bool(_HOST.fullmatch(text))
 
 
 def usable_query(text: str) -> bool:
