@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 NOW = ("--timeout", "0")
 
 
-async def said(server: Live, *arguments: str) -> tuple[int, str, str]:
+async def said(server: Live, *arguments: str, **environment: str) -> tuple[int, str, str]:
     """Exit code, output and errors of a command about the stack `shop`, as the administrator."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "meshwright.cli", "--endpoint", server.api),
         *(arguments[0], "--mesh", "shop", "--stack", "shop", *arguments[1:]),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(server.credentials)},
+        env={**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(server.credentials), **environment},
         cwd=server.folder,
     )
     out, errors = await asyncio.wait_for(process.communicate(), 120)

@@ -57,6 +57,19 @@ def targeted(command: Command) -> Command:
 def verification(command: Command) -> Command:
     """Add the options that say what of a release is to be looked at."""
     for add in (
+        click.option("--xray", is_flag=True, help="Look for the release in the traces of AWS X-Ray."),
+        click.option(
+            "--cloudwatch", default="", metavar="NAMESPACE", help="Look for it in the metrics of AWS CloudWatch."
+        ),
+        click.option(
+            "--otlp-file",
+            default="",
+            metavar="FILE",
+            help="Look for it in the traces that a collector writes to FILE.",
+        ),
+        click.option(
+            "--otlp", default="", metavar="HOST:PORT", help="Receive traces of OpenTelemetry, and look for it there."
+        ),
         click.option(
             "--unsafe-methods",
             is_flag=True,

@@ -44,6 +44,7 @@ def command(
                are known are healthy; of nodes that DNS tells of, their connected proxies count
     routes     an application answers a probe on each route that it changed (--probe-from, --gateway); or
                proxies report calls to whom they lead, and these do not fail more than before
+    telemetry  where asked for: traces or metrics show the release at every hop of those routes
 
     It becomes verified, or failed; where something could not be looked at, it stays what it was.
 

@@ -17,6 +17,7 @@ from meshwright.ci.build import claimed
 from meshwright.cli.probing import probed, ways
 from meshwright.cli.waiting import arrived, left_behind
 from meshwright.cli.waiting import exit_code as exit_of
+from meshwright.cli.witnessing import Sources, witnessed, witnesses
 from meshwright.errors import RefusedError, UsageError
 from meshwright.graph import resolve
 from meshwright.release import Check, RollbackRequest, VerifyRequest
@@ -47,6 +48,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     probe_from: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
     unsafe: bool = False
+    sources: Sources = Sources()
 
 
 def wanted(seconds: float, asked: Mapping[str, Any]) -> Wanted:
@@ -62,6 +64,9 @@ def wanted(seconds: float, asked: Mapping[str, Any]) -> Wanted:
         probe_from=tuple(asked["probe_from"]),
         gateways=tuple(asked["gateway"]),
         unsafe=asked["unsafe_methods"],
+        sources=Sources(
+            otlp=asked["otlp"], otlp_file=asked["otlp_file"], xray=asked["xray"], cloudwatch=asked["cloudwatch"]
+        ),
     )
 
 
@@ -72,15 +77,28 @@ def verified(target: Target, client: Client, one: Mapping[str, Any], asked: Want
         RefusedError: it is not what runs.
     """
     checks: tuple[Check, ...] = ()
-    if asked.probe_from or asked.gateways:
-        graph = resolve(client.read(one["mesh"]).state)
-        given = ways(graph, asked.probe_from, asked.gateways, target.ca_bundle)
-        _wait(target, client, one, asked, without="routes")
-        checks = (probed(target, client, one, graph, given, asked.seconds, unsafe=asked.unsafe),)
+    if asked.probe_from or asked.gateways or asked.sources.any:
+        checks = _brought(target, client, one, asked)
     # Calls that nobody makes are not waited for where it is all the same whether they are seen.
     _wait(target, client, one, asked, checks, without="routes" if asked.unprobed_allowed else "")
     request = _request(asked, checks, patience=min(_PATIENCE, asked.seconds))
     return client.verify(one["mesh"], one["stack"], one["number"], request)
+
+
+def _brought(target: Target, client: Client, one: Mapping[str, Any], asked: Wanted) -> tuple[Check, ...]:
+    """What only this machine can see: probes, and what witnesses tell of them and of other calls."""
+    mesh = one["mesh"]
+    since = client.release(mesh, one["stack"], one["number"])["at"]
+    with witnesses(target, asked.sources, mesh, since) as known:
+        graph = resolve(client.read(mesh).state)
+        given = ways(graph, asked.probe_from, asked.gateways, target.ca_bundle)
+        _wait(target, client, one, asked, without="routes")
+        checks = []
+        if given:
+            checks.append(probed(target, client, one, graph, given, asked.seconds, unsafe=asked.unsafe))
+        if known:
+            checks.append(witnessed(target, client, one, graph, known, asked.seconds))
+    return tuple(checks)
 
 
 def verified_or_back(target: Target, client: Client, outcome: Mapping[str, Any], asked: Wanted, form: str) -> int:
