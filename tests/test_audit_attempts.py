@@ -10,9 +10,12 @@ import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 
+from live import Live, live
 from meshwright.api.attempts import BURST, EVERY, Attempt, Attempts
 from meshwright.api.metrics import Metrics
 from meshwright.audit import Leaf
@@ -180,6 +183,48 @@ def test_a_write_that_found_nothing_to_change_is_told_too(server: Serving) -> No
     (revoked,) = leaves(server.store, "revocation")
     assert revoked.by is not None
     assert (revoked.by.key, revoked.subject) == (KEY.id, f"key:{OTHER.id}")
+
+
+def test_who_may_not_become_a_role_is_told(server: Serving) -> None:
+    """STS asked with a signature; who only asks who they are reads."""
+    sts = boto3.session.Session().client(
+        "sts",
+        endpoint_url=server.url,
+        region_name="us-east-1",
+        aws_access_key_id=READER.id,
+        aws_secret_access_key=READER.secret,
+    )
+    assert sts.get_caller_identity()["Arn"] == "arn:aws:iam::000000000000:user/reader"
+    role = "arn:aws:iam::000000000000:role/deployer"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sts.assume_role(RoleArn=role, RoleSessionName="mine")
+    (found,) = attempts(server, 1)
+    assert (found.cause, found.outcome, found.error, found.target) == ("AssumeRole", "refused", "AccessDenied", role)
+    assert found.reason is not None
+    assert "there is no such role" in found.reason
+
+
+def test_a_server_that_is_stopped_writes_down_what_it_refused_last(tmp_path: Path) -> None:
+    """The answer was sent, and the leaf is there when the process has ended."""
+    with live(tmp_path / "data") as running:
+        with pytest.raises(ClientError, match="NotFoundException"):
+            client_of(running).delete_mesh(meshName="none")
+        assert running.end() == 0
+    with closing(connect(tmp_path / "data" / "meshwright.db")) as store:
+        (found,) = leaves(store, "attempt")
+        assert (found.cause, found.error, found.target) == ("DeleteMesh", "NotFoundException", "mesh/none")
+        assert store.verify().faults == ()
+
+
+def client_of(running: Live) -> Any:
+    """A stock client with the administrator's key."""
+    return boto3.session.Session().client(
+        "appmesh",
+        endpoint_url=running.api,
+        region_name="us-east-1",
+        aws_access_key_id=running.key.id,
+        aws_secret_access_key=running.key.secret,
+    )
 
 
 def test_a_flood_of_refusals_is_counted_and_keeps_nobody_else_out(tmp_path: Path) -> None:

@@ -204,6 +204,21 @@ def test_a_folder_takes_the_file_and_what_cannot_be_written_is_tried_again(tmp_p
     assert [one.size for one in in_file(folder / "checkpoints", key.verifier.text)] == [1]
 
 
+def test_a_server_outlives_the_place_that_it_publishes_to(tmp_path: Path) -> None:
+    """It serves on, counts what failed, and publishes all there is when the place is back."""
+    data, folder = tmp_path / "data", tmp_path / "mounted"
+    folder.mkdir()
+    with live(data, "--checkpoints", str(folder / "file")) as server:
+        shutil.rmtree(folder)
+        create(server, "shop")
+        until(lambda: "checkpoint_failures_total 0.0" not in httpx.get(f"{server.api}/metrics").text)
+        create(server, "other")
+        folder.mkdir()
+        until((folder / "file").exists)
+        wait_for(folder / "file", key_of(data), 3)
+        assert server.end() == 0
+
+
 def test_another_server_s_file_is_not_appended_to(tmp_path: Path) -> None:
     """Nor is one whose key was lost: whoever verifies has to be told of the new one."""
     file = tmp_path / "elsewhere"
