@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ from meshwright.lab.namespaces import missing
 from meshwright.lab.rig import Rig
 from meshwright.lab.running import run
 from meshwright.model import Kind, State
+from meshwright.simulate import Call
 from meshwright.trials.deriving import derive
 from rigging import declared
 from settings import PROVE, ROOT
 from strategies import MESH, resource
 from test_corpus_documents import completed
-from test_rig import calling, listening, node, secured
+from test_rig import calling, listening, node, provided, secured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,3 +114,18 @@ async def test_both_isolations_end_whole_suites_alike(corpus: Path, suite: str) 
     found = await outcomes(state, trials, "netns")
     assert found == await outcomes(state, trials, "loopback")
     assert ("passed", set()) in found.values()
+
+
+async def test_nothing_is_waited_for_of_a_tcp_connection_that_its_proxy_closes() -> None:
+    """Which knows nobody whom it is for, and says nothing of it: a report is there at once, not when time is up."""
+    state = State([
+        resource(Kind.MESH, MESH, {"egressFilter": {"type": "DROP_ALL"}}),
+        node("stranger", **calling()),
+        node("raw", **listening("tcp", 9000)),
+        provided("raw"),
+    ])  # fmt: skip
+    async with Rig(state, isolation="netns") as rig:
+        sent = await rig.send(Call(protocol="tcp", host="raw.local", port=9000), rig.named("stranger"))
+        async with asyncio.timeout(5):
+            (trace,) = await rig.report([sent])
+    assert (sent.reply.status, sent.attempts, trace.records) == (503, (), [])

@@ -327,7 +327,8 @@ class Rig:
 def _whole(collector: Collector, sent: Sent) -> bool:
     """Whether everything that is sure to be said of a call was said."""
     reply, told = sent.reply, _told(collector, sent)
-    if not sent.taken:
+    # A proxy that knows nobody whom a TCP connection is for closes it, and says nothing.
+    if not sent.taken or (sent.call.protocol == "tcp" and not sent.attempts):
         return True
     answered = {one.node.path for one in sent.attempts if one.instance == reply.instance != OUTSIDE}
     if not answered | {sent.at.path} <= {one.proxy for one in told.records}:
