@@ -54,51 +54,54 @@ def targeted(command: Command) -> Command:
     return STACK(_MESH(command))
 
 
+_VERIFICATION = (
+    click.option("--xray", is_flag=True, help="Look for the release in the traces of AWS X-Ray."),
+    click.option(
+        "--cloudwatch", default="", metavar="NAMESPACE", help="Look for it in the metrics of AWS CloudWatch."
+    ),
+    click.option(
+        "--otlp-file",
+        default="",
+        metavar="FILE",
+        help="Look for it in the traces that a collector writes to FILE.",
+    ),
+    click.option(
+        "--otlp", default="", metavar="HOST:PORT", help="Receive traces of OpenTelemetry, and look for it there."
+    ),
+    click.option(
+        "--unsafe-methods",
+        is_flag=True,
+        help="Probe routes that only calls reach which may change something, too.",
+    ),
+    click.option(
+        "--gateway",
+        multiple=True,
+        metavar="[NAME=]URL",
+        help="Probe through a virtual gateway that answers at URL; may be repeated.",
+    ),
+    click.option(
+        "--probe-from",
+        multiple=True,
+        metavar="NODE[=ADDRESS]",
+        help="Probe as a virtual node: its proxy is on this machine, or takes calls at ADDRESS.",
+    ),
+    click.option(
+        "--allow-unprobed",
+        is_flag=True,
+        help="Take what could not be looked at for good; it is recorded.",
+    ),
+    click.option(
+        "--endpoints",
+        multiple=True,
+        metavar="NODE=COUNT",
+        help="How many instances of a virtual node there must be; may be repeated [default: 1 where calls go].",
+    ),
+)
+
+
 def verification(command: Command) -> Command:
     """Add the options that say what of a release is to be looked at."""
-    for add in (
-        click.option("--xray", is_flag=True, help="Look for the release in the traces of AWS X-Ray."),
-        click.option(
-            "--cloudwatch", default="", metavar="NAMESPACE", help="Look for it in the metrics of AWS CloudWatch."
-        ),
-        click.option(
-            "--otlp-file",
-            default="",
-            metavar="FILE",
-            help="Look for it in the traces that a collector writes to FILE.",
-        ),
-        click.option(
-            "--otlp", default="", metavar="HOST:PORT", help="Receive traces of OpenTelemetry, and look for it there."
-        ),
-        click.option(
-            "--unsafe-methods",
-            is_flag=True,
-            help="Probe routes that only calls reach which may change something, too.",
-        ),
-        click.option(
-            "--gateway",
-            multiple=True,
-            metavar="[NAME=]URL",
-            help="Probe through a virtual gateway that answers at URL; may be repeated.",
-        ),
-        click.option(
-            "--probe-from",
-            multiple=True,
-            metavar="NODE[=ADDRESS]",
-            help="Probe as a virtual node: its proxy is on this machine, or takes calls at ADDRESS.",
-        ),
-        click.option(
-            "--allow-unprobed",
-            is_flag=True,
-            help="Take what could not be looked at for good; it is recorded.",
-        ),
-        click.option(
-            "--endpoints",
-            multiple=True,
-            metavar="NODE=COUNT",
-            help="How many instances of a virtual node there must be; may be repeated [default: 1 where calls go].",
-        ),
-    ):
+    for add in _VERIFICATION:
         command = add(command)
     return command
 
