@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from meshwright.trust.authorization import Authority
+
 TRUST = """
 version: 1
 environments: {test: {mesh: m}}
@@ -65,6 +67,12 @@ class Jobs(NamedTuple):
     plane: Plane
     folder: Path
     """Where its database is."""
+    trusted: list[Authority]
+    """What the newest trust file says: the last one."""
+
+    def trust(self, text: str) -> None:
+        """Take over a new trust file."""
+        self.trusted.append(authority(text.replace("URL", self.plane.issuer.url)))
 
     def job(self, role: str = "deployer", **claims: Any) -> Client:
         """A client with the session that a token of these claims gets."""
@@ -79,7 +87,7 @@ class Jobs(NamedTuple):
     def user(self, name: str = "administrator") -> Client:
         """A client with a key of a user's own."""
         store = self.plane.server.store
-        known = AccessKey(id=f"AKIA{name.upper()}", secret=f"{name}'s secret", principal=name, created_at=0)
+        known = AccessKey(id=f"AKIA{name.upper()}", secret=f"secret-of-{name}", principal=name, created_at=0)
         if store.key(known.id) is None:
             store.add_key(known)
         return Client(self.plane.server.url, Credentials(key_id=known.id, secret=known.secret, source="the test"))
@@ -101,6 +109,6 @@ class Jobs(NamedTuple):
 def building(folder: Path, text: str = TRUST, **members: Any) -> Iterator[Jobs]:
     """A control plane with the trust file `text` until the block ends; `members` are of `serving`."""
     with published() as issuer:
-        trusted = authority(text.replace("URL", issuer.url))
-        with serving(folder, authority=lambda: trusted, issuers=Issuers(), **members) as server:
-            yield Jobs(Plane(server, issuer), folder)
+        trusted = [authority(text.replace("URL", issuer.url))]
+        with serving(folder, authority=lambda: trusted[-1], issuers=Issuers(), **members) as server:
+            yield Jobs(Plane(server, issuer), folder, trusted)

@@ -250,4 +250,5 @@ def test_names_with_any_characters_reach_the_server_as_they_are(server: Serving)
     ours = Client(server.url, Credentials(key_id=KEY.id, secret=KEY.secret))
     for mesh in ("a b", "ü", "50%", "a?b#c", "a+b"):
         assert len(ours.read(mesh).state) == 0
-    assert ours.apply("m", "shop", ApplyRequest(resources=())) == {"changed": False, "release": None}
+    outcome = ours.apply("m", "shop", ApplyRequest(resources=()))
+    assert (outcome["changed"], outcome["release"]) == (False, None)

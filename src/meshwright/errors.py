@@ -8,6 +8,7 @@
     ├── RefusedError                    exit code 1: understood and refused; nothing was changed
     │   ├── StalePlanError              what the plan starts from has changed since
     │   ├── RevisionConflictError       another writer committed first
+    │   ├── GuardrailError              the environment's guardrails deny a release (`release`)
     │   ├── OlderBuildError             a newer build of the same branch has released already (`release`)
     │   ├── InvalidReleaseError         a release would make an invalid mesh; it carries the diagnostics (`release`)
     │   ├── NoteError, ProofError       what was signed, or proven, is not (`audit`)

@@ -6,18 +6,20 @@ is faster, everything is decided anew.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from meshwright import constraints, operations, release, rules
-from meshwright.api.answers import answer
 from meshwright.api.attempts import Attempt
-from meshwright.api.fencing import fence, warnings
-from meshwright.api.judging import lately_called, risks_of
-from meshwright.api.repeating import Asked, again, earlier, kept
+from meshwright.api.fencing import fence, unfenced
+from meshwright.api.guarding import Approved, decision_of, guarded, judged, pending_of, use_of, warnings
+from meshwright.api.judging import MOST, lately_called
+from meshwright.api.outcomes import Outcome, outcome_answer
+from meshwright.api.repeating import Asked, earlier, kept
 from meshwright.diagnostics import Severity, Written
 from meshwright.errors import RefusedError, StalePlanError
 from meshwright.graph import Relation, resolve
@@ -26,34 +28,19 @@ from meshwright.model.state import State
 from meshwright.plan import arrival, diff, stale
 from meshwright.release import Build, Change, InvalidReleaseError, Item, Promotion, Release, Status
 from meshwright.release.records import ReleaseKind
-from meshwright.store.contract import Answered, Draft, Found
+from meshwright.store.contract import Draft, Found
 from meshwright.trust.principals import Principal
-from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from starlette.responses import Response
-
     from meshwright.api.fencing import Fence
+    from meshwright.api.guarding import Guarded
     from meshwright.api.judging import Calls
     from meshwright.api.services import Services
     from meshwright.model.identity import Key
     from meshwright.plan import Plan
     from meshwright.store.contract import Head
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a request: the release that now holds, and whether it is new."""
-
-    changed: bool
-    release: Release | None
-    """None for an empty stack that never had a release."""
-    fenced: bool = False
-    """Whether no older build of the same branch can release after it."""
-    warnings: tuple[str, ...] = ()
-    answered: Answered | None = None
-    """What the same request was answered before; nothing was done then."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -87,6 +74,10 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, Written] = MappingProxyType({})
     definitions: str = ""
     promotes: Promotion | None = None
+    break_glass: str = ""
+    """Why the guardrails are to be passed with a grant; "" for not."""
+    approved: Approved | None = None
+    """Who lets it through, of a release that waited."""
 
 
 async def commit(services: Services, intent: Intent, planned: Callable[[State], Plan]) -> Outcome:
@@ -112,7 +103,25 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
 
     # In a thread, and first of its batch: the stack's newest release is looked for on disk.
     await services.writer.write(decide, attempt=intent.caller.attempt, slow=True)
+    waiting = outcome[0].pending
+    if waiting is not None:
+        # It is no revision: when it is approved, all of this is decided anew.
+        attempt = intent.caller.attempt
+        trail = attempt.trail if attempt is not None else None
+        waiting, new = await asyncio.to_thread(services.store.add_pending, waiting, trail)
+        if attempt is not None:
+            attempt.recorded = new
+        return msgspec.structs.replace(outcome[0], pending=waiting)
     return outcome[0]
+
+
+class _Made(NamedTuple):
+    """What a release would be, and the state that it leads to."""
+
+    release: Release
+    after: State
+    plan: Plan
+    guarded: Guarded
 
 
 def _decided(
@@ -121,16 +130,21 @@ def _decided(
     """What is to be committed after `head`, and what to answer then."""
     fenced = fence(services, intent)
     newest = next(iter(services.store.releases(intent.mesh, intent.stack, 1)), None)
-    made = _made(services, intent, planned, head, newest, calls)
-    more = warnings(intent, fenced)
+    made = _made(services, intent, planned, head, newest, fenced, calls)
+    told = Outcome(
+        changed=False, release=newest, fenced=fenced.build is not None and newest is not None,
+        warnings=unfenced(intent, fenced),
+    )  # fmt: skip
     if made is None:
-        told = Outcome(
-            changed=False, release=newest, fenced=fenced.build is not None and newest is not None, warnings=more
-        )
         return _confirmed(intent, fenced, newest, services.now()), told
-    new, after = made
+    if made.guarded.waits:
+        waiting = pending_of(services, intent, made.plan, made.guarded)
+        return None, msgspec.structs.replace(told, pending=waiting)
+    new = made.release
+    more = (*told.warnings, *warnings(made.guarded.objections))
     told = Outcome(changed=True, release=new, fenced=fenced.build is not None, warnings=more)
-    puts, deletes = operations.changes(head.state, after)
+    puts, deletes = operations.changes(head.state, made.after)
+    broken, approved = made.guarded.broken, intent.approved
     draft = Draft(
         puts=puts,
         deletes=deletes,
@@ -138,6 +152,8 @@ def _decided(
         cause=f"{'rollback' if intent.kind == 'rollback' else 'release'} {new.title}",
         at=new.at,
         release=new,
+        decision=decision_of(approved, new.number, new.at) if approved is not None else None,
+        use=use_of(broken, intent, new.number, new.at) if broken is not None else None,
         answered=kept(intent.caller.asked, outcome_answer(told), new.at),
     )
     return draft, told
@@ -176,23 +192,6 @@ def repeated(services: Services, mesh: str, stack: str, caller: Caller) -> Outco
             context=caller.facts,
         )
     return Outcome(changed=False, release=None, answered=before)
-
-
-def outcome_answer(outcome: Outcome) -> Response:
-    """`outcome` for the client: 201 for a new release, 200 where nothing changed, or what it was told before."""
-    if outcome.answered is not None:
-        return again(outcome.answered)
-    one = outcome.release
-    found = document(one) | ({"risks": to_wire(one.risks)} if outcome.changed else {}) if one is not None else None
-    told = {"changed": outcome.changed, "release": found, "fenced": outcome.fenced, "warnings": outcome.warnings}
-    return answer(told, 201 if outcome.changed else 200)
-
-
-def document(one: Release) -> dict[str, Any]:
-    """A release for the client, without its content, its sources and its risks."""
-    found: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=(), sources={}, risks=()))
-    del found["content"], found["sources"], found["risks"]
-    return {"title": one.title, **found}
 
 
 def from_content(content: tuple[Item, ...], mesh: str, stack: str) -> Callable[[State], Plan]:
@@ -240,8 +239,9 @@ def _made(
     planned: Callable[[State], Plan],
     head: Head,
     newest: Release | None,
+    fenced: Fence,
     calls: Calls,
-) -> tuple[Release, State] | None:
+) -> _Made | None:
     """The release and the state that it leads to; None when there is nothing to release."""
     state = head.state
     plan = planned(state)
@@ -253,9 +253,18 @@ def _made(
             return None
         # It changes no object, and is what drift of each is measured by from then on.
         _authorise(services, intent, state, after, plan, [one.key for one in content])
-    new = _release(services, intent, newest, plan, content)
-    risks = risks_of(plan, state, calls, intent.sources, services.now())
-    return msgspec.structs.replace(new, revision=head.revision + 1, digest=digest, risks=risks), after
+    guard = judged(services, intent, plan, state, calls)
+    guard = guarded(services, intent, plan, guard, unverified=fenced.unverified)
+    new = msgspec.structs.replace(
+        _release(services, intent, newest, plan, content),
+        revision=head.revision + 1,
+        digest=digest,
+        risks=guard.risks,
+        objections=guard.objections[:MOST],
+        approval=guard.approval,
+        broken_glass=guard.broken,
+    )
+    return _Made(new, after, plan, guard)
 
 
 def _release(

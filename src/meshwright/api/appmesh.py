@@ -108,6 +108,7 @@ class AppMesh:
         def decide(head: Head) -> Draft | None:
             stamp = self._stamp(principal)
             permit = services.authority().permit(principal, request, head.state, stamp, context=facts)
+            services.authority().refuse_single(request.operation.name)
             before = repeating.earlier(services.store, asked, stamp.at)
             if before is not None and sees(key_of(request, stamp), stamp):
                 answers[:] = [repeating.again(before)]

@@ -93,6 +93,7 @@ async def _written(services: Services, request: Request, key: Key, wanted: Resou
             asked = _asked(services, key, Verb.CREATE if there is None else Verb.UPDATE)
             asked = msgspec.structs.replace(asked, spec=wanted.spec, tags=wanted.tags)
         permit = services.authority().permit(principal, asked, head.state, stamp, context=facts)
+        services.authority().refuse_single(asked.operation.name)
         before = repeating.earlier(services.store, repeated, stamp.at)
         if before is not None and sees(key, stamp):
             answers[:] = [repeating.again(before)]

@@ -29,6 +29,8 @@ class Fence(NamedTuple):
     """What is verified of it; None where that gives it no number, and nothing is fenced."""
     advances: bool = False
     """Whether it is newer than all that came before."""
+    unverified: bool = False
+    """Whether the environment takes it with a grant alone, since nothing proves its number."""
 
 
 def fence(services: Services, intent: Intent) -> Fence:
@@ -41,19 +43,20 @@ def fence(services: Services, intent: Intent) -> Fence:
     build, settled = intent.caller.build, services.authority().settled
     known = release.series(build)
     if build is None or known is None:
-        if intent.kind == "apply" and settled.verified_builds:
+        unverified = intent.kind == "apply" and settled.verified_builds
+        if unverified and not intent.break_glass:
             raise RefusedError(
                 f"The environment {settled.environment!r} takes releases of verified builds only, and the session of "
                 f"{intent.caller.principal.arn} proves no repository and number of a build. Let the job sign with a "
                 "session for its identity token (docs/trust.md, Verified builds). Nothing was changed."
             )
-        return Fence()
+        return Fence(unverified=unverified)
     last = services.store.standing(intent.mesh, intent.stack, known)
     release.refuse_older(build, last, intent.kind)
     return Fence(build, release.advances(build, last))
 
 
-def warnings(intent: Intent, found: Fence) -> tuple[str, ...]:
+def unfenced(intent: Intent, found: Fence) -> tuple[str, ...]:
     """What to tell a job whose release is not fenced; nothing to people, who have no build."""
     claimed = intent.build is not None and bool(intent.build.build_number or intent.build.build_id)
     return (UNFENCED,) if claimed and found.build is None else ()

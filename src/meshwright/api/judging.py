@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Calls: TypeAlias = tuple[tuple[Key, Key, int], ...]
 
-_MOST = 200
+MOST = 200
 """Risks that are kept with a release."""
 
 
@@ -37,12 +37,18 @@ def lately_called(services: Services, mesh: str) -> Calls:
     return tuple((one.caller, one.callee, one.total.requests) for one in edges if one.last_at >= since)
 
 
-def risks_of(plan: Plan, state: State, calls: Calls, sources: Mapping[str, Written], now: int) -> tuple[Risk, ...]:
-    """The risks of `plan`, made of `state`; their places are those that the client sent along."""
-    scene = Scene(plan, state, now=now)
+def all_risks_of(
+    plan: Plan, state: State, calls: Calls, sources: Mapping[str, Written], now: int, step: float
+) -> tuple[Risk, ...]:
+    """Every risk of `plan`, made of `state`; their places are those that the client sent along.
+
+    `step` are percentage points from which on a share that moves is one.
+    """
+    scene = Scene(plan, state, weight_step=step, now=now)
     if calls and asks_for_calls(plan):
-        scene = Scene(plan, state, seen=tuple(_seen(scene.before, plan.mesh, calls)), now=now)
-    return tuple(_placed(one, sources) for one in risks(scene)[:_MOST])
+        seen = tuple(_seen(scene.before, plan.mesh, calls))
+        scene = Scene(plan, state, seen=seen, weight_step=step, now=now)
+    return tuple(_placed(one, sources) for one in risks(scene))
 
 
 def _seen(graph: Graph, mesh: str, calls: Calls) -> Iterator[Seen]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from meshwright.api.approving import DecisionRequest, GrantRequest
 from meshwright.api.extensions import PutRequest
 from meshwright.api.sessions import RevokeRequest
 from meshwright.release import ApplyRequest, RollbackRequest, VerifyRequest
@@ -22,6 +23,10 @@ _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("put_extension", PutRequest),
     ("post_release", ApplyRequest),
     ("post_rollback", RollbackRequest),
+    ("post_approval", DecisionRequest),
+    ("post_withdrawal", DecisionRequest),
+    ("post_judgement", ApplyRequest),
+    ("post_grant", GrantRequest),
     ("post_verification", VerifyRequest),
     ("post_revocation", RevokeRequest),
 )

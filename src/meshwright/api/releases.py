@@ -16,7 +16,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshwright import release
-from meshwright.api import applying, auditing, extensions, observing, openapi, proxies, repeating, sessions, verifying
+from meshwright.api import (
+    applying,
+    approving,
+    auditing,
+    extensions,
+    observing,
+    openapi,
+    outcomes,
+    proxies,
+    repeating,
+    sessions,
+    verifying,
+)
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, flag_of, in_path, number_of, release_of, stack_of
 from meshwright.api.connection_facts import connection_facts
@@ -118,11 +130,12 @@ async def post_release(services: Services, request: Request) -> Response:
         caller=_caller(request, asked),
         build=asked.build,
         tool_version=asked.tool_version,
+        break_glass=asked.break_glass,
         sources=asked.sources,
         definitions=asked.definitions,
         promotes=asked.promotes,
     )
-    return applying.outcome_answer(await applying.commit(services, intent, planned))
+    return outcomes.outcome_answer(await applying.commit(services, intent, planned))
 
 
 async def get_releases(services: Services, request: Request) -> Response:
@@ -142,11 +155,11 @@ async def get_release(services: Services, request: Request) -> Response:
     one = release_of(services, request)
     hidden = foreign(services.store.head().state, one, request.state.principal)
     content = [msgspec.structs.replace(item, tags={}) if hidden(item.key) else item for item in one.content]
-    return answer({**applying.document(one), "content": to_wire(content), **_whole(one)})
+    return answer({**outcomes.document(one), "content": to_wire(content), **_whole(one)})
 
 
 def _whole(one: Release) -> dict[str, Any]:
-    return {"sources": to_wire(one.sources), "risks": to_wire(one.risks)}
+    return {"sources": to_wire(one.sources), "risks": to_wire(one.risks), "objections": to_wire(one.objections)}
 
 
 async def get_release_propagation(services: Services, request: Request) -> Response:
@@ -198,7 +211,7 @@ async def post_rollback(services: Services, request: Request) -> Response:
     mesh, stack = stack_of(request)
     asked = await body_of(request, RollbackRequest)
     await _observed(services, mesh, stack)
-    return applying.outcome_answer(await roll_back(services, mesh, stack, asked, _caller(request, asked)))
+    return outcomes.outcome_answer(await roll_back(services, mesh, stack, asked, _caller(request, asked)))
 
 
 async def get_openapi(services: Services, request: Request) -> Response:
@@ -249,6 +262,7 @@ class Row(NamedTuple):
 
 
 _IN_STACK = "/meshes/{mesh}/stacks/{stack}"
+_PENDING = f"{_IN_STACK}/pending/{{number}}"
 _EXTENSION = "/meshes/{mesh}/extensions/{kind}/{name}"
 ENDPOINTS = (
     Row("GET", "/status", get_status, "meshwright:GetStatus"),
@@ -280,6 +294,13 @@ ENDPOINTS = (
     Row(
         "GET", f"{_IN_STACK}/releases/{{number}}/verifications", verifying.get_verifications, "meshwright:GetRelease"
     ),
+    Row("GET", f"{_IN_STACK}/pending", approving.get_pending, "meshwright:GetPending"),
+    Row("POST", f"{_PENDING}/approval", approving.post_approval, "meshwright:ApproveRelease"),
+    Row("POST", f"{_PENDING}/withdrawal", approving.post_withdrawal, "meshwright:WithdrawRelease"),
+    Row("POST", f"{_IN_STACK}/judgements", approving.post_judgement, "meshwright:GetJudgement"),
+    Row("GET", f"{_IN_STACK}/grants", approving.get_grants, "meshwright:GetGrants"),
+    Row("POST", f"{_IN_STACK}/grants", approving.post_grant, "meshwright:BreakGlass"),
+    Row("GET", "/meshes/{mesh}/guardrails", approving.get_guardrails, "meshwright:GetGuardrails"),
     Row("GET", f"{_IN_STACK}/drift", get_drift, "meshwright:GetDrift"),
     Row("POST", f"{_IN_STACK}/rollbacks", post_rollback, "meshwright:RollBack"),
     Row("GET", "/audit/checkpoint", auditing.get_checkpoint, "meshwright:GetCheckpoint"),
@@ -356,4 +377,4 @@ async def _observed(services: Services, mesh: str, stack: str) -> Release | None
 def _with_tallies(services: Services, mesh: str, stack: str, found: Sequence[Release]) -> list[dict[str, Any]]:
     """Releases of a stack for the client, each with what proxies made of it in a few numbers."""
     tallies = services.evidence.tallies(mesh, stack, min((one.number for one in found), default=1) - 1)
-    return [{**applying.document(one), "tally": to_wire(tallies.get(one.number))} for one in found]
+    return [{**outcomes.document(one), "tally": to_wire(tallies.get(one.number))} for one in found]

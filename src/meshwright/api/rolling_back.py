@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from meshwright import release
-from meshwright.api import applying
+from meshwright.api import applying, outcomes
 from meshwright.errors import BadRequestException, NotFoundException, RefusedError
 from meshwright.store.contract import Search
 
@@ -27,7 +27,7 @@ LOOK_BACK = 1000
 
 async def roll_back(
     services: Services, mesh: str, stack: str, request: RollbackRequest, caller: applying.Caller
-) -> applying.Outcome:
+) -> outcomes.Outcome:
     """Restore an older release's content as a new release; the store marks later ones as rolled back.
 
     Raises:
@@ -58,6 +58,7 @@ async def roll_back(
         reason=request.reason[:LONGEST_REASON],
         build=request.build,
         tool_version=request.tool_version,
+        break_glass=request.break_glass,
     )
     return await applying.commit(services, intent, planned)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright import release
-from meshwright.api import applying
+from meshwright.api import outcomes
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, release_of
 from meshwright.api.inspecting import inspected, unknown
@@ -71,7 +71,7 @@ async def post_verification(services: Services, request: Request) -> Response:
     one, checks, kept = await verify(services, one, asked, attempt)
     # Only to look is to read.
     attempt.recorded = True
-    document = {"release": applying.document(one), "checks": to_wire(checks), "inspection": to_wire(kept)}
+    document = {"release": outcomes.document(one), "checks": to_wire(checks), "inspection": to_wire(kept)}
     return answer(document, 200 if kept is None else 201)
 
 

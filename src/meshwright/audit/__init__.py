@@ -5,7 +5,7 @@ The one rule: a leaf is hashed as the bytes that are kept, so that checking need
 
 from meshwright.audit.checkpoints import Checkpoint, Published, published, read_checkpoint, signed_checkpoint
 from meshwright.audit.envelopes import IN_TOTO, enveloped
-from meshwright.audit.leaves import KINDS, Entry, Leaf, Touched, Trail, canonical
+from meshwright.audit.leaves import KINDS, Entry, Leaf, LeafKind, Touched, Trail, canonical
 from meshwright.audit.merkle import (
     Frontier,
     append,
@@ -29,6 +29,7 @@ __all__ = [
     "Entry",
     "Frontier",
     "Leaf",
+    "LeafKind",
     "LogSearch",
     "NoteError",
     "Proof",

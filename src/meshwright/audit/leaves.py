@@ -9,7 +9,19 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
-LeafKind: TypeAlias = Literal["revision", "status", "inspection", "key", "session", "revocation", "attempt"]
+LeafKind: TypeAlias = Literal[
+    "revision",
+    "status",
+    "inspection",
+    "pending",
+    "decision",
+    "grant",
+    "use",
+    "key",
+    "session",
+    "revocation",
+    "attempt",
+]
 KINDS: tuple[str, ...] = get_args(LeafKind)
 """What entries there are."""
 
@@ -46,8 +58,8 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One entry of the log: who did what, when and why, and the digest of what it did."""
 
     kind: LeafKind
-    """A commit, a move of a release's status, a verification, an access key made, a session begun, one of these two
-    revoked, or what somebody tried and nothing came of.
+    """A commit, a move of a release's status, a verification, what has to do with approvals and grants, an access key
+    made, a session begun, one of these two revoked, or what somebody tried and nothing came of.
     """
     at: int
     """When, in milliseconds since the epoch, UTC."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import ALLOW_EMPTY, FORMAT, STACK, WAIT, definition_arguments, verification
+from meshwright.cli.options import ALLOW_EMPTY, BREAK_GLASS, FORMAT, STACK, WAIT, definition_arguments, verification
 from meshwright.errors import RefusedError, UsageError
 
 
@@ -19,6 +19,7 @@ from meshwright.errors import RefusedError, UsageError
 @STACK
 @ALLOW_EMPTY
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Apply the plan in FILE instead of PATH.")
+@BREAK_GLASS
 @WAIT
 @click.option("--verify", "verifies", is_flag=True,
               help="Verify it, each check within --wait or 60 seconds; roll it back if it fails.")  # fmt: skip
@@ -35,6 +36,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     stack: str | None,
     allow_empty: bool,
     plan_file: Path | None,
+    break_glass: str,
     wait: float | None,
     verifies: bool,
     form: str,
@@ -46,14 +48,15 @@ def command(  # noqa: PLR0913 - one parameter an option
     applied.
 
     With --verify, and the options of `meshwright verify`, the release is verified too, and where it fails the last
-    good one is restored.
+    good one is restored. A release that needs somebody's approval waits, which is exit code 1; with --wait the job
+    waits for that as well.
 
-    Exit codes: 0 applied (with --wait: and arrived; with --verify: and verified), 1 refused, stale, rejected by a
-    proxy, late, or rolled back, 2 could not be done.
+    Exit codes: 0 applied (with --wait: and arrived; with --verify: and verified), 1 refused, stale, waiting for
+    approval, rejected by a proxy, late, or rolled back, 2 could not be done.
     """
     if plan_file is not None and (paths or parameters):
         raise UsageError("Give PATH… or --plan FILE, not both: a plan holds what it was made from.")
-    from meshwright.cli.applying import from_definitions, from_plan_file
+    from meshwright.cli.applying import from_definitions, from_plan_file, with_grant
     from meshwright.cli.target import resolve
     from meshwright.cli.waiting import finished
 
@@ -66,10 +69,9 @@ def command(  # noqa: PLR0913 - one parameter an option
     if plan.conflicts:
         raise RefusedError("; ".join(one.reason for one in plan.conflicts) + ". Nothing was changed.")
     if not plan.empty:
-        number = len(plan.changes)
-        objects = f"{number} object{'s' * (number != 1)}"
+        objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"
         target.say(f"Applying changes of {objects} to stack {plan.stack} in mesh {plan.mesh} …")
-    outcome = client.apply(plan.mesh, plan.stack, request)
+    outcome = client.apply(plan.mesh, plan.stack, with_grant(request, break_glass))
     if not verifies:
         return finished(target, client, outcome, wait, form)
     from meshwright.cli.verifying import verified_or_back, wanted

@@ -74,6 +74,11 @@ def from_definitions(
     )
 
 
+def with_grant(request: ApplyRequest, reason: str) -> ApplyRequest:
+    """`request` that may pass the guardrails with a grant, for `reason`; "" for not."""
+    return msgspec.structs.replace(request, break_glass=reason)
+
+
 def sources_of(plan: Plan, read: Loaded) -> dict[str, Written]:
     """Where the objects that `plan` creates or updates are written in the files that were read."""
     keys = [one.key for one in plan.changes if one.action != "delete"]

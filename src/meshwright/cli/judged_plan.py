@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.errors import AccessDeniedError, ApiError
+from meshwright.errors import AccessDeniedError, ApiError, StalePlanError
 from meshwright.impact.findings import findings
 from meshwright.impact.risks import risks
 from meshwright.impact.scene import LATELY, Scene, Seen, asks_for_calls
-from meshwright.impact.values import Findings, Impact
+from meshwright.impact.values import Findings, Impact, Objection
 from meshwright.model.identity import Key, parse_key
+from meshwright.release import ApplyRequest
+from meshwright.views.wire import from_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,10 +54,26 @@ def impact_of(
     placed = (msgspec.structs.replace(one, source=sources.find(one.key.path, one.path)) for one in risks(scene))
     told = findings(scene)
     return Impact(
+        objections=_objections(target, client, found),
         risks=tuple(placed),
         findings=Findings(new=sources.attach(told.new), mended=told.mended),
         reach=reach(scene, _connected(target, client, plan.mesh), detail=detail),
     )
+
+
+def _objections(target: Target, client: Client, found: Planned) -> tuple[Objection, ...]:
+    """What the server's guardrails would say; nothing where that may not be asked."""
+    plan = found.plan
+    if plan.conflicts:
+        return ()
+    try:
+        if not client.guardrails(plan.mesh)["guardrails"]:
+            return ()
+        told = client.judge(plan.mesh, plan.stack, ApplyRequest(plan=plan))
+    except (AccessDeniedError, StalePlanError, ApiError) as error:
+        target.say(f"What the guardrails say is not known: {error}")
+        return ()
+    return from_wire(tuple[Objection, ...], told["objections"])
 
 
 def _connected(target: Target, client: Client, mesh: str) -> Mapping[Key, tuple[str, ...]] | None:

@@ -38,6 +38,13 @@ WAIT = click.option(
     help="Wait so long until every proxy that the release concerns has it.",
 )
 """The option of commands that make a release."""
+BREAK_GLASS = click.option(
+    "--break-glass",
+    metavar="REASON",
+    default="",
+    help="Pass the guardrails with an administrator's grant, which is used up; REASON is kept.",
+)
+"""The option of commands that make a release."""
 DATA_DIR = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),

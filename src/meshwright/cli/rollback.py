@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import FORMAT, WAIT, targeted
+from meshwright.cli.options import BREAK_GLASS, FORMAT, WAIT, targeted
 from meshwright.errors import UsageError
 
 
@@ -20,6 +20,7 @@ from meshwright.errors import UsageError
 @click.option("--to-build", metavar="N", help="Restore the newest release of the build with this number.")
 @click.option("--last-good", is_flag=True, help="Restore the newest release known to be good that is not what runs.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is kept with the release.")
+@BREAK_GLASS
 @WAIT
 @FORMAT
 @click.pass_obj
@@ -32,12 +33,14 @@ def command(  # noqa: PLR0913 - one parameter an option
     to_build: str | None,
     last_good: bool,
     reason: str,
+    break_glass: str,
     wait: float | None,
     form: str,
 ) -> int:
     """Restore an older release of this stack, as a new release.
 
-    Exit codes: 0 restored (with --wait: and arrived), 1 refused, rejected by a proxy or late, 2 could not be done.
+    Exit codes: 0 restored (with --wait: and arrived), 1 refused, waiting for approval, rejected by a proxy or late,
+    2 could not be done.
     """
     from importlib.metadata import version
 
@@ -57,6 +60,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         reason=reason,
         build=claimed(os.environ),
         tool_version=version("meshwright"),
+        break_glass=break_glass,
     )
     client = target.client()
     return finished(target, client, client.roll_back(where, owner, request), wait, form)

@@ -143,3 +143,19 @@ def release_number(text: str, stack: str) -> int:
     if name not in {"", stack}:
         raise UsageError(f"{text!r} is a release of stack {name!r}, but the command is about {stack!r}; use --stack.")
     return int(number)
+
+
+def pending_place(target: Target, text: str) -> tuple[str, str, int]:
+    """The mesh, the stack and the number of a pending release: `3`, `pending-3` or `shop#pending-3`.
+
+    Raises:
+        UsageError: `text` is none of them, is of another stack, or mesh or stack are not known.
+    """
+    mesh, stack = target.place()
+    name, _, rest = text.rpartition("#")
+    number = rest.removeprefix("pending-")
+    if not (number.isascii() and number.isdecimal()) or len(number) > 15 or int(number) < 1:
+        raise UsageError(f"{text!r} is no pending release; write it as 'meshwright pending' does: {stack}#pending-3.")
+    if name not in {"", stack}:
+        raise UsageError(f"{text!r} is of stack {name!r}, but the command is about {stack!r}; use --stack.")
+    return mesh, stack, int(number)

@@ -15,13 +15,14 @@ import msgspec
 
 from meshwright.ci.build import claimed
 from meshwright.cli.probing import probed, ways
-from meshwright.cli.waiting import arrived, left_behind
+from meshwright.cli.waiting import arrived, left_behind, let_through
 from meshwright.cli.waiting import exit_code as exit_of
 from meshwright.cli.witnessing import Sources, witnessed, witnesses
 from meshwright.errors import RefusedError, UsageError
 from meshwright.graph import resolve
 from meshwright.release import Check, RollbackRequest, VerifyRequest
 from meshwright.views import releases as view
+from meshwright.views.approvals import waiting_text
 from meshwright.views.escaping import terminal
 from meshwright.views.verification import progress, verified_text
 
@@ -106,6 +107,10 @@ def verified_or_back(target: Target, client: Client, outcome: Mapping[str, Any],
 
     Also a release that was there already: a job that was cut off before it had verified may be run again.
     """
+    if outcome.get("pending") is not None:
+        outcome = let_through(target, client, outcome, asked.seconds, form)
+        if outcome["pending"] is not None:
+            return 1
     one = outcome["release"]
     if form == "text":
         click.echo(view.outcome_text(outcome), nl=False)
@@ -146,6 +151,10 @@ def _back(
         click.echo(terminal(text), err=True)
         return 1
     told["rollback"] = outcome
+    if outcome.get("pending") is not None:
+        text = f"Error: {reason}. It is what runs, because its rollback waits for somebody's approval."
+        click.echo(f"{terminal(text)}\n{waiting_text(outcome['pending'])}", err=True, nl=False)
+        return 1
     if form == "text":
         click.echo(view.outcome_text(outcome), nl=False)
     arrival = arrived(target, client, outcome["release"], asked.seconds)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from meshwright.views import approvals
 from meshwright.views import releases as view
 
 _UNDONE = frozenset({"failed", "rolled back"})
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
     from meshwright.cli.target import Target
     from meshwright.remote import Client
 
+LOOK = 2.0
+"""Seconds between two looks whether somebody has approved a release."""
 TURN = 10.0
 """Seconds between two lines of progress: CI services end a job that is silent for long."""
 
 
 def finished(target: Target, client: Client, outcome: Mapping[str, Any], wait: float | None, form: str) -> int:
     """Print what came of an apply or a rollback, wait if told to, and answer with the exit code."""
+    if outcome.get("pending") is not None:
+        outcome = let_through(target, client, outcome, wait or 0, form)
+        if outcome["pending"] is not None:
+            return 1
     one = outcome["release"]
     if form == "text":
         click.echo(view.outcome_text(outcome), nl=False)
@@ -39,6 +46,33 @@ def finished(target: Target, client: Client, outcome: Mapping[str, Any], wait: f
     if form == "json":
         click.echo(view.as_json({**outcome, "propagation": found}), nl=False)
     return exit_code(target, found, wait, form, left=left_behind(client, one, found))
+
+
+def let_through(
+    target: Target, client: Client, outcome: Mapping[str, Any], seconds: float, form: str
+) -> dict[str, Any]:
+    """What came of a release that waits for approval, after at most `seconds`; `pending` is None once it is there."""
+    one, deadline = outcome["pending"], time.monotonic() + seconds
+    if form == "text":
+        click.echo(approvals.waiting_text(one), nl=False)
+    told = float("-inf")
+    while one["state"] == "open" and (left := deadline - time.monotonic()) > 0:
+        if time.monotonic() - told >= TURN:
+            target.say(f"Waiting for the approval of {one['title']}, {left:.0f} s left")
+            told = time.monotonic()
+        time.sleep(min(LOOK, left))
+        listed = client.pending(one["mesh"], one["stack"])["pending"]
+        one = next((each for each in listed if each["number"] == one["number"]), one)
+    if one["state"] == "approved":
+        made = client.release(one["mesh"], one["stack"], one["decision"]["release"])
+        return {**outcome, "changed": True, "release": made, "pending": None}
+    waiting = {**outcome, "pending": one}
+    if form == "json":
+        click.echo(view.as_json(waiting), nl=False)
+    elif one["state"] != "open":
+        by = f" by {one['decision']['principal']}: {one['decision']['reason']}" if one["decision"] else ""
+        target.say(f"{one['title']} is {one['state']}{by}")
+    return waiting
 
 
 def arrived(

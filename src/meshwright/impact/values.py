@@ -32,6 +32,22 @@ class Risk(msgspec.Struct, frozen=True, kw_only=True):
     """Where the field is written, of what the definitions still hold."""
 
 
+class Objection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guardrail of the environment has against a plan."""
+
+    rule: str
+    """Its name in `trust.yaml`, or in the environment's pack."""
+    severity: Literal["warn", "approve", "deny"]
+    message: str
+    """The administrator's own words."""
+    about: str
+    """The code of the risk that it minds, or the action: `create`, `update`, `delete`."""
+    key: Key
+    path: str = ""
+    summary: str
+    """What the plan does, in one sentence."""
+
+
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules say of the mesh after the plan and did not say before, and the other way round."""
 
@@ -86,5 +102,7 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
 
     risks: tuple[Risk, ...] = ()
     """In the order of the plan's changes."""
+    objections: tuple[Objection, ...] = ()
+    """What the guardrails of the environment have against it, as the control plane says."""
     findings: Findings = Findings()
     reach: Reach = Reach()

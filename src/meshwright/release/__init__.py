@@ -9,8 +9,8 @@ from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Ste
 from meshwright.release.fencing import OlderBuildError, Series, Standing, advances, order, refuse_older, series, told
 from meshwright.release.inspection import Check, Inspection, Sight
 from meshwright.release.performing import perform
-from meshwright.release.records import NEXT, Build, Change, Item, Promotion, Release, Status
-from meshwright.release.refusal import CODES, InvalidReleaseError
+from meshwright.release.records import NEXT, Approval, BrokenGlass, Build, Change, Item, Promotion, Release, Status
+from meshwright.release.refusal import CODES, GuardrailError, InvalidReleaseError
 from meshwright.release.requests import ApplyRequest, RollbackRequest, VerifyRequest
 
 __all__ = [
@@ -18,13 +18,16 @@ __all__ = [
     "NEXT",
     "Account",
     "ApplyRequest",
+    "Approval",
     "Author",
+    "BrokenGlass",
     "Build",
     "Cause",
     "Change",
     "Check",
     "Difference",
     "Evidence",
+    "GuardrailError",
     "Inspection",
     "InvalidReleaseError",
     "Item",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from meshwright.diagnostics import Written
-from meshwright.impact.values import Risk
+from meshwright.impact.values import Objection, Risk
 from meshwright.model.identity import Key
 
 if TYPE_CHECKING:
@@ -106,6 +106,33 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.stack}#{self.number}"
 
 
+class Approval(msgspec.Struct, frozen=True, kw_only=True):
+    """Who let a release through that had to wait for somebody else."""
+
+    pending: int
+    """The number under which it waited."""
+    principal: str
+    identity: str
+    """Who is behind the principal."""
+    at: int
+    reason: str = ""
+    rules: tuple[str, ...] = ()
+    """The guardrails that asked for it."""
+
+
+class BrokenGlass(msgspec.Struct, frozen=True, kw_only=True):
+    """The grant with which a release passed the guardrails."""
+
+    grant: int
+    granted_by: str
+    granted_for: str
+    """The reason of whoever granted it."""
+    reason: str
+    """The reason of whoever used it."""
+    rules: tuple[str, ...] = ()
+    """The guardrails that it passed."""
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """A release of `stack` in `mesh`; `(mesh, stack, number)` is its identity, numbers count from 1."""
 
@@ -142,6 +169,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Where the objects that it created or updated are written, by path; claimed, as all of `build`."""
     risks: tuple[Risk, ...] = ()
     """What the server saw in it that has hurt others, by its own state and traffic; the first 200."""
+    objections: tuple[Objection, ...] = ()
+    """What the guardrails had against it; the first 200."""
+    approval: Approval | None = None
+    broken_glass: BrokenGlass | None = None
     status: Status = Status.APPLIED
 
     @property

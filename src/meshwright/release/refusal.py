@@ -25,10 +25,15 @@ class InvalidReleaseError(RefusedError):
         self.diagnostics = diagnostics
 
 
+class GuardrailError(RefusedError):
+    """The environment's guardrails deny the release; the message holds every reason."""
+
+
 CODES: Mapping[type[RefusedError], tuple[str, int]] = MappingProxyType(
     {
         StalePlanError: ("StalePlanException", 409),
         RevisionConflictError: ("RevisionConflictException", 409),
+        GuardrailError: ("GuardrailException", 403),
         OlderBuildError: ("OlderBuildException", 409),
         InvalidReleaseError: ("InvalidReleaseException", 422),
         RefusedError: ("RefusedException", 422),

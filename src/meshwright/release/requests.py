@@ -25,6 +25,8 @@ class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Where the objects are written, by path; what the release does not change is not kept."""
     build: Build | None = None
     tool_version: str = ""
+    break_glass: str = ""
+    """Why the guardrails are to be passed with a grant; "" for not."""
 
 
 class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +43,8 @@ class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Why; the first 1,000 characters are kept."""
     build: Build | None = None
     tool_version: str = ""
+    break_glass: str = ""
+    """As for `ApplyRequest`."""
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

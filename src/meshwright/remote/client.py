@@ -31,7 +31,7 @@ from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, Rollbac
 from meshwright.remote.connection import LostAnswerError, Server
 from meshwright.trust import canonical, sigv4
 from meshwright.trust.credentials import Credentials
-from meshwright.views import answers, observed
+from meshwright.views import answers, approval_answers, observed
 from meshwright.views.wire import from_wire, to_wire
 
 if TYPE_CHECKING:
@@ -162,6 +162,54 @@ class Client:
         """The verifications of a release with their evidence, newest first."""
         path = f"{_of_stack(mesh, stack)}/releases/{number}/verifications"
         return self._asked("GET", path, shape=answers.Verifications)
+
+    def pending(self, mesh: str, stack: str) -> dict[str, Any]:
+        """The releases of a stack that wait for approval, or did, newest first."""
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/pending", shape=approval_answers.PendingList)
+
+    def approve(self, mesh: str, stack: str, number: int, reason: str = "") -> dict[str, Any]:
+        """Let a pending release through, exactly as it was planned: `changed` and the `release`.
+
+        Raises:
+            RefusedError: it is stale, decided or over, or the caller's own; nothing was changed.
+        """
+        path = f"{_of_stack(mesh, stack)}/pending/{number}/approval"
+        return self._asked("POST", path, body={"reason": reason}, shape=answers.Outcome)
+
+    def withdraw(self, mesh: str, stack: str, number: int, reason: str = "") -> dict[str, Any]:
+        """Let a pending release wait no longer.
+
+        Raises:
+            RefusedError: it is decided or over.
+        """
+        path = f"{_of_stack(mesh, stack)}/pending/{number}/withdrawal"
+        return self._asked("POST", path, body={"reason": reason}, shape=approval_answers.Pending)
+
+    def judge(self, mesh: str, stack: str, request: ApplyRequest) -> dict[str, Any]:
+        """What the guardrails would say of a plan that is applied now.
+
+        Raises:
+            RefusedError: the plan is stale.
+        """
+        path = f"{_of_stack(mesh, stack)}/judgements"
+        return self._asked("POST", path, body=to_wire(_given(request)), shape=approval_answers.Judgement)
+
+    def guardrails(self, mesh: str) -> dict[str, Any]:
+        """The rules on plans that hold there."""
+        return self._asked("GET", f"/meshes/{_in_path(mesh)}/guardrails", shape=approval_answers.Guardrails)
+
+    def grants(self, mesh: str, stack: str) -> dict[str, Any]:
+        """The grants past the guardrails of a stack, newest first."""
+        return self._asked("GET", f"{_of_stack(mesh, stack)}/grants", shape=approval_answers.Grants)
+
+    def grant(self, mesh: str, stack: str, grantee: str, reason: str, minutes: int) -> dict[str, Any]:
+        """Let `grantee` (`user/NAME` or `role/NAME`) pass the guardrails of a stack once, within so many minutes.
+
+        Raises:
+            RefusedError: nobody lets himself pass.
+        """
+        body = {"grantee": grantee, "reason": reason, "minutes": minutes}
+        return self._asked("POST", f"{_of_stack(mesh, stack)}/grants", body=body, shape=approval_answers.Grant)
 
     def releases(
         self, mesh: str, stack: str, limit: int = 100, conditions: Mapping[str, str] = MappingProxyType({})

@@ -15,6 +15,7 @@ from meshwright.audit import Checkpoint, Entry, Leaf, LogSearch, Trail
 from meshwright.model.identity import Key
 from meshwright.model.state import Resource, State
 from meshwright.release import Author, Build, Evidence, Inspection, Release, Series, Standing, Status, Tally
+from meshwright.store.approvals import Decision, Grant, Pending, Use
 from meshwright.trust.principals import Ancestor, Principal
 
 
@@ -139,6 +140,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     is marked as rolled back in that transaction too."""
     found: Found | None = None
     """Stored in the same transaction, of a revision that changes nothing."""
+    decision: Decision | None = None
+    """On the pending release that it carries out; stored in the same transaction."""
+    use: Use | None = None
+    """Of the grant that it needs; stored in the same transaction."""
     after: State | None = None
     """The state that it leads to, where whoever made it knows it: the head's with `puts` and without `deletes`."""
     answered: Answered | None = None
@@ -277,6 +282,36 @@ class Store(Protocol):
 
     def standing(self, mesh: str, stack: str, series: Series) -> Standing | None:
         """How far the builds of a series have come with a stack; None where none of them ever released it."""
+        ...
+
+    def add_pending(self, pending: Pending, trail: Trail | None = None) -> tuple[Pending, bool]:
+        """Keep a release that waits, with an audit leaf and its number, and True; where it waits already, that one.
+
+        What else its author has waiting for the stack is withdrawn.
+
+        Raises:
+            RefusedError: too many wait already.
+        """
+        ...
+
+    def pending(self, mesh: str, stack: str, limit: int = 100) -> tuple[tuple[Pending, Decision | None], ...]:
+        """The releases of a stack that wait, or did, newest first; None for what nobody has decided."""
+        ...
+
+    def withdraw(self, decision: Decision, trail: Trail | None = None) -> None:
+        """Write down that a pending release is withdrawn, with an audit leaf.
+
+        Raises:
+            RefusedError: it is decided already.
+        """
+        ...
+
+    def add_grant(self, grant: Grant, trail: Trail | None = None) -> Grant:
+        """Keep a grant, with an audit leaf and its number."""
+        ...
+
+    def grants(self, mesh: str, stack: str) -> tuple[tuple[Grant, Use | None], ...]:
+        """The grants for a stack, newest first; None for what was not used."""
         ...
 
     def stacks(self, mesh: str | None = None) -> tuple[tuple[str, str], ...]:

@@ -94,7 +94,11 @@ def listed_release_of(text: str) -> Release:
 @functools.cache
 def _listed() -> type[msgspec.Struct]:
     """`Release` without what is large."""
-    fields = [one for one in msgspec.structs.fields(Release) if one.name not in {"content", "sources", "risks"}]
+    fields = [
+        one
+        for one in msgspec.structs.fields(Release)
+        if one.name not in {"content", "sources", "risks", "objections"}
+    ]
     members = [(one.name, one.type, one.default) for one in fields]
     return msgspec.defstruct(
         "Listed", [member[:2] if member[2] is msgspec.NODEFAULT else member for member in members], kw_only=True
@@ -126,6 +130,21 @@ def evidence_of(tally: str, accounts: bytes | None) -> Evidence:
 def tally_of(text: str) -> Tally:
     """A tally that was written as JSON."""
     return msgspec.json.decode(text, type=Tally)
+
+
+def plain_text(value: msgspec.Struct) -> str:
+    """A value as JSON, as it is kept whole."""
+    return msgspec.json.encode(value).decode()
+
+
+def stack_name(mesh: str, stack: str) -> str:
+    """How the audit log names a stack: `shop/cart`."""
+    return f"{mesh}/{stack}"
+
+
+def pending_name(mesh: str, stack: str, number: int) -> str:
+    """How the audit log names a pending release: `shop/cart#pending-3`."""
+    return f"{mesh}/{stack}#pending-{number}"
 
 
 def release_name(mesh: str, stack: str, number: int) -> str:

@@ -206,7 +206,48 @@ _SEVENTH = (
     ),
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+_APPROVALS = ("pending", "decisions", "grants", "uses")
+
+_EIGHTH = (
+    """CREATE TABLE pending (                               -- releases that wait for their approval, or did
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        number INTEGER NOT NULL CHECK (number >= 1),
+        body TEXT NOT NULL,                                 -- JSON
+        UNIQUE (mesh, stack, number)
+    ) STRICT""",
+    """CREATE TABLE decisions (                             -- what became of them
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        body TEXT NOT NULL,                                 -- JSON
+        UNIQUE (mesh, stack, number),
+        FOREIGN KEY (mesh, stack, number) REFERENCES pending (mesh, stack, number)
+    ) STRICT""",
+    """CREATE TABLE grants (                                -- leave to pass the guardrails once
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        number INTEGER NOT NULL UNIQUE CHECK (number >= 1),
+        mesh TEXT NOT NULL,
+        stack TEXT NOT NULL,
+        body TEXT NOT NULL                                  -- JSON
+    ) STRICT""",
+    """CREATE TABLE uses (                                  -- what it was used for
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        number INTEGER NOT NULL UNIQUE REFERENCES grants (number),
+        body TEXT NOT NULL                                  -- JSON
+    ) STRICT""",
+    "CREATE INDEX grants_of_stack ON grants (mesh, stack)",
+    *(
+        f"CREATE TRIGGER {table}_keep_{verb} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: {verb} is refused'); END"
+        for table in _APPROVALS
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
 """The statements of each version, from 1."""
 
 

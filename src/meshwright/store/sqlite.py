@@ -13,7 +13,8 @@ from meshwright import audit
 from meshwright.errors import RefusedError, RevisionConflictError
 from meshwright.model.state import State
 from meshwright.release import NEXT, Status
-from meshwright.store import appending, reading, rows
+from meshwright.store import appending, approving, reading, rows
+from meshwright.store.approving import Approvals
 from meshwright.store.connections import BUSY_SECONDS, FOLD_BYTES, Database
 from meshwright.store.contract import (
     ALL,
@@ -62,7 +63,7 @@ def connect(
     return SqliteStore(Database(Path(path), create=create, fold_bytes=fold_bytes, busy_seconds=busy_seconds))
 
 
-class SqliteStore(Identities):
+class SqliteStore(Identities, Approvals):
     """A `Store`; every method may be called from any thread, and raises StorageError when the file fails."""
 
     def __init__(self, database: Database) -> None:
@@ -103,6 +104,11 @@ class SqliteStore(Identities):
             known = self._moment.head
             before = known.state if known.revision == expected else State(reading.resources_at(connection, expected))
             root = appending.insert_revisions(connection, made, Touching(before, self._digests))
+            for draft in drafts:
+                if draft.decision is not None:
+                    approving.decide(connection, draft.decision, draft.trail)
+                if draft.use is not None:
+                    approving.use(connection, draft.use, draft.trail)
             self._forget_answers(connection, drafts[-1].at)
             # Whoever asks for the head between the commit and our return knows it by its root.
             if known.revision == expected:

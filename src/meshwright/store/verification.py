@@ -24,6 +24,10 @@ _TABLES = {
     "revision": "revisions",
     "status": "statuses",
     "inspection": "inspections",
+    "pending": "pending",
+    "decision": "decisions",
+    "grant": "grants",
+    "use": "uses",
     "key": "access_keys",
     "session": "sessions",
     "revocation": "revocations",
@@ -170,6 +174,10 @@ def _leaf_faults(
     judges = {
         "status": _status_faults,
         "inspection": _inspection_faults,
+        "pending": _kept_whole_faults,
+        "decision": _kept_whole_faults,
+        "grant": _kept_whole_faults,
+        "use": _kept_whole_faults,
         "key": _key_faults,
         "session": _session_faults,
         "revocation": _revocation_faults,
@@ -254,6 +262,22 @@ def _inspection_faults(connection: sqlite3.Connection, position: int, leaf: audi
         yield f"a verification is of release {name}, recorded was {leaf.release}"
     if rows.text_digest(found[3]) != leaf.digest:
         yield f"a verification of release {leaf.release} is not the one that was recorded"
+
+
+def _kept_whole_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    """Of what is kept as one text, which says all that its columns say."""
+    found = connection.execute(f"SELECT * FROM {_TABLES[leaf.kind]} WHERE leaf = ?", (position,)).fetchone()  # noqa: S608 - constants
+    if found is None:
+        yield f"the {leaf.kind} of {leaf.cause!r} is missing"
+        return
+    *columns, text = found[1:]
+    if rows.text_digest(text) != leaf.digest:
+        yield f"the {leaf.kind} of {leaf.cause!r} is not the one that was recorded"
+        return
+    said = msgspec.json.decode(text)
+    names = ("number",) if leaf.kind == "use" else ("mesh", "stack", "number")
+    if sorted(map(str, columns)) != sorted(str(said[name]) for name in names):
+        yield f"the {leaf.kind} of {leaf.cause!r} is filed under {columns}"
 
 
 def _key_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:

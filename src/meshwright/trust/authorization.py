@@ -200,6 +200,18 @@ class Authority:
         if refused:
             raise AccessDeniedError(_listed(refused, stack))
 
+    def refuse_single(self, operation: str) -> None:
+        """Refuse a write of a single object where releases alone change the mesh; for everybody alike.
+
+        Raises:
+            AccessDeniedError: that is so.
+        """
+        if self.settled.releases_only:
+            raise AccessDeniedError(
+                f"{operation} is refused because the environment {self.settled.environment!r} is changed by releases "
+                "only. Change the definitions and apply them (meshwright apply). Nothing was changed."
+            )
+
     def permit_action(
         self,
         principal: Principal,

@@ -6,11 +6,13 @@ The one rule: what could be read in two ways is refused here, so that deciding n
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from meshwright.errors import did_you_mean
+from meshwright.impact.risks import RISKS
 from meshwright.model.identity import EXTENSION_KINDS, NAMESPACE
 from meshwright.operations import Quotas
 from meshwright.trust.addresses import is_safe
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import TypeAlias
 
-    from meshwright.trust.settings import Grantee, Trust
+    from meshwright.trust.settings import Grantee, Guardrail, Trust
 
     Found: TypeAlias = Iterator[tuple[str, str]]
 
@@ -69,6 +71,8 @@ def faults_of(trust: Trust) -> Found:
         *((f"environments.{name}.quotas", one.quotas) for name, one in trust.environments.items()),
     ):
         yield from _quotas(path, quotas)
+    for name, rule in trust.guardrails.items():
+        yield from _guardrail(trust, f"guardrails.{name}", rule)
     for index, share in enumerate(trust.shares):
         yield from _known(f"shares[{index}].environments", share.environments or (), trust.environments)
 
@@ -96,6 +100,23 @@ def _issuers(trust: Trust) -> Found:
         if other != one.url:
             told = f"{one.url!r} and {other!r} are two issuers whose claims would have the same condition keys"
             yield f"issuers.{name}.url", f"{told}; declare one of them."
+
+
+def _guardrail(trust: Trust, path: str, rule: Guardrail) -> Found:
+    yield from _known(f"{path}.environments", rule.environments or (), trust.environments)
+    for index, code in enumerate(rule.risks):
+        if not any(fnmatchcase(known, code) for known in RISKS):
+            yield f"{path}.risks[{index}]", f"no risk is called {code!r}; {_hint(code, RISKS)}"
+    for index, text in enumerate(rule.objects):
+        plain = VARIABLE.sub("x", text)
+        if "**" not in plain and not _PATTERN.fullmatch(plain):
+            yield f"{path}.objects[{index}]", f"{text!r} matches nothing that there can be; write {_FORMS}…"
+    if rule.risks and rule.actions:
+        yield f"{path}.actions", "a rule is about risks or about changes; give one of 'risks' and 'actions'."
+    if not (rule.risks or rule.actions or rule.fields or rule.objects or rule.severity == "ignore"):
+        yield path, "it minds every change; say which with 'risks', 'actions', 'fields' or 'objects'."
+    if rule.over is not None and not any(fnmatchcase("weight-moved", code) for code in rule.risks):
+        yield f"{path}.over", "only the risk weight-moved has percentage points; add it to 'risks' or leave this out."
 
 
 def _quotas(path: str, quotas: dict[str, int]) -> Found:
@@ -185,7 +206,7 @@ def _known(path: str, names: Iterable[str], known: Iterable[str], *, listed: boo
 
 def _texts(trust: Trust) -> Iterator[tuple[str, str]]:
     """Every text of the file by its path; places know them all."""
-    for member in ("environments", "issuers", "users", "policies", "roles", "shares"):
+    for member in ("environments", "issuers", "users", "policies", "roles", "shares", "guardrails"):
         yield from _inside(member, getattr(trust, member))
 
 

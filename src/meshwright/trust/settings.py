@@ -28,6 +28,7 @@ Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
 Tags: TypeAlias = dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[str, Meta(max_length=256)]]
 Conditions: TypeAlias = dict[str, dict[str, Any]]
 """A condition block of IAM: operator, then key, then one value or several."""
+ReleaseKind: TypeAlias = Literal["apply", "rollback", "repair"]
 Algorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
 
 ADMINISTRATOR = "administrator"
@@ -56,7 +57,41 @@ class Environment(_Written, frozen=True, kw_only=True):
     """Whether `trust check` guards it against what can reach the others."""
     verified_builds: bool = False
     """Whether it takes releases of builds only whose number a token proves."""
+    pack: Literal["development", "staging", "production"] | None = None
+    """The guardrails that it begins with; None for none."""
+    releases_only: bool | None = None
+    """Whether writes of single objects are refused; None for what the pack says."""
+    approve_within: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}[mh]\Z")] = "24h"
+    """How long a release waits for its approval."""
     quotas: dict[str, int] = {}
+
+    @property
+    def approval_seconds(self) -> int:
+        """`approve_within` in seconds."""
+        return int(self.approve_within[:-1]) * {"m": 60, "h": 3600}[self.approve_within[-1]]
+
+
+class Guardrail(_Written, frozen=True, kw_only=True):
+    """A rule on the plans of releases: what it minds, and what comes of that."""
+
+    risks: tuple[Text, ...] = ()
+    """Codes of risks, `*` for any characters; without one it minds changes as such."""
+    actions: tuple[Literal["create", "update", "delete"], ...] = ()
+    """Of changes; none for any."""
+    fields: tuple[Text, ...] = ()
+    """Paths of fields, `*` for any characters; none for any."""
+    objects: tuple[Text, ...] = ()
+    """Patterns of objects as in `owns`; none for any."""
+    stacks: tuple[Text, ...] = ()
+    """Names of stacks, `*` for any characters; none for any."""
+    kinds: Annotated[tuple[ReleaseKind, ...], Meta(min_length=1)] = ("apply", "rollback", "repair")
+    over: Annotated[float, Meta(ge=0, lt=100)] | None = None
+    """Percentage points by which a share may move; None for the usual 20."""
+    severity: Literal["deny", "approve", "warn", "ignore"]
+    """`ignore` switches a rule of the pack off."""
+    message: Text = "Ask the administrator of this environment."
+    environments: tuple[Name, ...] | None = None
+    """None for all."""
 
 
 class Issuer(_Written, frozen=True, kw_only=True):
@@ -156,6 +191,7 @@ class Written(_Written, frozen=True, kw_only=True):
     policies: dict[Name, dict[str, Any]] = {}
     roles: dict[Name, Role] = {}
     shares: tuple[Share, ...] = ()
+    guardrails: dict[Name, Guardrail] = {}
     quotas: dict[str, int] = {}
 
 

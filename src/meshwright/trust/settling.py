@@ -15,12 +15,14 @@ import msgspec
 from meshwright.diagnostics import Source
 from meshwright.errors import UsageError, did_you_mean, ended
 from meshwright.model.identity import DEFAULT_ACCOUNT, DEFAULT_REGION
+from meshwright.trust.packs import PACKS
 from meshwright.trust.policies import Policy, PolicyError, parse
 from meshwright.trust.settings import (
     VARIABLE,
     Assume,
     Environment,
     Grantee,
+    Guardrail,
     Issuer,
     Role,
     Share,
@@ -54,6 +56,12 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Roles that are not there in this environment, with those in which they are."""
     shares: tuple[Share, ...] = ()
+    guardrails: Mapping[str, Guardrail] = MappingProxyType({})
+    """The rules on plans, of the environment's pack and the file's own."""
+    releases_only: bool = False
+    """Whether writes of single objects are refused."""
+    approval_seconds: int = 86_400
+    """How long a release waits for its approval."""
     quotas: Mapping[str, int] = MappingProxyType({})
     permissions: Mapping[str, tuple[Policy, ...]] = MappingProxyType({})
     """The parsed policies of `user/NAME` and `role/NAME`, in the file's order."""
@@ -102,6 +110,9 @@ def settle(
         roles={key: settling.role(one, f"roles.{key}") for key, one in trust.roles.items() if settling.holds(one)},
         elsewhere={key: one.environments or () for key, one in trust.roles.items() if not settling.holds(one)},
         shares=settling.shares(),
+        guardrails=settling.guardrails(chosen),
+        releases_only=_releases_only(chosen),
+        approval_seconds=chosen.approval_seconds,
         quotas={**trust.quotas, **chosen.quotas},
         permissions=settling.permissions(),
         entry_places={key: settling.entry_places(key, one) for key, one in trust.roles.items()},
@@ -111,6 +122,12 @@ def settle(
     if settling.faults:
         raise UsageError("\n".join(dict.fromkeys(settling.faults)))
     return settled
+
+
+def _releases_only(chosen: Environment) -> bool:
+    if chosen.releases_only is not None:
+        return chosen.releases_only
+    return chosen.pack is not None and PACKS[chosen.pack].releases_only
 
 
 def _refuse_elsewhere(trust: Trust, name: str, what: str, wanted: str | None, actual: str | None) -> None:
@@ -188,6 +205,15 @@ class _Settling:
             if one.environments is None or self._environment in one.environments
         )
 
+    def guardrails(self, chosen: Environment) -> Mapping[str, Guardrail]:
+        """The rules of the environment's pack, and over them those that the file has for this environment."""
+        own = {
+            name: self.filled(one, f"guardrails.{name}")
+            for name, one in self._trust.guardrails.items()
+            if one.environments is None or self._environment in one.environments
+        }
+        return {**(PACKS[chosen.pack].rules if chosen.pack is not None else {}), **own}
+
     def permissions(self) -> Mapping[str, tuple[Policy, ...]]:
         """The parsed policies of every user, and of every role that holds here."""
         shared = {name: self._parsed(one, f"policies.{name}") for name, one in self._trust.policies.items()}
@@ -204,18 +230,24 @@ class _Settling:
         """Note patterns that name no mesh where the environment names none either."""
         if settled.mesh:
             return
+        for name, rule in settled.guardrails.items():
+            for index, pattern in enumerate(rule.objects):
+                self._relative(f"guardrails.{name}.objects[{index}]", pattern)
         for name, one in (
             *((f"users.{name}", one) for name, one in settled.users.items()),
             *((f"roles.{name}", one) for name, one in settled.roles.items()),
         ):
             for member in ("owns", "may_extend", "may_change"):
                 for index, pattern in enumerate(getattr(one, member)):
-                    if not pattern.startswith("mesh/"):
-                        self._fault(
-                            f"{name}.{member}[{index}]",
-                            f"{pattern!r} names no mesh, and the environment {self._environment!r} names none; write "
-                            f"mesh/NAME/{'…' if pattern == 'mesh' else pattern}, or give the environment a mesh",
-                        )
+                    self._relative(f"{name}.{member}[{index}]", pattern)
+
+    def _relative(self, path: str, pattern: str) -> None:
+        if not pattern.startswith("mesh/"):
+            self._fault(
+                path,
+                f"{pattern!r} names no mesh, and the environment {self._environment!r} names none; write "
+                f"mesh/NAME/{'…' if pattern == 'mesh' else pattern}, or give the environment a mesh",
+            )
 
     def _parsed(self, document: object, path: str) -> Policy | None:
         try:

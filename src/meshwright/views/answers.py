@@ -12,6 +12,7 @@ import msgspec
 
 from meshwright.audit import Checkpoint as LogCheckpoint
 from meshwright.audit import SigningKey, leaf_hash, signed_checkpoint
+from meshwright.views.approval_answers import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,6 +130,7 @@ class Outcome(msgspec.Struct):
     release: Release | None
     fenced: bool = False
     warnings: list[str] = []
+    pending: Pending | None = None
 
 
 class Sight(msgspec.Struct):

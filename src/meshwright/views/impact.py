@@ -13,7 +13,7 @@ from meshwright.views.values import value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from meshwright.impact.values import Impact, Reach, Reached, Risk
+    from meshwright.impact.values import Impact, Objection, Reach, Reached, Risk
 
 SIGNS = {"create": "+", "update": "~", "delete": "-", "add": "+", "change": "~", "remove": "-"}
 _COLOURS = {"+": "32", "~": "33", "-": "31", "!": "33"}
@@ -26,6 +26,7 @@ _IDS = 10
 def text_lines(impact: Impact, *, colour: bool) -> Iterator[str]:
     """The lines that follow a plan on a terminal."""
     yield from _risks(impact.risks, colour=colour)
+    yield from _objections(impact.objections, colour=colour)
     for title, some in (("new finding", impact.findings.new), ("mended finding", impact.findings.mended)):
         if some:
             yield f"  {counted(len(some), title)}:"
@@ -33,6 +34,15 @@ def text_lines(impact: Impact, *, colour: bool) -> Iterator[str]:
             where = f"{terminal(one.source)}: " if one.source else ""
             yield f"    {where}{one.severity} {one.rule} {terminal(one.summary)} ({terminal(one.subject)})"
     yield from _reach(impact.reach, colour=colour)
+
+
+def _objections(found: Sequence[Objection], *, colour: bool) -> Iterator[str]:
+    if found:
+        yield f"  {counted(len(found), 'objection')} of guardrails, if it is applied now:"
+    for one in found:
+        place = f"{terminal(one.key)} {terminal(one.path)}".rstrip()
+        head = _painted(f"! {one.severity} {terminal(one.rule)}", colour=colour)
+        yield f"  {head} ({terminal(one.about)}): {place}: {terminal(one.message)}"
 
 
 def headline(reach: Reach) -> str:

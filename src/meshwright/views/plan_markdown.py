@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from meshwright.diagnostics import Diagnostic
-    from meshwright.impact.values import Impact, Reach, Reached, Risk
+    from meshwright.impact.values import Impact, Objection, Reach, Reached, Risk
     from meshwright.plan import Change, Plan
 
 LIMIT = 65_000
@@ -51,6 +51,10 @@ def _sections(plan: Plan, impact: Impact, remarks: Sequence[str]) -> Iterator[_S
     risks = impact.risks
     table = ("| risk | object | what happens | field | now | then | where |", "|---|---|---|---|---|---|---|")
     yield _Section(counted(len(risks), "risk"), table, tuple(map(_risk, risks)))
+    told = impact.objections
+    table = ("| guardrail | | object | about | field | message |", "|---|---|---|---|---|---|")
+    title = f"{counted(len(told), 'objection')} of guardrails, if it is applied now"
+    yield _Section(title, table, tuple(map(_objection, told)))
     found = impact.findings
     table = ("| | rule | object | finding | where |", "|---|---|---|---|---|")
     rows = (*(_finding("new", one) for one in found.new), *(_finding("mended", one) for one in found.mended))
@@ -84,6 +88,11 @@ def _fitted(section: _Section, room: int) -> str:
 def _risk(one: Risk) -> str:
     sides = [code(value(side)) if one.old is not None or one.new is not None else "" for side in (one.old, one.new)]
     cells = (code(one.code), code(one.key), code(one.summary), code(one.path), *sides, code(one.source or ""))
+    return f"| {' | '.join(cells)} |"
+
+
+def _objection(one: Objection) -> str:
+    cells = (code(one.rule), one.severity, code(one.key), code(one.about), code(one.path), code(one.message))
     return f"| {' | '.join(cells)} |"
 
 

@@ -1,0 +1,33 @@
+"""`meshwright pending`: the releases of a stack that wait for an approval, and those that did.
+
+The one rule: it tells why each of them waits, in the administrator's words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshwright.cli.options import FORMAT, targeted
+
+
+@click.command("pending")
+@targeted
+@FORMAT
+@click.pass_obj
+def command(options: dict[str, Any], *, mesh: str | None, stack: str | None, form: str) -> int:
+    """List the releases of this stack that wait for somebody's approval, or did.
+
+    Newest first.
+
+    Exit codes: 0 listed, 2 could not be done.
+    """
+    from meshwright.cli.target import resolve
+    from meshwright.views import approvals as view
+    from meshwright.views.releases import as_json
+
+    target = resolve(options, mesh=mesh, stack=stack)
+    found = target.client().pending(*target.place())
+    click.echo(as_json(found) if form == "json" else view.pending_text(found), nl=False)
+    return 0
