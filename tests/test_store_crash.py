@@ -168,7 +168,7 @@ def opened_copy(path: Path, folder: Path, chance: random.Random, states: dict[in
     return newest
 
 
-@pytest.mark.parametrize(("fold_bytes", "most"), [(10**9, 1), (700_000, 1), (10**9, 9), (250_000, 9)])
+@pytest.mark.parametrize(("fold_bytes", "most"), [(10**9, 1), (1_400_000, 1), (10**9, 9), (250_000, 9)])
 def test_a_log_cut_off_anywhere_opens_to_a_committed_prefix(tmp_path: Path, fold_bytes: int, most: int) -> None:
     """At any byte, with garbage, zeros or an older log's bytes after it, folded before or not, batched or not."""
     chance = random.Random(fold_bytes + most)  # noqa: S311 - places to cut at, no secrets

@@ -13,7 +13,6 @@ import click
 
 from meshwright.cli.options import ALLOW_EMPTY, STACK, definition_arguments
 from meshwright.cli.terminal import shows_colour
-from meshwright.cli.writing import write_whole
 from meshwright.errors import UnreadableError
 
 
@@ -81,6 +80,8 @@ def command(  # noqa: PLR0913 - one parameter an option
 
 
 def _written(path: Path, text: str) -> None:
+    from meshwright.cli.writing import write_whole
+
     try:
         write_whole(path, text)
     except OSError as error:
