@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import sqlite3
@@ -11,10 +12,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import grpc
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
+from ads_client import AdsClient
 from live import Live, live
 from meshwright.api.attempts import BURST, EVERY, Attempt, Attempts
 from meshwright.api.metrics import Metrics
@@ -22,8 +25,10 @@ from meshwright.audit import Leaf
 from meshwright.model import Key, Kind
 from meshwright.model.differing import differing
 from meshwright.plan import decoded, differences
+from meshwright.snapshot.resources import CLUSTER
 from meshwright.store.contract import AccessKey, Session
 from meshwright.store.sqlite import connect
+from meshwright.trust.credentials import Credentials
 from meshwright.trust.principals import Principal
 from processes import until
 from serving import KEY, Serving, now, serving
@@ -213,6 +218,36 @@ def test_a_server_that_is_stopped_writes_down_what_it_refused_last(tmp_path: Pat
     with closing(connect(tmp_path / "data" / "meshwright.db")) as store:
         (found,) = leaves(store, "attempt")
         assert (found.cause, found.error, found.target) == ("DeleteMesh", "NotFoundException", "mesh/none")
+        assert store.verify().faults == ()
+
+
+NODE = "arn:aws:appmesh:us-east-1:000000000000:mesh/shop/virtualNode/web"
+
+
+async def test_a_proxy_that_may_not_be_a_node_is_told(tmp_path: Path) -> None:
+    """Its stream is signed and refused: a read that its caller may not do."""
+    trust = tmp_path / "trust.yaml"
+    trust.write_text(TRUST)
+    with live(tmp_path / "data", "--trust", str(trust)) as running:
+        appmesh = client_of(running)
+        await asyncio.to_thread(appmesh.create_mesh, meshName="shop")
+        await asyncio.to_thread(appmesh.create_virtual_node, meshName="shop", virtualNodeName="web", spec={})
+        with closing(connect(tmp_path / "data" / "meshwright.db")) as store:
+            store.add_key(READER)
+        key = Credentials(key_id=READER.id, secret=READER.secret)
+        client = AdsClient(f"127.0.0.1:{running.xds}", {"id": NODE}, delta=True, only="", key=key)
+        async with client:
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await client.say(CLUSTER)
+                await client.hear()
+            assert await client.call.code() is not grpc.StatusCode.OK
+        assert await asyncio.to_thread(running.end) == 0
+    with closing(connect(tmp_path / "data" / "meshwright.db")) as store:
+        found = leaves(store, "attempt")[0]
+        assert (found.cause, found.outcome) == ("StreamAggregatedResources", "refused")
+        assert (found.error, found.target) == ("AccessDeniedException", "mesh/shop/virtualNode/web")
+        assert found.by is not None
+        assert (found.by.key, found.by.source) == (READER.id, "127.0.0.1")
         assert store.verify().faults == ()
 
 

@@ -21,8 +21,11 @@ from meshwright.trust.principals import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from meshwright.model.identity import Key
+
+    Denied: TypeAlias = Callable[[Principal, str, str, AccessDeniedError], None]
 
 AUTHORITY = "meshwright_xds"
 """The `:authority` of an Envoy whose xDS cluster is called so, and what it signs as host."""
@@ -145,6 +148,8 @@ class Identities:
         self._authorities = authorities
         self._anonymous = anonymous
         self._signing_keys: dict[tuple[str, str, str, str], bytes] = {}
+        self.denied: Denied = lambda *_told: None
+        """Told of each refusal of a principal: who, what they may not be (a path, `*` for all), their IP, and why."""
 
     def authenticate(self, peer: Peer) -> Identity:
         """Who `peer` is; a certificate that names a node goes before a signature.
@@ -181,7 +186,7 @@ class Identities:
         self._check_age(identity)
         if identity.node:
             raise AccessDeniedError(f"{identity.name} may see no other proxies: it stands for itself alone.")
-        self._permit(self._principal(identity), None, "*", identity.source)
+        self._ask(self._principal(identity), None, "*", identity.source)
 
     def authorize(self, identity: Identity, node: Key) -> None:
         """Return when `identity` may be a proxy of `node` now.
@@ -200,7 +205,14 @@ class Identities:
             if identity.node != arn:
                 raise AccessDeniedError(f"{identity.name} may not be a proxy of {arn}: it stands for itself alone.")
             return
-        self._permit(self._principal(identity), node, arn, identity.source)
+        self._ask(self._principal(identity), node, arn, identity.source)
+
+    def _ask(self, principal: Principal, node: Key | None, arn: str, source: str) -> None:
+        try:
+            self._permit(principal, node, arn, source)
+        except AccessDeniedError as error:
+            self.denied(principal, node.path if node is not None else "*", source, error)
+            raise
 
     def _principal(self, identity: Identity) -> Principal:
         signer = self._signer_of(identity.key_id)

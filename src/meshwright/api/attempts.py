@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from meshwright.api.metrics import Metrics
+    from meshwright.errors import AccessDeniedError
     from meshwright.store.contract import Store
     from meshwright.trust.principals import Principal
 
@@ -47,6 +48,8 @@ _READ_ACTIONS = frozenset({"GetCallerIdentity"})
 _NO_ROOM = 429
 _DENIED = 403
 _LEFT_OUT = "left out"
+_STREAM = "StreamAggregatedResources"
+_EMPTY = hashlib.sha256(b"").hexdigest()
 
 _log = logging.getLogger(__name__)
 
@@ -124,14 +127,37 @@ class Attempts:
     def note(self, scope: Scope, status: int) -> None:
         """A request was answered with `status`: write it down where it is to be, and has no leaf yet."""
         attempt: Attempt | None = scope["state"].get("attempt")
-        if attempt is None or attempt.recorded or not _counts(scope, status):
-            return
-        holder, now = self._holder(attempt.principal), self._now()
+        if attempt is not None and not attempt.recorded and _counts(scope, status):
+            self._take(attempt.principal, lambda now, left_out: attempt.leaf(scope, status, now, left_out))
+
+    def denied(self, principal: Principal, target: str, source: str, error: AccessDeniedError) -> None:
+        """A stream of a proxy was refused to whoever is known, or ended because it is refused by now."""
+
+        def leaf(now: int, left_out: int) -> Leaf:
+            return Leaf(
+                kind="attempt",
+                at=now,
+                principal=principal.arn,
+                cause=_STREAM,
+                digest=_EMPTY,
+                by=Trail(key=principal.key_id, source=source, verified=principal.build),
+                target=target[:_TARGET_LENGTH],
+                outcome="refused",
+                error=error.code,
+                reason=str(error)[:_REASON_LENGTH],
+                left_out=left_out or None,
+            )
+
+        self._take(principal, leaf)
+
+    def _take(self, principal: Principal, leaf: Callable[[int, int], Leaf]) -> None:
+        """Let the leaf in that `leaf` makes of the time and of how many were left out before it, or leave it out."""
+        holder, now = self._holder(principal), self._now()
         if len(self._queue) < QUEUE and holder.rate.allow(now):
-            self._queue.append(attempt.leaf(scope, status, now, holder.rate.forget()))
+            self._queue.append(leaf(now, holder.rate.forget()))
         else:
             holder.rate.missed += len(self._queue) >= QUEUE
-            holder.principal = attempt.principal.arn
+            holder.principal = principal.arn
             self._metrics.attempt_left_out()
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_soon(), name="writing attempts down")
@@ -183,14 +209,13 @@ class Attempts:
             if not self._ending.is_set() and (len(self._queue) >= QUEUE or not holder.rate.allow(now)):
                 holder.rate.missed = missed
                 continue
-            empty = hashlib.sha256(b"").hexdigest()
             self._queue.append(
                 Leaf(
                     kind="attempt",
                     at=now,
                     principal=holder.principal,
                     cause=_LEFT_OUT,
-                    digest=empty,
+                    digest=_EMPTY,
                     left_out=missed,
                 )
             )

@@ -56,6 +56,8 @@ class Services:
     """Milliseconds since the epoch, UTC."""
     signing_key: SigningKey
     """What checkpoints of the audit log are signed by."""
+    noted: Attempts | None = None
+    """Where attempts are written down that the streams of proxies add to as well; None for one of the API's own."""
     uid: Callable[[], str]
     """A new random UUID, for objects and for requests."""
     account: str = DEFAULT_ACCOUNT
@@ -82,7 +84,7 @@ class Services:
     @functools.cached_property
     def attempts(self) -> Attempts:
         """What somebody tried and nothing came of, for the audit log."""
-        return Attempts(self.store, self.now, self.metrics)
+        return self.noted or Attempts(self.store, self.now, self.metrics)
 
     def user(self, name: str) -> Principal:
         """Who the user of an access key is; `key_id` is not filled in."""

@@ -57,7 +57,6 @@ async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[async
         await serving
         await propagating.close()
         await services.evidence.close()
-        await services.attempts.close()
         await services.issuers.close()
         await writer.close()
 
@@ -99,6 +98,7 @@ def _services(parts: Parts, writer: Writer) -> Services:
         limits=parts.settings.limits,
         metrics=parts.metrics,
         signing_key=parts.signing_key,
+        noted=parts.attempts,
     )
 
 

@@ -9,6 +9,7 @@ import time
 
 import msgspec
 
+from meshwright.api.attempts import Attempts
 from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.audit import SigningKey
@@ -39,6 +40,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What proxies report of their calls."""
     metrics: Metrics
     trusted: Trusted
+    attempts: Attempts
+    """What was refused, over the API and over xDS, for the audit log."""
     signing_key: SigningKey
     """What checkpoints of the audit log are signed by."""
     tls: Watched | None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.api.attempts import Attempts
 from meshwright.api.metrics import Metrics
 from meshwright.api.trusted import Trusted
 from meshwright.certificates import Watched, followed
@@ -109,6 +110,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         publisher = Publisher(store, parts.signing_key, settings.checkpoints) if settings.checkpoints else None
         async with (
             publishing(publisher, parts.metrics) as published,
+            _noting(parts),
             xds(parts) as (ports, watching),
             http_api(parts, listener) as serving,
             followed(parts.tls) as renewing,
@@ -148,10 +150,20 @@ def _parts(settings: Settings, store: Store) -> Parts:
         cloud_map=looked_up,
         traffic=Traffic(now(), every=settings.report_seconds),
         metrics=metrics,
+        attempts=Attempts(store, now, metrics),
         signing_key=ensure_signing_key(settings.data_dir, settings.account),
         trusted=Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region),
         tls=Watched(settings.tls) if settings.tls else None,
     )
+
+
+@contextlib.asynccontextmanager
+async def _noting(parts: Parts) -> AsyncIterator[None]:
+    """Write down, once the block has ended, what was refused in it and is not written yet."""
+    try:
+        yield
+    finally:
+        await parts.attempts.close()
 
 
 @contextlib.asynccontextmanager

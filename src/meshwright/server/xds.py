@@ -68,7 +68,7 @@ def _admission(parts: Parts, tls: Watched | None, ports: list[int]) -> Identitie
             yield from (join(name, port) for name in (settings.xds[0], "localhost", *names))
         yield from names
 
-    return identities(
+    found = identities(
         parts.store,
         account=settings.account,
         region=settings.region,
@@ -78,6 +78,8 @@ def _admission(parts: Parts, tls: Watched | None, ports: list[int]) -> Identitie
         authorities=lambda: tls.authorities if tls else (),
         anonymous=settings.xds_without_authentication,
     )
+    found.denied = parts.attempts.denied
+    return found
 
 
 def _arn(node: str, settings: Settings) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from meshwright.release import Inspection, Series
 
 LOOKED_AT = 20_000
-"""Entries of the audit log that one search looks at, at most: some 50 ms."""
+"""Entries of the audit log that one search looks at, at most."""
 _UNORDERED = 3_600_000
 """By how many milliseconds entries may be out of order: a write is dated before it is queued, and clocks are set."""
 
@@ -196,8 +196,8 @@ def entries(
 ) -> tuple[tuple[audit.Entry, ...], int | None]:
     """Up to `limit` entries of the audit log, newest first, and below which position to go on; None for nowhere.
 
-    There is no index on what entries say: they are written far more often than they are searched, and read through
-    at half a million a second.
+    There is no index on what entries say: they are written far more often than they are searched. To look at 20,000
+    takes 15 ms of processor time where a word of the search is in few of them, 90 ms where it has none.
     """
     newest = int(connection.execute("SELECT size FROM frontier").fetchone()[0])
     last = newest if search.before is None else min(search.before, newest)
