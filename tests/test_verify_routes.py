@@ -144,3 +144,54 @@ async def total(lab: Lab) -> int:
 
     await until(watched, "the proxy reports")
     return next(one.total.requests for one in (await seen(lab)).calls if (one.caller, one.callee) == (WEB, CART))
+
+
+def typed() -> Iterator[Resource]:
+    """`web` calls a service of each protocol; of gRPC's routes one names its method, and one nobody may call."""
+    yield one(Kind.MESH, "shop", {})
+    yield node("web", "http", "mail", "pay", "raw")
+    for name, protocol in (("mail", "http2"), ("pay", "grpc"), ("raw", "tcp")):
+        yield node(name, protocol)
+        provider = {"virtualRouter": {"virtualRouterName": name}}
+        yield one(Kind.VIRTUAL_SERVICE, f"{name}.local", {"provider": provider})
+        yield one(Kind.VIRTUAL_ROUTER, name, {"listeners": [{"portMapping": {"port": 8080, "protocol": protocol}}]})
+        action = {"weightedTargets": [{"virtualNode": name, "weight": 1}]}
+        match: dict[str, Any] = {} if protocol == "tcp" else {"match": {"prefix": "/"}}
+        if protocol == "grpc":
+            match = {"match": {"serviceName": "acme.Pay"}}
+            named = {"match": {"serviceName": "acme.Pay", "methodName": "Charge"}, "action": action}
+            yield one(Kind.ROUTE, "charge", {"grpcRoute": named, "priority": 1}, name)
+        yield one(Kind.ROUTE, "all", {f"{protocol}Route": {**match, "action": action}}, name)
+    yield node("lonely", "http")
+    provider = {"virtualNode": {"virtualNodeName": "lonely"}}
+    yield one(Kind.VIRTUAL_SERVICE, "lonely.local", {"provider": provider})
+
+
+async def test_routes_of_every_protocol_are_probed_as_far_as_a_call_says_something() -> None:
+    """HTTP/2 and gRPC are called, by a method that a route names only if asked to; TCP is left to proxies."""
+    async with Lab(State(typed())) as lab:
+        egress = next(found.machine for found in lab.fleet.instances if found.role.key.name == "web").egress
+        probing = ("--probe-from", f"web={egress}", "--allow-unprobed", "--timeout", "10")
+        code, found = await verified(lab, 1, *probing)
+        assert code == 0
+        told = routes(found, "client")
+        router = "mesh/shop/virtualRouter"
+        assert told[f"{router}/mail/route/all"] == (
+            "passed",
+            "GET / of mail.local:8080 was answered 200, 3 times in turn",
+        )
+        outcome, words = told[f"{router}/pay/route/all"]
+        assert (outcome, words.endswith("of pay.local:8080 was answered OK, 3 times in turn")) == ("passed", True)
+        named = "the gRPC method /acme.Pay/Charge may change something: --unsafe-methods makes the call"
+        assert told[f"{router}/pay/route/charge"] == ("inconclusive", named)
+        assert f"{router}/raw/route/all" not in told
+        assert routes(found, "control-plane")[f"{router}/raw/route/all"][0] == "inconclusive"
+        assert told["mesh/shop/virtualService/lonely.local"] == (
+            "inconclusive",
+            "no call of those who can call reaches it: nobody may call virtual service 'lonely.local'",
+        )
+        lab.workloads("pay")[0].fault = Fault(status=500)
+        code, found = await verified(lab, 1, *probing, "--timeout", "1", "--unsafe-methods")
+        assert (code, found["release"]["status"]) == (1, "failed")
+        outcome, words = routes(found, "client")[f"{router}/pay/route/charge"]
+        assert (outcome, words) == ("failed", "POST /acme.Pay/Charge of pay.local:8080 was answered UNAVAILABLE")

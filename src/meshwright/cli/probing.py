@@ -118,21 +118,19 @@ def probed(
     sights = []
     for probe in probes(graph, changed, one["mesh"], tuple(by_caller), samples):
         sight = _sight(probe, by_caller, deadline, unsafe=unsafe)
-        if sight is not None:
-            target.say(f"Probed {sight.subject}: {sight.outcome}: {sight.told}")
-            sights.append(sight)
-    found = check("routes", sights, "an application answers on each route that it changed", by="client", at=_now())
+        target.say(f"Probed {sight.subject}: {sight.outcome}: {sight.told}")
+        sights.append(sight)
+    told = "an application answers on each route that it changed" if sights else "it changed no route to probe"
+    found = check("routes", sights, told, by="client", at=_now())
     return msgspec.structs.replace(found, began_at=began_at)
 
 
-def _sight(probe: Probe, by_caller: Mapping[Key, Way], deadline: float, *, unsafe: bool) -> Sight | None:
-    """What came of one probe; None for TCP, which says nothing of who is behind a connection."""
+def _sight(probe: Probe, by_caller: Mapping[Key, Way], deadline: float, *, unsafe: bool) -> Sight:
+    """What came of one probe."""
     arrival = probe.found
     if isinstance(arrival, Gap):
         return _told(probe, "inconclusive", f"no call of those who can call reaches it: {arrival.reason}")
-    verdict, call = arrival.verdict, arrival.call
-    if call.protocol == "tcp":
-        return None
+    verdict = arrival.verdict
     if probe.harmful and not unsafe:
         return _told(probe, "inconclusive", f"{probe.harmful}: --unsafe-methods makes the call")
     if verdict.outcome != "routed" or verdict.refused:

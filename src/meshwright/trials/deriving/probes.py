@@ -43,16 +43,21 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 def probes(
     graph: Graph, changed: frozenset[Key], mesh: str, callers: Sequence[Key], samples: Rstr
 ) -> Iterator[Probe]:
-    """A probe for each route of a mesh that a change of the objects `changed` concerns.
+    """A probe for each route of a mesh that a change of the objects `changed` concerns, but for those of TCP.
 
-    Nobody but `callers` can call: virtual nodes, and virtual gateways from outside.
+    A connection says nothing of who is behind it. Nobody but `callers` can call: virtual nodes, and virtual gateways
+    from outside.
     """
     texts = Texts(samples)
     concerned = {(one.port, one.rule.origin): one.subject for one in changed_rules(graph, changed, mesh)}
     found: dict[Key, Probe] = {}
     for port, rule in service_rules(graph):
         subject = concerned.get((port, rule.origin))
-        if subject is None or (subject in found and isinstance(found[subject].found, Arrival)):
+        if (
+            subject is None
+            or port.protocol == "tcp"
+            or (subject in found and isinstance(found[subject].found, Arrival))
+        ):
             continue
         arrival = at_route(graph, Inside(graph, port, rule, texts), callers)
         named = isinstance(rule.match, GrpcRouteMatch) and rule.match.method_name is not None
@@ -72,4 +77,4 @@ def _harm(arrival: Arrival | Gap, *, named: bool) -> str:
     call = arrival.call
     if call.protocol == "grpc":
         return f"the gRPC method {call.path} may change something" if named else ""
-    return "" if call.protocol == "tcp" or call.method in _SAFE else f"{call.method} may change something"
+    return "" if call.method in _SAFE else f"{call.method} may change something"
