@@ -50,10 +50,14 @@ def _proxies(services: Services, one: Release, found: Propagation, now: int) -> 
         *(Sight(subject=name, outcome="pending", told="has not acked it", at=now) for name in found.pending),
         *(Sight(subject=proxy.id, outcome="failed", told=_refusal(proxy), at=now) for proxy in found.rejected),
     ]
-    number = len(found.acked)
+    if found.state == "pending" and not found.pending:
+        mesh = Key.of_mesh(one.mesh).path
+        sights.append(Sight(subject=mesh, outcome="pending", told="it is not built for all proxies yet", at=now))
+    number, gone = len(found.acked), len(set(found.away) - set(found.pending))
     told = f"{number} {'proxy has' if number == 1 else 'proxies have'} acked it"
     if not sights:
         told = "it changes nothing for any of the connected proxies"
+    told += f"; {gone} that left lately {'was' if gone == 1 else 'were'} not seen since" if gone else ""
     return check("proxies", sights, told, by="control-plane", at=now)
 
 

@@ -5,6 +5,8 @@ The one rule: level-triggered. Only the newest state counts, and a failure for o
 One group of proxies is built for after the other, and what it is pushed leaves before the next: twenty Envoys work on
 what they got while the server still builds. Whoever asks how proxies stand has the rest built first. What a commit
 will change is built while the disk is waited for (`foresee`), as far as there is time.
+
+The class is long, because whom a change concerns, what they were sent and who waits for it change together.
 """
 
 from __future__ import annotations
