@@ -71,9 +71,12 @@ _IDEMPOTENCY_KEY = {
 }
 _NUMBERS = frozenset({"before", "limit", "since", "until", "wait"})
 _REPEATABLE = frozenset({"post_release", "post_rollback", "put_extension", "delete_extension"})
+_WAITS = frozenset({"post_release", "post_rollback"})
 _CREATES = {
     "post_release": "A new release was made.",
     "post_rollback": "A new release was made.",
+    "post_approval": "It is a release now.",
+    "post_grant": "It was granted.",
     "put_extension": "It is new.",
     "post_verification": "It was judged, and the evidence kept.",
 }
@@ -156,6 +159,8 @@ def _operation(one: Described, body: dict[str, Any] | None) -> dict[str, Any]:
         operation["parameters"].append(_IDEMPOTENCY_KEY)
     if one.name in _CREATES:
         operation["responses"]["201"] = {"description": _CREATES[one.name]}
+    if one.name in _WAITS:
+        operation["responses"]["202"] = {"description": "It waits for somebody's approval; nothing was changed."}
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation

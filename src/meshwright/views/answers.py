@@ -116,6 +116,8 @@ class Release(msgspec.Struct):
     restores: int | None
     build: dict[str, Any] | None
     verified: dict[str, Any] | None = None
+    approval: dict[str, Any] | None = None
+    broken_glass: dict[str, Any] | None = None
     reason: str = ""
     definitions: str = ""
     promotes: dict[str, Any] | None = None

@@ -64,6 +64,8 @@ def history_text(history: Document, *, searched: bool = False) -> str:
             "rollback": f"rollback to #{one['restores']}",
             "repair": f"repair of #{one['restores']}",
         }.get(one["kind"], f"{len(one['changes'])} changed")
+        what += ", approved" if one.get("approval") else ""
+        what += ", glass broken" if one.get("broken_glass") else ""
         told, by = _tally(one.get("tally"), one["at"]), one["principal"]
         builds = _verified(one.get("verified")), _build(one["build"])
         rows.append((one["title"], moment(one["at"]), one["status"], told, by, *builds, what))
