@@ -30,6 +30,10 @@ TABLES = {
     "access_keys": ("leaf", "id", "secret", "principal", "created_at"),
     "sessions": ("leaf", "id", "secret", "token", "principal", "created_at", "expires_at"),
     "revocations": ("leaf", "subject", "at", "principal"),
+    "pending": ("leaf", "mesh", "stack", "number", "body"),
+    "decisions": ("leaf", "mesh", "stack", "number", "body"),
+    "grants": ("leaf", "number", "mesh", "stack", "body"),
+    "uses": ("leaf", "number", "body"),
     "frontier": ("size", "hashes"),
 }
 """What the log vouches for, column by column; `changes.id` and `objects.id` are order and reference alone."""
@@ -37,6 +41,10 @@ REFERENCES = {
     "revisions": "leaf",
     "statuses": "leaf",
     "inspections": "leaf",
+    "pending": "leaf",
+    "decisions": "leaf",
+    "grants": "leaf",
+    "uses": "leaf",
     "access_keys": "leaf",
     "sessions": "leaf",
     "revocations": "leaf",

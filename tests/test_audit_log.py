@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from command_line import Done, commands
-from meshwright.audit import Leaf, LogSearch, Touched, Trail
+from meshwright.audit import KINDS, Leaf, LogSearch, Touched, Trail
+from meshwright.cli import audit_log
 from meshwright.store import reading
 from meshwright.store.contract import AccessKey
 from meshwright.store.sqlite import connect
@@ -211,6 +212,11 @@ def test_conditions_mean_what_they_say() -> None:
     assert not LogSearch(object="mesh/sho").meets(told)
     assert LogSearch(since=5, until=6).meets(told)
     assert not LogSearch(until=5).meets(told)
+
+
+def test_the_command_knows_every_kind_of_entry() -> None:
+    """Without importing them for its help."""
+    assert audit_log.KINDS == KINDS
 
 
 @pytest.mark.parametrize(

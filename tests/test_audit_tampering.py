@@ -14,7 +14,10 @@ from proofbundle import merkle
 from forging import TABLES, clumsy, opened, thorough
 from meshwright.audit import Checkpoint, Leaf, Trail, consistency_proof, inclusion_proof, leaf_hash
 from meshwright.model import Key, Kind
+from meshwright.model.state import State
+from meshwright.plan import diff
 from meshwright.release import Build, Inspection, Status
+from meshwright.store.approvals import Decision, Grant, Pending, Use
 from meshwright.store.contract import AccessKey, Draft, Session
 from meshwright.store.sqlite import connect
 from meshwright.trust.principals import Principal
@@ -59,6 +62,8 @@ def fill(store: Store, entries: int) -> list[Checkpoint]:
             store.add_key(AccessKey(id=f"AKIA{at}", secret=f"s{at}", principal="user", created_at=at))
             store.add_session(session(at), TRAIL)
             store.revoke(f"session:ASIA{at}", at, "administrator", TRAIL)
+        if releases % 5 == 1:
+            decided(store, at, releases)
         refused = Leaf(
             kind="attempt", at=at, principal="x", cause="CreateMesh", digest="00", by=TRAIL, outcome="refused"
         )
@@ -66,6 +71,45 @@ def fill(store: Store, entries: int) -> list[Checkpoint]:
         if releases % 7 == 0:
             noted.append(store.checkpoint())
     return [*noted, store.checkpoint()]
+
+
+def decided(store: Store, at: int, release_number: int) -> None:
+    """A release that waited and was withdrawn, and a grant that was used."""
+    author = Principal(account="0" * 12, kind="user", name=f"author{at}")
+    waits = Pending(
+        mesh="shop",
+        stack="cart",
+        at=at,
+        expires_at=at + 1,
+        kind="apply",
+        plan=diff(State(), State(), "cart", "shop"),
+        principal=author,
+    )
+    pending, _ = store.add_pending(waits, TRAIL)
+    decision = Decision(
+        mesh="shop",
+        stack="cart",
+        number=pending.number,
+        verdict="withdrawn",
+        principal=author.arn,
+        identity=author.identity,
+        at=at,
+    )
+    store.withdraw(decision, TRAIL)
+    leave = Grant(
+        mesh="shop",
+        stack="cart",
+        grantee="user/x",
+        reason="fire",
+        principal="a",
+        identity="a",
+        at=at,
+        expires_at=at + 1,
+    )
+    number = store.add_grant(leave, TRAIL).number
+    use = Use(number=number, principal="x", at=at, reason="fire", mesh="shop", stack="cart", release=release_number)
+    revision = store.head().revision
+    store.commit_all(revision, (Draft(principal="x", cause="release", at=at, use=use, trail=TRAIL),))
 
 
 def draft(number: int, at: int) -> Draft:

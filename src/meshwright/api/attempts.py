@@ -44,7 +44,8 @@ _HOLDERS = 1_000
 _TARGET_LENGTH = 300
 _REASON_LENGTH = 300
 _READS = frozenset({"GET", "HEAD"})
-_READ_ACTIONS = frozenset({"GetCallerIdentity"})
+_READ_ACTIONS = frozenset({"GetCallerIdentity", "post_judgement"})
+"""What only reads although it is no GET."""
 _NO_ROOM = 429
 _DENIED = 403
 _LEFT_OUT = "left out"

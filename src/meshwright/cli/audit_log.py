@@ -19,14 +19,27 @@ if TYPE_CHECKING:
 
     from meshwright.audit import Entry
 
-_KINDS = ("revision", "status", "inspection", "key", "session", "revocation", "attempt")
+KINDS = (
+    "revision",
+    "status",
+    "inspection",
+    "pending",
+    "decision",
+    "grant",
+    "use",
+    "key",
+    "session",
+    "revocation",
+    "attempt",
+)
+"""Those of `audit.KINDS`, which is not imported for a page of help."""
 
 
 @click.command("log")
 @OFFLINE
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
 @click.option("--before", type=click.IntRange(1), metavar="LEAF", help="Older ones than this leaf.")
-@click.option("--kind", type=click.Choice(_KINDS), help="Those of this kind.")
+@click.option("--kind", type=click.Choice(KINDS), help="Those of this kind.")
 @click.option("--outcome", type=click.Choice(("allowed", "refused")), help="Refused attempts, or all else.")
 @click.option("--principal", metavar="ARN", help="Those by this ARN, user/NAME, or any session of role/NAME.")
 @click.option("--key", metavar="ID", help="Those by the access key or session with this id, or about it.")
