@@ -309,7 +309,9 @@ def test_a_grant_is_for_one_somebody_one_stack_one_time_and_a_while(jobs: Jobs) 
     with pytest.raises(BadRequestException):
         bob.grant("m", "shop", "user/alice", "", 5)
     bob.grant("m", "other", "user/alice", "another stack", 5)
-    bob.grant("m", "shop", "user/bob2", "somebody else", 5)
+    with pytest.raises(BadRequestException, match=r"There is no 'role/deplyer' .* Did you mean 'role/deployer'"):
+        bob.grant("m", "shop", "role/deplyer", "a typo", 5)
+    bob.grant("m", "shop", "role/deployer", "somebody else", 5)
     with pytest.raises(RefusedError, match="No grant lets user/alice pass"):
         applied(alice, SHIFTED, break_glass="x")
     bob.grant("m", "shop", "user/alice", "this one", 5)
@@ -319,7 +321,7 @@ def test_a_grant_is_for_one_somebody_one_stack_one_time_and_a_while(jobs: Jobs) 
     with pytest.raises(RefusedError, match="No grant lets user/alice pass"):
         applied(alice, SHOP, break_glass="x")
     states = [(one["grantee"], one["state"]) for one in alice.grants("m", "shop")["grants"]]
-    assert states == [("user/alice", "used"), ("user/bob2", "open")]
+    assert states == [("user/alice", "used"), ("role/deployer", "open")]
 
 
 def test_a_grant_ends(tmp_path: Path) -> None:

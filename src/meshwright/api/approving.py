@@ -19,7 +19,7 @@ from meshwright.api.asked import body_of, in_path, stack_of
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.guarding import Approved, judged, overall
 from meshwright.api.judging import lately_called
-from meshwright.errors import AccessDeniedError, BadRequestException, NotFoundException, RefusedError
+from meshwright.errors import AccessDeniedError, BadRequestException, NotFoundException, RefusedError, did_you_mean
 from meshwright.release import ApplyRequest
 from meshwright.store.approvals import Decision, Grant
 from meshwright.trust.settings import ADMINISTRATOR
@@ -143,6 +143,11 @@ async def post_grant(services: Services, request: Request) -> Response:
     asked, who, now = await body_of(request, GrantRequest), request.state.principal, services.now()
     if not _GRANTEE.fullmatch(asked.grantee):
         raise BadRequestException(f"{asked.grantee[:80]!r} is nobody; write user/NAME or role/NAME.")
+    settled = services.authority().settled
+    known = [f"user/{name}" for name in (ADMINISTRATOR, *settled.users)] + [f"role/{name}" for name in settled.roles]
+    if asked.grantee not in known:
+        hint = did_you_mean(asked.grantee, known, "Declare it in trust.yaml, or correct the name.", sentence=True)
+        raise BadRequestException(f"There is no {asked.grantee!r} in this environment. {hint}")
     own = asked.grantee == f"{who.kind}/{who.name}"
     if own and not services.authority().is_administrator(who):
         raise RefusedError(
