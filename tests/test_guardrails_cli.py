@@ -181,3 +181,23 @@ def test_the_rules_that_hold_are_listed(run: Callable[..., Done], jobs: Jobs) ->
     assert "weight-moved, destination-changed, port-changed, protocol-changed; over 50 points; apply only" in listed
     found: Any = run("alice", "guardrails", "list", "--format", "json").json
     assert found["guardrails"]["tls"]["severity"] == "deny"
+
+
+def test_a_repair_waits_for_approval_as_well(run: Callable[..., Done], jobs: Jobs) -> None:
+    """What is risky in it may be what somebody did in need; nothing is repaired until somebody says so."""
+    run("alice", "apply")
+    jobs.trust(guarded("approve", "risks: ['*'], kinds: [repair]"))
+    key = jobs.plane.server.store.key("AKIAADMINISTRATOR")
+    assert key is not None
+    stock = jobs.plane.server.client(key)
+    route = {"meshName": "m", "virtualRouterName": "r", "routeName": "x"}
+    spec = stock.describe_route(**route)["route"]["spec"]
+    targets = spec["httpRoute"]["action"]["weightedTargets"]
+    targets[0]["weight"], targets[1]["weight"] = 10, 90
+    stock.update_route(**route, spec=spec)
+    done = run("alice", "drift", "--repair", "--format", "json")
+    assert done.code == 1
+    assert done.json["repair"]["pending"]["title"] == "shop#pending-1"
+    assert run("bob", "approve", "1").code == 0
+    assert run("alice", "drift").code == 0
+    assert "repair of #1" in run("alice", "history").out.splitlines()[1]

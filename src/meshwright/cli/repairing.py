@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshwright.ci.build import claimed
-from meshwright.cli.waiting import arrived, exit_code, left_behind
+from meshwright.cli.waiting import arrived, exit_code, left_behind, let_through
 from meshwright.release import RollbackRequest
 from meshwright.views import releases as view
 
@@ -41,6 +41,10 @@ def repaired(
     told = reason or f"{number} object{'s' * (number != 1)} ran otherwise than {found['release']} left them"
     request = RollbackRequest(repair=True, reason=told, build=claimed(environ), tool_version=version("meshwright"))
     outcome = client.roll_back(found["mesh"], found["stack"], request)
+    if outcome.get("pending") is not None:
+        outcome = let_through(target, client, outcome, wait or 0, "" if form == "json" else form)
+        if outcome["pending"] is not None:
+            return {**found, "repair": outcome}, 1
     document, code = {**found, "repair": outcome}, 0
     if form == "text":
         click.echo(view.outcome_text(outcome), nl=False)
