@@ -129,3 +129,35 @@ async def test_nothing_is_waited_for_of_a_tcp_connection_that_its_proxy_closes()
         async with asyncio.timeout(5):
             (trace,) = await rig.report([sent])
     assert (sent.reply.status, sent.attempts, trace.records) == (503, (), [])
+
+
+def two_ports() -> State:
+    """A gateway with a route to each of the two ports of one service."""
+    ports = (8080, 9090)
+    listeners = [one for port in ports for one in listening("http", port)["listeners"]]
+    found = [
+        node("web", listeners=listeners),
+        resource(Kind.VIRTUAL_ROUTER, "web", {"listeners": listeners}),
+        resource(Kind.VIRTUAL_SERVICE, "web.local", {"provider": {"virtualRouter": {"virtualRouterName": "web"}}}),
+        resource(Kind.VIRTUAL_GATEWAY, "door", listening("http")),
+    ]
+    for port in ports:
+        action = {"weightedTargets": [{"virtualNode": "web", "weight": 1, "port": port}]}
+        match = {"prefix": "/", "port": port}
+        found.append(
+            resource(Kind.ROUTE, f"at-{port}", {"httpRoute": {"match": match, "action": action}}, parent="web")
+        )
+        to = {"target": {"virtualService": {"virtualServiceName": "web.local"}, "port": port}}
+        entry = {"httpRoute": {"match": {"prefix": f"/{port}"}, "action": to}}
+        found.append(resource(Kind.GATEWAY_ROUTE, f"to-{port}", entry, parent="door"))
+    return State([resource(Kind.MESH, MESH, {}), *found])
+
+
+async def test_behind_a_gateway_every_port_of_a_service_is_called_by_its_name_alone() -> None:
+    """As App Mesh has it, in both isolations: the port that is meant is no part of the Host that arrives."""
+    state = two_ports()
+    trials = tuple(one for one in derived(state) if one.name.endswith(" is reached"))
+    assert {one.about[0].name for one in trials} == {"at-8080", "at-9090", "to-8080", "to-9090"}
+    for isolation in ("netns", "loopback"):
+        found = await outcomes(state, trials, isolation)
+        assert [one for one in found.values() if one != ("passed", set())] == []

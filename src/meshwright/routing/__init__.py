@@ -8,6 +8,7 @@ from meshwright.routing.extending import Place, at_gateway_route, at_ingress, at
 from meshwright.routing.gateways import (
     GatewayTarget,
     PathRewrite,
+    gateway_marks,
     gateway_target,
     keeps_host,
     path_rewrite,
@@ -99,6 +100,7 @@ __all__ = [
     "egress",
     "encryption",
     "found_by_dns",
+    "gateway_marks",
     "gateway_route_match",
     "gateway_target",
     "grpc_path",

@@ -15,7 +15,7 @@ from meshwright.routing.ports import ServicePort, service_ports
 from meshwright.routing.timing import Timeouts, longest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from meshwright.graph import Graph
     from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteRewrite, HttpGatewayRouteRewrite
@@ -73,6 +73,21 @@ def keeps_host(spec: GatewayRouteSpec) -> bool:
     """Whether a gateway route leaves the Host alone."""
     rewrite = _rewrite_of(spec)
     return bool(rewrite and rewrite.hostname and rewrite.hostname.default_target_hostname == "DISABLED")
+
+
+def gateway_marks(specs: Iterable[GatewayRouteSpec], ports: Sequence[ServicePort]) -> dict[ServicePort, str]:
+    """What a gateway with these routes marks requests for each of its `ports` with; empty where it marks none.
+
+    The Host tells its own egress whom a request is for, unless a route leaves that alone, or routes lead to several
+    ports of one service, whose Host is the same.
+    """
+    services = [one.service for one in ports]
+    if len(set(services)) == len(services) and not any(map(keeps_host, specs)):
+        return {}
+    return {
+        one: f"{one.service.name}:{one.port}" if one.service in services[:index] else one.service.name
+        for index, one in enumerate(ports)
+    }
 
 
 def roomiest(rules: Sequence[Rule]) -> Timeouts | None:

@@ -17,6 +17,7 @@ from meshwright.routing import (
     ServicePort,
     at_gateway_route,
     domains,
+    gateway_marks,
     gateway_route_match,
     gateway_target,
     holding,
@@ -164,9 +165,7 @@ def _called(graph: Graph, gateway: Key, spec: VirtualGatewaySpec) -> tuple[Servi
 
 
 def _told_apart(caller: Caller, port: ServicePort) -> bool:
-    """Whether the gateway's egress knows the service by its Host; where a route keeps the Host, a mark decides."""
-    kept = any(
-        isinstance(one.spec, GatewayRouteSpec) and keeps_host(one.spec) for one in caller.graph.children(caller.key)
-    )
+    """Whether the gateway's egress knows the service by its Host, or by a mark."""
+    specs = (one.spec for one in caller.graph.children(caller.key) if isinstance(one.spec, GatewayRouteSpec))
     free = dict(zip(caller.ports, untaken(domains(one) for one in caller.ports), strict=True))
-    return kept or bool(free[port])
+    return bool(gateway_marks(specs, caller.ports)) or bool(free[port])

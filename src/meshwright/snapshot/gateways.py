@@ -19,9 +19,9 @@ from meshwright.routing import (
     ServicePort,
     at_gateway_route,
     domains,
+    gateway_marks,
     gateway_route_match,
     gateway_target,
-    keeps_host,
     ordered_gateway_routes,
     roomiest,
     unservable,
@@ -55,10 +55,8 @@ class _Plan(msgspec.Struct, frozen=True):
 
     steps: dict[int, tuple[_Step, ...]]
     """The gateway routes in match order, by the gateway listener's port."""
-    authority: dict[ServicePort, str]
-    """The Host that stands for a backend at the egress."""
-    marked: bool
-    """Whether the egress selects by header, because a route leaves the Host alone."""
+    marks: dict[ServicePort, str]
+    """What stands for a backend in the header by which the egress selects; empty where it selects by the Host."""
 
 
 def add_gateway(assembly: Assembly, spec: VirtualGatewaySpec) -> None:
@@ -81,8 +79,8 @@ def _plan(assembly: Assembly, spec: VirtualGatewaySpec) -> _Plan:
             for route in ordered_gateway_routes(assembly.graph, assembly.proxy, port)
             if isinstance(route.spec, GatewayRouteSpec)
         )
-    marked = any(keeps_host(step.spec) for several in steps.values() for step in several)
-    return _Plan(steps, _authorities(assembly, known), marked)
+    specs = (step.spec for several in steps.values() for step in several)
+    return _Plan(steps, gateway_marks(specs, tuple(known)))
 
 
 def _step(
@@ -111,33 +109,21 @@ def _backend(
     return known[target.port]
 
 
-def _authorities(assembly: Assembly, known: dict[ServicePort, Backend]) -> dict[ServicePort, str]:
-    """On loopback each port has its egress listener; behind `iptables` one takes all ports, and the Host decides."""
-    seen: set[Key] = set()
-    found = {}
-    for port in known:
-        repeated = port.service in seen and not isinstance(assembly.placement, Loopback)
-        found[port] = f"{port.service.name}:{port.port}" if repeated else port.service.name
-        seen.add(port.service)
-    return found
-
-
 def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence[Backend], plan: _Plan) -> None:
     tells = told(assembly, listeners.access_logs(spec.logging))
     by_port: defaultdict[int, list[Backend]] = defaultdict(list)
     for backend in backends:
         by_port[_egress_port(assembly, backend)].append(backend)
     for port, several in sorted(by_port.items()):
-        authorities = [plan.authority[one.port] for one in several]
-        if plan.marked:
+        if plan.marks:
             marked = [
                 route
-                for one, authority in zip(several, authorities, strict=True)
-                for route in routes.service_routes(one.routes, one.service, authority)
+                for one in several
+                for route in routes.service_routes(one.routes, one.service, plan.marks[one.port])
             ]
             hosts: Sequence[routes.Host | Wire] = [routes.marked_host(marked)]
         else:
-            named = [(name, _domains(name, one)) for one, name in zip(several, authorities, strict=True)]
+            named = [(one.service.name, domains(one.port)) for one in several]
             hosts = egress.http_hosts(assembly, several, egress.places(assembly, several, named))
         protocol = several[0].port.protocol if isinstance(assembly.placement, Loopback) else "http"
         name = names.route_configuration("egress", protocol, port)
@@ -148,10 +134,6 @@ def _add_egress(assembly: Assembly, spec: VirtualGatewaySpec, backends: Sequence
         listener = listeners.direct("egress", port, _bind(assembly, "egress"), [chain])
         clues = listeners.log_clues(spec.logging, assembly.proxy)
         assembly.add(listener, (assembly.proxy, *tells.origins, assembly.mesh), clues)
-
-
-def _domains(name: str, backend: Backend) -> tuple[str, ...]:
-    return domains(backend.port) if name == backend.service.name else (name,)
 
 
 def _add_ingress(
@@ -192,9 +174,10 @@ def _add_gateway_routes(assembly: Assembly, listener: VirtualGatewayListener, pl
         host = assembly.placement.egress if isinstance(assembly.placement, Loopback) else "127.0.0.1"
         redirect = clusters.self_redirect(cluster, protocol, listener.connection_pool, host, target)
         assembly.add(redirect, (assembly.proxy,))
-        authority, limits = plan.authority[step.backend.port], roomiest(step.backend.rules)
-        mark = older.header(MARK, authority, assembly.traits, replacing=True) if plan.marked else None
-        written += routes.gateway_routes(step.key.name, step.spec, cluster, authority, limits, step.added, mark)
+        marked, limits = plan.marks.get(step.backend.port), roomiest(step.backend.rules)
+        mark = None if marked is None else older.header(MARK, marked, assembly.traits, replacing=True)
+        named = step.backend.service.name
+        written += routes.gateway_routes(step.key.name, step.spec, cluster, named, limits, step.added, mark)
     steps = plan.steps[port]
     origins = [
         *(key for step in steps for key in (step.key, *step.added.origins)),
