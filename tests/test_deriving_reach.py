@@ -257,6 +257,28 @@ spec:
   grpcRoute: {match: {serviceName: lab.Cart}, action: {weightedTargets: [{virtualNode: c, weight: 1}]}}
 ---
 virtualRouterName: both
+routeName: bytes
+spec:
+  priority: 0
+  grpcRoute:
+    match: {metadata: [{name: x-key-bin, match: {exact: AAEC}}]}
+    action: {weightedTargets: [{virtualNode: c, weight: 1}]}
+---
+virtualRouterName: both
+routeName: tunnel
+spec:
+  priority: 3
+  http2Route: {match: {prefix: /t, method: CONNECT}, action: {weightedTargets: [{virtualNode: c, weight: 1}]}}
+---
+virtualRouterName: shop
+routeName: bearer
+spec:
+  priority: 0
+  httpRoute:
+    match: {prefix: /, headers: [{name: authorization, match: {prefix: "Bearer "}}]}
+    action: {weightedTargets: [{virtualNode: b, weight: 1}]}
+---
+virtualRouterName: both
 routeName: far
 spec:
   priority: 2
@@ -298,7 +320,10 @@ spec: {provider: {virtualRouter: {virtualRouterName: zero}}}
 
 @pytest.mark.envoy
 def test_what_is_declared_is_reached_or_the_run_says_that_it_is_not(tmp_path: Path) -> None:
-    """Routes behind others, for other protocols, for HEAD; a service without `/`, a route without weights."""
+    """Routes behind others, for other protocols, for HEAD, by bytes; a service without `/`, a route without weights.
+
+    A route for CONNECT, which brings no path in HTTP/2, has no test, and that is the reason for all of it.
+    """
     (tmp_path / "mesh.yaml").write_text(MESH)
     arguments = ("mesh.yaml", "--mesh", "m", "--isolation", "loopback", "--report", "report.json")
     done = ran(tmp_path, *arguments, "--only", "*is reached*", "--only", "* reaches *")
@@ -314,6 +339,8 @@ def test_what_is_declared_is_reached_or_the_run_says_that_it_is_not(tmp_path: Pa
     assert served["route rest of shop.local:8080 is reached"] == {"b"}
     assert served["route heads of shop.local:8080 is reached"] == {"b"}
     assert served["route rpc of both.local:8082 is reached"] == {"c"}
+    assert served["route bytes of both.local:8082 is reached"] == {"c"}
+    assert served["route bearer of shop.local:8080 is reached"] == {"b"}
     assert served["route far of both.local:8082 is reached"] == {"c"}
     assert served["gateway route told of gate:8000 is reached"] == {"b"}
     assert served["gateway route asked of gate:8000 is reached"] == {"a"}
@@ -323,4 +350,7 @@ def test_what_is_declared_is_reached_or_the_run_says_that_it_is_not(tmp_path: Pa
     covered = [one["covered"] for one in report["backends"] if one["route"].endswith("/other")]
     assert covered == [True, False]
     whole = [one for one in report["points"] if not one["path"]]
-    assert {one["route"].rpartition("/")[2] for one in whole if not one["covered"]} == {"none"}
+    assert {one["route"].rpartition("/")[2] for one in whole if not one["covered"]} == {"none", "tunnel"}
+    tunnel = [one for one in report["points"] if one["route"].endswith("/tunnel")]
+    assert [one["covered"] for one in tunnel] == [False] * 4
+    assert all("CONNECT asks for a tunnel and has no path" in one["why"] for one in tunnel)

@@ -214,7 +214,13 @@ def test_what_is_not_understood_is_refused_with_its_line(
         ),
         ("http2", "{te: gzip}", ".te: 'gzip' cannot be sent: over http2 it is always 'trailers'"),
         ("grpc", "{x: Grüße}", ".x: 'Grüße' cannot be sent: metadata of gRPC is printable ASCII"),
-        ("grpc", "{x-bin: YQ==}", ".x-bin: 'x-bin' would be binary metadata"),
+        ("grpc", "{x-bin: YQ==}", ".x-bin: 'YQ==' cannot be sent: gRPC writes binary metadata as base64 without pad"),
+        (
+            "grpc",
+            "{x-bin: gr\u00fcn}",
+            ".x-bin: 'gr\u00fcn' cannot be sent: gRPC writes binary metadata as base64 without",
+        ),
+        ("grpc", "{grpc-timeout: 1S}", ".grpc-timeout: gRPC's own library decides about 'grpc-timeout'"),
         ("grpc", "{x!: a}", ".x!: 'x!' is no name of a header, which is made of letters, digits, '-'"),
         ("grpc", "{content-type: text/plain}", ".content-type: 'text/plain' cannot be sent: over grpc it is always"),
         ("grpc", "{user-agent: me}", ".user-agent: gRPC's own library says who it is"),
@@ -235,7 +241,7 @@ def test_headers_that_cannot_be_sent_are_refused_with_their_line(
     [
         ("http", "{X-User: Grüße, connection: close, content-length: '0', host: a, te: gzip, x: ' a '}"),
         ("http2", "{X-User: Grüße, ':authority': a, te: trailers}"),
-        ("grpc", "{X-User: gold, content-type: application/grpc, te: trailers}"),
+        ("grpc", "{X-User: gold, content-type: application/grpc, te: trailers, x-key-bin: AAEC}"),
         ("tcp", "{x y: Grüße}"),
     ],
 )

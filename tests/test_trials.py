@@ -129,13 +129,28 @@ def test_each_condition_is_met_and_missed_by_a_little(match: dict[str, Any], mis
             {"prefix": "/", "headers": [{"name": "x-user", "match": {"prefix": "Grü"}}]},
             "'Grü' is not ASCII, which headers of these tests are",
         ),
+        (
+            {"prefix": "/", "headers": [{"name": "x-user", "match": {"exact": " a b "}}]},
+            "no value is like ' a b ': proxies compare values without the blanks around them",
+        ),
+        (
+            {"prefix": "/", "headers": [{"name": "content-length", "match": {"range": {"start": 1, "end": 9}}}]},
+            "'1' would promise a body, and the call has none",
+        ),
+        ({"prefix": "//a"}, "no call has such a path when it is compared: proxies make '/a' of '//a'"),
+        (
+            {"path": {"exact": "/x/../y"}},
+            "no call has such a path when it is compared: proxies make '/y' of '/x/../y'",
+        ),
     ],
 )
 def test_a_condition_that_no_call_meets_is_told_with_the_reason(match: dict[str, Any], reason: str) -> None:
-    """Of that condition, and no other."""
-    (gap,) = derived(routed(match)).gaps
+    """Of that condition, and no other; and what calls of other routes miss of it covers nothing."""
+    state = routed(match)
+    (gap,) = derived(state).gaps
     assert gap.path.startswith("spec.httpRoute.match.")
     assert gap.reason.startswith(reason)
+    assert gap.whole
 
 
 def test_a_route_that_nothing_can_reach_is_told_as_a_gap() -> None:

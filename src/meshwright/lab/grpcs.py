@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from meshwright.lab.exchange import Reply, Request, plain, reply_of
 from meshwright.lab.sockets import HERE, Server, relay
+from meshwright.trials.sendable import BINARY, binary, written
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from meshwright.lab.exchange import ClientTls
     from meshwright.lab.sockets import Inside, Outlet
@@ -63,7 +64,7 @@ async def _called(where: str, options: list[tuple[str, str | int]], request: Req
     channel = grpc.aio.insecure_channel(where, options=options)
     async with channel:
         method = channel.unary_unary(request.path, request_serializer=None, response_deserializer=None)
-        calling = method(b"", metadata=tuple(request.headers.items()))
+        calling = method(b"", metadata=tuple(_metadata(request.headers)))
         try:
             body = await calling
         except grpc.aio.AioRpcError as error:
@@ -75,5 +76,19 @@ async def _called(where: str, options: list[tuple[str, str | int]], request: Req
     return replace(reply_of(200, body), grpc_status=0, returned=returned)
 
 
+def _metadata(headers: Mapping[str, str]) -> Iterator[tuple[str, str | bytes]]:
+    """Headers as the library takes them: binary ones as bytes, and none that are not what their name says."""
+    for name, value in headers.items():
+        if not name.endswith(BINARY):
+            yield name, value
+        elif (found := binary(value)) is not None:
+            yield name, found
+
+
 def _texts(metadata: Iterable[Any] | None) -> dict[str, str]:
-    return {str(name): str(value) for name, value in metadata or ()}
+    return {str(name): _text(value) for name, value in metadata or ()}
+
+
+def _text(value: str | bytes) -> str:
+    """As it was on the wire."""
+    return value if isinstance(value, str) else written(value)

@@ -75,7 +75,13 @@ def coverage(graph: Graph, results: Collection[Result], gaps: Iterable[Gap] = ()
             served = {seen.node for seen in one.seen.calls}
             shown.update(_shown(graph, verdict, served))
             called.update((verdict.caller, hop.decided_by) for hop in verdict.hops if verdict.outcome == "routed")
-    reasons = {(one.route, one.path): one.reason for one in gaps}
+    told = tuple(gaps)
+    reasons = {(one.route, one.path): one.reason for one in told}
+    lost = {one.route: one for one in told if one.whole and (one.route, "") not in shown}
+    # Calls that miss a condition say nothing of it where none is known that meets it.
+    shown -= {(key, path) for key, path in shown if key in lost}
+    for key, gap in lost.items():
+        reasons.setdefault((key, ""), f"{gap.path}: {gap.reason}" if gap.path else gap.reason)
     why = reasons | {place: "the tests that show it did not pass" for one in results for place in one.trial.shows}
     return Coverage(
         points=tuple(

@@ -8,6 +8,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 from __future__ import annotations
 
+import base64
 import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -27,6 +28,15 @@ _HOST = ("host", ":authority")
 _OF_CONNECTIONS = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
 _BY_LIBRARY: Mapping[str, str] = MappingProxyType({"content-type": "application/grpc", "te": "trailers"})
 """What gRPC's library says itself, whatever it is told."""
+_OWN = frozenset(
+    (
+        *("content-length", "grpc-accept-encoding", "grpc-encoding", "grpc-internal-encoding-request"),
+        *("grpc-status", "grpc-timeout"),
+    )
+)
+"""What it drops, changes or stumbles over, seen in grpcio 1.85."""
+BINARY = "-bin"
+"""How the names of metadata end that gRPC carries as bytes; on the wire, and in conditions, that is base64."""
 
 
 def unsendable(call: Call) -> Iterator[tuple[str, str]]:
@@ -60,8 +70,8 @@ def _name(call: Call, name: str) -> str:
         return f"{name!r} is no name of a header, which is made of {signs}"
     if call.protocol != "http" and said in _OF_CONNECTIONS:
         return f"{name!r} is of HTTP/1.1 alone; leave it out, or call with http://"
-    if grpc and said.endswith("-bin"):
-        return f"{name!r} would be binary metadata, which cannot be written here; leave it out"
+    if grpc and said in _OWN:
+        return f"gRPC's own library decides about {name!r}, whatever is written here; leave it out"
     if grpc and said == "user-agent":
         return "gRPC's own library says who it is, whatever is written here; leave it out"
     return ""
@@ -73,6 +83,8 @@ def _value(call: Call, name: str, value: str) -> str:
         if not value and call.protocol == "http2":
             return "an empty Host breaks connections off in HTTP/2; leave it out, or call with http://"
         return "" if _VISIBLE.fullmatch(value) else f"{value!r} is no Host: blanks and other than ASCII have no place"
+    if call.protocol == "grpc" and name.endswith(BINARY):
+        return _binary(value)
     if call.protocol == "grpc" and not _ASCII.fullmatch(value):
         return (
             f"{value!r} cannot be sent: metadata of gRPC is printable ASCII; write it percent-encoded, or as base64"
@@ -87,3 +99,32 @@ def _value(call: Call, name: str, value: str) -> str:
     if name in only and value != only[name]:
         return f"{value!r} cannot be sent: over {call.protocol} it is always {only[name]!r}; leave it out"
     return ""
+
+
+def binary(value: str) -> bytes | None:
+    """The bytes of binary metadata that is written as `value` on the wire; None where it is none."""
+    try:
+        return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
+    except ValueError:
+        return None
+
+
+def _binary(value: str) -> str:
+    """Why binary metadata cannot be written so; "" when it can."""
+    found = binary(value)
+    wanted = written(value.encode() if found is None else found)
+    told = "gRPC writes binary metadata as base64 without padding"
+    return "" if value == wanted else f"{value!r} cannot be sent: {told}; write {wanted!r}"
+
+
+def written(value: bytes) -> str:
+    """Binary metadata as gRPC writes it on the wire."""
+    return base64.b64encode(value).decode().rstrip("=")
+
+
+def hindrance(call: Call) -> tuple[str, str] | None:
+    """What keeps a call that nobody wrote from being sent, named as `unsendable` does, and why; None for nothing."""
+    for name, told in unsendable(call):
+        # What to write instead, which stands last, is for people.
+        return name, told.rpartition("; ")[0] or told
+    return None

@@ -41,12 +41,14 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A route for which no call was found."""
+    """Something of a route for which no call was found."""
 
     route: Key
     path: str
     """The field that is to blame; "" for the whole route."""
     reason: str
+    whole: bool = False
+    """Whether no call follows the route at all, whatever field is to blame."""
 
 
 class Entrance(msgspec.Struct, frozen=True, kw_only=True):

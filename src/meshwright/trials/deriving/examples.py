@@ -12,16 +12,19 @@ import msgspec
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import grpc_path, http_path
+from meshwright.simulate.paths import normalised
 from meshwright.trials.deriving.choices import sendable
-from meshwright.trials.deriving.parts import part_of, with_part
+from meshwright.trials.deriving.parts import part_of, parts, with_part
 from meshwright.trials.deriving.texts import Texts, usable_path, usable_query
+from meshwright.trials.sendable import hindrance
 
 if TYPE_CHECKING:
-    from meshwright.model.matching import HttpRouteHeader
+    from meshwright.model.matching import HeaderMatchMethod, HttpRouteHeader
     from meshwright.simulate import Call
     from meshwright.trials.deriving.parts import Matched
 
 _AS_SENT = "no URL has such a {}: proxies compare it as it is sent, and {!r} would be sent percent-encoded"
+_BLANKS = " \t"
 _MORE = (("x-meshwright-more", "1"),)
 
 
@@ -59,7 +62,16 @@ def example(match: Matched, where: str, call: Call, texts: Texts) -> Call:
     if isinstance(match, HttpGatewayRouteMatch | GrpcGatewayRouteMatch) and match.hostname is not None:
         host = match.hostname.exact or f"any{match.hostname.suffix}"
         call = call.to(host)
+    if hindered := hindrance(call):
+        raise NoExampleError(_field(match, where, hindered[0]), hindered[1])
     return call
+
+
+def _field(match: Matched, where: str, part: str) -> str:
+    """The condition that is about a part of a call, named as `unsendable` names it; the match itself for others."""
+    kind, _, name = part.partition(".")
+    wanted = part_of(name) if kind == "headers" else (kind, "")
+    return next((path for path, one in parts(match, where).items() if one == wanted), where)
 
 
 def further(match: Matched, call: Call) -> tuple[Call, ...]:
@@ -101,6 +113,9 @@ def _further_path(match: Matched, call: Call) -> str | None:
 def _http(match: HttpRouteMatch | HttpGatewayRouteMatch, where: str, call: Call, texts: Texts) -> Call:
     kind, text = http_path(match)
     path = texts.path(text) if kind == "regex" else text
+    if path is not None and kind != "regex" and (read := normalised(path)) != path:
+        at = f"{where}.prefix" if kind == "prefix" else f"{where}.path.exact"
+        raise NoExampleError(at, f"no call has such a path when it is compared: proxies make {read!r} of {path!r}")
     if path is None or not usable_path(path):
         at = f"{where}.path.{kind}" if kind != "prefix" else f"{where}.prefix"
         raise NoExampleError(at, UNMET if path is None else _AS_SENT.format("path", path))
@@ -129,10 +144,23 @@ def _with_header(condition: HttpRouteHeader, where: str, call: Call, texts: Text
     others = texts.other_values(condition.match)
     value = (others[0] if others else None) if condition.invert else texts.value(condition.match)
     if value is None or not sendable(part_of(condition.name), value):
-        text = condition.match.exact or condition.match.prefix or condition.match.suffix
-        plain = text is None or text.isascii()
-        raise NoExampleError(where, UNMET if plain else f"{text!r} is not ASCII, which headers of these tests are")
+        raise NoExampleError(where, _unmet(condition.match))
     return _set(call, condition.name, value)
+
+
+def _unmet(match: HeaderMatchMethod) -> str:
+    """Why nothing meets it that can be sent."""
+    text = match.exact or match.prefix or match.suffix
+    if text is None:
+        return UNMET
+    if not text.isascii():
+        return f"{text!r} is not ASCII, which headers of these tests are"
+    first, last = text[0] in _BLANKS and match.suffix is None, text[-1] in _BLANKS and match.prefix is None
+    return (
+        f"no value is like {text!r}: proxies compare values without the blanks around them"
+        if first or last
+        else UNMET
+    )
 
 
 def _set(call: Call, name: str, value: str) -> Call:

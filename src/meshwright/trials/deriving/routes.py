@@ -65,7 +65,7 @@ def of_services(
     """Every rule of every service, with the call that was found for it."""
     for port, rule, found in arrivals:
         if isinstance(found, Gap):
-            yield found
+            yield msgspec.structs.replace(found, whole=True)
             continue
         match, where = match_of(graph, rule)
         title = _title(rule.origin, port)
@@ -83,7 +83,7 @@ def of_gateways(graph: Graph, entrances: Iterable[Entrance], texts: Texts, patie
     for entrance in entrances:
         found, key, spec = entrance.found, entrance.key, entrance.spec
         if isinstance(found, Gap):
-            yield found
+            yield msgspec.structs.replace(found, whole=True)
             continue
         where = f"spec.{gateway_route_target(spec)[0]}.match"
         title = f"gateway route {key.name} of {found.caller.name}:{found.call.port}"

@@ -87,7 +87,10 @@ class Texts:
             return str(match.range.start) if match.range.start < match.range.end else None
         if match.regex is not None:
             return next(iter(self._samples_of(match.regex, "value")), None)
-        text = match.exact or match.prefix or match.suffix
+        # Blanks around a value are no part of it: where one is wanted, something else has to stand beside it.
+        begins = f"{match.prefix}x" if match.prefix and match.prefix[-1] == " " else match.prefix
+        ends = f"x{match.suffix}" if match.suffix and match.suffix[0] == " " else match.suffix
+        text = match.exact or begins or ends
         return text if text and _VALUE.fullmatch(text) else None
 
     def values(self, match: HeaderMatchMethod) -> tuple[str, ...]:
