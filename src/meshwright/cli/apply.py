@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from meshwright.cli.options import ALLOW_EMPTY, BREAK_GLASS, FORMAT, STACK, WAIT, definition_arguments, verification
-from meshwright.errors import RefusedError, UsageError
+from meshwright.errors import UsageError
 
 
 @click.command("apply")
@@ -66,8 +66,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         plan, request = from_plan_file(target, plan_file)
     else:
         plan, request = from_definitions(target, client, paths, parameters, allow_empty=allow_empty)
-    if plan.conflicts:
-        raise RefusedError("; ".join(one.reason for one in plan.conflicts) + ". Nothing was changed.")
+    # Conflicts are left for the server to refuse, whose audit log tells of the attempt then.
     if not plan.empty:
         objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"
         target.say(f"Applying changes of {objects} to stack {plan.stack} in mesh {plan.mesh} …")

@@ -57,7 +57,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     promoted = promotion(before, source, release)
     client = after.client()
     plan, request = from_definitions(after, client, (), parameters, allow_empty=False, promotes=promoted)
-    after.say(f"Releasing {promoted.title} of {source} in {goal}: {len(plan.changes)} objects change …")
+    number = len(plan.changes)
+    after.say(f"Releasing {promoted.title} of {source} in {goal}: {number} object{'s change' if number != 1 else ' changes'} …")
     outcome = client.apply(plan.mesh, plan.stack, request)
     if not verifies:
         return finished(after, client, outcome, wait, form)

@@ -37,7 +37,7 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
         RefusedError: the plan has conflicts, or a step is refused; the message names the step.
     """
     if plan.conflicts:
-        raise RefusedError("; ".join(one.reason for one in plan.conflicts))
+        raise RefusedError("; ".join(one.reason for one in plan.conflicts) + ". Nothing was changed.")
     _refuse_taking(state, plan, stamp())
     before, changes = state, {one.key: one for one in plan.changes}
     for number, step in enumerate(plan.steps, 1):
