@@ -13,6 +13,7 @@ import pytest
 
 from command_line import commands
 from meshwright.release import Status
+from processes import until
 from serving import KEY
 from test_releases import BUILD, INTRUDER, update_weight
 
@@ -176,6 +177,19 @@ def test_definitions_of_another_mesh_are_one_message(run: Callable[..., Done]) -
         done = run(*arguments)
         assert (done.code, done.err.count("\n")) == (2, 1), done
         assert "about mesh 'other', but mesh/m lies in mesh 'm'" in done.err
+
+
+def test_what_is_another_stack_s_is_refused_by_the_server_which_keeps_the_attempt(
+    run: Callable[..., Done], server: Serving
+) -> None:
+    """A refusal of the command's own would leave no trace of who tried."""
+    assert run("apply").code == 0
+    refused = run("apply", "--stack", "other")
+    assert refused.code == 1
+    assert "mesh/m belongs to stack 'shop'; an object has one stack." in refused.err
+    assert refused.err.endswith("Nothing was changed.\n")
+    kept = ("audit", "log", "--outcome", "refused", "--format", "json")
+    until(lambda: [one["leaf"]["target"] for one in run(*kept).json["entries"]] == ["mesh/m/stack/other"])
 
 
 def test_nothing_to_apply_is_said_and_makes_no_release(run: Callable[..., Done]) -> None:

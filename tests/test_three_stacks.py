@@ -1,4 +1,4 @@
-"""Three stacks of three teams in one mesh, in three environments, on real Envoys: nobody touches what is another's."""
+"""Three stacks of three teams in one mesh, three environments, on real Envoys: nobody touches what is another's."""
 
 from __future__ import annotations
 
