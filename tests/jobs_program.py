@@ -1,8 +1,9 @@
 """Many jobs of builds, each a process of its own that runs the real command line; some are killed on the way.
 
 Reads one JSON line a round: a list of jobs with `folder`, `arguments`, `environment`, `begin` and `kill` (seconds,
-null for never). Answers with a JSON list: the exit code of each, -9 for one that was killed, and what it said. Each
-job is forked from here, where everything is imported already, so that it is killed at its work, not at its imports.
+null for never). Answers with a JSON list: the exit code of each, -9 for one that was killed, and what it said. While
+a job runs, the file `pid` in its folder has its process id. Each job is forked from here, where everything is
+imported already, so that it is killed at its work, not at its imports.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from typing import Any
 
 import meshwright.cli.apply
 import meshwright.cli.applying
+import meshwright.cli.drift
+import meshwright.cli.promote
+import meshwright.cli.promoting
+import meshwright.cli.repairing
 import meshwright.cli.target
+import meshwright.cli.verify
+import meshwright.cli.verifying
 import meshwright.cli.waiting
 import meshwright.cli.wanted
 import meshwright.remote.web_identity
@@ -26,6 +33,7 @@ import meshwright.remote.web_identity
 def child(job: dict[str, Any]) -> None:
     """Become the job."""
     folder = Path(job["folder"])
+    (folder / "pid").write_text(str(os.getpid()))
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(folder)
