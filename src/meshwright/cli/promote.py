@@ -58,7 +58,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     client = after.client()
     plan, request = from_definitions(after, client, (), parameters, allow_empty=False, promotes=promoted)
     number = len(plan.changes)
-    after.say(f"Releasing {promoted.title} of {source} in {goal}: {number} object{'s change' if number != 1 else ' changes'} …")
+    after.say(f"Releasing {promoted.title} of {source} in {goal}: {number} change{'s' * (number != 1)} …")
     outcome = client.apply(plan.mesh, plan.stack, request)
     if not verifies:
         return finished(after, client, outcome, wait, form)
