@@ -60,6 +60,8 @@ class _LazyGroup(click.Group):
         command = importlib.import_module(f"meshwright.cli.{cmd_name}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"meshwright.cli.{cmd_name}.command is not a click command")
+        # Help with tables is written raw, in which the mark of lines that are to be kept is two characters.
+        command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
