@@ -88,6 +88,10 @@ _METRICS = (
         Counter, "attempts_left_out", "Attempts that came to nothing, and were too many for a leaf of the audit log."
     ),
     _Row(Counter, "checkpoint_failures", "Checkpoints of the audit log that could not be published."),
+    _Row(Counter, "snapshots_built", "Snapshots that were built, one a proxy or a kind of proxies."),
+    _Row(Counter, "events_told", "Events of releases that a receiver took, by receiver.", ("receiver",)),
+    _Row(Counter, "events_dropped", "Events of releases that a receiver will never hear of.", ("receiver",)),
+    _Row(Counter, "telling_failures", "Attempts to tell a receiver events or metrics that failed.", ("receiver",)),
     _Row(Counter, "xds_responses", "Responses that Envoys answered, by type and result.", ("type", "result")),
     _Row(Counter, "xds_resources_sent", "Resources written to Envoys, by type; removals not counted.", ("type",)),
     _Row(
@@ -250,6 +254,22 @@ class Metrics(Collector):
     def checkpoint_failed(self) -> None:
         """A checkpoint of the audit log could not be published; it is tried again."""
         self._counters["checkpoint_failures"].inc()
+
+    def snapshot_built(self) -> None:
+        """A snapshot was built."""
+        self._counters["snapshots_built"].inc()
+
+    def events_told(self, receiver: str, events: int) -> None:
+        """A receiver, `otlp` or `cloudwatch`, took so many events."""
+        self._counters["events_told"].labels(receiver).inc(events)
+
+    def event_dropped(self, receiver: str) -> None:
+        """A receiver is not told an event: too many wait for it, it will not have it, or the server stops."""
+        self._counters["events_dropped"].labels(receiver).inc()
+
+    def telling_failed(self, receiver: str) -> None:
+        """A receiver did not take what it was sent."""
+        self._counters["telling_failures"].labels(receiver).inc()
 
     def acked(self, type_url: str, *, accepted: bool) -> None:
         """An Envoy took or rejected a response of a type."""

@@ -19,6 +19,7 @@ from meshwright.api.tracing import traced
 from meshwright.complaining import Complaint
 from meshwright.errors import RefusedError, StorageError
 from meshwright.release import Evidence, Release, Status, content_of, digest_of
+from meshwright.telemetry.happening import event
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
@@ -171,8 +172,12 @@ async def observed(services: Services, one: Release, found: Propagation) -> Rele
         services.metrics.settled(str(status))
         if status is Status.PROPAGATED:
             services.baselines.keep(one.mesh, one.stack, one.number, services.traffic)
-            await _measure(services, one)
+            took = await _measure(services, one)
+            services.told(event("propagated", one, services.now(), principal=OBSERVER, seconds=took))
             services.evidence.leave(one)
+        else:
+            rejected = len(found.rejected)
+            services.told(event("failed", one, services.now(), principal=OBSERVER, rejected=rejected))
     return moved
 
 
@@ -224,13 +229,15 @@ def _is_untouched(services: Services, one: Release, blamed: set[Key]) -> bool:
     return all(author is None or author.revision <= one.revision for author in authors)
 
 
-async def _measure(services: Services, one: Release) -> None:
-    """From the commit to the last ack, and each ack; nothing where the release concerned nobody."""
+async def _measure(services: Services, one: Release) -> float | None:
+    """The seconds from the commit to the last ack, and each ack; None where the release concerned nobody."""
     evidence = await services.evidence.evidence(one)
-    if evidence is not None and evidence.tally.last_acked_at is not None:
-        last = max(0, evidence.tally.last_acked_at - one.at) / 1000
-        # In a thread: a release of thousands of proxies has tens of thousands.
-        await asyncio.to_thread(services.metrics.propagated, last, _acks(evidence))
+    if evidence is None or evidence.tally.last_acked_at is None:
+        return None
+    last = max(0, evidence.tally.last_acked_at - one.at) / 1000
+    # In a thread: a release of thousands of proxies has tens of thousands.
+    await asyncio.to_thread(services.metrics.propagated, last, _acks(evidence))
+    return last
 
 
 def _acks(evidence: Evidence) -> Iterator[tuple[str, float]]:

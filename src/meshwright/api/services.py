@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from meshwright.control import Control
     from meshwright.operations import Quotas, Sharing
     from meshwright.store.contract import Store
+    from meshwright.telemetry.happening import Event
     from meshwright.trust.principals import Principal
 
 
@@ -50,6 +51,8 @@ class Services:
     """What proxies report of their calls."""
     baselines: Baselines = dataclasses.field(default_factory=Baselines)
     """What they had reported when releases had propagated."""
+    told: Callable[[Event], None] = lambda _: None
+    """Where events of releases are left, for whoever follows them elsewhere; returns at once."""
     found: Found = dataclasses.field(default_factory=Found)
     """Endpoints from all sources."""
     now: Callable[[], int]

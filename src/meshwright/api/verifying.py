@@ -21,6 +21,7 @@ from meshwright.api.propagating import observed, with_inherited
 from meshwright.errors import BadRequestException, RefusedError
 from meshwright.release import Inspection, Status, VerifyRequest
 from meshwright.release.inspection import bounded, ended, judged
+from meshwright.telemetry.happening import event
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ async def verify(
     place = one.mesh, one.stack, one.number
     await asyncio.to_thread(services.store.note_inspection, *place, inspection, attempt.trail)
     services.metrics.verified(inspection.judgement)
+    services.told(event(inspection.judgement, one, inspection.at, principal=inspection.principal))
     return msgspec.structs.replace(one, status=inspection.status or one.status), checks, inspection
 
 

@@ -16,6 +16,7 @@ from meshwright.cli.discovering import discovery_options, found
 from meshwright.cli.options import DATA_DIR
 from meshwright.cli.protection import address, protection_options, settled
 from meshwright.cli.quotas import QUOTA, quotas
+from meshwright.cli.telling import telemetry_options, told
 from meshwright.cli.trusting import ENVIRONMENT, TRUST, chosen, place, trust_file
 from meshwright.errors import UsageError
 
@@ -69,6 +70,7 @@ from meshwright.errors import UsageError
 @ENVIRONMENT
 @protection_options
 @discovery_options
+@telemetry_options
 @QUOTA
 @click.option(
     "--format",
@@ -118,6 +120,7 @@ def command(
         **here,
         **settled(options),
         **found(options),
+        **told(options, environment),
     )
     serve(settings, as_json=output == "json")
     return 0

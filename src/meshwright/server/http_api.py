@@ -27,23 +27,25 @@ if TYPE_CHECKING:
 
     from meshwright.control import Control
     from meshwright.model.identity import Key
+    from meshwright.server.exporting import Exporting
     from meshwright.server.parts import Parts
     from meshwright.store.contract import Draft, Head
 
 
 @contextlib.asynccontextmanager
-async def http_api(parts: Parts, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve the API until the block ends; the task that does."""
+async def http_api(parts: Parts, listener: socket.socket, told: Exporting) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve the API until the block ends, leaving events where they are `told`; the task that does."""
 
     def committed(head: Head, drafts: tuple[Draft, ...]) -> None:
         _publish(parts.control, head, drafts)
         for draft in drafts:
             if draft.release is not None:
                 propagating.follow(draft.release)
+                told.released(draft.release)
 
     foreseen = functools.partial(_foresee, parts)
     writer = Writer(parts.store, committed, measured=parts.metrics.committed, foreseen=foreseen)
-    services = _services(parts, writer)
+    services = _services(parts, writer, told)
     _watch(parts)
     parts.metrics.watch_releases(services.evidence.under_way)
     propagating = Propagating(services)
@@ -80,11 +82,12 @@ def _touched(drafts: tuple[Draft, ...]) -> list[Key]:
     return [key for draft in drafts for key in (*(one.key for one in draft.puts), *draft.deletes)]
 
 
-def _services(parts: Parts, writer: Writer) -> Services:
+def _services(parts: Parts, writer: Writer, told: Exporting) -> Services:
     return Services(
         store=parts.store,
         writer=writer,
         control=parts.control,
+        told=told.tell,
         found=parts.found,
         traffic=parts.traffic,
         now=now,

@@ -25,6 +25,7 @@ from meshwright.errors import MeshwrightError, StorageError, UsageError
 from meshwright.listening import join, listening, url
 from meshwright.model.identity import Kind, split_mesh
 from meshwright.observe import Traffic
+from meshwright.server.exporting import exporting
 from meshwright.server.finding import cloud_map, registrations, watch
 from meshwright.server.freeing import keep_giving_back
 from meshwright.server.http_api import http_api
@@ -111,8 +112,9 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
         async with (
             publishing(publisher, parts.metrics) as published,
             _noting(parts),
+            exporting(settings, store, parts.control, parts.metrics) as (told, reading),
             xds(parts) as (ports, watching),
-            http_api(parts, listener) as serving,
+            http_api(parts, listener, told) as serving,
             followed(parts.tls) as renewing,
             _following(parts) as following,
         ):
@@ -124,17 +126,18 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
                 credentials=settings.data_dir / "credentials",
                 created=key is not None,
                 revision=parts.control.revision,
-                parts=(serving, *following, *watching, *renewing, *published),
+                parts=(serving, *following, *watching, *renewing, *published, *reading),
             )
 
 
 def _parts(settings: Settings, store: Store) -> Parts:
     def built(graph: Graph, node: Key, placement: Placement, traits: Traits, moment: int) -> Snapshot:
+        metrics.snapshot_built()
         return build_snapshot(graph, node, found, placement, traits, moment)
 
     pace = Paced()
-    control = Control(built, now, pace, away_seconds=settings.away_seconds)
     metrics = Metrics()
+    control = Control(built, now, pace, away_seconds=settings.away_seconds)
     registered = registrations(settings, store, control)
     looked_up = cloud_map(settings, store, control, metrics)
     found = Found(registered, *((looked_up,) if looked_up else ()))

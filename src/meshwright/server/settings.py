@@ -13,6 +13,7 @@ from meshwright.api.limits import Limits
 from meshwright.certificates import TlsFiles
 from meshwright.control import AWAY_SECONDS
 from meshwright.listening import Address, refuse_exposure
+from meshwright.telemetry.standard import Destination
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether anybody may be any node's proxy."""
     checkpoints: Path | None = None
     """The file, or a folder for it, that checkpoints of the audit log are published to; None for nowhere."""
+    otlp: Destination | None = None
+    """Where OpenTelemetry is sent; None for nowhere."""
+    cloudwatch: str | None = None
+    """The namespace of AWS CloudWatch that metrics go to; None for none."""
     limits: Limits = Limits()
     quotas: dict[str, int] = {}
     """What beats the trust file's quotas and App Mesh's documented ones, by the names of `operations.Quotas`."""

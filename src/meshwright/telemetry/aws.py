@@ -42,14 +42,14 @@ class XRay:
         Raises:
             UsageError: boto3 is not here, or AWS's settings cannot be used.
         """
-        self._client, self._failures = _client("xray", region)
+        self._client, self._failures = client("xray", region)
         self._mesh = mesh
         self._since = datetime.fromtimestamp(since / 1000, UTC)
         self._clock = clock
 
     def told(self) -> Iterator[Told]:
         """As `Witness.told`."""
-        with _refusing(self._failures, "X-Ray", "xray:GetTraceSummaries and xray:BatchGetTraces"):
+        with refusing(self._failures, "X-Ray", "xray:GetTraceSummaries and xray:BatchGetTraces"):
             asked = {"StartTime": self._since, "EndTime": self._clock()}
             pages = _pages(self._client.get_trace_summaries, asked)
             # Those that were seen before, too: segments of a trace come one by one.
@@ -91,7 +91,7 @@ class CloudWatch:
         Raises:
             UsageError: boto3 is not here, or AWS's settings cannot be used.
         """
-        self._client, self._failures = _client("cloudwatch", region)
+        self._client, self._failures = client("cloudwatch", region)
         self._namespace = namespace
         self._mesh = mesh
         self._since = datetime.fromtimestamp(since / 1000, UTC)
@@ -99,7 +99,7 @@ class CloudWatch:
 
     def told(self) -> Iterator[Told]:
         """As `Witness.told`: a datapoint counts from when its period begins."""
-        with _refusing(self._failures, "CloudWatch", "cloudwatch:ListMetrics and cloudwatch:GetMetricData"):
+        with refusing(self._failures, "CloudWatch", "cloudwatch:ListMetrics and cloudwatch:GetMetricData"):
             metrics = list(self._metrics())
             end = self._clock() + timedelta(seconds=_PERIOD)
             for start in range(0, len(metrics), _AT_ONCE):
@@ -150,7 +150,12 @@ def _flat(value: Any) -> dict[str, str]:
     return found
 
 
-def _client(service: str, region: str) -> tuple[Any, Any]:
+def client(service: str, region: str) -> tuple[Any, Any]:
+    """A client of a service of AWS, and the exceptions that it raises.
+
+    Raises:
+        UsageError: boto3 is not here, or AWS's settings cannot be used.
+    """
     try:
         import boto3  # noqa: PLC0415 - only who asks AWS needs it
         import botocore.exceptions  # noqa: PLC0415
@@ -171,12 +176,12 @@ def _client(service: str, region: str) -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def _refusing(failures: Any, what: str, needed: str) -> Iterator[None]:
-    """Tell what AWS refuses as a failure of ours."""
+def refusing(failures: Any, what: str, needed: str) -> Iterator[None]:
+    """Tell what AWS refuses as a failure of ours, with the permissions that are `needed`."""
     try:
         yield
     except failures.ClientError as error:
         message = str(error.response.get("Error", {}).get("Message", "")) or str(error)
-        raise UnreachableError(f"{what} refused: {message} The role of this job needs {needed}.") from None
+        raise UnreachableError(f"{what} refused: {message} The caller's role needs {needed}.") from None
     except failures.BotoCoreError as error:
         raise UnreachableError(f"{what} cannot be asked: {error}") from None

@@ -1,0 +1,109 @@
+"""What is told elsewhere of releases and of the control plane itself: events as they happen, and readings of numbers.
+
+The one rule: nothing that a definition says, and no reason that somebody wrote, is told: whoever reads telemetry need
+not be one of those who may read the mesh. An event names the release; the audit log holds the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from prometheus_client.metrics_core import Metric
+
+if TYPE_CHECKING:
+    from meshwright.release import Build, Release
+
+What: TypeAlias = Literal["applied", "propagated", "failed", "verified", "inconclusive", "rolled_back"]
+"""What became of a release. `inconclusive` is a verification that leaves it as it was."""
+
+_LONGEST = 500
+"""Characters of one attribute: a job claims of itself what it likes."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that became of a release."""
+
+    what: What
+    at: int
+    """Milliseconds since the epoch, UTC."""
+    mesh: str
+    stack: str
+    title: str
+    """The release, as people name it."""
+    seconds: float | None = None
+    """From its commit to the last ack of the proxies that it concerns; None for what has none."""
+    attributes: Mapping[str, str | int]
+    """By name, in the order in which they are told."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """All numbers of one moment; those that count do so since `since`."""
+
+    at: int
+    since: int
+    """When the control plane started. Both in milliseconds since the epoch, UTC."""
+    metrics: tuple[Metric, ...]
+    """Those of `/metrics`."""
+    proxies: Mapping[tuple[str, str], int] = {}
+    """How many are connected, by mesh and state."""
+
+
+def event(
+    what: What,
+    one: Release,
+    at: int,
+    *,
+    principal: str = "",
+    seconds: float | None = None,
+    rejected: int | None = None,
+    instead: str = "",
+) -> Event:
+    """What became of `one`, by `principal` unless that is who released it.
+
+    `rejected` is how many proxies rejected it, `instead` the title of the release that took it back.
+    """
+    said: dict[str, str | int] = {
+        "meshwright.mesh": one.mesh,
+        "meshwright.stack": one.stack,
+        "meshwright.release": one.title,
+        "meshwright.status": what.replace("_", " "),
+        "meshwright.kind": one.kind,
+        "meshwright.revision": one.revision,
+        "meshwright.digest": one.digest,
+        "meshwright.changes": len(one.changes),
+        "meshwright.principal": principal or one.principal,
+    }
+    if one.restores is not None:
+        said["meshwright.restores"] = f"{one.stack}#{one.restores}"
+    if instead:
+        said["meshwright.rolled_back_by"] = instead
+    if one.promotes is not None:
+        said["meshwright.promotes"] = f"{one.promotes.title} of {one.promotes.environment}"
+    if rejected is not None:
+        said["meshwright.rejected_proxies"] = rejected
+    for side, build in (("verified", one.verified), ("claimed", one.build)):
+        said |= _of_build(f"meshwright.build.{side}", build)
+    told = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in said.items()}
+    return Event(what=what, at=at, mesh=one.mesh, stack=one.stack, title=one.title, seconds=seconds, attributes=told)
+
+
+def _of_build(prefix: str, build: Build | None) -> dict[str, str | int]:
+    if build is None:
+        return {}
+    return {
+        f"{prefix}.{name}": without_secrets(value) for name, value in msgspec.structs.asdict(build).items() if value
+    }
+
+
+def without_secrets(url: str) -> str:
+    """`url` without the password, query and fragment that it may have, in which tokens are handed around."""
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
