@@ -40,6 +40,8 @@ OBJECTS = 400
 ENVOYS = 20
 BACKENDS = 20
 SERVICES = 100
+ROUTES = ENVOYS + BACKENDS - 1
+"""Of the services that the Envoys call among them."""
 RELEASES = 10_000
 BATCH = 200
 """Releases that are written in one transaction."""
@@ -144,7 +146,7 @@ def _rolled_back() -> Iterator[Figure]:
                 _command(plane, folder, "apply", str(path), "--wait", "60")
             back = _command(plane, folder, "rollback", "--to", "1", "--wait", "60")
             single = plane.until_propagated(ENVOYS, f"n{ENVOYS}")
-    what = f"rollback of {BACKENDS} routes to the last ack of {ENVOYS} Envoys; floor: a route's write by HTTP"
+    what = f"rollback of {ROUTES} routes to the last ack of {ENVOYS} Envoys; floor: a route's write by HTTP"
     yield Figure(what=what, value=back, floor=single, target=2)
 
 
@@ -166,7 +168,7 @@ def _routes(prefix: str) -> dict[str, Any]:
                     },
                 },
             }
-            for index in range(1, ENVOYS + BACKENDS)
+            for index in range(1, 1 + ROUTES)
         }
     }
 
