@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import rstr
 
@@ -160,4 +161,31 @@ async def test_behind_a_gateway_every_port_of_a_service_is_called_by_its_name_al
     assert {one.about[0].name for one in trials} == {"at-8080", "at-9090", "to-8080", "to-9090"}
     for isolation in ("netns", "loopback"):
         found = await outcomes(state, trials, isolation)
+        assert [one for one in found.values() if one != ("passed", set())] == []
+
+
+async def test_what_a_run_cannot_know_fails_no_sound_mesh() -> None:
+    """A node that calls itself goes past its own listener, and an id that is no UUID leaves no spans."""
+    match = {"prefix": "/", "headers": [{"name": "x-request-id", "match": {"prefix": "zz"}}]}
+    action = {"weightedTargets": [{"virtualNode": "many", "weight": 1}]}
+    router = {"provider": {"virtualRouter": {"virtualRouterName": "many"}}}
+    state = State([
+        resource(Kind.MESH, MESH, {"egressFilter": {"type": "DROP_ALL"}}),
+        node("many", **listening("http"), **calling("many")),
+        node("web", **listening("http"), **calling("many", "routed")),
+        resource(Kind.VIRTUAL_ROUTER, "many", listening("http")),
+        resource(Kind.ROUTE, "known", {"httpRoute": {"match": match, "action": action}}, parent="many"),
+        resource(Kind.VIRTUAL_SERVICE, "routed.local", router),
+        provided("many"),
+    ])  # fmt: skip
+    trials = {one.name: one for one in derived(state)}
+    known = trials["route known of routed.local:8080 is reached"]
+    served = trials["virtual service many.local:8080 is reached"]
+    assert served.caller.name == "web"
+    assert "many reaches many.local" not in trials
+    itself = msgspec.structs.replace(
+        served, name="itself", caller=msgspec.structs.replace(served.caller, name="many")
+    )
+    for isolation in ("netns", "loopback"):
+        found = await outcomes(state, (known, served, itself), isolation)
         assert [one for one in found.values() if one != ("passed", set())] == []

@@ -174,6 +174,19 @@ def test_a_route_that_nothing_can_reach_is_told_as_a_gap() -> None:
     assert "'only'" in gap.reason
 
 
+def test_what_callers_in_a_run_say_besides_decides_no_test() -> None:
+    """Each has a `traceparent`, so that a route that asks for one takes all: that is told, and nothing is tried."""
+    state = routed({"prefix": "/", "headers": [{"name": "traceparent"}]})
+    action = {"weightedTargets": [{"virtualNode": "target", "weight": 1}]}
+    spec = {"httpRoute": {"match": {"prefix": "/"}, "action": action}}
+    rest = resource(Kind.ROUTE, "rest", spec, parent="target")
+    found = derived(state.put(rest))
+    assert [one.name for one in found.trials if {key.name for key in one.about} & {"only", "rest"}] == []
+    told = {one.route.name: one.reason for one in found.gaps if not one.path}
+    assert told.keys() == {"only", "rest"}
+    assert all("says 'traceparent' besides" in one for one in told.values())
+
+
 def test_the_same_definitions_give_the_same_tests() -> None:
     """Names and calls, so that a failure can be run again by its name."""
     state = routed({"path": {"regex": "/[a-z]{4}"}})

@@ -17,7 +17,8 @@ from meshwright.lab.workload import onward
 from meshwright.model.identity import Key, Kind
 from meshwright.simulate import Call, Verdict, route
 from meshwright.trials.conduct import RESTARTING
-from meshwright.trials.spans import CLIENT, SERVER, Due, Leg, Tracing, Unlike, unlike
+from meshwright.trials.sendable import as_sent, asked_besides
+from meshwright.trials.spans import CLIENT, SERVER, Due, Leg, Tracing, Unlike, traced, unlike
 from meshwright.trials.trial import Bounds
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from meshwright.lab.topology import Backend, Role
     from meshwright.trials.trial import Trial
 
-_TRACE = "traceparent"
 _OK = 200
 
 
@@ -69,6 +69,7 @@ class Follower:
         self._roles = {one.role.key: one.role for one in rig.lab.fleet.instances}
         self._paths = {key.path: key for key in self._roles}
         self._programs = {one.role.key for one in rig.lab.fleet.instances if one.program is not None}
+        self._besides = asked_besides(rig.graph)
         self._verdicts: dict[tuple[Key, Call], Verdict] = {}
 
     async def follow(self, trial: Trial, calls: Sequence[Sent]) -> Followed:
@@ -96,8 +97,8 @@ class Follower:
         return tuple(one for one in due.unlike(sent, trace) if not one.lacking)
 
     def _looks_at(self, trial: Trial) -> bool:
-        """A test that sends the beginning of a trace of its own decides about it, too."""
-        return self._spans and _TRACE not in {name.lower() for name, _ in trial.call.headers}
+        """A test that sends a trace of its own, or an id that is no UUID, decides about spans, too."""
+        return self._spans and traced(trial.call)
 
     def _due(self, trial: Trial, sent: Sent) -> _Due | None:
         """What is due of a call; None where nothing can be known, because TCP carries it."""
@@ -117,7 +118,8 @@ class Follower:
 
     def _first(self, sent: Sent) -> Leg:
         # A connection that was refused was no request to any proxy.
-        return Leg(verdict=self._verdict(sent.at, sent.call), times=Bounds(least=int(sent.taken), most=1))
+        made = as_sent(sent.call, self._besides) if self._besides else sent.call
+        return Leg(verdict=self._verdict(sent.at, made), times=Bounds(least=int(sent.taken), most=1))
 
     def _onward(self, trial: Trial, sent: Sent) -> Iterator[Leg]:
         """What workloads on the way called in turn: at most once an arrival, and those that are told in replies."""

@@ -13,9 +13,17 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from meshwright.model.gateway_routes import GatewayRouteSpec, GrpcGatewayRouteMatch, HttpGatewayRouteMatch
+from meshwright.model.identity import Kind
+from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch, RouteSpec
+from meshwright.routing import gateway_route_match, route_match
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from meshwright.graph import Graph
+    from meshwright.model.matching import HttpRouteHeader
+    from meshwright.routing.matching import GatewayMatch, Match
     from meshwright.simulate import Call
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -35,6 +43,19 @@ _OWN = frozenset(
     )
 )
 """What it drops, changes or stumbles over, seen in grpcio 1.85."""
+_BESIDES: Mapping[str, str] = MappingProxyType(
+    {
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "x-request-id": "0af76519-16cd-43dd-8448-eb211c80319c",
+    }
+)
+"""What whoever calls in a run says besides, as an example: by these its calls are told apart."""
+_BESIDES_IN_GRPC: Mapping[str, str] = MappingProxyType(
+    {
+        "user-agent": "grpc-python-asyncio/1.85.1 grpc-c/58.0.0 (linux; chttp2)",
+        "grpc-accept-encoding": "identity, deflate, gzip",
+    }
+)
 BINARY = "-bin"
 """How the names of metadata end that gRPC carries as bytes; on the wire, and in conditions, that is base64."""
 
@@ -99,6 +120,33 @@ def _value(call: Call, name: str, value: str) -> str:
     if name in only and value != only[name]:
         return f"{value!r} cannot be sent: over {call.protocol} it is always {only[name]!r}; leave it out"
     return ""
+
+
+def as_sent(call: Call, among: Collection[str]) -> Call:
+    """`call` with what goes out besides when it is made in a run, as an example; of that, headers `among` these."""
+    if call.protocol == "tcp":
+        return call
+    said = {name.lower() for name, _ in call.headers}
+    besides = {**_BESIDES, **(_BESIDES_IN_GRPC if call.protocol == "grpc" else {})}
+    return call.with_headers(add=[one for one in besides.items() if one[0] in among and one[0] not in said])
+
+
+def asked_besides(graph: Graph) -> frozenset[str]:
+    """The headers of these that any route asks about."""
+    matches = (
+        route_match(one.spec) if isinstance(one.spec, RouteSpec) else gateway_route_match(one.spec)
+        for kind in (Kind.ROUTE, Kind.GATEWAY_ROUTE)
+        for one in graph.state.of(kind)
+        if isinstance(one.spec, RouteSpec | GatewayRouteSpec)
+    )
+    named = {condition.name.lower() for one in matches for condition in _conditions(one)}
+    return frozenset(named & (_BESIDES.keys() | _BESIDES_IN_GRPC.keys()))
+
+
+def _conditions(match: Match | GatewayMatch) -> tuple[HttpRouteHeader, ...]:
+    if isinstance(match, HttpRouteMatch | HttpGatewayRouteMatch):
+        return match.headers or ()
+    return (match.metadata or ()) if isinstance(match, GrpcRouteMatch | GrpcGatewayRouteMatch) else ()
 
 
 def binary(value: str) -> bytes | None:

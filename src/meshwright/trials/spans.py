@@ -6,6 +6,7 @@ neither knows, as how often a proxy tried to connect, is bounded by the route's 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from meshwright.graph import Graph
-    from meshwright.simulate import Hop
+    from meshwright.simulate import Call, Hop
     from meshwright.trials.seen import SpanSeen
 
 OWN = "meshwright."
@@ -31,6 +32,19 @@ CLIENT, SERVER = "client", "server"
 _ROUTES = {Kind.ROUTE: "route", Kind.GATEWAY_ROUTE: "gateway_route"}
 _THROUGH = frozenset({"-", "URX"})
 """Envoy's response flags where the proxy that was called has answered."""
+
+
+_ID = re.compile(r"[0-9A-Fa-f]{8}.{28}")
+"""A request id in which proxies keep whether they make spans: others have no place for that."""
+
+
+def traced(call: Call) -> bool:
+    """Whether proxies make spans of a call as of any other, because it says nothing else by a trace or id of its own.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/request_id/uuid/v3/uuid.proto
+    """
+    said = {name.lower(): value for name, value in call.headers}
+    return "traceparent" not in said and _ID.fullmatch(said.get("x-request-id", "0" * 36)) is not None
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +124,7 @@ class Tracing:
         found: list[Due] = []
         most: Counter[Key] = Counter()
         clusters: dict[Key, set[str]] = {}
+        own = set[Key]()
         for leg in legs:
             traced = leg.traced
             for hop in leg.verdict.hops:
@@ -119,12 +134,16 @@ class Tracing:
                     traced = True
                 elif hop.virtual_host and traced:
                     found.append(self._due(hop.at, CLIENT, leg.times, None))
+            # Where connections are redirected, a proxy that calls its own node goes past that one's listener.
+            own.update(hop.at for hop in leg.verdict.hops if any(one.node == hop.at for one in hop.targets))
             for node, cluster, times in _reached(leg):
                 most[node] += times
                 clusters.setdefault(node, set()).update({cluster} if cluster else ())
         for node, times in most.items():
-            bounds = Bounds(least=arrived.get(node, 0), most=max(times, arrived.get(node, 0)))
-            found.append(self._due(node, SERVER, bounds, {}, frozenset(clusters[node])))
+            least = 0 if node in own else arrived.get(node, 0)
+            bounds = Bounds(least=least, most=max(times, arrived.get(node, 0)))
+            by = frozenset[str]() if node in own else frozenset(clusters[node])
+            found.append(self._due(node, SERVER, bounds, {}, by))
         lost = set(lossy)
         return tuple(_uncertain(one) if one.proxy.name in lost else one for one in _together(found))
 

@@ -14,6 +14,7 @@ from meshwright.trials.deriving.arriving import Inside, at_route, entrances
 from meshwright.trials.deriving.entries import Gap, service_rules
 from meshwright.trials.deriving.policies import PATIENCE
 from meshwright.trials.deriving.texts import Texts
+from meshwright.trials.deriving.untried import tried
 from meshwright.trials.trial import Trial
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def derive(graph: Graph, samples: Rstr, patience: int = PATIENCE) -> Derived:
         *borders.of_listeners(graph),
     ]
     trials: dict[str, Trial] = {}
-    for one in found:
+    sure = tuple(tried(graph, found))
+    for one in sure:
         if isinstance(one, Trial):
             trials.setdefault(one.name, one)
-    return Derived(trials=tuple(trials.values()), gaps=tuple(one for one in found if isinstance(one, Gap)))
+    return Derived(trials=tuple(trials.values()), gaps=tuple(one for one in sure if isinstance(one, Gap)))

@@ -33,6 +33,7 @@ from meshwright.trials.deriving.examples import UNMET, NoExampleError, example
 from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH
 from meshwright.trials.deriving.texts import usable_target
+from meshwright.trials.deriving.untried import calls_itself
 from meshwright.trials.sendable import unsendable
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class Inside:
 def at_route(graph: Graph, inside: Inside, from_: Iterable[Key] | None = None) -> Arrival | Gap:
     """A call of the service that follows the rule, from whoever may make it; if it can be, from who gets through.
 
+    A node that it may lead to itself is no such caller.
+
     `from_` are those who can call, where not everybody can.
     """
     port, origin = inside.port, inside.rule.origin
@@ -107,7 +110,7 @@ def at_route(graph: Graph, inside: Inside, from_: Iterable[Key] | None = None) -
             verdict = route(graph, caller, call)
             if verdict.hops and verdict.hops[-1].chosen == origin:
                 found = Arrival(caller=caller, call=call, verdict=verdict)
-                if not verdict.refused:
+                if not verdict.refused and not calls_itself(verdict):
                     return found
                 turned_away = turned_away or found
                 break
