@@ -103,9 +103,9 @@ def test_a_backend_that_nobody_can_call_is_told_with_the_node_and_the_reason() -
     """Below the graph, and in the text for terminals."""
     told = report((), " (x)")
     shown = " ".join(Parsed(trials_html.render(told)).words)
-    assert "Backends that nobody can call: calling (x) : no (x)" in shown
+    assert "Backends that no test can call: calling (x) : no (x)" in shown
     text = trials_text.render(told, colour=False)
-    assert "Backends that nobody can call:\n  calling (x) spec.backends (x) (no (x))\n" in text
+    assert "Backends that no test can call:\n  calling (x) spec.backends (x) (no (x))\n" in text
 
 
 def test_an_anchor_stays_the_same_and_is_of_one_test() -> None:

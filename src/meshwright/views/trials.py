@@ -133,7 +133,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     policies: tuple[Point, ...]
     """Limits, retries, health checks and the like, as the definitions write them."""
     backends: tuple[Point, ...] = ()
-    """What nodes declare that they call; one that nobody can call says why."""
+    """What nodes declare that they call; one that no test can call says why."""
     graph: Map
     followed: int | None
     """Calls each of whose hops must have left its span, and was looked at; null where spans were not."""

@@ -142,7 +142,7 @@ def _graph(report: RunReport) -> Html:
         notes.append(_ways("✗ Calls that were made, and that nobody declares:", strange))
     lost = [one for one in report.backends if one.why]
     if lost:
-        notes.append(element("p", "✗ Backends that nobody can call:"))
+        notes.append(element("p", "✗ Backends that no test can call:"))
         notes.append(element("ul", [element("li", element("code", one.route), f": {one.why}") for one in lost]))
     box = element("div", picture, class_="scroll drawing", tabindex=0, role="region", aria_label="Dependency graph")
     return element("section", element("h2", "Graph"), box, notes, id="graph")

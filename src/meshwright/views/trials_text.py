@@ -31,7 +31,7 @@ def render(report: RunReport, *, colour: bool, quiet: bool = False) -> str:
     if not quiet:
         lines += _missing("Not covered:", report.points)
         lines += _missing("Policies that no test showed:", report.policies)
-        lines += _missing("Backends that nobody can call:", (one for one in report.backends if one.why))
+        lines += _missing("Backends that no test can call:", (one for one in report.backends if one.why))
         lines += _edges("Calls that are declared, and that no passing test made:", report, declared=True)
         lines += _edges("Calls that were made, and that nobody declares:", report, declared=False)
     return "\n".join([*lines, _summary(report, colour)]) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshwright.graph import Relation
 from meshwright.model.identity import Kind
 from meshwright.simulate import route
 from meshwright.trials.deriving.entries import Gap
@@ -37,7 +38,7 @@ def tried(graph: Graph, found: Iterable[Trial | Gap]) -> Iterator[Trial | Gap]:
         verdict = route(graph, one.caller, one.call) if isinstance(one, Trial) and (asked or selves) else None
         reason = _reason(graph, verdict, asked) if verdict is not None else ""
         if isinstance(one, Trial) and verdict is not None and reason:
-            yield from _instead(one, verdict, reason)
+            yield from _instead(graph, one, verdict, reason)
         else:
             yield one
 
@@ -75,8 +76,11 @@ def _goes_elsewhere(graph: Graph, verdict: Verdict, besides: Collection[str]) ->
     return (made.chosen, made.outcome) != (verdict.chosen, verdict.outcome)
 
 
-def _instead(trial: Trial, verdict: Verdict, reason: str) -> Iterator[Gap]:
-    """What the trial was about, and the routes that it was to follow."""
+def _instead(graph: Graph, trial: Trial, verdict: Verdict, reason: str) -> Iterator[Gap]:
+    """What the trial was about, the routes that it was to follow, and the backends that it was to call."""
+    for edge in graph.outgoing(trial.caller, Relation.BACKEND):
+        if edge.target in trial.about:
+            yield Gap(route=edge.source, path=edge.path, reason=reason)
     for key in trial.about:
         yield Gap(route=key, path=trial.path, reason=reason)
         if key in verdict.chosen:
