@@ -27,6 +27,8 @@ class OtlpReceiver:
         """What it answers."""
         self.silent = threading.Event()
         """Set while it reads and answers nothing."""
+        self.endless = threading.Event()
+        """Set while its answers have no end."""
         self.asked = threading.Event()
         """Set once anything was sent to it."""
         self.headers: list[dict[str, str]] = []
@@ -66,8 +68,11 @@ class OtlpReceiver:
             self.headers.append({name.lower(): value for name, value in asked.headers.items()})
             self.requests.append(_REQUESTS[asked.path].FromString(body))
         asked.send_response(self.status)
-        asked.send_header("content-length", "0")
+        asked.send_header("content-length", str(2**40 if self.endless.is_set() else 0))
         asked.end_headers()
+        with contextlib.suppress(OSError):
+            while self.endless.is_set() and not self._leave.is_set():
+                asked.wfile.write(bytes(65_536))
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -195,6 +195,40 @@ def test_what_a_receiver_refuses_for_good_is_dropped_and_counted(
         until(lambda: receiver.names == ["shop#2 applied"])
 
 
+def test_an_answer_without_an_end_is_not_read_to_its_end(tmp_path: Path, receiver: OtlpReceiver) -> None:
+    """The receiver took the events by its status; what it says beside that is its own business."""
+    receiver.endless.set()
+    with live(tmp_path / "data", "--otlp-endpoint", receiver.url) as server:
+        client(server).apply("shop", "shop", shop())
+        until(lambda: page(server).get('meshwright_events_told_total{receiver="otlp"}') == 1)
+        receiver.endless.clear()
+        assert server.end() == 0
+
+
+def test_a_rollback_tells_of_what_it_takes_back_and_of_nothing_that_was_before(
+    tmp_path: Path, receiver: OtlpReceiver
+) -> None:
+    """However many releases that are."""
+
+    def idle(seconds: int) -> ApplyRequest:
+        return shop(timeout={"http": {"idle": {"unit": "s", "value": seconds}}})
+
+    with live(tmp_path / "data", "--otlp-endpoint", receiver.url) as server:
+        ours = client(server)
+        for seconds in (1, 2, 3):
+            ours.apply("shop", "shop", idle(seconds))
+        ours.roll_back("shop", "shop", RollbackRequest(to=1))
+        ours.apply("shop", "shop", idle(4))
+        ours.roll_back("shop", "shop", RollbackRequest(to=1))
+        assert server.end() == 0
+    told = [
+        (one["meshwright.release"], one["meshwright.rolled_back_by"])
+        for one in receiver.events
+        if "back" in one["name"]
+    ]
+    assert told == [("shop#2", "shop#4"), ("shop#3", "shop#4"), ("shop#4", "shop#6"), ("shop#5", "shop#6")]
+
+
 class Held:
     """A receiver that takes nothing before it is let go."""
 

@@ -30,6 +30,8 @@ _INFO, _WARN, _ERROR = (9, "INFO"), (13, "WARN"), (17, "ERROR")
 _SEVERITY = {"failed": _ERROR, "rolled_back": _WARN, "inconclusive": _WARN}
 _PASSING = frozenset({408, 429, 502, 503, 504})
 """Answers after which the same is sent again."""
+_MOST_ANSWERED = 65_536
+"""Bytes of an answer that are read."""
 _SERVICES: dict[Signal, str] = {"logs": "logs.v1.ExportLogsService", "metrics": "metrics.v1.ExportMetricsService"}
 
 
@@ -84,7 +86,11 @@ class Otlp:
         if target.gzip:
             body, headers = gzip.compress(body, 6), {**headers, "content-encoding": "gzip"}
         try:
-            answer = self._clients[signal].post(target.url, content=body, headers=headers, timeout=target.timeout)
+            asked = self._clients[signal].stream(
+                "POST", target.url, content=body, headers=headers, timeout=target.timeout
+            )
+            with asked as answer:
+                _read_some(answer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnreachableError(f"{target.where} does not take {signal}: {type(error).__name__}") from None
         _refuse_failure(answer, target, signal)
@@ -99,6 +105,15 @@ def _verified(target: Target) -> ssl.SSLContext | bool:
         raise UsageError(
             f"OTEL_EXPORTER_OTLP_CERTIFICATE {target.certificate} cannot be read: {error.strerror or error}."
         ) from None
+
+
+def _read_some(answer: httpx.Response) -> None:
+    """Read the little that a receiver says, so that the connection serves again; what is more ends it."""
+    size = 0
+    for part in answer.iter_raw():
+        size += len(part)
+        if size > _MOST_ANSWERED:
+            return
 
 
 def _authentication(target: Target) -> httpx.Auth | None:
