@@ -195,6 +195,18 @@ def test_what_a_receiver_refuses_for_good_is_dropped_and_counted(
         until(lambda: receiver.names == ["shop#2 applied"])
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_a_receiver_cannot_take_now_is_sent_again(tmp_path: Path, receiver: OtlpReceiver, status: int) -> None:
+    """Once it can, and it is not dropped."""
+    receiver.status = status
+    with live(tmp_path / "data", "--otlp-endpoint", receiver.url) as server:
+        client(server).apply("shop", "shop", shop())
+        until(lambda: page(server).get('meshwright_telling_failures_total{receiver="otlp"}', 0) >= 1)
+        receiver.status = 200
+        until(lambda: receiver.names == ["shop#1 applied"])
+        assert 'meshwright_events_dropped_total{receiver="otlp"}' not in page(server)
+
+
 def test_an_answer_without_an_end_is_not_read_to_its_end(tmp_path: Path, receiver: OtlpReceiver) -> None:
     """The receiver took the events by its status; what it says beside that is its own business."""
     receiver.endless.set()
