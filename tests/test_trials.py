@@ -174,6 +174,20 @@ def test_a_route_that_nothing_can_reach_is_told_as_a_gap() -> None:
     assert "'only'" in gap.reason
 
 
+@pytest.mark.parametrize(
+    ("match", "near"),
+    [
+        ({"prefix": "/", "headers": [{"name": "x-v", "match": {"exact": "1.0"}}]}, "header x-v: 1x0"),
+        ({"prefix": "/", "headers": [{"name": "x-v", "match": {"suffix": ".jpg"}}]}, "header x-v: xxjpg"),
+        ({"path": {"exact": "/a.b"}}, "path /axb"),
+    ],
+)
+def test_a_dot_is_told_from_any_character(match: dict[str, Any], near: str) -> None:
+    """A regular expression in its place that means the dot and says any would take the call."""
+    names = {one.name for one in derived(routed(match)).trials}
+    assert f"route only of target.local:8080: {near} goes elsewhere" in names
+
+
 def test_what_callers_in_a_run_say_besides_decides_no_test() -> None:
     """Each has a `traceparent`, so that a route that asks for one takes all: that is told, and nothing is tried."""
     state = routed({"prefix": "/", "headers": [{"name": "traceparent"}]})

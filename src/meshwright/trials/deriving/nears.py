@@ -98,10 +98,16 @@ def _beside_prefix(prefix: str) -> Iterator[str | None]:
 
 def _beside_exact(path: str) -> Iterator[str]:
     yield from (f"{path}x", f"{path.removesuffix('/')}/x", f"/x{path}", path[:-1], f"{path}/", path.swapcase())
+    yield _undotted(path)
 
 
 def _beside_text(text: str) -> Iterator[str]:
-    yield from (f"{text}x", f"x{text}", text[:-1], text[1:], text.swapcase())
+    yield from (f"{text}x", f"x{text}", text[:-1], text[1:], text.swapcase(), _undotted(text))
+
+
+def _undotted(text: str) -> str:
+    """`text` with another character for its first dot, as an expression takes it that means the dot and says any."""
+    return text.replace(".", "x", 1)
 
 
 def _of_parameter(parameter: HttpQueryParameter, where: str) -> Iterator[Near]:
@@ -156,7 +162,7 @@ def _values(condition: HttpRouteHeader, texts: Texts) -> Iterator[str]:
         yield from (*texts.other_values(match), f"{begins}x", begins, begins[:-1], f"x{begins}", begins.swapcase())
     elif match.suffix is not None:
         ends = match.suffix
-        yield from (*texts.other_values(match), f"x{ends}", ends, ends[1:], ends.swapcase())
+        yield from (*texts.other_values(match), f"x{ends}", ends, ends[1:], ends.swapcase(), f"x{_undotted(ends)}")
 
 
 def _of_hostname(hostname: GatewayRouteHostnameMatch, where: str) -> Iterator[Near]:
