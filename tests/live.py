@@ -160,12 +160,15 @@ class Disk:
 
     def _sizes(self) -> dict[str, tuple[int, int]]:
         named = self._connection.execute("SELECT name, wr FROM pragma_table_list WHERE type = 'table'").fetchall()
-        return {
-            name: self._connection.execute(
-                f'SELECT count(*), {"0" if rowless else "coalesce(max(rowid), 0)"} FROM "{name}"'  # noqa: S608 - the schema's own names
-            ).fetchone()
-            for name, rowless in named
-        }
+        return {name: self._size(name, rowless=bool(rowless)) for name, rowless in named}
+
+    def _size(self, table: str, *, rowless: bool) -> tuple[int, int]:
+        """Rows and the newest, without what is written of refusals some time after their answers."""
+        newest = "0" if rowless else "coalesce(max(rowid), 0)"
+        kept = """entry NOT LIKE '%"kind":"attempt"%'""" if table == "leaves" else "1"
+        query = f'SELECT count(*), {newest} FROM "{table}" WHERE {kept}'  # noqa: S608 - the schema's own names
+        count, last = self._connection.execute(query).fetchone()
+        return int(count), int(last)
 
     def close(self) -> None:
         """Let go of the file."""

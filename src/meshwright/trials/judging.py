@@ -206,7 +206,7 @@ def _says_how(expect: Expect) -> bool:
 
     Who expects that every attempt is given up expects no answer of any.
     """
-    return bool(expect.statuses or expect.grpc_statuses) or expect.given_up is not None
+    return bool(expect.statuses or expect.grpc_statuses) or expect.given_up is not None or expect.any_answer
 
 
 def _way(expect: Expect, one: CallSeen) -> Iterator[tuple[str, str]]:

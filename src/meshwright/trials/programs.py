@@ -33,6 +33,6 @@ def beside(trials: Iterable[Trial], programs: Collection[str]) -> tuple[Trial, .
             continue  # who answered is known from the proxy of a caller, and it has none
         asked = one.expect
         if set(asked.served_by).intersection(programs):
-            asked = replace(asked, statuses=(), grpc_statuses=(), arrived={})
+            asked = replace(asked, statuses=(), grpc_statuses=(), any_answer=True, arrived={})
         kept.append(replace(one, expect=asked))
     return tuple(kept)

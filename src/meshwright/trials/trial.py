@@ -166,8 +166,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
 class Expect(msgspec.Struct, frozen=True, kw_only=True):
     """What must come of it; what is not said is not asked. Each holds for every call unless it says otherwise.
 
-    Only that a call ends well goes without saying: where neither a status is said nor that attempts are given up, no
-    answer, one of 400 or more, and another gRPC status than OK are not as expected.
+    Only that a call ends well goes without saying: where neither a status is said nor that attempts are given up nor
+    `any_answer`, no answer, one of 400 or more, and another gRPC status than OK are not as expected.
     """
 
     arriving_at: tuple[str, ...] = ()
@@ -175,6 +175,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[int, ...] = ()
     """The HTTP status is one of these; 0 stands for no answer at all."""
     grpc_statuses: tuple[int, ...] = ()
+    any_answer: bool = False
+    """How the call ends is nobody's business here, such as where a program of the user's answers."""
     served_by: tuple[str, ...] = ()
     """A virtual node among these answered."""
     not_served_by: tuple[str, ...] = ()
