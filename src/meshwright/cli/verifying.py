@@ -191,7 +191,13 @@ def _wait(
     deadline = time.monotonic() + asked.seconds
     while True:
         turn = max(0.0, min(_TURN, deadline - time.monotonic()))
-        request = _request(asked, checks, look=True, patience=turn)
+        # The control plane is told too, or it would hold each look for the calls that nobody waits for.
+        request = msgspec.structs.replace(
+            _request(asked, checks),
+            look=True,
+            patience=turn,
+            unprobed_allowed=asked.unprobed_allowed or bool(without),
+        )
         found = client.verify(one["mesh"], one["stack"], one["number"], request)
         waiting = progress([check for check in found["checks"] if check["name"] != without])
         left = deadline - time.monotonic()
@@ -200,12 +206,11 @@ def _wait(
         target.say(f"Waiting, {left:.0f} s left: {waiting}")
 
 
-def _request(asked: Wanted, checks: tuple[Check, ...], *, look: bool = False, patience: float = 0) -> VerifyRequest:
+def _request(asked: Wanted, checks: tuple[Check, ...], *, patience: float = 0) -> VerifyRequest:
     return VerifyRequest(
         checks=checks,
         expected=asked.expected,
         unprobed_allowed=asked.unprobed_allowed,
-        look=look,
         patience=patience,
         build=claimed(os.environ),
         tool_version=version("meshwright"),

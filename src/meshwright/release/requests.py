@@ -55,7 +55,7 @@ class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     expected: dict[str, int] = {}
     """How many instances there must be, by the name of the virtual node; one where calls are sent, unless said."""
     unprobed_allowed: bool = False
-    """Take what could not be looked at for good."""
+    """Take what could not be looked at for good; calls on the routes are not waited for."""
     look: bool = False
     """Only look: nothing is judged and nothing kept, and what is still to come is told as such."""
     patience: float = 0
