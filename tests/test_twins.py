@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from meshwright.store.sqlite import SqliteStore
+
 ONE = f"{NODE.path}@one"
 
 
@@ -290,6 +292,18 @@ def test_an_endpoint_stays_what_it_was_while_its_proxy_gets_another_id(tmp_path:
     store.close()
 
 
+def registrations(store: SqliteStore, changes: list[object]) -> Registrations:
+    """Endpoints that are kept in `store`; `changes` grows by what callers are told."""
+    return Registrations(
+        grace=60,
+        most=10,
+        now=lambda: 1_000,
+        changed=changes.append,
+        memory=Memory(store, "registration"),
+        connected=lambda: 1,
+    )
+
+
 async def test_replicas_that_registered_are_known_apart_after_a_restart(tmp_path: Path) -> None:
     """Who comes back has the endpoint that was its own, and nobody is told of a change."""
     store = sqlite.connect(tmp_path / "meshwright.db")
@@ -297,14 +311,7 @@ async def test_replicas_that_registered_are_known_apart_after_a_restart(tmp_path
     name, at = f"{NODE.path}@one", "10.0.0.1"
 
     def remembered() -> Registrations:
-        return Registrations(
-            grace=60,
-            most=10,
-            now=lambda: 1_000,
-            changed=changes.append,
-            memory=Memory(store, "registration"),
-            connected=lambda: 1,
-        )
+        return registrations(store, changes)
 
     before = remembered()
     before.join(Registree(id=f"{name}+ipv4:127.0.0.1", node=NODE, address=at, shared_id=name)).listen()
@@ -332,14 +339,7 @@ async def test_replicas_of_one_host_keep_their_endpoints_over_a_restart(tmp_path
     name, places = f"{NODE.path}@one", ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 
     def remembered() -> Registrations:
-        return Registrations(
-            grace=60,
-            most=10,
-            now=lambda: 1_000,
-            changed=changes.append,
-            memory=Memory(store, "registration"),
-            connected=lambda: 1,
-        )
+        return registrations(store, changes)
 
     before = remembered()
     for port, at in enumerate(places, 1):

@@ -49,7 +49,7 @@ def _replace(place: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(place)
-    except BaseException:
+    finally:
+        # Once it has taken the place, nothing stands beside it any more.
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise
