@@ -75,8 +75,13 @@ async def settled(rig: Rig, key: Key) -> None:
 
     Callers whose outlier detection or health checks would take longer are started anew: that is what they would know.
     """
+    ill = await waiting(rig, key, lambda hosts: all(hosts.values()), 0)
+    if not ill:
+        return
     late = await waiting(rig, key, lambda hosts: all(hosts.values()), PATIENCE)
-    await asyncio.gather(*(one.restart() for one in late))
+    # The workers of those that found out by themselves may not know yet.
+    told = () if set(ill) <= set(late) else (workers_told(),)
+    await asyncio.gather(*(one.restart() for one in late), *told)
 
 
 async def acquainted(rig: Rig) -> None:
