@@ -144,7 +144,7 @@ def test_an_ejection_that_cannot_be_told_from_chance_is_not_tried_and_told(state
 async def test_real_envoys_leave_alone_who_is_ill_or_errs_and_a_change_of_that_is_found() -> None:
     """By HTTP, HTTP/2 and gRPC, beside trials of retries, whose errors the callers count, too.
 
-    Without the check, and with another number of errors, the same trials fail.
+    Without the check, with one of another path or protocol, and with another number of errors, the same trials fail.
     """
     state = mesh()
     every = [one for one in derived(state).trials if not any(given.latency for given in one.given)]
@@ -159,12 +159,37 @@ async def test_real_envoys_leave_alone_who_is_ill_or_errs_and_a_change_of_that_i
         )
         await rig.apply(changed)
         ill, errs = await run(rig, trials[2:], quiet)
-        assert "no instance of 'checked' can fail a health check: it has none" in ill.seen.fault
+        assert "no instance of 'checked' can fail a health check: it has none" in unnoticed(ill)
         assert "it was called 4 times" in errs.mismatches[0].happened
         moved = edited(state, CHECKED, lambda spec: spec["listeners"][0]["healthCheck"].update(path="/other"))
+        moved = edited(
+            moved, BOTH, lambda spec: spec["listeners"][0]["healthCheck"].update(protocol="http2", path="/ping")
+        )
         await rig.apply(moved)
-        (ill,) = await run(rig, trials[2:3], quiet)
-        assert "did not come to give up who fails checks that ask for /ping" in ill.seen.fault
+        spoken, ill = await run(rig, [one for one in trials if one.expect.avoided], quiet)
+        assert "no health check of 'checked' asks for /ping: it asks at 8080 for /other" in unnoticed(ill)
+        assert "no health check of 'both' asks for /grpc.health.v1.Health/Check" in unnoticed(spoken)
+
+
+def unnoticed(result: Result) -> str:
+    """Why a trial failed of one who is ill and called all the same: that nobody finds out, and that calls arrive."""
+    assert (result.outcome, result.seen.fault) == ("failed", "")
+    why, called = result.mismatches
+    assert (why.expected, called.expected.partition(" at ")[0]) == ("callers find out who is ill", "no call")
+    assert "arrived" in called.happened
+    return why.happened
+
+
+@pytest.mark.envoy
+async def test_of_checks_by_several_paths_one_fails_and_the_others_are_well() -> None:
+    """A node with two listeners, whose applications are asked for other paths: each is tried alone."""
+    second = {"portMapping": {"port": 8090, "protocol": "http"}, "healthCheck": {**CHECK, "path": "/pong"}}
+    state = edited(mesh(), CHECKED, lambda spec: spec["listeners"].append(second))
+    trials = [one for one in derived(state).trials if one.expect.avoided and one.about == (CHECKED,)]
+    assert [one.given[0].path for one in trials] == ["/ping", "/pong"]
+    async with Rig(state, instances=Suite(trials=tuple(trials)).needed) as rig:
+        found = await run(rig, trials, quiet)
+    assert {one.trial.name: (one.mismatches, one.seen.fault) for one in found if not one.passed} == {}
 
 
 def quiet(_: Result) -> None:

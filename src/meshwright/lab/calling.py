@@ -11,6 +11,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from meshwright.errors import UsageError
@@ -24,7 +25,8 @@ from meshwright.trials.pools import overfilled
 from meshwright.trials.seen import CallSeen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from meshwright.lab.rig import Rig, Sent
     from meshwright.lab.turns import Pools, Turns
@@ -42,6 +44,17 @@ _PAUSE = 0.02
 """Seconds between two calls while a fault begins or ends."""
 
 
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """The calls of a trial."""
+
+    calls: list[CallSeen]
+    """In order."""
+    lasted: float
+    """Seconds that they took, once the trial had its place."""
+    unnoticed: str
+    """Why callers did not find out about its faults, where they were to; "" when they did."""
+
+
 class Calling:
     """Makes calls for trials."""
 
@@ -56,8 +69,8 @@ class Calling:
         self.wanted: set[tuple[Key, int]] = set()
         """Instances beside the first that trials ask to call from."""
 
-    async def made(self, trial: Trial) -> tuple[list[CallSeen], float]:
-        """What became of the calls of a trial, in order, and how many seconds it took once it had its place.
+    async def made(self, trial: Trial) -> Made:
+        """What became of the calls of a trial.
 
         Raises:
             UsageError: they last too long, or nothing like what it asks for runs here.
@@ -65,9 +78,10 @@ class Calling:
         """
         self.patience(trial)
         async with self._place(trial):
-            began_at = time.monotonic()
-            calls = await (self._steady(trial) if trial.steady else self._disturbed(trial))
-            return calls, time.monotonic() - began_at
+            began_at, unnoticed = time.monotonic(), list[str]()
+            held = self.given(trial, unnoticed.append)
+            calls = await (self._steady(trial, held) if trial.steady else self._disturbed(trial, held))
+            return Made(calls=calls, lasted=time.monotonic() - began_at, unnoticed="; ".join(unnoticed))
 
     def pools(self, trial: Trial) -> Pools:
         """The connection pools that its calls pass."""
@@ -107,25 +121,31 @@ class Calling:
         for name in {one.at for one in trial.given if one.instances is not None}:
             await well(self._rig, self._rig.named(name))
 
-    async def _disturbed(self, trial: Trial) -> list[CallSeen]:
-        """The calls of a trial, while its faults hold."""
-        async with contextlib.AsyncExitStack() as exits:
-            await self.give(trial, exits)
+    async def _disturbed(self, trial: Trial, held: AbstractAsyncContextManager[None]) -> list[CallSeen]:
+        """The calls of a trial, while its faults are `held`."""
+        async with held:
             return await self._burst(trial)
 
-    async def _steady(self, trial: Trial) -> list[CallSeen]:
+    async def _steady(self, trial: Trial, held: AbstractAsyncContextManager[None]) -> list[CallSeen]:
         """Calls before, during and after the faults of a trial, and one after another while these begin and end."""
         async with contextlib.AsyncExitStack() as exits:
             found = await self._burst(trial, "before")
-            found += await self._through(trial, self.give(trial, exits))
+            found += await self._through(trial, exits.enter_async_context(held))
             found += await self._burst(trial)
             found += await self._through(trial, exits.aclose())
         return [*found, *await self._burst(trial, "after")]
 
-    async def give(self, trial: Trial, exits: contextlib.AsyncExitStack) -> None:
-        """Have its faults hold until `exits` are left."""
-        for one in trial.given:
-            await exits.enter_async_context(self._rig.fault(one))
+    @contextlib.asynccontextmanager
+    async def given(self, trial: Trial, unnoticed: Callable[[str], None] | None = None) -> AsyncIterator[None]:
+        """The faults of a trial hold while this lasts.
+
+        Where it is about what callers find out, `unnoticed` is told what they do not: that is what comes of it.
+        """
+        async with contextlib.AsyncExitStack() as exits:
+            for one in trial.given:
+                told = unnoticed if trial.expect.avoided else None
+                await exits.enter_async_context(self._rig.fault(one, told))
+            yield
 
     async def _through(self, trial: Trial, change: Awaitable[None]) -> list[CallSeen]:
         """Calls, one after another, until `change` is over."""

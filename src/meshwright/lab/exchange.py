@@ -13,12 +13,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 from meshwright.model.identity import Key
+from meshwright.trials.checks import HEALTH
 
 UNAVAILABLE = 14
 """gRPC's status of a server that cannot be had."""
 _OK = 200
-HEALTH = "/grpc.health.v1.Health/Check"
-"""gRPC's way of asking whether a server is well."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meshwright.errors import UsageError
+from meshwright.errors import MeshwrightError, UsageError
 from meshwright.lab.exchange import UNAVAILABLE, Fault
 from meshwright.lab.health import CHECK_FAILED, PATIENCE, Looked, settled, until, waiting, workers_told
 from meshwright.model.identity import Kind
 from meshwright.model.specs import VirtualNodeSpec
+from meshwright.trials.checks import asked_path
 from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from meshwright.lab.instance import Instance
     from meshwright.lab.rig import Rig
@@ -36,8 +37,10 @@ _BEHAVIOURS: Mapping[FaultKind, Fault] = MappingProxyType({
 """What applications do by themselves."""
 
 
-def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[None]:
-    """What a trial is given, as a context.
+def holding(
+    rig: Rig, given: Given, unnoticed: Callable[[str], None] | None = None
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """What a trial is given, as a context; `unnoticed` as for `unhealthy`.
 
     Raises:
         UsageError: nothing like it runs here, or it cannot be confined to some requests.
@@ -55,7 +58,7 @@ def holding(rig: Rig, given: Given) -> contextlib.AbstractAsyncContextManager[No
     if given.kind is FaultKind.EXPIRED_CERTIFICATE:
         return expired(rig, key)
     if given.kind is FaultKind.UNHEALTHY:
-        return unhealthy(rig, key, count, given.path)
+        return unhealthy(rig, key, count, given.path, unnoticed)
     befalling = {
         FaultKind.REFUSED: refusing,
         FaultKind.CRASH: crashed,
@@ -163,17 +166,25 @@ async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[N
 
 
 @contextlib.asynccontextmanager
-async def unhealthy(rig: Rig, node: Key, count: int | None = None, path: str = "") -> AsyncIterator[None]:
+async def unhealthy(
+    rig: Rig,
+    node: Key,
+    count: int | None = None,
+    path: str = "",
+    unnoticed: Callable[[str], None] | None = None,
+) -> AsyncIterator[None]:
     """The first `count` instances of `node`, or all, fail its health checks, and callers know it.
 
-    The instances answer whatever else they are asked; with a `path`, checks that ask for another one, too.
+    The instances answer whatever else they are asked; with a `path`, checks that ask for another one, too. Where
+    callers do not find out, `unnoticed` is told why, and all goes on; without it that is an error.
 
     Raises:
         UsageError: the node has no health check that an application can fail.
-        MeshwrightError: callers did not find out in time.
+        MeshwrightError: callers did not find out in time, or not in time that all is well again.
     """
-    chosen, looked, ill = _chosen(rig, node, count), _checked(rig, node), Fault(ill=True, path=path)
+    chosen, ill = _chosen(rig, node, count), Fault(ill=True, path=path)
     gone = {one.machine.address for one in chosen}
+    looked, why = _checked(rig, node, path)
 
     def well(hosts: dict[str, bool]) -> bool:
         return all(hosts.get(one, True) for one in gone)
@@ -183,8 +194,15 @@ async def unhealthy(rig: Rig, node: Key, count: int | None = None, path: str = "
     try:
         for one in _workloads(chosen):
             one.given.append(ill)
-        what = f"give up who fails checks{f' that ask for {path}' if path else ''}"
-        await until(rig, node, lambda hosts: not any(map(hosts.get, gone)), what, looked)
+        try:
+            if why:
+                raise UsageError(why)
+            what = f"give up who fails checks{f' that ask for {path}' if path else ''}"
+            await until(rig, node, lambda hosts: not any(map(hosts.get, gone)), what, looked)
+        except MeshwrightError as error:
+            if unnoticed is None:
+                raise
+            unnoticed(str(error))
         yield
     finally:
         for one in _workloads(chosen):
@@ -235,18 +253,22 @@ def _workloads(chosen: Sequence[Instance]) -> tuple[Workload, ...]:
     return tuple(one.workload for one in chosen if one.workload is not None)
 
 
-def _checked(rig: Rig, node: Key) -> Looked:
-    """What a proxy says of the health checks that an application can fail."""
+def _checked(rig: Rig, node: Key, path: str) -> tuple[Looked, str]:
+    """What a proxy says of the health checks that fail; why there are none that can, "" where there are some."""
     spec = rig.graph.state[node].spec
     listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
-    found = [one for one in listeners if one.health_check is not None]
-    asked = frozenset(
-        one.port_mapping.port for one in found if one.health_check and one.health_check.protocol != "tcp"
-    )
+    asked = {one.port_mapping.port: asked_path(one.health_check) for one in listeners if one.health_check}
+    failing = frozenset(port for port, wanted in asked.items() if wanted and path in {"", wanted})
+    others = [f"at {port} for {wanted}" for port, wanted in asked.items() if wanted]
+    why = ""
     if not asked:
-        had = "its health check asks for no more than a connection, which its proxy takes" if found else "it has none"
-        raise UsageError(f"no instance of {node.name!r} can fail a health check: {had}")
-    return Looked(ports=asked, flags=(CHECK_FAILED,))
+        why = f"no instance of {node.name!r} can fail a health check: it has none"
+    elif not others:
+        had = "its health check asks for no more than a connection, which its proxy takes"
+        why = f"no instance of {node.name!r} can fail a health check: {had}"
+    elif not failing:
+        why = f"no health check of {node.name!r} asks for {path}: it asks {', '.join(others)}"
+    return Looked(ports=failing, flags=(CHECK_FAILED,)), why
 
 
 def _discovery(rig: Rig, node: Key) -> str:

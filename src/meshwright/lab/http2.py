@@ -18,8 +18,9 @@ import h2.exceptions
 import msgspec
 from msgspec.structs import replace
 
-from meshwright.lab.exchange import HEALTH, UNAVAILABLE, Answer, HangUpError, Reply, Request, reply_of
+from meshwright.lab.exchange import UNAVAILABLE, Answer, HangUpError, Reply, Request, reply_of
 from meshwright.lab.sockets import HERE, Outlet, Server, connect
+from meshwright.trials.checks import HEALTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -157,13 +157,18 @@ class Rig:
         hint = f"there is {', '.join(dict.fromkeys(known))}"
         raise UsageError(f"no virtual node or gateway {name!r} runs here; {did_you_mean(name, known, hint)}")
 
-    def fault(self, given: Given) -> contextlib.AbstractAsyncContextManager[None]:
+    def fault(
+        self, given: Given, unnoticed: Callable[[str], None] | None = None
+    ) -> contextlib.AbstractAsyncContextManager[None]:
         """A fault that holds while the context lasts; when it ends, callers know that all is well again.
+
+        Where callers are to find out that instances are ill and do not, `unnoticed` is told why; without it, that is
+        an error.
 
         Raises:
             UsageError: nothing like it runs here, or it cannot be confined to some requests.
         """
-        return faults.holding(self, given)
+        return faults.holding(self, given, unnoticed)
 
     async def send(
         self,

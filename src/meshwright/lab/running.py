@@ -223,7 +223,7 @@ class _Runner:
 
     async def _counted(self, results: tuple[Result, ...]) -> tuple[Result, ...]:
         """`results`, a few of those that failed with Envoy's counters of one more call, made when all is quiet."""
-        failed = [one for one in results if one.outcome == "failed" and countable(one.trial)][:_COUNTED]
+        failed = [one for one in results if one.outcome == "failed" and countable(one)][:_COUNTED]
         moved = {one.trial.name: await self._moved(one.trial) for one in failed}
         return tuple(replace(one, seen=replace(one.seen, counters=moved.get(one.trial.name, ()))) for one in results)
 
@@ -233,11 +233,9 @@ class _Runner:
         instances = [one for key in way for one in self._rig.instances(key)]
         moved: list[CounterSeen] = []
         with contextlib.suppress(*_FORESEEN):  # what cannot be looked at once more was told already
-            async with contextlib.AsyncExitStack() as exits:
-                await self._calling.give(trial, exits)
-                async with counting(instances) as moved:
-                    patience = self._calling.patience(trial)
-                    await self._rig.send(trial.call, trial.caller, calls=trial.onward, patience=patience)
+            async with self._calling.given(trial), counting(instances) as moved:
+                patience = self._calling.patience(trial)
+                await self._rig.send(trial.call, trial.caller, calls=trial.onward, patience=patience)
         return tuple(moved)
 
     def _whole(self, result: Result, known: Mapping[str, Trace]) -> Result:
@@ -280,14 +278,14 @@ class _Runner:
     async def _made(self, trial: Trial) -> _Made:
         began_at = time.monotonic()
         try:
-            calls, lasted = await self._calling.made(trial)
-            followed = await self._follower.follow(trial, [self._sent[one.id] for one in calls])
+            made = await self._calling.made(trial)
+            followed = await self._follower.follow(trial, [self._sent[one.id] for one in made.calls])
         except _FORESEEN as error:
             return Seen(calls=(), fault=str(error)), (), time.monotonic() - began_at, began_at
-        first = min((one.began for one in calls), default=began_at * 1_000)
-        seen_calls = tuple(replace(one, began=one.began - first) for one in calls)
-        seen = Seen(calls=seen_calls, ways=followed.ways, followed=followed.count)
-        return seen, followed.unlike, lasted, first / 1_000
+        first = min((one.began for one in made.calls), default=began_at * 1_000)
+        calls = tuple(replace(one, began=one.began - first) for one in made.calls)
+        seen = Seen(calls=calls, unnoticed=made.unnoticed, ways=followed.ways, followed=followed.count)
+        return seen, followed.unlike, made.lasted, first / 1_000
 
 
 def _ours(error: BaseException) -> str:

@@ -28,6 +28,8 @@ def avoided(trial: Trial, seen: Seen) -> Iterator[Wrong]:
     """What is wrong where a trial expects that nobody calls those whom its faults befall."""
     if not trial.expect.avoided:
         return
+    if seen.unnoticed:
+        yield "callers find out who is ill", seen.unnoticed, ()
     moments = {one.moment for one in seen.calls}
     for given in trial.given:
         names = _instances(given.at, given.instances)

@@ -50,9 +50,10 @@ def unanswered(trial: Trial) -> bool:
     return any(one.kind is FaultKind.BLACKHOLE for one in trial.given)
 
 
-def countable(trial: Trial) -> bool:
-    """Whether Envoys count on while its faults begin, and one call of it does not take long."""
-    return not waits(trial) and not restarts(trial) and all(one.at for one in trial.given)
+def countable(result: Result) -> bool:
+    """Whether Envoys count on while the faults of a trial begin, and one more call of it does not take long."""
+    trial, quick = result.trial, not waits(result.trial) and not result.seen.unnoticed
+    return quick and not restarts(trial) and all(one.at for one in trial.given)
 
 
 def by_node(trials: Iterable[Trial]) -> Iterable[tuple[str, list[Trial]]]:

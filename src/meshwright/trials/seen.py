@@ -95,6 +95,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[CallSeen, ...]
     fault: str = ""
     """Why the trial could not be run; "" when it was."""
+    unnoticed: str = ""
+    """Why callers did not find out about its faults, where that is expected of them; "" when they did."""
     ways: tuple[tuple[Key, Key], ...] = ()
     """Who called whom, sorted: a node or gateway and a node that it got to."""
     counters: tuple[CounterSeen, ...] = ()

@@ -12,6 +12,7 @@ import msgspec
 
 from meshwright.model.identity import Key, Kind
 from meshwright.model.specs import VirtualGatewaySpec, VirtualNodeSpec
+from meshwright.trials.checks import asked_path
 from meshwright.trials.deriving.entries import Arrival, Gap
 from meshwright.trials.deriving.expectations import OK, expectation
 from meshwright.trials.deriving.policies import MISSED, RARELY, mark_of
@@ -124,8 +125,7 @@ def _unfailing(spec: VirtualNodeSpec, listener: Listener, check: HealthCheckPoli
 def _ill(node: Key, path: str, listener: Listener, at: Reached) -> Trial:
     """One instance fails its checks, and is well again."""
     expect = expectation(at.arrival.verdict) or Expect()
-    check = listener.health_check
-    asked = (check.path or "/") if check is not None and check.protocol in {"http", "http2"} else ""
+    asked = asked_path(listener.health_check)
     return Trial(
         name=f"an instance of {node.name}:{listener.port_mapping.port} that is ill is not called until it is well",
         call=at.arrival.call,
