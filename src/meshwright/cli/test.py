@@ -36,7 +36,12 @@ from meshwright.cli.options import FORMAT, definition_arguments
               help="Judge, without any Envoy, written tests that ask only where calls go; skip others.")  # fmt: skip
 @click.option("--spans/--no-spans", default=True, show_default=True,
               help="Check that each hop of each call leaves the OpenTelemetry span that it should.")  # fmt: skip
-@click.option("--list", "listing", is_flag=True, help="Name the tests and run none of them.")
+@click.option(
+    "--list",
+    "listing",
+    is_flag=True,
+    help="Name the tests, with --format json where each is written, too, and run none of them.",
+)
 @click.option("--baseline", "before", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
               help="Derive the tests from these definitions, and run them on the others: what a change does to "
               "callers. May be repeated.")  # fmt: skip
@@ -68,8 +73,7 @@ def command(options: dict[str, Any], /, *, schema: bool, **given: Any) -> int:
     asked = Asked(**given)
     testing = Testing.of(options, asked)
     if asked.listing:
-        sys.stdout.write("".join(f"{one.name}\n" for one in testing.trials))
-        return 0
+        return testing.listed()
     if asked.simulate:
         return testing.simulate()
     return interrupts.run(testing.run())

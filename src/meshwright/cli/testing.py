@@ -33,7 +33,7 @@ from meshwright.trials.programs import beside
 from meshwright.trials.seen import Seen
 from meshwright.trials.simulated import needs_envoys, simulated
 from meshwright.trials.trial import Suite
-from meshwright.views import trials_html, trials_junit, trials_text
+from meshwright.views import trials_html, trials_junit, trials_list, trials_text
 from meshwright.views.diagnostics import as_json
 from meshwright.views.trials import Manner, Timings, run_report
 
@@ -207,6 +207,12 @@ class Testing:
         results = [known.get(one.name) or Result(trial=one, seen=unrun, mismatches=()) for one in self.trials]
         for told in filter(None, self._written(self._report(results, manner))):
             click.echo(told, err=True)
+
+    def listed(self) -> int:
+        """Print which tests there are; the exit code."""
+        found = trials_list.listing(self._graph, self.trials, self._read.sources.find, self._again)
+        sys.stdout.write(as_json(found) if self._asked.form == "json" else trials_list.render(found))
+        return 0
 
     def simulate(self) -> int:
         """Judge by simulation what can be, print the report; the exit code.

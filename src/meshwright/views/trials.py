@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from meshwright.trials import coverage
     from meshwright.trials.coverage import Coverage
     from meshwright.trials.judging import Result
+    from meshwright.trials.trial import Trial
 
 Finder: TypeAlias = Callable[[str, str], Source | None]
 """Where a field of an object (`Key.path`, wire path) is written; None where that is not known."""
@@ -202,13 +203,12 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
     """The report on one test, which the command `reproduce` runs alone."""
     trial = result.trial
     made = sum(bool(one.id) for one in result.seen.calls)  # simulated ones have none
-    source = trial.source or (find(trial.about[0].path, trial.path) if trial.about else None)
     return Test(
         name=trial.name,
         outcome=result.outcome,
         derived=trial.source is None,
         about=tuple(key.path for key in trial.about),
-        source=source,
+        source=written_at(trial, find),
         caller=trial.caller.path,
         call=trial.call,
         given=trial.given,
@@ -225,6 +225,11 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
         ways=tuple((caller.path, callee.path) for caller, callee in result.seen.ways),
         reproduce=reproduce,
     )
+
+
+def written_at(trial: Trial, find: Finder) -> Source | None:
+    """Where a test is written; of one that nobody wrote, the field that it is about."""
+    return trial.source or (find(trial.about[0].path, trial.path) if trial.about else None)
 
 
 def decisions(graph: Graph, verdict: Verdict, find: Finder) -> tuple[Decision, ...]:
