@@ -126,7 +126,7 @@ def with_inherited(services: Services, one: Release, found: Propagation) -> Prop
 
 def _unmended(services: Services, one: Release) -> frozenset[Key]:
     """What the releases changed that failed since the last that was taken; nothing if `one` is not the newest."""
-    if not services.control.rejecting(one.mesh):
+    if not services.control.rejects(one.mesh):
         return frozenset()
     return frozenset(change.key for it in _failed_before(services, one) for change in it.changes)
 
@@ -195,8 +195,7 @@ async def _status(services: Services, one: Release, found: Propagation) -> Statu
     touched = frozenset(change.key for change in one.changes)
     if services.control.refused(one.revision, one.mesh, touched):
         return Status.FAILED
-    inherited = services.control.rejecting(one.mesh, _unmended(services, one))
-    return Status.FAILED if inherited else None
+    return Status.FAILED if services.control.rejects(one.mesh, _unmended(services, one)) else None
 
 
 async def _taken_by_all_that_rejected(services: Services, one: Release) -> bool:

@@ -301,13 +301,18 @@ class Control:
         found = self._deliveries.get(proxy)
         return found is not None and all(found.took(rejection.type_url, name) for name in rejection.resources)
 
-    def rejecting(self, mesh: str, keys: frozenset[Key] | None = None) -> tuple[ProxyStatus, ...]:
-        """The proxies of `mesh` that reject something; with `keys`, for which one of these objects is at fault."""
+    def rejects(self, mesh: str, keys: frozenset[Key] | None = None) -> bool:
+        """Whether a proxy of `mesh` rejects something; with `keys`, for which one of these objects is at fault."""
         self._catch_up()
-        found = (
-            one.status() for one in self._deliveries.values() if one.proxy.node.mesh == mesh and one.rejects(keys)
-        )
-        return tuple(sorted(found, key=lambda one: one.id))
+        return any(True for _ in self._rejecting(mesh, keys))
+
+    def rejecting(self, mesh: str, keys: frozenset[Key]) -> tuple[ProxyStatus, ...]:
+        """The proxies of `mesh` that reject something for which one of these objects is at fault."""
+        self._catch_up()
+        return tuple(sorted((one.status() for one in self._rejecting(mesh, keys)), key=lambda one: one.id))
+
+    def _rejecting(self, mesh: str, keys: frozenset[Key] | None) -> Iterator[Delivery]:
+        return (one for one in self._deliveries.values() if one.proxy.node.mesh == mesh and one.rejects(keys))
 
     def pass_time(self) -> int | None:
         """Build again what time has changed; the moment at which that is next due, None for never."""
