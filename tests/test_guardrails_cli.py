@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from building import TRUST, Jobs, building
 from command_line import commands
+from meshwright.release import Status
 from processes import DEADLINE, until
+from serving import now
 from test_cli_releases import DEFINITIONS, PROJECT, shift
 from test_guardrails import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from command_line import Done
 
@@ -169,6 +171,37 @@ def test_the_glass_is_broken_once_with_a_reason(run: Callable[..., Done], jobs: 
     grants = run("bob", "guardrails", "grants").out
     assert "used" in grants.splitlines()[1]
     assert grants.splitlines()[1].rstrip().endswith("shop#2")
+
+
+def test_a_promotion_breaks_the_glass_as_an_apply_does(run: Callable[..., Done], jobs: Jobs) -> None:
+    """With a grant, which it uses up; the release keeps the reason and what it repeats."""
+    server = jobs.plane.server
+    for mesh in ("m", "s"):
+        server.client().create_mesh(meshName=mesh)
+    _, _, objects = DEFINITIONS.partition("---\n")
+    Path("mesh.yaml").write_text(objects)
+    environments = "environments: {staging: {mesh: s}, production: {mesh: m}}"
+    Path("meshwright.yaml").write_text(f"stack: shop\ndefinitions: [mesh.yaml]\n{environments}\n")
+    promote = ("promote", "--from", "staging", "--to", "production")
+    for number, weight in ((1, 90), (2, 10)):
+        shift(weight)
+        assert run("alice", "--environment", "staging", "apply").code == 0
+        for status in (Status.PROPAGATED, Status.VERIFIED):
+            server.store.mark("s", "shop", number, status, principal="p", at=now())
+        if number == 1:
+            assert run("alice", *promote).code == 0
+    jobs.trust(guarded("deny"))
+    assert "Ask the platform team." in run("alice", *promote).err
+    assert "No grant lets user/alice pass" in run("alice", *promote, "--break-glass", "INC-7").err
+    given = ("guardrails", "break-glass", "--for", "user/alice", "--reason", "INC-7")
+    assert run("administrator", "--environment", "production", *given).code == 0
+    done = run("alice", *promote, "--break-glass", "it burns")
+    assert done.code == 0, done.err
+    made = server.store.release("m", "shop", 2)
+    assert made is not None
+    assert made.broken_glass is not None
+    assert made.promotes is not None
+    assert (made.broken_glass.reason, made.promotes.number) == ("it burns", 2)
 
 
 def test_the_rules_that_hold_are_listed(run: Callable[..., Done], jobs: Jobs) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import FORMAT, STACK, WAIT, verification
+from meshwright.cli.options import BREAK_GLASS, FORMAT, STACK, WAIT, verification
 
 
 @click.command("promote")
@@ -20,6 +20,7 @@ from meshwright.cli.options import FORMAT, STACK, WAIT, verification
 @click.option("--release", metavar="RELEASE", help="Only if that is the newest verified release: 12 or shop#12.")
 @click.option("--parameter", "parameters", multiple=True, metavar="KEY=VALUE",
               help="A value for a template's parameter or ${KEY}; may be repeated.")  # fmt: skip
+@BREAK_GLASS
 @WAIT
 @click.option("--verify", "verifies", is_flag=True,
               help="Verify it there, each check within --wait or 60 seconds; roll it back if it fails.")  # fmt: skip
@@ -35,6 +36,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     stack: str | None,
     release: str | None,
     parameters: tuple[str, ...],
+    break_glass: str,
     wait: float | None,
     verifies: bool,
     form: str,
@@ -48,7 +50,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     Exit codes: 0 released (with --wait: and arrived; with --verify: and verified), 1 refused, rejected by a proxy,
     late, or rolled back, 2 could not be done.
     """
-    from meshwright.cli.applying import from_definitions
+    from meshwright.cli.applying import from_definitions, with_grant
     from meshwright.cli.promoting import between, promotion
     from meshwright.cli.verifying import verified_or_back, wanted
     from meshwright.cli.waiting import finished
@@ -59,7 +61,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     plan, request = from_definitions(after, client, (), parameters, allow_empty=False, promotes=promoted)
     number = len(plan.changes)
     after.say(f"Releasing {promoted.title} of {source} in {goal}: {number} change{'s' * (number != 1)} …")
-    outcome = client.apply(plan.mesh, plan.stack, request)
+    outcome = client.apply(plan.mesh, plan.stack, with_grant(request, break_glass))
     if not verifies:
         return finished(after, client, outcome, wait, form)
     return verified_or_back(after, client, outcome, wanted(60 if wait is None else wait, asked), form)
