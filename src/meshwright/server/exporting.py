@@ -18,7 +18,7 @@ from meshwright.complaining import Complaint
 from meshwright.errors import RefusedError, StorageError, UnreachableError
 from meshwright.release import Status
 from meshwright.server.parts import now
-from meshwright.telemetry.happening import Reading, event
+from meshwright.telemetry.happening import PartlyTakenError, Reading, event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -44,7 +44,10 @@ _log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """What takes events and readings: `UnreachableError` is tried again, what raises `RefusedError` is dropped."""
+    """What takes events and readings: `UnreachableError` is tried again, what raises `RefusedError` is dropped.
+
+    Of a `PartlyTakenError` all is taken but what it counts.
+    """
 
     name: str
 
@@ -62,6 +65,7 @@ class Exporter:
         self._metrics = metrics
         self._most = most
         self._complaint = Complaint(_log)
+        self._rest = {one: Complaint(_log, then="") for one in ("events", "metrics")}
         self._events: deque[Event] = deque()
         self._reading: Reading | None = None
         self._ending = False
@@ -97,8 +101,7 @@ class Exporter:
         with self._news:
             left = len(self._events)
             self._events.clear()
-        for _ in range(left):
-            self._metrics.event_dropped(self._sink.name)
+        self._drop(left)
         if left:
             _log.warning("%d events were not told to %s before the control plane stopped", left, self._sink.name)
 
@@ -129,7 +132,7 @@ class Exporter:
             if batch:
                 self._tell(batch)
             if reading is not None:
-                self._sink.read(reading)
+                self._read(reading)
         except UnreachableError as error:
             self._failed(error)
             return False
@@ -141,15 +144,41 @@ class Exporter:
         return True
 
     def _tell(self, batch: list[Event]) -> None:
+        rejected = 0
         try:
             self._sink.tell(batch)
+        except PartlyTakenError as error:
+            rejected = min(error.rejected, len(batch))
+            self._left_out("events", error)
         except RefusedError:
             self._forget(len(batch))
-            for _ in batch:
-                self._metrics.event_dropped(self._sink.name)
+            self._drop(len(batch))
             raise
+        else:
+            self._taken_whole("events")
         self._forget(len(batch))
-        self._metrics.events_told(self._sink.name, len(batch))
+        self._drop(rejected)
+        self._metrics.events_told(self._sink.name, len(batch) - rejected)
+
+    def _read(self, reading: Reading) -> None:
+        try:
+            self._sink.read(reading)
+        except PartlyTakenError as error:
+            self._left_out("metrics", error)
+        else:
+            self._taken_whole("metrics")
+
+    def _left_out(self, what: str, error: PartlyTakenError) -> None:
+        if error.rejected:
+            self._metrics.telling_failed(self._sink.name)
+        self._rest[what].made(f"{self._sink.name} does not take all {what} as they are", error)
+
+    def _taken_whole(self, what: str) -> None:
+        self._rest[what].over(f"{self._sink.name} takes all {what}")
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._metrics.event_dropped(self._sink.name)
 
     def _forget(self, count: int) -> None:
         with self._news:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from prometheus_client.metrics_core import Metric
 
+from meshwright.errors import RefusedError
+
 if TYPE_CHECKING:
     from meshwright.release import Build, Release
 
@@ -37,6 +39,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """From its commit to the last ack of the proxies that it concerns; None for what has none."""
     attributes: Mapping[str, str | int]
     """By name, in the order in which they are told."""
+
+
+class PartlyTakenError(RefusedError):
+    """A receiver took what it was sent, but for `rejected` of it, or has only something to say; never sent again."""
+
+    def __init__(self, message: str, rejected: int) -> None:
+        super().__init__(message)
+        self.rejected = rejected
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

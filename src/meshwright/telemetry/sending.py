@@ -12,9 +12,11 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from google.protobuf.message import DecodeError
 
 from meshwright.errors import RefusedError, UnreachableError, UsageError
 from meshwright.snapshot.messages import message
+from meshwright.telemetry.happening import PartlyTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +34,8 @@ _PASSING = frozenset({408, 429, 502, 503, 504})
 """Answers after which the same is sent again."""
 _MOST_ANSWERED = 65_536
 """Bytes of an answer that are read."""
+_MOST_QUOTED = 300
+"""Characters of what a receiver says of what it left out."""
 _SERVICES: dict[Signal, str] = {"logs": "logs.v1.ExportLogsService", "metrics": "metrics.v1.ExportMetricsService"}
 
 
@@ -60,6 +64,7 @@ class Otlp:
         Raises:
             UnreachableError: nobody took them; try again.
             RefusedError: the receiver will never take these.
+            PartlyTakenError: it took them, but for some, or has something to say of them.
         """
         records = [_record(one) for one in events]
         self._send("logs", "resource_logs", "instrumentation_library_logs", {"logs": records})
@@ -90,10 +95,11 @@ class Otlp:
                 "POST", target.url, content=body, headers=headers, timeout=target.timeout
             )
             with asked as answer:
-                _read_some(answer)
+                said = _read_some(answer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnreachableError(f"{target.where} does not take {signal}: {type(error).__name__}") from None
         _refuse_failure(answer, target, signal)
+        _tell_of_rest(said, target, signal)
 
 
 def _verified(target: Target) -> ssl.SSLContext | bool:
@@ -107,13 +113,32 @@ def _verified(target: Target) -> ssl.SSLContext | bool:
         ) from None
 
 
-def _read_some(answer: httpx.Response) -> None:
-    """Read the little that a receiver says, so that the connection serves again; what is more ends it."""
-    size = 0
-    for part in answer.iter_raw():
-        size += len(part)
-        if size > _MOST_ANSWERED:
-            return
+def _read_some(answer: httpx.Response) -> bytes:
+    """The little that a receiver says, read so that the connection serves again; what is more ends it, and is b""."""
+    said = b""
+    for part in answer.iter_bytes():
+        said += part
+        if len(said) > _MOST_ANSWERED:
+            return b""
+    return said
+
+
+def _tell_of_rest(said: bytes, target: Target, signal: Signal) -> None:
+    """Raise what a receiver says that it left out; who says nothing that can be understood took all of it.
+
+    Raises:
+        PartlyTakenError: it left something out, or warns.
+    """
+    try:
+        answer = message(f"opentelemetry.proto.collector.{_SERVICES[signal]}Response").FromString(said)
+    except DecodeError:
+        return
+    rest = answer.partial_success
+    rejected = rest.rejected_log_records if signal == "logs" else rest.rejected_data_points
+    if rejected <= 0 and not rest.error_message:
+        return
+    what = f"does not take {rejected} of the {signal}" if rejected > 0 else f"takes the {signal} and warns"
+    raise PartlyTakenError(f"{target.where} {what}: {rest.error_message[:_MOST_QUOTED]!r}", max(0, rejected))
 
 
 def _authentication(target: Target) -> httpx.Auth | None:
