@@ -13,7 +13,7 @@ from shop_load import edited
 from strategies import MESH, resource
 
 HTTP = "httpRoute.match"
-HEADERS = ("begins", "ends", "user", "agent", "present")
+HEADERS = ("begins", "ends", "user", "agent", "plan", "level", "word", "build", "loose", "present")
 _LISTENER = {"portMapping": {"port": 8080, "protocol": "http"}}
 _OF_CALLS = {"portMapping": {"port": 9000, "protocol": "grpc"}}
 _MATCHES: dict[str, dict[str, Any]] = {
@@ -21,11 +21,18 @@ _MATCHES: dict[str, dict[str, Any]] = {
     "ends": {"suffix": "-test"},
     "user": {"range": {"start": 10, "end": 20}},
     "agent": {"regex": "v[0-9]+(-rc)?"},
+    "plan": {"exact": "ab"},
+    "level": {"regex": "v(1|2|3)"},
+    "word": {"regex": r"\w{3,}"},
+    "build": {"regex": r"[a-z]+\d*"},
+    "loose": {"regex": "(?i)beta"},
 }
 _OTHERS: dict[str, dict[str, Any]] = {
     "quotes": {"prefix": "/quotes"},
     "status": {"path": {"exact": "/status"}},
     "items": {"path": {"regex": "/items/[a-z]{2,4}/(old|new)"}},
+    "edit": {"path": {"regex": "/edit/[^/]+/now"}},
+    "number": {"path": {"regex": r"/number/\d+"}},
     "colour": {"prefix": "/", "queryParameters": [{"name": "colour", "match": {"exact": "red"}}]},
     "debug": {"prefix": "/", "queryParameters": [{"name": "debug"}]},
     "writing": {"prefix": "/", "method": "PUT"},
@@ -34,6 +41,7 @@ _CALLS: dict[str, dict[str, Any]] = {
     "get": {"serviceName": "shop.Cart", "methodName": "Get"},
     "stock": {"serviceName": "shop.Stock"},
     "tenant": {"metadata": [{"name": "x-tenant", "match": {"suffix": "-eu"}}]},
+    "traced": {"metadata": [{"name": "x-traced"}]},
 }
 _HOSTS: dict[str, dict[str, Any]] = {"one": {"exact": "shop.example"}, "several": {"suffix": ".shop.example"}}
 
@@ -90,10 +98,10 @@ def _header(name: str) -> dict[str, Any]:
     return {"name": f"x-{name}", **({"match": _MATCHES[name]} if name in _MATCHES else {})}
 
 
-def _edit(name: str, path: str, value: Any) -> Mutation:
+def _edit(name: str, path: str, value: Any, unfelt: str = "") -> Mutation:
     """Another condition of a route or gateway route."""
     kind, parent = (Kind.GATEWAY_ROUTE, "gate") if name in _HOSTS else (Kind.ROUTE, "asked")
-    return _at(kind, name, parent, f"{path} {value}", at(f"{HTTP}.{path}", value))
+    return _at(kind, name, parent, f"{path} {value}", at(f"{HTTP}.{path}", value), unfelt)
 
 
 def _of_call(name: str, path: str, value: Any) -> Mutation:
@@ -101,9 +109,9 @@ def _of_call(name: str, path: str, value: Any) -> Mutation:
     return _at(Kind.ROUTE, name, "calls", f"{path} {value}", at(f"grpcRoute.match.{path}", value))
 
 
-def _at(kind: Kind, name: str, parent: str, told: str, change: Edit) -> Mutation:
+def _at(kind: Kind, name: str, parent: str, told: str, change: Edit, unfelt: str = "") -> Mutation:
     where = Key(MESH, kind, name, parent)
-    return Mutation(f"{name}: {told}", where, lambda state: edited(state, where, change))
+    return Mutation(f"{name}: {told}", where, lambda state: edited(state, where, change), unfelt)
 
 
 def _of_header(name: str, **match: Any) -> Mutation:
@@ -130,7 +138,25 @@ MATCHING = (
     _of_header("agent", regex="v[0-8]+(-rc)?"),
     _of_header("agent", regex="v[0-9]+(-rc)?.*"),
     _of_header("agent", prefix="v"),
+    _of_header("plan", regex="abb*"),
+    _of_header("plan", regex="ab?"),
+    _of_header("plan", prefix="ab"),
+    _of_header("level", regex="v[1-4]"),
+    _of_header("level", regex="v[0-3]"),
+    _of_header("level", regex="v(1|3)"),
+    _of_header("level", regex=r"v\d"),
+    _of_header("word", regex="[a-zA-Z0-9]{3,}"),
+    _of_header("word", regex="[a-z0-9_]{3,}"),
+    _of_header("word", regex="[A-Za-z_]{3,}"),
+    _of_header("word", regex=r"[\w-]{3,}"),
+    _of_header("word", regex=r"\w{3,8}"),
+    _of_header("build", regex=r"[a-z]+\d?"),
+    _of_header("build", regex=r"[a-z]\d*"),
+    _of_header("build", regex=r"[a-z]{1,8}\d*"),
+    _of_header("loose", regex="beta"),
+    _of_header("loose", regex="(?i)beta.*"),
     _of_header("present", exact="1"),
+    _of_header("present", regex=".+"),
     _edit("quotes", "prefix", "/quote"),
     _edit("quotes", "prefix", "/quotes/"),
     _at(Kind.ROUTE, "quotes", "asked", "exact", at("httpRoute.match", {"path": {"exact": "/quotes"}})),
@@ -143,9 +169,18 @@ MATCHING = (
     _edit("items", "path.regex", "/items/[a-y]{2,4}/(old|new)"),
     _edit("items", "path.regex", "/items/[a-z]{2,4}/(old)"),
     _edit("items", "path.regex", "/items/[a-z]{2,4}/(new)"),
+    _edit("edit", "path.regex", "/edit/.+/now"),
+    _edit("edit", "path.regex", "/edit/[^/]*/now", "two slashes are one before paths are compared"),
+    _edit("edit", "path.regex", r"/edit/\w+/now"),
+    _edit("number", "path.regex", r"/number/\d{1,3}"),
+    _edit("number", "path.regex", r"/number/\d{1,10}"),
+    _edit("number", "path.regex", r"/number/\w+"),
+    _edit("number", "path.regex", r"/number/\d"),
     _edit("colour", "queryParameters.0.match", None),
+    _edit("colour", "scheme", "http"),
     _edit("debug", "queryParameters.0.match", {"exact": "1"}),
     _edit("writing", "method", None),
+    _edit("writing", "scheme", "http"),
     _edit("one", "hostname", {"suffix": "shop.example"}),
     _edit("several", "hostname", {"exact": "any.shop.example"}),
     _edit("several", "hostname", {"suffix": "shop.example"}),
@@ -158,4 +193,5 @@ MATCHING = (
     _of_call("tenant", "metadata.0.match", {"exact": "-eu"}),
     _of_call("tenant", "metadata.0.match", {"suffix": "eu"}),
     _of_call("tenant", "metadata", None),
+    _of_call("traced", "metadata.0.match", {"regex": ".+"}),
 )  # fmt: skip

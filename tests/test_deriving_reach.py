@@ -120,6 +120,7 @@ def header(name: str = "x-a", *, invert: bool = False, **match: Any) -> dict[str
         ([{"prefix": "/", "headers": [header(":path", exact="/a")]}], {"path": {"exact": "/a"}}),
         ([{"prefix": "/", "headers": [header(":path", suffix="a")]}], {"path": {"exact": "/a"}}),
         ([{"prefix": "/", "headers": [header(":path", suffix="z", invert=True)]}], {"path": {"exact": "/b"}}),
+        ([{"prefix": "/", "headers": [header(regex=".+")]}], {"prefix": "/", "headers": [header()]}),
         ([{"path": {"regex": "/[a-z]{1,50}"}}], {"path": {"regex": "/[a-z]{1,51}"}}),
     ],
 )  # fmt: skip
@@ -162,7 +163,7 @@ def test_a_grpc_route_behind_others_is_reached_too(earlier: dict[str, Any], matc
          {"prefix": "/", "headers": [header(prefix="ab")]},
          {"header x-a: abx is taken, too", "header x-a: a goes elsewhere", "header x-a: AB goes elsewhere"}),
         ({"prefix": "/", "headers": [header(":path", exact="/a")]}, {"path": {"exact": "/a"}},
-         {"path /ax goes elsewhere", "path /A goes elsewhere", "path /a/ goes elsewhere"}),
+         {"path /aa goes elsewhere", "path /A goes elsewhere", "path /a/ goes elsewhere"}),
     ],
 )  # fmt: skip
 def test_both_sides_of_a_condition_are_tried_with_calls_that_no_route_before_takes(

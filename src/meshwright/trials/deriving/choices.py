@@ -56,7 +56,9 @@ def choices(part: Part, call: Call, matches: Sequence[Matched], texts: Texts) ->
     single = [one for one in ("1", *values) if usable_value(one)]
     # A header that comes twice may meet two conditions that no value meets.
     pairs = itertools.permutations(single[:8], 2) if len(asked) > 1 else ()
-    return _few(((), *((one,) for one in single), *pairs))
+    # One that is there and empty is present, and meets hardly any comparison.
+    empty = (("",),) if asked and part[0] == "header" else ()
+    return _few(((), *((one,) for one in single), *empty, *pairs))
 
 
 def sendable(part: Part, value: str) -> bool:

@@ -14,7 +14,7 @@ from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import grpc_path, http_path
 from meshwright.simulate.paths import normalised
 from meshwright.trials.deriving.choices import sendable
-from meshwright.trials.deriving.parts import part_of, parts, with_part
+from meshwright.trials.deriving.parts import SCHEME, part_of, parts, with_part
 from meshwright.trials.deriving.texts import Texts, usable_path, usable_query
 from meshwright.trials.sendable import hindrance
 
@@ -83,6 +83,9 @@ def further(match: Matched, call: Call) -> tuple[Call, ...]:
         return ()
     more = call.with_headers(add=_MORE)
     found = [more]
+    if (scheme := _other_scheme(match, call)) is not None:
+        found.append(with_part(call, SCHEME, (scheme,)))
+        more = with_part(more, SCHEME, (scheme,))
     if (path := _further_path(match, call)) is not None:
         found.append(msgspec.structs.replace(call, path=path))
     if call.protocol != "grpc":
@@ -95,6 +98,13 @@ def further(match: Matched, call: Call) -> tuple[Call, ...]:
     method = "POST" if any(one.method != call.method for one in found) else call.method
     whole = msgspec.structs.replace(more, path=path or call.path, method=method)
     return tuple(dict.fromkeys((whole, *found)))
+
+
+def _other_scheme(match: Matched, call: Call) -> str | None:
+    """Another scheme that a proxy may read, as HTTP/1.1 alone says it; None where it has to be what it is."""
+    if not isinstance(match, HttpRouteMatch) or call.protocol != "http" or SCHEME in parts(match, "").values():
+        return None
+    return "http" if call.seen_scheme == "https" else "https"
 
 
 def _further_path(match: Matched, call: Call) -> str | None:

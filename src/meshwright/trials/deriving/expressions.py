@@ -1,4 +1,4 @@
-"""A regular expression taken apart: plainer ones, of which examples come, and those that differ from it by a slip.
+"""A regular expression taken apart: its tokens, its alternatives, and plainer ones, of which examples come.
 
 The one rule: texts in, texts out; what comes out may be no expression at all, and whoever asks has RE2 judge it.
 Source: https://github.com/google/re2/wiki/Syntax
@@ -6,7 +6,6 @@ Source: https://github.com/google/re2/wiki/Syntax
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -20,115 +19,92 @@ _TOKEN = re.compile(
     r"|[*+?]\??|\{[0-9]+(?:,[0-9]*)?\}\??|.",
     re.DOTALL,
 )
-_COUNTED = re.compile(r"\{([0-9]+)(,?)([0-9]*)\}")
-_RANGE = re.compile(r"([A-Za-z0-9])-([A-Za-z0-9])")
-_TIMES = {"*": ("", "+"), "+": ("", "*"), "?": ("", "{0}")}
-_BESIDE = {".": ("[^/]",), r"\.": (".",), r"\d": (r"\w",), r"\w": (r"\d", r"[\w-]")}
-"""Quantifiers, and characters of a kind, with what is easily written in their place."""
+COUNTED = re.compile(r"\{([0-9]+)(,?)([0-9]*)\}")
 _ANY = frozenset((".", r"\S", r"\D", r"\W"))
-_LONGEST = 4
-"""What may come again without end comes so often at most in an example."""
-_MOST = 60
-"""Slips that are looked at of one expression."""
+_OFTEN, _LONGEST = 12, 4
+"""How often comes in an example what may come again without end; and what has such things inside itself."""
+
+
+def tokens(expression: str) -> list[str]:
+    """Characters, classes, quantifiers, brackets and the like, in their order."""
+    return _TOKEN.findall(expression)
 
 
 def plainer(expression: str, anything: str) -> str:
     """An expression that takes some of the same, shorter and of plainer characters: `anything` for a dot."""
-    return "".join(_plainer(one, anything) for one in _TOKEN.findall(expression))
+    return "".join(_plainer(one, anything) for one in tokens(expression))
 
 
 def branches(expression: str) -> Iterator[str]:
     """Where there are alternatives, the expression with each of them alone."""
-    tokens = _TOKEN.findall(expression)
-    for one in _alternatives(tokens):
+    found = tokens(expression)
+    for one in alternatives(found):
         first, last = one[0][0], one[-1][1]
         for begin, end in one:
-            yield "".join((*tokens[:first], *tokens[begin:end], *tokens[last:]))
+            yield "".join((*found[:first], *found[begin:end], *found[last:]))
 
 
 def extremes(expression: str) -> tuple[str, ...]:
-    """The expression with everything as seldom as it may come, and as often; without an end, a few times."""
-    tokens = _TOKEN.findall(expression)
-    return tuple(dict.fromkeys("".join(tokens[:1] + [_bound(one, end) for one in tokens[1:]]) for end in (0, 1)))
+    """The expression with everything as seldom as it may come, and as often; without an end, as `often` says."""
+    found = tokens(expression)
+    several = ("".join(_bound(found, index, end) for index in range(len(found))) for end in (0, 1))
+    return tuple(dict.fromkeys(several))
 
 
-def _bound(token: str, end: int) -> str:
-    counted = _COUNTED.match(token)
-    if counted and counted[2]:
-        return f"{{{(counted[1], counted[3] or str(int(counted[1]) + _LONGEST))[end]}}}"
-    often = {"*": (0, _LONGEST), "+": (1, _LONGEST), "?": (0, 1)}.get(token.removesuffix("?") or token)
-    return token if often is None else f"{{{often[end]}}}"
+def often(found: Sequence[str], index: int) -> int:
+    """How often the examples have at most what the token at `index` lets come again without end."""
+    counted = COUNTED.match(found[index])
+    least = int(counted[1]) if counted else 0
+    return max(_LONGEST if _nested(found, index) else _OFTEN, least + _LONGEST)
 
 
-def slips(expression: str) -> Iterator[str]:
-    """Expressions that differ a little: an alternative less, another count, a class wider or narrower."""
-    yield from itertools.islice(dict.fromkeys(_slips(expression)), _MOST)
+def _nested(found: Sequence[str], index: int) -> bool:
+    """Whether the token at `index` repeats a group in which something comes again without end."""
+    depth = 0
+    for one in reversed(found[:index]):
+        depth += (one == ")") - (_opens(one))
+        if depth <= 0:
+            return False
+        if _endless(one):
+            return True
+    return False
 
 
-def edges(expression: str) -> str:
-    """The characters at both ends of each range in a class, and those just beside."""
-    ends = [end for one in _TOKEN.findall(expression) if one.startswith("[") for end in _RANGE.findall(one)]
-    found = {chr(ord(one) + step) for pair in ends for one in pair for step in (-1, 0, 1)}
-    return "".join(sorted(found))
+def _endless(token: str) -> bool:
+    counted = COUNTED.match(token)
+    return (token.removesuffix("?") or token) in {"*", "+"} or (
+        counted is not None and bool(counted[2]) and not counted[3]
+    )
 
 
-def _slips(expression: str) -> Iterator[str]:
-    tokens = _TOKEN.findall(expression)
-    for several in _alternatives(tokens):
-        for place, (begin, end) in enumerate(several):
-            # With the bar behind it, or before it where it is the last.
-            cut = (begin, end + 1) if place < len(several) - 1 else (begin - 1, end)
-            yield "".join((*tokens[: cut[0]], *tokens[cut[1] :]))
-    yield from (f"(?:{expression}).*", f".*(?:{expression})", f"(?i){expression}")
-    for index, one in enumerate(tokens):
-        for other in _others(one):
-            yield "".join((*tokens[:index], other, *tokens[index + 1 :]))
+def _opens(token: str) -> bool:
+    """Whether a group begins."""
+    return token.startswith("(") and not token.endswith(")")
 
 
-def _others(token: str) -> Sequence[str]:
-    """What may stand in the place of a token by a slip."""
-    quantifier = token.removesuffix("?") or token
-    if quantifier in _TIMES:
-        return _TIMES[quantifier]
-    if counted := _COUNTED.match(token):
-        return tuple(_counts(int(counted[1]), counted[2], counted[3]))
-    if token.startswith("["):
-        return (*_classes(token), *((".",) if token.startswith("[^") else ()))
-    return _BESIDE.get(token, ())
+def _bound(found: Sequence[str], index: int, end: int) -> str:
+    token = found[index]
+    counted = COUNTED.match(token)
+    if index and counted and counted[2]:
+        return f"{{{(counted[1], counted[3] or str(often(found, index)))[end]}}}"
+    least = {"*": 0, "+": 1, "?": 0}.get(token.removesuffix("?") or token) if index else None
+    if least is None:
+        return token
+    most = often(found, index) if _endless(token) else 1
+    return f"{{{(least, most)[end]}}}"
 
 
-def _counts(least: int, comma: str, most: str) -> Iterator[str]:
-    if not comma:
-        yield from (f"{{{least},{least + 1}}}", f"{{{max(least - 1, 0)},{least}}}")
-        return
-    yield f"{{{least + 1},{most}}}"
-    if least:
-        yield f"{{{least - 1},{most}}}"
-    if most:
-        yield from (f"{{{least},{int(most) - 1}}}", f"{{{least},{int(most) + 1}}}")
-
-
-def _classes(token: str) -> Iterator[str]:
-    """A class of characters with each range one character longer or shorter at each of its ends."""
-    for found in _RANGE.finditer(token):
-        low, high = found.groups()
-        for step in (-1, 1):
-            for first, last in ((chr(ord(low) + step), high), (low, chr(ord(high) + step))):
-                if first <= last and first not in r"[]^\-" and last not in r"[]^\-":
-                    yield f"{token[: found.start()]}{first}-{last}{token[found.end() :]}"
-
-
-def _alternatives(tokens: Sequence[str]) -> Iterator[tuple[tuple[int, int], ...]]:
-    """Of each group that has alternatives, and of the whole: where each of them begins and ends."""
+def alternatives(found: Sequence[str]) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Of each group of these tokens that has alternatives, and of the whole: where each of them begins and ends."""
     open_: list[list[int]] = [[0]]
-    for index, one in enumerate(tokens):
+    for index, one in enumerate(found):
         if one == "|":
             open_[-1].append(index + 1)
-        elif one.startswith("(") and not one.endswith(")"):
+        elif _opens(one):
             open_.append([index + 1])
         elif one == ")" and len(open_) > 1:
             yield from _ended(open_.pop(), index)
-    yield from _ended(open_[0], len(tokens))
+    yield from _ended(open_[0], len(found))
 
 
 def _ended(begins: list[int], end: int) -> Iterator[tuple[tuple[int, int], ...]]:
@@ -142,7 +118,7 @@ def _plainer(token: str, anything: str) -> str:
     least = {"*": 0, "+": 1}.get(token.removesuffix("?"))
     if least is not None:
         return f"{{{least},{_LONGEST}}}"
-    counted = _COUNTED.match(token)
+    counted = COUNTED.match(token)
     if counted and counted[2] and not counted[3]:
         return f"{{{counted[1]},{int(counted[1]) + _LONGEST}}}"
     return token

@@ -17,6 +17,7 @@ from meshwright.routing import grpc_path, http_path
 from meshwright.trials.deriving.choices import METHODS, sendable
 from meshwright.trials.deriving.parts import HOST, METHOD, PATH, SCHEME, Part, conditions, part_of
 from meshwright.trials.deriving.texts import (
+    longer,
     outside_prefix,
     usable_host,
     usable_path,
@@ -97,12 +98,12 @@ def _beside_prefix(prefix: str) -> Iterator[str | None]:
 
 
 def _beside_exact(path: str) -> Iterator[str]:
-    yield from (f"{path}x", f"{path.removesuffix('/')}/x", f"/x{path}", path[:-1], f"{path}/", path.swapcase())
+    yield from (longer(path), f"{path.removesuffix('/')}/x", f"/x{path}", path[:-1], f"{path}/", path.swapcase())
     yield _undotted(path)
 
 
 def _beside_text(text: str) -> Iterator[str]:
-    yield from (f"{text}x", f"x{text}", text[:-1], text[1:], text.swapcase(), _undotted(text))
+    yield from (longer(text), f"x{text}", text[:-1], text[1:], text.swapcase(), _undotted(text))
 
 
 def _undotted(text: str) -> str:
@@ -141,14 +142,14 @@ def _of_header(condition: HttpRouteHeader, where: str, texts: Texts) -> Iterator
     if part[0] == "header":
         yield Near(path=where, part=part, values=(), told=f"without the header {condition.name}")
     for one in dict.fromkeys(_values(condition, texts)):
-        if one and usable_value(one) and sendable(part, one):
+        if (usable_value(one) and sendable(part, one)) or (not one and part[0] == "header"):
             yield Near(path=where, part=part, values=(one,), told=f"header {condition.name}: {one}")
 
 
 def _values(condition: HttpRouteHeader, texts: Texts) -> Iterator[str]:
     match = condition.match
     if match is None:
-        yield from ("1", "x")
+        yield from ("", "1", "x")
     elif match.range is not None:
         first, end = match.range.start, match.range.end
         yield from map(str, (first - 1, end - 1, end, first))
@@ -156,7 +157,7 @@ def _values(condition: HttpRouteHeader, texts: Texts) -> Iterator[str]:
         inside, outside = texts.about(match.regex, "value")
         yield from (one for pair in itertools.zip_longest(outside, inside) for one in pair if one is not None)
     elif match.exact is not None:
-        yield from (f"{match.exact}x", match.exact, *_beside_text(match.exact))
+        yield from (longer(match.exact), match.exact, *_beside_text(match.exact))
     elif match.prefix is not None:
         begins = match.prefix
         yield from (*texts.other_values(match), f"{begins}x", begins, begins[:-1], f"x{begins}", begins.swapcase())

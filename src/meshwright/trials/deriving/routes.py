@@ -184,8 +184,9 @@ def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str,
 
 def _differing(plain: Call, call: Call) -> str:
     """In what `call` differs from a plainer one."""
-    same = (call.verb, call.path) == (plain.verb, plain.path)
-    return "with a header more" if same else f"by {call.verb} {call.path}"
+    if (call.verb, call.path) != (plain.verb, plain.path):
+        return f"by {call.verb} {call.path}"
+    return "with a header more" if call.seen_scheme == plain.seen_scheme else f"as {call.seen_scheme}"
 
 
 def _secured(graph: Graph, found: Arrival, expect: Expect) -> tuple[tuple[Key, str], ...]:

@@ -11,10 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from meshwright.routing.expressions import matches
-from meshwright.trials.deriving.expressions import branches, edges, extremes, plainer, slips
+from meshwright.trials.deriving.expressions import branches, extremes, plainer
+from meshwright.trials.deriving.telling import Sides, telling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from rstr import Rstr
 
@@ -31,8 +32,6 @@ _PLAIN = "[a-z0-9]"
 _IN_PATHS, _IN_VALUES = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]", "[ -~]"
 """What stands for any character in examples: first the plain ones, then all that can be sent."""
 _EXAMPLES = 12
-_INSIDE, _OUTSIDE = 4, 5
-"""Texts of a kind at most that tell an expression from others near it."""
 
 
 class Texts:
@@ -42,44 +41,25 @@ class Texts:
         """`samples` makes texts from expressions, and holds the randomness."""
         self._samples = samples
         self._several: dict[tuple[str, str], tuple[str, ...]] = {}
-        self._about: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._about: dict[tuple[str, str], Sides] = {}
 
     def path(self, expression: str) -> str | None:
         """A path that an expression takes as a whole."""
-        return next(iter(self.paths(expression)), None)
+        return next(iter(self._samples_of(expression, "path")), None)
 
     def paths(self, expression: str) -> tuple[str, ...]:
         """Some paths that an expression takes, plain ones first."""
         return tuple(dict.fromkeys((*self._samples_of(expression, "path"), *self.about(expression, "path")[0])))
 
-    def about(self, expression: str, kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def about(self, expression: str, kind: str) -> Sides:
         """Texts that an expression takes, and those that it does not: they tell it from others that differ by a slip.
 
         They can be sent as `path` or as a header's `value`, as `kind` says.
         """
         if (expression, kind) not in self._about:
-            self._about[expression, kind] = self._telling(expression, kind)
+            samples = self._samples_of(expression, kind)
+            self._about[expression, kind] = telling(expression, samples, _USABLE[kind])
         return self._about[expression, kind]
-
-    def _telling(self, expression: str, kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        samples = self._samples_of(expression, kind)
-        if not samples:
-            return (), ()
-        by_length = sorted(samples, key=len)
-        near = (text for one in (*by_length[:_INSIDE], by_length[-1]) for text in _edits(one, edges(expression)))
-        usable = _USABLE[kind]
-        taken = {text: matches(expression, text) for text in (*by_length, *near) if usable(text)}
-        found: dict[bool, list[str]] = {True: [], False: []}
-        for slip in slips(expression):
-            if any(matches(slip, text) is not inside for inside, texts in found.items() for text in texts):
-                continue
-            told = next((text for text, inside in taken.items() if matches(slip, text) is not inside), None)
-            if told is not None:
-                found[taken[told]].append(told)
-        for inside, several in found.items():
-            if not several:
-                several.extend(itertools.islice((text for text, one in taken.items() if one is inside), 1))
-        return tuple(found[True][:_INSIDE]), tuple(found[False][:_OUTSIDE])
 
     def value(self, match: HeaderMatchMethod) -> str | None:
         """A header's value that the condition takes."""
@@ -154,7 +134,7 @@ def usable_target(text: str) -> bool:
 
 
 def usable_value(text: str) -> bool:
-    """Whether `text` can be a header's value as it stands."""
+    """Whether `text` can be a header's value as it stands, and is more than none."""
     return bool(_VALUE.fullmatch(text))
 
 
@@ -172,16 +152,6 @@ _USABLE: Mapping[str, Callable[[str], bool]] = MappingProxyType({"path": usable_
 _ANY: Mapping[str, str] = MappingProxyType({"path": _IN_PATHS, "value": _IN_VALUES})
 
 
-def _edits(text: str, characters: str) -> Iterator[str]:
-    """Texts that differ from `text` in one character: it is gone, comes twice, or is another one of `characters`."""
-    yield from _around(text)
-    for place, one in enumerate(text):
-        yield text[:place] + text[place + 1 :]
-        yield text[:place] + one + text[place:]
-        yield from (text[:place] + other + text[place + 1 :] for other in (*characters, one.swapcase()))
-    yield from (text.swapcase(), f"x{text}", f"/x{text}")
-
-
 def outside_prefix(prefix: str) -> str | None:
     """A path near to `prefix` that does not begin with it; None for `/`, with which every path begins."""
     shorter = prefix.removesuffix("/")
@@ -195,11 +165,6 @@ def changed(text: str) -> str:
     return f"{text[:-1]}{last}" if len(text) > 1 else f"{text}{last}"[1:]
 
 
-def _around(text: str) -> Iterator[str]:
-    """Texts that differ from `text` in a character: at its end, at its beginning, inside; then others altogether."""
-    for more in ("x", "0", "-", "/x", "~"):
-        yield f"{text}{more}"
-    for place in range(len(text), 0, -1):
-        yield text[: place - 1] + text[place:]
-        yield f"{text[: place - 1]}~{text[place:]}"
-    yield from ("/not-matched", "not-matched", "0")
+def longer(text: str) -> str:
+    """`text` with its last character twice, which more expressions take that begin with it than another one."""
+    return f"{text}{text[-1:] if text[-1:].isalnum() else 'x'}"
