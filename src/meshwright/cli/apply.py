@@ -10,7 +10,16 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import ALLOW_EMPTY, BREAK_GLASS, FORMAT, STACK, WAIT, definition_arguments, verification
+from meshwright.cli.options import (
+    ADOPT,
+    ALLOW_EMPTY,
+    BREAK_GLASS,
+    FORMAT,
+    STACK,
+    WAIT,
+    definition_arguments,
+    verification,
+)
 from meshwright.errors import UsageError
 
 
@@ -18,6 +27,7 @@ from meshwright.errors import UsageError
 @definition_arguments
 @STACK
 @ALLOW_EMPTY
+@ADOPT
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Apply the plan in FILE instead of PATH.")
 @BREAK_GLASS
 @WAIT
@@ -35,6 +45,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     mesh: str | None,
     stack: str | None,
     allow_empty: bool,
+    adopt: bool,
     plan_file: Path | None,
     break_glass: str,
     wait: float | None,
@@ -47,6 +58,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     PATH is what `meshwright validate` takes; without one, and without --plan, the definitions of meshwright.yaml are
     applied.
 
+    What somebody wrote apart from releases since the last one is taken back, and named, where definitions say
+    otherwise. With --adopt, what the stack's owner wrote so is released as it runs instead; what the definitions
+    changed as well is refused, and the release cannot be promoted, because no definitions say what it holds.
+
     With --verify, and the options of `meshwright verify`, the release is verified too, and where it fails the last
     good one is restored. A release that needs somebody's approval waits, which is exit code 1; with --wait the job
     waits for that as well.
@@ -56,6 +71,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     if plan_file is not None and (paths or parameters):
         raise UsageError("Give PATH… or --plan FILE, not both: a plan holds what it was made from.")
+    if plan_file is not None and adopt:
+        raise UsageError("Give --adopt when the plan is made: `meshwright plan --adopt --out FILE`.")
     from meshwright.cli.applying import from_definitions, from_plan_file, with_grant
     from meshwright.cli.target import resolve
     from meshwright.cli.waiting import finished
@@ -65,7 +82,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     if plan_file is not None:
         plan, request = from_plan_file(target, plan_file)
     else:
-        plan, request = from_definitions(target, client, paths, parameters, allow_empty=allow_empty)
+        plan, request = from_definitions(target, client, paths, parameters, allow_empty=allow_empty, adopt=adopt)
     # Conflicts are left for the server to refuse, whose audit log tells of the attempt then.
     if not plan.empty:
         objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"

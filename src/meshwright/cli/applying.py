@@ -53,20 +53,26 @@ def from_definitions(
     parameters: tuple[str, ...],
     *,
     allow_empty: bool,
+    adopt: bool = False,
     promotes: Promotion | None = None,
 ) -> tuple[Plan, ApplyRequest]:
     """The plan that definitions come to, and the request with all of them; `promotes` what it repeats, if anything.
+
+    To `adopt` what the stack's owner wrote since the last release, the request is the plan: what is adopted is then
+    what runs when it is applied.
 
     Raises:
         RefusedError: a definition has an error, or would with what runs.
         UsageError: mesh or stack cannot be told.
     """
-    plan, read, _ = planned(target, client, paths, parameters, allow_empty=allow_empty)
+    plan, read, _, taken = planned(target, client, paths, parameters, allow_empty=allow_empty, adopt=adopt)
     items = ((one.key, *contents(one)) for one in read.state)
-    content = tuple(Item(key=key, spec=spec, tags=tags) for key, spec, tags in items)
+    content = None if taken else tuple(Item(key=key, spec=spec, tags=tags) for key, spec, tags in items)
     return plan, ApplyRequest(
         resources=content,
-        definitions=fingerprint_of(target.project, paths),
+        plan=plan if taken else None,
+        # What is released then is not what the definitions say, and not to be promoted as that.
+        definitions="" if taken else fingerprint_of(target.project, paths),
         promotes=promotes,
         sources=sources_of(plan, read),
         build=claimed(os.environ),

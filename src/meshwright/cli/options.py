@@ -22,6 +22,12 @@ ALLOW_EMPTY = click.option(
     "--allow-empty", is_flag=True, help="Let definitions that hold nothing delete everything of the stack."
 )
 """The option of commands that compare definitions with what runs."""
+ADOPT = click.option(
+    "--adopt",
+    is_flag=True,
+    help="Keep what the stack's owner wrote object by object since the last release, and release it as it runs.",
+)
+"""The option of commands that compare definitions with what runs."""
 FORMAT = click.option(
     "--format",
     "form",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import ALLOW_EMPTY, STACK, definition_arguments
+from meshwright.cli.options import ADOPT, ALLOW_EMPTY, STACK, definition_arguments
 from meshwright.cli.terminal import shows_colour
 from meshwright.errors import UnreadableError
 
@@ -20,6 +20,7 @@ from meshwright.errors import UnreadableError
 @definition_arguments
 @STACK
 @ALLOW_EMPTY
+@ADOPT
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to FILE for apply --plan."
 )
@@ -42,6 +43,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     out: Path | None,
     form: str,
     allow_empty: bool,
+    adopt: bool,
     weight_step: float,
     protected: tuple[str, ...],
     envoy_diff: bool,
@@ -49,7 +51,9 @@ def command(  # noqa: PLR0913 - one parameter an option
 ) -> int:
     """Show what applying definitions would change, whom it reaches and what is risky in it.
 
-    PATH is what `meshwright validate` takes; without one, the definitions of meshwright.yaml are planned.
+    PATH is what `meshwright validate` takes; without one, the definitions of meshwright.yaml are planned. What the
+    plan takes back that somebody wrote apart from releases since the last one is named; --adopt keeps what the
+    stack's owner wrote so.
 
     Exit codes: 0 planned, 1 refused, in conflict, or with --exit-code changes, 2 could not be done.
     """
@@ -62,11 +66,11 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
     client = target.client()
-    found = planned(target, client, paths, parameters, allow_empty=allow_empty)
+    found = planned(target, client, paths, parameters, allow_empty=allow_empty, adopt=adopt)
     plan = found.plan
     impact = impact_of(target, client, found, weight_step=weight_step, protected=protected, detail=envoy_diff)
     if out is not None:
-        definitions = fingerprint_of(target.project, paths)
+        definitions = "" if found.adopted else fingerprint_of(target.project, paths)
         _written(out, view.as_json(plan, sources=sources_of(plan, found.read), definitions=definitions))
         target.say(f"The plan was written to {out}.")
     careful = (target.project.environment or "") if target.project.protected else ""

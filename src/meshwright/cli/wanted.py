@@ -9,8 +9,10 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+import msgspec
 
 from meshwright import constraints, rules
+from meshwright.cli.adopting import adopted, remark_overwritten
 from meshwright.cli.definitions import loaded
 from meshwright.cli.judging import judged
 from meshwright.cli.terminal import shows_colour
@@ -41,16 +43,24 @@ class Planned(NamedTuple):
     plan: Plan
     read: Loaded
     observed: State
+    adopted: tuple[Key, ...] = ()
+    """Objects that are planned as they run, whatever the definitions say."""
 
 
 def planned(
-    target: Target, client: Client, paths: tuple[Path, ...], parameters: tuple[str, ...], *, allow_empty: bool
+    target: Target,
+    client: Client,
+    paths: tuple[Path, ...],
+    parameters: tuple[str, ...],
+    *,
+    allow_empty: bool,
+    adopt: bool = False,
 ) -> Planned:
-    """The plan from what runs to the definitions.
+    """The plan from what runs to the definitions; to `adopt`, with what the stack's owner wrote since.
 
     Raises:
         RefusedError: a definition has an error, or would with what runs; or there is none, which would delete the
-            whole stack, without `allow_empty`.
+            whole stack, without `allow_empty`; or one was changed that is to be adopted.
         UsageError: mesh or stack cannot be told.
     """
     read = loaded(target.project, paths, parameters, target.mesh)
@@ -60,13 +70,20 @@ def planned(
     _refuse(read, found)
     mesh = _mesh(target, read.state)
     observed = client.read(mesh).state
+    taken: tuple[Key, ...] = ()
+    if adopt:
+        kept, taken = adopted(target, client, read, observed, mesh=mesh, stack=stack)
+        read = msgspec.structs.replace(read, state=kept)
     if not allow_empty:
         _refuse_emptying(observed, read.state, stack, mesh)
     _refuse_missing_mesh(mesh, observed, read.state, client.endpoint)
     in_place = _judged_in_place(read, observed, stack)
     _refuse(read, in_place)
     _remark(target, found, in_place)
-    return Planned(diff(observed, read.state, stack, mesh), read, observed)
+    plan = diff(observed, read.state, stack, mesh)
+    if not adopt:
+        remark_overwritten(target, client, plan)
+    return Planned(plan, read, observed, taken)
 
 
 def _judged_in_place(read: Loaded, observed: State, stack: str) -> tuple[Diagnostic, ...]:

@@ -43,7 +43,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["changed", "missing", "extra"]
     """`extra`: a route that nobody owns in one of the stack's routers or gateways."""
     kind: Literal["drift", "unreleased"]
-    """`unreleased` where the principal of the last release wrote it, `drift` for anybody else."""
+    """`unreleased` where the principal of the last release wrote all of it, `drift` where anybody else did."""
     fields: tuple[FieldDrift, ...] = ()
     """From the release's value to the running one, for `changed`."""
     author: Author | None = None
@@ -69,8 +69,9 @@ def drift(
     for one in found:
         if one is not None:
             wrote = author(one.key)
-            own = wrote is not None and _who(wrote.principal) == _who(principal)
             fields = tuple(_written(one.fields, released.get(one.key), history(one.key))) if one.fields else ()
+            authors = [wrote, *(field.author for field in fields if field.author is not None)]
+            own = all(each is not None and _who(each.principal) == _who(principal) for each in authors)
             kind = "unreleased" if own else "drift"
             told.append(msgspec.structs.replace(one, author=wrote, kind=kind, fields=fields))
     return tuple(told)
