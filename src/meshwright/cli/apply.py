@@ -69,10 +69,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     Exit codes: 0 applied (with --wait: and arrived; with --verify: and verified), 1 refused, stale, waiting for
     approval, rejected by a proxy, late, or rolled back, 2 could not be done.
     """
-    if plan_file is not None and (paths or parameters):
-        raise UsageError("Give PATH… or --plan FILE, not both: a plan holds what it was made from.")
-    if plan_file is not None and adopt:
-        raise UsageError("Give --adopt when the plan is made: `meshwright plan --adopt --out FILE`.")
+    if plan_file is not None:
+        _refuse_beside_plan(given=bool(paths or parameters), adopt=adopt)
     from meshwright.cli.applying import from_definitions, from_plan_file, with_grant
     from meshwright.cli.target import resolve
     from meshwright.cli.waiting import finished
@@ -93,3 +91,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     from meshwright.cli.verifying import verified_or_back, wanted
 
     return verified_or_back(target, client, outcome, wanted(60 if wait is None else wait, asked), form)
+
+
+def _refuse_beside_plan(*, given: bool, adopt: bool) -> None:
+    if given:
+        raise UsageError("Give PATH… or --plan FILE, not both: a plan holds what it was made from.")
+    if adopt:
+        raise UsageError("Give --adopt when the plan is made: `meshwright plan --adopt --out FILE`.")
