@@ -463,6 +463,46 @@ def test_two_who_approve_at_once_make_one_release(jobs: Jobs) -> None:
     assert "and is shop#2" in told[1]
 
 
+def test_what_one_approves_again_is_told_again(jobs: Jobs) -> None:
+    """At once or later, by whatever session; somebody else is told that it is decided."""
+    alice = jobs.user("alice")
+    applied(alice, SHOP)
+    jobs.trust(guarded("approve"))
+    applied(alice, SHIFTED)
+    bob = jobs.user("bob")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        told = [*pool.map(lambda _: bob.approve("m", "shop", 1, "looked"), range(2)), bob.approve("m", "shop", 1)]
+    assert {(one["changed"], one["release"]["title"]) for one in told} == {(True, "shop#2")}
+    assert [one["release"]["approval"]["reason"] for one in told] == ["looked"] * 3
+    assert len(alice.releases("m", "shop")["releases"]) == 2
+    decisions = jobs.user().audit_entries(100, {"kind": "decision"})["entries"]
+    assert len(decisions) == 1
+    with pytest.raises(RefusedError, match=r"shop#pending-1 was approved by .*bob and is shop#2"):
+        jobs.user().approve("m", "shop", 1)
+    applied(alice, SHOP)
+    first, second = (jobs.job(**travis(5, "acme/approvals", author="bea")) for _ in range(2))
+    assert [one.approve("m", "shop", 2)["release"]["number"] for one in (first, second)] == [3, 3]
+
+
+def test_more_may_have_waited_than_one_page_tells(jobs: Jobs) -> None:
+    """The oldest is listed, and approved, behind a thousand that were withdrawn."""
+    alice, bob, store = jobs.user("alice"), jobs.user("bob"), jobs.plane.server.store
+    applied(alice, SHOP)
+    jobs.trust(guarded("approve"))
+    applied(alice, SHIFTED)
+    ((waits, _),) = store.pending("m", "shop")
+    other = msgspec.structs.replace(waits, principal=msgspec.structs.replace(waits.principal, name="carol"))
+    for number in range(1_005):
+        store.add_pending(msgspec.structs.replace(other, kind=("apply", "repair")[number % 2]))
+    listed = bob.pending("m", "shop", 1_004)
+    assert ([listed["pending"][place]["number"] for place in (0, -1)], listed["next"]) == ([1_006, 3], 3)
+    rest = bob.pending("m", "shop", before=listed["next"])
+    assert ([one["number"] for one in rest["pending"]], rest["next"]) == ([2, 1], None)
+    assert bob.approve("m", "shop", 1)["release"]["title"] == "shop#2"
+    with pytest.raises(BadRequestException, match=r"'befor' is no condition on pending releases; did you mean"):
+        bob._asked("GET", "/meshes/m/stacks/shop/pending", {"befor": "1"})
+
+
 def test_an_approval_comes_in_time_or_not_at_all(tmp_path: Path) -> None:
     """As long as the environment gives it."""
     clock = [now()]

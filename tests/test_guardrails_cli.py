@@ -112,7 +112,9 @@ def test_a_release_waits_and_is_let_through_by_somebody_else(run: Callable[..., 
     assert approved.out.startswith("Released shop#2 (revision 2)")
     assert "approved → shop#2" in run("bob", "pending").out
     assert run("bob", "history").out.splitlines()[1].endswith("1 changed, approved")
-    assert run("bob", "approve", "1").code == 1
+    again = run("bob", "approve", "1")
+    assert (again.code, again.out.splitlines()[0]) == (0, approved.out.splitlines()[0])
+    assert run("administrator", "approve", "1").code == 1
 
 
 def test_what_waits_may_be_withdrawn(run: Callable[..., Done], jobs: Jobs) -> None:
@@ -127,6 +129,11 @@ def test_what_waits_may_be_withdrawn(run: Callable[..., Done], jobs: Jobs) -> No
     )
     assert run("alice", "withdraw", "pending-1").code == 1
     assert "withdrawn" in run("alice", "pending").out
+    run("alice", "apply")
+    listed = run("alice", "pending", "--limit", "1").out.splitlines()
+    assert (listed[1].split()[0], listed[-1]) == ("shop#pending-2", "Older ones: --before shop#pending-2")
+    listed = run("alice", "pending", "--before", "shop#pending-2").out.splitlines()
+    assert [one.split()[0] for one in listed] == ["PENDING", "shop#pending-1"]
 
 
 @pytest.mark.parametrize("approved", [True, False])

@@ -19,6 +19,7 @@ from meshwright.api.asked import body_of, in_path, stack_of
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.guarding import Approved, judged, overall
 from meshwright.api.judging import lately_called
+from meshwright.api.searching import conditions, number
 from meshwright.errors import AccessDeniedError, BadRequestException, NotFoundException, RefusedError, did_you_mean
 from meshwright.release import ApplyRequest
 from meshwright.store.approvals import Decision, Grant
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from meshwright.api.services import Services
+    from meshwright.release import Release
     from meshwright.store.approvals import Pending, Use
     from meshwright.trust.principals import Principal
 
@@ -54,19 +56,42 @@ class GrantRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 async def get_pending(services: Services, request: Request) -> Response:
-    """The releases of a stack that wait for approval, or did, newest first; the newest 100."""
+    """The releases of a stack that wait for approval, or did, newest first; `next` to ask on `before`."""
     mesh, stack = stack_of(request)
-    found = await asyncio.to_thread(services.store.pending, mesh, stack)
-    now = services.now()
-    listed = [outcomes.waiting_document(one, over, _state(one, over, now)) for one, over in found]
-    return answer({"mesh": mesh, "stack": stack, "pending": listed})
+    signed, limit = conditions(request.query_params, {"before"}, "pending releases")
+    before = number("before", signed["before"]) if "before" in signed else None
+    found = await asyncio.to_thread(services.store.pending, mesh, stack, limit + 1, before)
+    now, page = services.now(), found[:limit]
+    more = page[-1][0].number if len(found) > limit else None
+    listed = [outcomes.waiting_document(one, over, _state(one, over, now)) for one, over in page]
+    return answer({"mesh": mesh, "stack": stack, "pending": listed, "next": more})
 
 
 async def post_approval(services: Services, request: Request) -> Response:
-    """Apply a pending release exactly as it was planned, or refuse it as stale; by somebody else than its author."""
+    """Apply a pending release exactly as it was planned, or refuse it as stale; by somebody else than its author.
+
+    Whoever has approved it already is answered as the first time.
+    """
     mesh, stack = stack_of(request)
-    asked, who = await body_of(request, DecisionRequest), request.state.principal
-    one = await asyncio.to_thread(_open, services, mesh, stack, in_path(request, "number"))
+    wanted, who = in_path(request, "number"), request.state.principal
+    asked = await body_of(request, DecisionRequest)
+    made = await asyncio.to_thread(_approved_before, services, mesh, stack, wanted, who)
+    if made is None:
+        try:
+            return outcomes.outcome_answer(await _approved(services, request, asked.reason, wanted))
+        except RefusedError:
+            # The same may have been asked twice at once: whoever was later is told what the other one was.
+            made = await asyncio.to_thread(_approved_before, services, mesh, stack, wanted, who)
+            if made is None:
+                raise
+    return outcomes.outcome_answer(outcomes.Outcome(changed=True, release=made))
+
+
+async def _approved(services: Services, request: Request, reason: str, wanted: int) -> outcomes.Outcome:
+    """What comes of a pending release that the caller approves."""
+    mesh, stack = stack_of(request)
+    who = request.state.principal
+    one = await asyncio.to_thread(_open, services, mesh, stack, wanted)
     _refuse_own(one, who)
     await asyncio.to_thread(_refuse_revoked, services, one)
     intent = applying.Intent(
@@ -81,16 +106,15 @@ async def post_approval(services: Services, request: Request) -> Response:
         definitions=one.definitions,
         promotes=one.promotes,
         sources=one.sources,
-        approved=Approved(one, who, asked.reason),
+        approved=Approved(one, who, reason),
     )
-    number = one.number
 
     def planned(observed: Any) -> Any:
         # Once more, on what is on disk when the commit is decided: somebody else may have been faster.
-        _open(services, mesh, stack, number)
+        _open(services, mesh, stack, wanted)
         return applying.from_plan(one.plan)(observed)
 
-    return outcomes.outcome_answer(await applying.commit(services, intent, planned))
+    return await applying.commit(services, intent, planned)
 
 
 async def post_withdrawal(services: Services, request: Request) -> Response:
@@ -196,17 +220,38 @@ def _grant(one: Grant, use: Use | None, now: int) -> dict[str, Any]:
     return {**to_wire(one), "state": state, "use": to_wire(use)}
 
 
-def _open(services: Services, mesh: str, stack: str, number: int) -> Pending:
+def _asked(services: Services, mesh: str, stack: str, wanted: int) -> tuple[Pending, Decision | None]:
+    """A release that waits, or did, and what became of it; reads the database.
+
+    Raises:
+        NotFoundException: there is none of that number.
+    """
+    for one, over in services.store.pending(mesh, stack, 1, wanted + 1):
+        if one.number == wanted:
+            return one, over
+    raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no pending release {wanted}.")
+
+
+def _approved_before(services: Services, mesh: str, stack: str, wanted: int, who: Principal) -> Release | None:
+    """What a pending release became that `who` has approved already; reads the database.
+
+    Raises:
+        NotFoundException: there is none of that number.
+    """
+    _, over = _asked(services, mesh, stack, wanted)
+    if over is None or over.release is None or over.identity != who.identity:
+        return None
+    return services.store.release(mesh, stack, over.release)
+
+
+def _open(services: Services, mesh: str, stack: str, wanted: int) -> Pending:
     """A release that waits still; reads the database.
 
     Raises:
         NotFoundException: there is none of that number.
         RefusedError: it is decided, or nobody did so in time.
     """
-    known = services.store.pending(mesh, stack, 1000)
-    one, over = next(((one, over) for one, over in known if one.number == number), (None, None))
-    if one is None:
-        raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no pending release {number}.")
+    one, over = _asked(services, mesh, stack, wanted)
     if over is not None:
         became = f" and is {stack}#{over.release}" if over.release is not None else ""
         why = f": {over.reason}" if over.reason else ""

@@ -43,6 +43,8 @@ _QUERIES = (
     ("get_audit_entries", "release", "Those about this release: MESH/STACK#NUMBER."),
     ("get_audit_entries", "since", "Those of this moment or later, in milliseconds since the epoch."),
     ("get_audit_entries", "until", "Those before this moment."),
+    ("get_pending", "limit", "At most so many, 1 to 1000 [100]."),
+    ("get_pending", "before", "Those numbered below this one: the answer's next."),
     ("get_releases", "limit", "At most so many releases, 1 to 1000 [100]."),
     ("get_releases", "before", "Those numbered below this one: the answer's next."),
     ("get_releases", "status", "Those that stand so: applied, propagated, verified, failed or rolled back."),

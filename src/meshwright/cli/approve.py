@@ -31,10 +31,11 @@ def command(
 ) -> int:
     """Let a release through that waits, as somebody else than its author.
 
-    RELEASE is as `meshwright pending` lists it: shop#pending-3, or 3.
+    RELEASE is as `meshwright pending` lists it: shop#pending-3, or 3. What the same principal has approved already is
+    told again.
 
-    Exit codes: 0 applied (with --wait: and arrived), 1 refused, stale, decided already, rejected by a proxy or late,
-    2 could not be done.
+    Exit codes: 0 applied (with --wait: and arrived), 1 refused, stale, decided by somebody else, rejected by a proxy
+    or late, 2 could not be done.
     """
     from meshwright.cli.target import pending_place, resolve
     from meshwright.cli.waiting import finished

@@ -61,7 +61,7 @@ def let_through(
             target.say(f"Waiting for the approval of {one['title']}, {left:.0f} s left")
             told = time.monotonic()
         time.sleep(min(LOOK, left))
-        listed = client.pending(one["mesh"], one["stack"])["pending"]
+        listed = client.pending(one["mesh"], one["stack"], 1, one["number"] + 1)["pending"]
         one = next((each for each in listed if each["number"] == one["number"]), one)
     if one["state"] == "approved":
         made = client.release(one["mesh"], one["stack"], one["decision"]["release"])

@@ -163,18 +163,20 @@ class Client:
         path = f"{_of_stack(mesh, stack)}/releases/{number}/verifications"
         return self._asked("GET", path, shape=answers.Verifications)
 
-    def pending(self, mesh: str, stack: str) -> dict[str, Any]:
-        """The releases of a stack that wait for approval, or did, newest first."""
-        return self._asked("GET", f"{_of_stack(mesh, stack)}/pending", shape=approval_answers.PendingList)
+    def pending(self, mesh: str, stack: str, limit: int = 100, before: int | None = None) -> dict[str, Any]:
+        """Up to `limit` releases of a stack that wait for approval, or did, newest first; numbered below `before`."""
+        query = {} if before is None else {"before": str(before)}
+        return self._paged(f"{_of_stack(mesh, stack)}/pending", query, limit, "pending", approval_answers.PendingList)
 
     def approve(self, mesh: str, stack: str, number: int, reason: str = "") -> dict[str, Any]:
         """Let a pending release through, exactly as it was planned: `changed` and the `release`.
 
+        Once, even if an answer is lost: whoever approves again is answered as the first time.
+
         Raises:
             RefusedError: it is stale, decided or over, or the caller's own; nothing was changed.
         """
-        path = f"{_of_stack(mesh, stack)}/pending/{number}/approval"
-        return self._asked("POST", path, body={"reason": reason}, shape=answers.Outcome)
+        return self._once(f"{_of_stack(mesh, stack)}/pending/{number}/approval", {"reason": reason})
 
     def withdraw(self, mesh: str, stack: str, number: int, reason: str = "") -> dict[str, Any]:
         """Let a pending release wait no longer.
@@ -247,15 +249,7 @@ class Client:
 
     def audit_entries(self, limit: int, conditions: Mapping[str, str]) -> dict[str, Any]:
         """Up to `limit` entries of the audit log that meet `conditions` (the endpoint's query), newest first."""
-        found: list[dict[str, Any]] = []
-        query = dict(conditions)
-        while True:
-            query["limit"] = str(min(limit - len(found), 1000))
-            page = self._asked("GET", "/audit/entries", query, shape=answers.AuditEntries)
-            found += page["entries"]
-            if page["next"] is None or len(found) >= limit:
-                return {"entries": found, "next": page["next"]}
-            query["before"] = str(page["next"])
+        return self._paged("/audit/entries", conditions, limit, "entries", answers.AuditEntries)
 
     def sessions(self, role: str | None = None, *, ended: bool = False) -> list[dict[str, Any]]:
         """The sessions of a role, or of all; those that ended only where they are asked for."""
@@ -275,6 +269,20 @@ class Client:
             RefusedError: there is no such key or session, or the caller may not.
         """
         return self._asked("POST", "/revocations", body={"subject": subject}, shape=answers.Revocation)
+
+    def _paged(
+        self, path: str, conditions: Mapping[str, str], limit: int, name: str, shape: type[msgspec.Struct]
+    ) -> dict[str, Any]:
+        """The last page of a list, with up to `limit` members of all pages in it under `name`."""
+        found: list[dict[str, Any]] = []
+        query = dict(conditions)
+        while True:
+            query["limit"] = str(min(limit - len(found), 1000))
+            page = self._asked("GET", path, query, shape=shape)
+            found += page[name]
+            if page["next"] is None or len(found) >= limit:
+                return {**page, name: found}
+            query["before"] = str(page["next"])
 
     def _once(self, path: str, body: object) -> dict[str, Any]:
         """The answer to a POST that is done once: asked again with its key when it was lost, or is "not now"."""

@@ -30,6 +30,8 @@ _PENDING = """
     SELECT pending.body, decisions.body FROM pending LEFT JOIN decisions USING (mesh, stack, number)
     WHERE mesh = ? AND stack = ?
 """
+_WAITING = f"{_PENDING} AND json_extract(pending.body, '$.expires_at') > ? AND decisions.body IS NULL"
+"""Those that somebody may approve after a moment."""
 _GRANTS = "SELECT grants.body, uses.body FROM grants LEFT JOIN uses USING (number) WHERE mesh = ? AND stack = ?"
 
 
@@ -42,8 +44,7 @@ class Approvals:
         """As `Store.add_pending`."""
         place = pending.mesh, pending.stack
         with self._database.write() as connection:
-            known = _pending(connection, *place, 10 * MOST_OPEN)
-            waiting = [one for one, over in known if over is None and one.expires_at > pending.at]
+            waiting = [one for one, _ in _pending(connection, _WAITING, (*place, pending.at), MOST_OPEN)]
             mine = [one for one in waiting if one.principal.identity == pending.principal.identity]
             for one in mine:
                 if one.plan == pending.plan and one.kind == pending.kind and _build(one) == _build(pending):
@@ -65,10 +66,14 @@ class Approvals:
             connection.execute("INSERT INTO pending VALUES (?, ?, ?, ?, ?)", values)
         return kept, True
 
-    def pending(self, mesh: str, stack: str, limit: int = 100) -> tuple[tuple[Pending, Decision | None], ...]:
+    def pending(
+        self, mesh: str, stack: str, limit: int = 100, before: int | None = None
+    ) -> tuple[tuple[Pending, Decision | None], ...]:
         """As `Store.pending`."""
+        older = "" if before is None else " AND number < ?"
         with self._database.read() as connection:
-            return _pending(connection, mesh, stack, limit)
+            values = (mesh, stack) if before is None else (mesh, stack, before)
+            return _pending(connection, f"{_PENDING}{older}", values, limit)
 
     def withdraw(self, decision: Decision, trail: audit.Trail | None = None) -> None:
         """As `Store.withdraw`."""
@@ -164,10 +169,11 @@ def _withdrawn(one: Pending, newer: Pending) -> Decision:
 
 
 def _pending(
-    connection: sqlite3.Connection, mesh: str, stack: str, limit: int
+    connection: sqlite3.Connection, query: str, values: tuple[str | int, ...], limit: int
 ) -> tuple[tuple[Pending, Decision | None], ...]:
-    with readable(f"a pending release of stack {stack!r} in mesh {mesh!r}"):
-        found = connection.execute(f"{_PENDING} ORDER BY number DESC LIMIT ?", (mesh, stack, limit))
+    """What `query` finds, newest first; the first two of `values` are mesh and stack."""
+    with readable(f"a pending release of stack {values[1]!r} in mesh {values[0]!r}"):
+        found = connection.execute(f"{query} ORDER BY number DESC LIMIT ?", (*values, limit))
         return tuple((_of(Pending, one), None if over is None else _of(Decision, over)) for one, over in found)
 
 

@@ -294,8 +294,13 @@ class Store(Protocol):
         """
         ...
 
-    def pending(self, mesh: str, stack: str, limit: int = 100) -> tuple[tuple[Pending, Decision | None], ...]:
-        """The releases of a stack that wait, or did, newest first; None for what nobody has decided."""
+    def pending(
+        self, mesh: str, stack: str, limit: int = 100, before: int | None = None
+    ) -> tuple[tuple[Pending, Decision | None], ...]:
+        """The releases of a stack that wait, or did, newest first; None for what nobody has decided.
+
+        With `before`, those that are numbered below it.
+        """
         ...
 
     def withdraw(self, decision: Decision, trail: Trail | None = None) -> None:

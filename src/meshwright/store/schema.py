@@ -247,7 +247,22 @@ _EIGHTH = (
     ),
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
+_NINTH = (
+    # Those that wait are looked for whenever one more is to; those that did grow without end.
+    "CREATE INDEX pending_by_end ON pending (mesh, stack, json_extract(body, '$.expires_at'), number)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _FIRST,
+    _SECOND,
+    _THIRD,
+    _FOURTH,
+    _FIFTH,
+    _SIXTH,
+    _SEVENTH,
+    _EIGHTH,
+    _NINTH,
+)
 """The statements of each version, from 1."""
 
 

@@ -58,6 +58,8 @@ class PendingList(msgspec.Struct):
     mesh: str
     stack: str
     pending: list[Pending]
+    next: int | None
+    """Below which number to go on; None at the end."""
 
 
 class Judgement(msgspec.Struct):

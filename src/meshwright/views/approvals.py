@@ -56,6 +56,8 @@ def pending_text(found: Document) -> str:
     for one in found["pending"]:
         if one["state"] == "open":
             text += "".join(f"  {terminal(one['title'])}: {line}\n" for line in objection_lines(one["objections"]))
+    if found["next"] is not None:
+        text += f"Older ones: --before {terminal(found['stack'])}#pending-{found['next']}\n"
     return text
 
 
