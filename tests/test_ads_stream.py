@@ -406,9 +406,11 @@ def _play(data: st.DataObject, *, incremental: bool, bad: bool) -> tuple[ModelEn
             client.connect(Stream(newest, delta=incremental))
         if not bad:
             _nothing_dangles(client)
+            _what_is_said_to_be_there_is_there(client, newest)
     while client.deliver() or client.hear():
         if not bad:
             _nothing_dangles(client)
+            _what_is_said_to_be_there_is_there(client, newest)
     client.drain()
     return client, newest
 
@@ -419,6 +421,31 @@ def _nothing_dangles(client: ModelEnvoy) -> None:
             route = client.config[ROUTE].get(name)
             if route is not None:
                 assert set(mentioned(route)) <= set(client.config[CLUSTER]), "a route leads to no cluster"
+
+
+def _what_is_said_to_be_there_is_there(client: ModelEnvoy, newest: Snapshot) -> None:
+    """Nothing outstanding means that the client runs what is offered, whatever else is still on its way."""
+    if client.stream.outstanding() == {}:
+        for url, config in client.config.items():
+            assert config == newest.of(url), "it runs something else"
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+def test_what_is_offered_again_while_something_else_is_on_its_way_is_not_there_yet(*, incremental: bool) -> None:
+    """The client may take what is on its way at any moment, and has taken back nothing until it says so."""
+    before = (plain(CLUSTER, "kept"), plain(CLUSTER, "gone"))
+    between = (plain(CLUSTER, "kept", "2"), plain(CLUSTER, "new"))
+    first, second = (snapshot(*some, *(plain(ENDPOINT, one.name) for one in some)) for some in (before, between))
+    client = ModelEnvoy(Stream(first, delta=incremental), delta=incremental)
+    client.connect()
+    client.drain()
+    for newest in (second, first):
+        client.stream.publish(newest)
+        client.inbox.extend(client.stream.send())
+    assert {"kept", "new"} <= client.stream.outstanding()[CLUSTER]
+    client.drain()
+    assert client.config[CLUSTER] == {one.name: one for one in before}
+    assert client.stream.outstanding() == {}
 
 
 @pytest.mark.parametrize("incremental", [True, False])

@@ -92,6 +92,25 @@ async def test_a_release_is_propagated_when_the_last_concerned_proxy_acks(plane:
     assert (await plane.ask("release", 2))["status"] == "propagated"
 
 
+async def test_what_is_restored_has_not_arrived_while_a_proxy_may_still_take_what_it_restores_from(
+    plane: Plane,
+) -> None:
+    """The proxy is slow: it acked the first release, and answers to the second only when the third is there."""
+    await plane.apply(*CONTENT)
+    async with plane.proxy() as stream:
+        await plane.apply(*SHIFTED, CALLER, WEB)
+        offered = await stream.hear()
+        await plane.ask("roll_back", RollbackRequest(to=1))
+        found = await plane.ask("propagation", 3, 0.2)
+        assert (found["state"], found["pending"], found["status"]) == ("pending", [PROXY], "applied")
+        await stream.ack(offered)
+        again = await stream.hear()
+        assert {one.name for one in again.resources} == {one.name for one in offered.resources}
+        assert (await plane.ask("propagation", 3))["state"] == "pending"
+        await stream.ack(again)
+        assert (await plane.ask("propagation", 3, 30))["state"] == "propagated"
+
+
 async def test_a_proxy_that_a_release_does_not_concern_is_not_waited_for(plane: Plane) -> None:
     """Its snapshot is the same."""
     await plane.apply(*CONTENT)

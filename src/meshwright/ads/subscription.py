@@ -334,9 +334,21 @@ class Subscription:
             updates=updates,
             removals=removals,
             absences=absences,
-            outstanding=frozenset(behind.union(removals)),
+            outstanding=frozenset(behind.union(removals, self._overtaken())),
             speaks=bool(updates or absences),
         )
+
+    def _overtaken(self) -> Iterator[str]:
+        """What is on its way and is not what is offered any more: taken, it is to be taken back, and may be by now.
+
+        What the client had before says nothing of it, even where that is offered again.
+        """
+        if self.flight is not None:
+            for one in self.flight.resources:
+                now = self.offered.get(one.name)
+                if self.wants(one.name) and (now is None or now.version != one.version):
+                    yield one.name
+            yield from (name for name in self.flight.removed if name in self.offered and self.wants(name))
 
     def _existing(self) -> Iterator[EnvoyResource]:
         if self.wildcard:
