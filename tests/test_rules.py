@@ -113,7 +113,10 @@ def test_every_page_has_the_same_four_parts() -> None:
 
 def test_the_documentation_is_the_rules_own_words(update_goldens: bool) -> None:
     """`docs/rules/` holds a page a rule and an index; `make docs` writes them."""
-    index = "# Rules\n\nWhat `meshwright validate` finds, and `meshwright trust check` (MW6xx). "
+    index = (
+        "# Rules\n\nWhat `meshwright validate` finds, `meshwright trust check` (MW6xx) and `meshwright travis check` "
+    )
+    index += "(MW85x, MW86x). "
     index += "`meshwright rules CODE` prints a page.\n\n"
     index += "| code | name | severity | what it finds |\n|---|---|---|---|\n"
     pages = {}

@@ -30,7 +30,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     page: str
     """The documentation page, in Markdown."""
     search: Search | None = None
-    """None for what is found elsewhere: reading (MW0xx), by `constraints` (MW005, MW1xx), in trust files (MW6xx)."""
+    """None for what is found elsewhere.
+
+    That is: by reading (MW0xx), by `constraints` (MW005, MW1xx), in trust files (MW6xx), in `.travis.yml` (MW85x).
+    """
 
     @property
     def title(self) -> str:
