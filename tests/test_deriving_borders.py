@@ -6,12 +6,80 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from meshwright.model import Kind
+from meshwright.lab.rig import Rig
+from meshwright.lab.running import run
+from meshwright.model import Kind, State
 from strategies import MESH, resource
 from test_trials import derived, routed
 
 if TYPE_CHECKING:
     from meshwright.trials.trial import Trial
+
+SHARED = {"caller": ("web", "db"), "other": ("web",), "third": ("db", "more")}
+"""Who calls whom, of services on one port."""
+
+
+def on_one_port() -> State:
+    """A service of HTTP and two of TCP on one port, and nodes that call some of them."""
+    speak = {"web": "http", "db": "tcp", "more": "tcp"}
+    listening = {
+        name: {"listeners": [{"portMapping": {"port": 5000, "protocol": one}}]} for name, one in speak.items()
+    }
+    return State(
+        [
+            resource(Kind.MESH, MESH, {}),
+            *(
+                resource(Kind.VIRTUAL_NODE, name, {**one, "serviceDiscovery": {"dns": {"hostname": f"{name}.nodes"}}})
+                for name, one in listening.items()
+            ),
+            *(
+                resource(
+                    Kind.VIRTUAL_SERVICE, f"{name}.local", {"provider": {"virtualNode": {"virtualNodeName": name}}}
+                )
+                for name in speak
+            ),
+            *(
+                resource(
+                    Kind.VIRTUAL_NODE,
+                    name,
+                    {"backends": [{"virtualService": {"virtualServiceName": f"{one}.local"}} for one in called]},
+                )
+                for name, called in SHARED.items()
+            ),
+        ]
+    )
+
+
+def test_a_tcp_backend_that_only_its_name_in_tls_tells_apart_is_no_test_and_is_told() -> None:
+    """Whether HTTP takes the rest of the connections on its port or TCP; the others are reached."""
+    found = derived(on_one_port())
+    told = {(one.route.name, one.path): one.reason for one in found.gaps if "in a TLS greeting" in one.reason}
+    assert told.keys() == {
+        ("caller", "spec.backends[1].virtualService.virtualServiceName"),
+        ("third", "spec.backends[1].virtualService.virtualServiceName"),
+        ("more", ""),
+    }
+    assert "on port 5000 another backend takes what does not name 'more.local'" in told["more", ""]
+    names = {one.name for one in found.trials}
+    assert not {"caller reaches db.local", "third reaches more.local"} & names
+    assert {
+        "other does not reach db.local",
+        "virtual service db.local:5000 is reached",
+        "other does not reach more.local",
+    } <= names
+    assert "third does not reach web.local" not in names, "who takes HTTP as TCP may answer anything"
+
+
+@pytest.mark.envoy
+async def test_proxies_turn_tcp_away_where_they_take_http() -> None:
+    """Their answer in HTTP is nobody's whom the connection was for."""
+    state = on_one_port()
+    trials = [one for one in derived(state).trials if not one.given]
+    async with Rig(state) as rig:
+        results = await run(rig, trials, lambda _: None)
+    wrong = [(one.trial.name, one.mismatches) for one in results if not one.passed]
+    assert wrong == []
+    assert any(one.trial.call.protocol == "tcp" and one.trial.caller.name == "other" for one in results)
 
 
 def leaving(filter_: str) -> list[Trial]:

@@ -46,6 +46,14 @@ def server(answer: Answer, ended: Callable[[Request], object] = bool) -> Server:
     return Server(converse, msgspec.DecodeError, ValueError)
 
 
+async def _says_envoy(reader: asyncio.StreamReader) -> bool:
+    """Whether an answer in HTTP, of which the first line is read, is a proxy's own and not that of who was called."""
+    while line := (await reader.readline()).strip():
+        if line.lower() == b"server: envoy":
+            return True
+    return False
+
+
 async def call(host: str, port: int, request: Request, tls: ClientTls | None = None, inside: Inside = HERE) -> Reply:
     """Send `request` to `host:port` on a connection of its own.
 
@@ -60,10 +68,12 @@ async def call(host: str, port: int, request: Request, tls: ClientTls | None = N
         writer.write(msgspec.json.encode(request) + b"\n")
         await writer.drain()
         line = await reader.readline()
+        taken_for_http = line.startswith(b"HTTP/1.1 400") and await _says_envoy(reader)
     except OSError as error:
         return Reply(status=503, fault=f"{host} broke off: {error}", port=port)
     finally:
         writer.close()
-    if not line:
-        return Reply(status=503, fault="the connection was closed without an answer", port=port)
+    if not line or taken_for_http:
+        told = "a proxy takes HTTP there, and answered 400" if line else "the connection was closed without an answer"
+        return Reply(status=503, fault=told, port=port)
     return replace(reply_of(200, line), port=port)

@@ -114,7 +114,7 @@ def at_route(graph: Graph, inside: Inside, from_: Iterable[Key] | None = None) -
                     return found
                 turned_away = turned_away or found
                 break
-            missed = Gap(route=origin, path="", reason=_taken(verdict))
+            missed = Gap(route=origin, path="", reason=by_name_alone(graph, verdict, port.service) or _taken(verdict))
         else:
             # Why a call goes elsewhere says less than that there can be none, where that is known.
             missed = inside.gap if inside.gap.path or inside.gap.reason != UNMET else missed
@@ -136,6 +136,24 @@ def reaching(port: ServicePort, within: Iterable[Inside]) -> Call:
             break
     found = (call for one in own if leading(one.rule) for call in itertools.islice(one, 1))
     return next(found, bare)
+
+
+def by_name_alone(graph: Graph, verdict: Verdict, service: Key) -> str:
+    """Why a TCP connection of the verdict's goes past a service that it would get to by the name in a TLS greeting.
+
+    "" where it gets there, and where that would not help.
+    """
+    call = verdict.call
+    if call.protocol != "tcp" or call.encrypted or _comes_to(verdict, service):
+        return ""
+    if not _comes_to(route(graph, verdict.caller, msgspec.structs.replace(call, scheme="https")), service):
+        return ""
+    other = f"on port {call.port} another backend takes what does not name {service.name!r} in a TLS greeting"
+    return f"{other}, and workloads in a run speak no TLS of their own"
+
+
+def _comes_to(verdict: Verdict, service: Key) -> bool:
+    return any(hop.decided_by == service for hop in verdict.hops)
 
 
 def leading(rule: Rule) -> bool:

@@ -49,8 +49,10 @@ class Entering(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def base(self) -> Call:
-        """A call to the listener."""
-        return from_outside(self.gateway, self.listener)
+        """A call to the listener; of a route for HTTP one of HTTP/2, also to a listener of gRPC."""
+        call = from_outside(self.gateway, self.listener)
+        other = isinstance(self.asked[-1].match, HttpGatewayRouteMatch) and call.protocol == "grpc"
+        return msgspec.structs.replace(call, protocol="http2", path="/") if other else call
 
 
 def ways_in(graph: Graph, gateway: Key, listener: VirtualGatewayListener) -> Iterator[Entering]:

@@ -82,6 +82,8 @@ def _routed(verdict: Verdict, *, grpc: bool) -> Expect | None:
     if any(_disturbed(one) for one in reached) or any(hop.effects for hop in verdict.hops):
         # An extension delays, aborts or edits a part of the calls; what is sure is only where the rest goes.
         return None
+    if any(_unspoken(verdict, one) for one in reached):
+        return None
     if any(one.refused for one in reached):
         if not all(one.refused for one in reached):
             return None
@@ -137,6 +139,13 @@ def shares(verdict: Verdict) -> dict[str, float]:
     for one in verdict.targets:
         found[one.node.name] = found.get(one.node.name, 0.0) + one.fraction
     return found
+
+
+def _unspoken(verdict: Verdict, share: Share) -> bool:
+    """Whether a call comes to somebody who may not know what it speaks: HTTP over TCP, or gRPC over HTTP/1.1."""
+    if share.protocol == "tcp":
+        return verdict.call.protocol != "tcp"
+    return share.protocol == "http" and verdict.call.protocol == "grpc"
 
 
 def _disturbed(share: Share) -> bool:

@@ -53,7 +53,7 @@ def nears(match: Matched, where: str, call: Call, texts: Texts) -> tuple[Near, .
     """What `call`, which `match` takes, may be in one part; of every condition something, before there is more."""
     each: list[Iterator[Near]] = []
     if isinstance(match, HttpRouteMatch | HttpGatewayRouteMatch):
-        each += _of_http(match, where, texts)
+        each += _of_http(match, where, texts, call)
         field = f"{where}.headers"
     elif isinstance(match, GrpcRouteMatch | GrpcGatewayRouteMatch):
         each += _of_grpc(match, where, call)
@@ -68,13 +68,15 @@ def nears(match: Matched, where: str, call: Call, texts: Texts) -> tuple[Near, .
     return tuple(itertools.islice(found, _OF_ALL))
 
 
-def _of_http(match: HttpRouteMatch | HttpGatewayRouteMatch, where: str, texts: Texts) -> Iterator[Iterator[Near]]:
+def _of_http(
+    match: HttpRouteMatch | HttpGatewayRouteMatch, where: str, texts: Texts, call: Call
+) -> Iterator[Iterator[Near]]:
     kind, text = http_path(match)
     field = f"{where}.prefix" if kind == "prefix" else f"{where}.path.{kind}"
     paths = {"prefix": _beside_prefix, "exact": _beside_exact}[kind](text) if kind != "regex" else _about(text, texts)
     usable = (one for one in dict.fromkeys(paths) if one is not None and usable_path(one))
     yield (Near(path=field, part=PATH, values=(one,), told=f"path {one}") for one in usable)
-    if match.method is not None:
+    if match.method is not None and call.protocol != "grpc":
         methods = [one for one in METHODS if one != match.method][:1]
         yield (Near(path=f"{where}.method", part=METHOD, values=(one,), told=f"method {one}") for one in methods)
     if isinstance(match, HttpRouteMatch) and match.scheme is not None:

@@ -17,7 +17,7 @@ from meshwright.routing import discovery_name, gateway_route_match, service_port
 from meshwright.simulate import route
 from meshwright.trials.coverage import conditions
 from meshwright.trials.deriving import policies
-from meshwright.trials.deriving.arriving import reaching
+from meshwright.trials.deriving.arriving import by_name_alone, reaching
 from meshwright.trials.deriving.beside import Beside
 from meshwright.trials.deriving.entries import Gap, callers, match_of
 from meshwright.trials.deriving.examples import further
@@ -115,7 +115,12 @@ def of_callers(graph: Graph, within: Sequence[Inside], arrivals: Sequence[Arriva
             if (node.key, service) in shown and (not verdict.refused or callers(graph, service) == (node.key,)):
                 # The trials of its routes show what its first caller reaches, and what an only one does not.
                 continue
-            yield from _calling(graph, verdict, service)
+            told = by_name_alone(graph, verdict, service)
+            declared_at = [one.path for one in graph.outgoing(node.key, Relation.BACKEND) if one.target == service]
+            if told and declared_at:
+                yield Gap(route=node.key, path=declared_at[0], reason=told)
+            else:
+                yield from _calling(graph, verdict, service)
 
 
 def _calling(graph: Graph, verdict: Verdict, service: Key) -> Iterator[Trial]:
