@@ -61,7 +61,7 @@ def test_an_hour_of_latencies_of_a_node_that_calls_twenty_others_is_small_and_co
             calls = [chance.randrange(1000) if 3 < bucket < 9 else 0 for bucket in range(20)]
             at = NOW + minute * MINUTE
             traffic.count("web-1", way, load(issued=sum(calls), successes=sum(calls)), at)
-            traffic.measure(way, bounds, calls, chance.uniform(0, 1e6), at)
+            traffic.measure("one", way, bounds, calls, chance.uniform(0, 1e6), at)
             if way == ways[-1]:
                 whole.add(bounds, calls, 0.0)
     used = tracemalloc.get_traced_memory()[0] - before

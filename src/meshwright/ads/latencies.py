@@ -53,18 +53,19 @@ class Latencies:
         except UsageError as error:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
         caller = call.key
-        snapshot = self._snapshot(caller, call) if caller is not None else None
+        proxy = self._twins.told(f"{caller.path}@{call.instance}", call.peer()) if caller is not None else ""
+        snapshot = self._snapshot(caller, proxy) if caller is not None else None
         if caller is not None and snapshot is not None:
             clusters, now = snapshot.of(CLUSTER), self._control.now()
+            self._traffic.exported(proxy)
             for name, point in islice(_histograms(found), _MOST):
                 cluster = clusters.get(name)
                 if cluster is not None and cluster.leads_to is not None:
                     way = way_to(caller, cluster.leads_to, name)
-                    self._traffic.measure(way, point.explicit_bounds, point.bucket_counts, point.sum, now)
+                    self._traffic.measure(proxy, way, point.explicit_bounds, point.bucket_counts, point.sum, now)
         await call.write(b"")
 
-    def _snapshot(self, caller: Key, call: Call) -> Snapshot | None:
-        proxy = self._twins.told(f"{caller.path}@{call.instance}", call.peer())
+    def _snapshot(self, caller: Key, proxy: str) -> Snapshot | None:
         return snapshot_of(self._control, proxy, caller, unknown=self._twins.numbered(proxy))
 
 

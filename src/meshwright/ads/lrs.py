@@ -147,6 +147,7 @@ class _Reporting:
         if snapshot is None:
             return False
         clusters = snapshot.of(CLUSTER)
+        self._traffic.reported(self._proxy.id)
         while self._waiting:
             load, early = self._waiting.popleft()
             found = clusters.get(load.cluster)

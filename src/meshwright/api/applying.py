@@ -15,18 +15,30 @@ import msgspec
 
 from meshwright import constraints, operations, release, rules
 from meshwright.api.attempts import Attempt
+from meshwright.api.canary_steps import first_step, keep_author, superseding
 from meshwright.api.fencing import fence, unfenced
-from meshwright.api.guarding import Approved, decision_of, guarded, judged, pending_of, use_of, warnings
+from meshwright.api.guarding import Approved, decision_of, guarded, judged, pending_of, told_of, use_of, warnings
 from meshwright.api.judging import MOST, lately_called
 from meshwright.api.outcomes import Outcome, outcome_answer
 from meshwright.api.repeating import Asked, earlier, kept
 from meshwright.diagnostics import Severity, Written
-from meshwright.errors import RefusedError, StalePlanError
-from meshwright.graph import Relation, resolve
+from meshwright.errors import StalePlanError
+from meshwright.graph import resolve
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import arrival, diff, stale
-from meshwright.release import Build, Change, InvalidReleaseError, Item, Promotion, Release, Status
+from meshwright.release import (
+    Build,
+    Canary,
+    CanarySettings,
+    Change,
+    GuardrailError,
+    InvalidReleaseError,
+    Item,
+    Promotion,
+    Release,
+    Status,
+)
 from meshwright.release.records import ReleaseKind
 from meshwright.store.contract import Draft, Found
 from meshwright.trust.principals import Principal
@@ -78,6 +90,12 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """Why the guardrails are to be passed with a grant; "" for not."""
     approved: Approved | None = None
     """Who lets it through, of a release that waited."""
+    begins: CanarySettings | None = None
+    """The steps in which it is to be released; then it is the first of them that is committed."""
+    canary: Canary | None = None
+    """Which part of a canary it is, of what comes after the first step."""
+    passes: tuple[str, ...] = ()
+    """The guardrails that were passed when the whole of the canary was judged."""
 
 
 async def commit(services: Services, intent: Intent, planned: Callable[[State], Plan]) -> Outcome:
@@ -137,11 +155,18 @@ def _decided(
     )  # fmt: skip
     if made is None:
         return _confirmed(intent, fenced, newest, services.now()), told
+    if made.guarded.waits and intent.canary is not None and intent.kind == "apply":
+        raise GuardrailError(
+            f"A guardrail asks for approval that the canary did not need when it began: {told_of(made.guarded)}. "
+            "Nothing was changed."
+        )
     if made.guarded.waits:
         waiting = pending_of(services, intent, made.plan, made.guarded)
         return None, msgspec.structs.replace(told, pending=waiting)
+    if intent.begins is not None:
+        made = _first(services, intent, intent.begins, head, newest, made)
     new = made.release
-    more = (*told.warnings, *warnings(made.guarded.objections))
+    more = (*told.warnings, *superseding(intent, newest), *warnings(made.guarded.objections))
     told = Outcome(changed=True, release=new, fenced=fenced.build is not None, warnings=more)
     puts, deletes = operations.changes(head.state, made.after)
     broken, approved = made.guarded.broken, intent.approved
@@ -157,6 +182,19 @@ def _decided(
         answered=kept(intent.caller.asked, outcome_answer(told), new.at),
     )
     return draft, told
+
+
+def _first(
+    services: Services, intent: Intent, steps: CanarySettings, head: Head, newest: Release | None, whole: _Made
+) -> _Made:
+    """The first step towards what is `whole`, which was authorised, validated and judged as such."""
+
+    def performed(plan: Plan, state: State) -> State:
+        return _performed(services, intent, state, plan)
+
+    new, after, plan = first_step(intent, steps, head.state, newest, whole.release, whole.plan, performed)
+    keep_author(services, intent)
+    return _Made(new, after, plan, whole.guarded)
 
 
 def _confirmed(intent: Intent, fenced: Fence, newest: Release | None, now: int) -> Draft | None:
@@ -248,8 +286,12 @@ def _made(
     after = _performed(services, intent, state, plan)
     content = release.content_of(after, intent.mesh, intent.stack)
     digest = release.digest_of(content)
+    if intent.begins is not None and newest is not None and newest.is_step and newest.part.target == digest:
+        # A client that was cut off looks after its canary again.
+        keep_author(services, intent)
+        return None
     if plan.empty:
-        if newest.digest == digest if newest else not content:
+        if newest.digest == digest and not newest.is_step if newest else not content:
             return None
         # It changes no object, and is what drift of each is measured by from then on.
         _authorise(services, intent, state, after, plan, [one.key for one in content])
@@ -290,6 +332,7 @@ def _release(
         promotes=intent.promotes,
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,
+        canary=intent.canary,
         sources=release.places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),
         status=Status.APPLIED,
     )
@@ -343,24 +386,3 @@ def _refuse_invalid(before: State, after: State, plan: Plan) -> None:
     if errors:
         count = f"{len(errors)} error{'s' * (len(errors) != 1)}"
         raise InvalidReleaseError(f"The release is refused for {count}; nothing was changed.", errors)
-
-
-def refuse_missing(content: tuple[Item, ...], state: State, mesh: str, stack: str, title: str) -> None:
-    """Raise what an older release refers to and what is gone from the mesh since.
-
-    Raises:
-        RefusedError: naming every reference that leads nowhere.
-    """
-    others = State(one for one in state if one.key.mesh == mesh and not one.in_release_of(stack))
-    graph = resolve(others.put(*release.restored(content, stack)))
-    ours = {one.key for one in content}
-    lost = [
-        f"{edge.source} refers to {edge.target}{f' ({edge.path})' if edge.path else ''}"
-        for edge in graph.edges
-        if edge.source in ours and not edge.found and edge.relation is not Relation.BACKEND
-    ]
-    if lost:
-        raise RefusedError(
-            f"{title} cannot be restored, because what it refers to is gone: {'; '.join(lost)}. "
-            "Restore that first, in the stack that owned it. Nothing was changed."
-        )

@@ -107,6 +107,7 @@ async def _approved(services: Services, request: Request, reason: str, wanted: i
         promotes=one.promotes,
         sources=one.sources,
         approved=Approved(one, who, reason),
+        begins=one.canary,
     )
 
     def planned(observed: Any) -> Any:

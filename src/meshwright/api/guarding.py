@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from meshwright.api.fencing import UNVERIFIED
 from meshwright.api.judging import MOST, all_risks_of
 from meshwright.errors import RefusedError
 from meshwright.impact.scene import WEIGHT_STEP
@@ -75,7 +76,7 @@ def guarded(services: Services, intent: Intent, plan: Plan, found: Guarded, *, u
     """
     if unverified:
         found = found._replace(objections=(_unverified(services, plan), *found.objections))
-    strict = [one for one in found.objections if one.severity != "warn"]
+    strict = [one for one in found.objections if one.severity != "warn" and one.rule not in intent.passes]
     if not strict:
         return found
     rules = tuple(dict.fromkeys(one.rule for one in strict))
@@ -114,6 +115,7 @@ def pending_of(services: Services, intent: Intent, plan: Plan, found: Guarded) -
         tool_version=intent.tool_version,
         definitions=intent.definitions,
         promotes=intent.promotes,
+        canary=intent.begins,
         sources=places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),
         objections=found.objections[:MOST],
         risks=found.risks,
@@ -152,6 +154,11 @@ def use_of(broken: BrokenGlass, intent: Intent, number: int, at: int) -> Use:
 def warnings(found: Sequence[Objection]) -> tuple[str, ...]:
     """What guardrails say of a release that they let through, one sentence each."""
     return tuple(_sentence(one) for one in found[:MOST_TOLD] if one.severity == "warn")
+
+
+def told_of(found: Guarded) -> str:
+    """What asks for somebody's approval, in one line."""
+    return "; ".join(_sentence(one) for one in found.objections[:MOST_TOLD] if one.severity == "approve")
 
 
 def overall(found: Sequence[Objection]) -> Verdict:
@@ -203,7 +210,7 @@ def _grant(services: Services, intent: Intent) -> Grant:
 def _unverified(services: Services, plan: Plan) -> Objection:
     where = services.authority().settled.environment
     return Objection(
-        rule="verified-builds",
+        rule=UNVERIFIED,
         severity="deny",
         message=f"The environment {where!r} takes releases of verified builds only.",
         about="apply",

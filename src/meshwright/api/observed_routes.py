@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshwright.impact.routes import changed_entries, changed_rules
-from meshwright.observe.traffic import Counts
+from meshwright.observe import Counts
 from meshwright.release.inspection import Check, Outcome, Sight, check
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import msgspec
 from meshwright.api.approving import DecisionRequest, GrantRequest
 from meshwright.api.extensions import PutRequest
 from meshwright.api.sessions import RevokeRequest
-from meshwright.release import ApplyRequest, RollbackRequest, VerifyRequest
+from meshwright.release import ApplyRequest, CanaryRequest, RollbackRequest, VerifyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,7 @@ _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("post_judgement", ApplyRequest),
     ("post_grant", GrantRequest),
     ("post_verification", VerifyRequest),
+    ("post_canary", CanaryRequest),
     ("post_revocation", RevokeRequest),
 )
 _QUERIES = (

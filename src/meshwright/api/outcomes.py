@@ -61,6 +61,8 @@ def waiting_document(one: Pending, decision: Decision | None, state: str) -> dic
 
 def document(one: Release) -> dict[str, Any]:
     """A release for the client, without its content, its sources and its risks."""
-    found: dict[str, Any] = to_wire(msgspec.structs.replace(one, content=(), sources={}, risks=(), objections=()))
-    del found["content"], found["sources"], found["risks"], found["objections"]
+    plain = msgspec.structs.replace(one, content=(), target=(), sources={}, risks=(), objections=())
+    found: dict[str, Any] = to_wire(plain)
+    for name in ("content", "target", "sources", "risks", "objections"):
+        del found[name]
     return {"title": one.title, **found}

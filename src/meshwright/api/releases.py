@@ -20,6 +20,7 @@ from meshwright.api import (
     applying,
     approving,
     auditing,
+    canaries,
     extensions,
     observing,
     openapi,
@@ -31,6 +32,7 @@ from meshwright.api import (
 )
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, flag_of, in_path, number_of, release_of, stack_of
+from meshwright.api.canary_steps import ascending
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
 from meshwright.api.objects import foreign, shown
@@ -134,6 +136,7 @@ async def post_release(services: Services, request: Request) -> Response:
         sources=asked.sources,
         definitions=asked.definitions,
         promotes=asked.promotes,
+        begins=ascending(asked.canary),
     )
     return outcomes.outcome_answer(await applying.commit(services, intent, planned))
 
@@ -155,7 +158,9 @@ async def get_release(services: Services, request: Request) -> Response:
     one = release_of(services, request)
     hidden = foreign(services.store.head().state, one, request.state.principal)
     content = [msgspec.structs.replace(item, tags={}) if hidden(item.key) else item for item in one.content]
-    return answer({**outcomes.document(one), "content": to_wire(content), **_whole(one)})
+    target = [msgspec.structs.replace(item, tags={}) if hidden(item.key) else item for item in one.target]
+    more = {"target": to_wire(target)} if target else {}
+    return answer({**outcomes.document(one), "content": to_wire(content), **more, **_whole(one)})
 
 
 def _whole(one: Release) -> dict[str, Any]:
@@ -200,7 +205,13 @@ async def get_drift(services: Services, request: Request) -> Response:
         author=services.store.author,
         history=lambda key: services.store.history(key, newest.revision),
     )
-    about = {"mesh": mesh, "stack": stack, "release": newest.title, "revision": head.revision}
+    about = {
+        "mesh": mesh,
+        "stack": stack,
+        "release": newest.title,
+        "revision": head.revision,
+        "canary": to_wire(newest.canary),
+    }
     hidden = foreign(head.state, newest, request.state.principal)
     seen = [release.without_tags(one) if hidden(one.key) else one for one in found]
     return answer({**about, "differences": to_wire([one for one in seen if one.fields or one.state != "changed"])})
@@ -294,6 +305,7 @@ ENDPOINTS = (
     Row(
         "GET", f"{_IN_STACK}/releases/{{number}}/verifications", verifying.get_verifications, "meshwright:GetRelease"
     ),
+    Row("POST", f"{_IN_STACK}/releases/{{number}}/canary", canaries.post_canary, "meshwright:ApplyRelease"),
     Row("GET", f"{_IN_STACK}/pending", approving.get_pending, "meshwright:GetPending"),
     Row("POST", f"{_PENDING}/approval", approving.post_approval, "meshwright:ApproveRelease"),
     Row("POST", f"{_PENDING}/withdrawal", approving.post_withdrawal, "meshwright:WithdrawRelease"),

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from meshwright import release
 from meshwright.api import applying, outcomes
 from meshwright.errors import BadRequestException, NotFoundException, RefusedError
+from meshwright.graph import Relation, resolve
+from meshwright.model.state import State
 from meshwright.store.contract import Search
 
 if TYPE_CHECKING:
     from meshwright.api.services import Services
-    from meshwright.model.state import State
     from meshwright.plan import Plan
-    from meshwright.release import Release, RollbackRequest
+    from meshwright.release import Item, Release, RollbackRequest
 
 LONGEST_REASON = 1000
 """Characters of a reason that are kept."""
@@ -45,7 +46,7 @@ async def roll_back(
 
     def planned(observed: State) -> Plan:
         _refuse_other(services, mesh, stack, instead_of)
-        applying.refuse_missing(target.content, observed, mesh, stack, target.title)
+        refuse_missing(target.content, observed, mesh, stack, target.title)
         return applying.from_content(target.content, mesh, stack)(observed)
 
     intent = applying.Intent(
@@ -61,6 +62,27 @@ async def roll_back(
         break_glass=request.break_glass,
     )
     return await applying.commit(services, intent, planned)
+
+
+def refuse_missing(content: tuple[Item, ...], state: State, mesh: str, stack: str, title: str) -> None:
+    """Raise what an older release refers to and what is gone from the mesh since.
+
+    Raises:
+        RefusedError: naming every reference that leads nowhere.
+    """
+    others = State(one for one in state if one.key.mesh == mesh and not one.in_release_of(stack))
+    graph = resolve(others.put(*release.restored(content, stack)))
+    ours = {one.key for one in content}
+    lost = [
+        f"{edge.source} refers to {edge.target}{f' ({edge.path})' if edge.path else ''}"
+        for edge in graph.edges
+        if edge.source in ours and not edge.found and edge.relation is not Relation.BACKEND
+    ]
+    if lost:
+        raise RefusedError(
+            f"{title} cannot be restored, because what it refers to is gone: {'; '.join(lost)}. "
+            "Restore that first, in the stack that owned it. Nothing was changed."
+        )
 
 
 def _refuse_other(services: Services, mesh: str, stack: str, instead_of: int | None) -> None:
@@ -94,7 +116,7 @@ def _number(services: Services, mesh: str, stack: str, request: RollbackRequest)
         return newest.number
     if request.to_build is not None:
         for one in services.store.releases(mesh, stack, LOOK_BACK, Search(build=request.to_build)):
-            if one.kind == "apply":
+            if one.kind == "apply" and not one.is_step:
                 return one.number
         raise NotFoundException(f"No release of stack {stack!r} in mesh {mesh!r} is from build {request.to_build!r}.")
     releases = services.store.releases(mesh, stack, LOOK_BACK)

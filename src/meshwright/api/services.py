@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.api.attempts import Attempts
+from meshwright.api.canary_courses import Canaries
 from meshwright.api.keeping import Keeping
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
@@ -83,6 +84,11 @@ class Services:
     def evidence(self) -> Keeping:
         """What proxies make of releases."""
         return Keeping(self.store, self.control, self.metrics)
+
+    @functools.cached_property
+    def canaries(self) -> Canaries:
+        """What is known of the canaries under way."""
+        return Canaries(self.traffic)
 
     @functools.cached_property
     def attempts(self) -> Attempts:

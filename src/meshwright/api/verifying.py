@@ -153,6 +153,8 @@ def _refuse_other(services: Services, one: Release) -> None:
         raise RefusedError(
             f"{one.title} cannot be verified: {newest.title} came after it, and is what runs. Verify that one."
         )
+    if one.is_step:
+        raise RefusedError(f"{one.title} cannot be verified: it is a step of a canary, on the way to something else.")
     running = release.digest_of(release.content_of(services.store.head().state, one.mesh, one.stack))
     if running != one.digest:
         raise RefusedError(

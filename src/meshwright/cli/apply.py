@@ -17,6 +17,7 @@ from meshwright.cli.options import (
     FORMAT,
     STACK,
     WAIT,
+    canary,
     definition_arguments,
     verification,
 )
@@ -34,6 +35,7 @@ from meshwright.errors import UsageError
 @click.option("--verify", "verifies", is_flag=True,
               help="Verify it, each check within --wait or 60 seconds; roll it back if it fails.")  # fmt: skip
 @verification
+@canary
 @FORMAT
 @click.pass_obj
 def command(  # noqa: PLR0913 - one parameter an option
@@ -66,15 +68,20 @@ def command(  # noqa: PLR0913 - one parameter an option
     good one is restored. A release that needs somebody's approval waits, which is exit code 1; with --wait the job
     waits for that as well.
 
+    With --canary, weights are shifted in steps, and each is judged by the calls that proxies report to the targets
+    that gain some; where they fail, or too little is reported, all goes back as it was, and the exit code is 1.
+
     Exit codes: 0 applied (with --wait: and arrived; with --verify: and verified), 1 refused, stale, waiting for
     approval, rejected by a proxy, late, or rolled back, 2 could not be done.
     """
     if plan_file is not None:
         _refuse_beside_plan(given=bool(paths or parameters), adopt=adopt)
-    from meshwright.cli.applying import from_definitions, from_plan_file, with_grant
+    from meshwright.cli.applying import from_definitions, from_plan_file, stepwise, with_grant
+    from meshwright.cli.canarying import in_steps, settings
     from meshwright.cli.target import resolve
     from meshwright.cli.waiting import finished
 
+    steps = settings(asked)
     target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
     client = target.client()
     if plan_file is not None:
@@ -85,7 +92,11 @@ def command(  # noqa: PLR0913 - one parameter an option
     if not plan.empty:
         objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"
         target.say(f"Applying changes of {objects} to stack {plan.stack} in mesh {plan.mesh} …")
-    outcome = client.apply(plan.mesh, plan.stack, with_grant(request, break_glass))
+    request = with_grant(request, break_glass)
+    if steps is not None:
+        asks = stepwise(request, steps)
+        return in_steps(target, client, plan, asks, wait, form, verifying=asked if verifies else None)
+    outcome = client.apply(plan.mesh, plan.stack, request)
     if not verifies:
         return finished(target, client, outcome, wait, form)
     from meshwright.cli.verifying import verified_or_back, wanted

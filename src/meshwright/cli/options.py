@@ -119,6 +119,36 @@ def verification(command: Command) -> Command:
     return command
 
 
+_CANARY = (
+    click.option("--canary-progress-deadline", type=float, metavar="SECONDS",
+                 help="Without anything to judge by for so long, a step is inconclusive [default: 600]."),
+    click.option("--canary-lease", type=float, metavar="SECONDS",
+                 help="Without a word from this job for so long, the canary is returned [default: 60]."),
+    click.option("--canary-inconclusive", type=click.Choice(["return", "proceed"]),
+                 help="What to do with a step of which too little is reported [default: return]."),
+    click.option("--canary-min-requests", type=int, metavar="N",
+                 help="Calls to a target without which nothing is judged [default: 10]."),
+    click.option("--canary-max-duration", type=float, metavar="MS",
+                 help="Within which 99 % of them must be answered; 0 for whatever it takes [default: 500]."),
+    click.option("--canary-min-success", type=float, metavar="PERCENT",
+                 help="Of the calls to a new target that must not fail [default: 99]."),
+    click.option("--canary-threshold", type=int, metavar="N",
+                 help="Failed checks with which it is returned [default: 5]."),
+    click.option("--canary-iterations", type=int, metavar="N",
+                 help="Checks that must pass at each step [default: 1]."),
+    click.option("--canary-interval", type=float, metavar="SECONDS", help="Between two checks [default: 60]."),
+    click.option("--canary", metavar="STEPS",
+                 help="Shift weights in steps, percents of the way: 5,20,50, or 10/50 for every 10 up to 50."),
+)  # fmt: skip
+
+
+def canary(command: Command) -> Command:
+    """Add the options that say in which steps weights are shifted, and how these are judged."""
+    for add in _CANARY:
+        command = add(command)
+    return command
+
+
 def definition_arguments(command: Command) -> Command:
     """Add `PATH…`, `--parameter` and `--mesh` to a command."""
     for add in (

@@ -2,7 +2,9 @@
 
 from meshwright.observe.baselines import Baselines
 from meshwright.observe.comparison import compared
+from meshwright.observe.counting import Counts
 from meshwright.observe.latency import Latency
 from meshwright.observe.traffic import Load, Traffic
+from meshwright.observe.watching import Watch
 
-__all__ = ["Baselines", "Latency", "Load", "Traffic", "compared"]
+__all__ = ["Baselines", "Counts", "Latency", "Load", "Traffic", "Watch", "compared"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from meshwright.observe.traffic import Counts
+from meshwright.observe.counting import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

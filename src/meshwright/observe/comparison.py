@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from meshwright.diagnostics import Diagnostic, Severity
 from meshwright.model.identity import Kind
+from meshwright.observe.counting import Counts
 from meshwright.observe.latency import Latency
-from meshwright.observe.traffic import Counts
 from meshwright.routing import declared_ways
 from meshwright.views.observed import Call, Counted, Observed, Times
 

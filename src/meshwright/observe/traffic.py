@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from meshwright.observe.counting import Counts
 from meshwright.observe.latency import Latency
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from meshwright.model.identity import Key
+    from meshwright.observe.watching import Watch
 
     Way: TypeAlias = tuple[Key, Key, str]
 
@@ -47,22 +49,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     errors: int
     """Answers of 5xx, resets, timeouts, and requests that found no connection."""
     active: int
-
-
-class Counts(msgspec.Struct, gc=False):
-    """What was counted; requests that found no connection are in all but `successes`."""
-
-    requests: int = 0
-    successes: int = 0
-    errors: int = 0
-    unconnected: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Add all of another one."""
-        self.requests += other.requests
-        self.successes += other.successes
-        self.errors += other.errors
-        self.unconnected += other.unconnected
 
 
 class _Minute:
@@ -168,6 +154,25 @@ class Traffic:
         """Those of the newest histogram: all are of the same, as a rule, and share them."""
         self._callers: dict[Key, tuple[int, int]] = {}
         self._swept = since // _MINUTE
+        self._watches: list[Watch] = []
+
+    def begin(self, watch: Watch) -> None:
+        """Tell `watch`, too, of what is reported from now on."""
+        self._watches.append(watch)
+
+    def end(self, watch: Watch) -> None:
+        """Tell it no more."""
+        self._watches.remove(watch)
+
+    def reported(self, proxy: str) -> None:
+        """A report of a proxy's load begins; `count` follows for each cluster in it."""
+        for watch in self._watches:
+            watch.reported(proxy)
+
+    def exported(self, proxy: str) -> None:
+        """A proxy's histograms begin; `measure` follows for each cluster."""
+        for watch in self._watches:
+            watch.exported(proxy)
 
     def __len__(self) -> int:
         return len(self._edges)
@@ -220,15 +225,21 @@ class Traffic:
         )
         edge.total.add(counts)
         edge.minute(at).counts.add(counts)
+        for watch in self._watches:
+            watch.count(proxy, edge.caller, edge.callee, counts)
         if load.active:
             edge.active[proxy, load.cluster] = load.active
         else:
             edge.active.pop((proxy, load.cluster), None)
 
-    def measure(self, way: Way, bounds: Sequence[float], counts: Sequence[int], total: float, at: int) -> None:
-        """Add how long calls on the edge `way` took, in milliseconds."""
+    def measure(
+        self, proxy: str, way: Way, bounds: Sequence[float], counts: Sequence[int], total: float, at: int
+    ) -> None:
+        """Add how long calls of `proxy` on the edge `way` took, in milliseconds."""
         if max(counts, default=0) > _LARGEST:
             return
+        for watch in self._watches:
+            watch.measure(proxy, way[0], way[1], bounds, counts, total)
         given = tuple(bounds)
         minute = self._edge(way, at).minute(at)
         if minute.latency is None:

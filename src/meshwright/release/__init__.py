@@ -3,6 +3,7 @@
 The one rule: a rollback is no mechanism of its own, but a new release with an older one's content.
 """
 
+from meshwright.release.canary import Canary, CanaryCheck, CanarySettings, Figures, Judged, Shift
 from meshwright.release.content import checked, content_of, digest_of, last_good, places, restored, reverted
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Step, Tally, evidence_of
@@ -11,7 +12,7 @@ from meshwright.release.inspection import Check, Inspection, Sight
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Approval, BrokenGlass, Build, Change, Item, Promotion, Release, Status
 from meshwright.release.refusal import CODES, GuardrailError, InvalidReleaseError
-from meshwright.release.requests import ApplyRequest, RollbackRequest, VerifyRequest
+from meshwright.release.requests import ApplyRequest, CanaryRequest, RollbackRequest, VerifyRequest
 
 __all__ = [
     "CODES",
@@ -22,21 +23,28 @@ __all__ = [
     "Author",
     "BrokenGlass",
     "Build",
+    "Canary",
+    "CanaryCheck",
+    "CanaryRequest",
+    "CanarySettings",
     "Cause",
     "Change",
     "Check",
     "Difference",
     "Evidence",
+    "Figures",
     "GuardrailError",
     "Inspection",
     "InvalidReleaseError",
     "Item",
+    "Judged",
     "OlderBuildError",
     "Promotion",
     "Rejection",
     "Release",
     "RollbackRequest",
     "Series",
+    "Shift",
     "Sight",
     "Standing",
     "Status",

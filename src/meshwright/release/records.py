@@ -14,6 +14,7 @@ import msgspec
 from meshwright.diagnostics import Written
 from meshwright.impact.values import Objection, Risk
 from meshwright.model.identity import Key
+from meshwright.release.canary import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,6 +166,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...] = ()
     content: tuple[Item, ...] = ()
     """The whole of the stack after this release, in order of keys."""
+    canary: Canary | None = None
+    """Which part of a canary it is; None for a release of its own."""
+    target: tuple[Item, ...] = ()
+    """Of a canary's first step, the whole of the stack that it leads to."""
     sources: dict[str, Written] = {}
     """Where the objects that it created or updated are written, by path; claimed, as all of `build`."""
     risks: tuple[Risk, ...] = ()
@@ -179,3 +184,19 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     def title(self) -> str:
         """How people name it: `shop#12`."""
         return f"{self.stack}#{self.number}"
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a step of a canary, on the way to something else."""
+        return self.canary is not None and self.canary.state == "step"
+
+    @property
+    def part(self) -> Canary:
+        """Which part of a canary it is.
+
+        Raises:
+            ValueError: it is a release of its own.
+        """
+        if self.canary is None:
+            raise ValueError(f"{self.title} is no part of a canary")
+        return self.canary

@@ -5,10 +5,14 @@ The one rule: a request says everything that decides about it; nothing is rememb
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from meshwright.diagnostics import Written
 from meshwright.plan import Plan
+from meshwright.release.canary import CanarySettings
 from meshwright.release.inspection import Check
 from meshwright.release.records import Build, Item, Promotion
 
@@ -27,6 +31,17 @@ class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tool_version: str = ""
     break_glass: str = ""
     """Why the guardrails are to be passed with a grant; "" for not."""
+    canary: CanarySettings | None = None
+    """Shift weights in steps; what is made then is the first of them."""
+
+
+class CanaryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Go on with a canary as far as it is time, and say that somebody still looks after it."""
+
+    leave: Annotated[str, Meta(max_length=1000)] = ""
+    """Why it is to be returned now; "" for not."""
+    build: Build | None = None
+    tool_version: str = ""
 
 
 class RollbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

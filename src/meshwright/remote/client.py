@@ -27,7 +27,7 @@ from meshwright.errors import (
 from meshwright.model.identity import DEFAULT_REGION, parse_key
 from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
-from meshwright.release import CODES, ApplyRequest, InvalidReleaseError, RollbackRequest, VerifyRequest
+from meshwright.release import CODES, ApplyRequest, CanaryRequest, InvalidReleaseError, RollbackRequest, VerifyRequest
 from meshwright.remote.connection import LostAnswerError, Server
 from meshwright.trust import canonical, sigv4
 from meshwright.trust.credentials import Credentials
@@ -157,6 +157,15 @@ class Client:
         path = f"{_of_stack(mesh, stack)}/releases/{number}/verifications"
         body = to_wire(_given(request))
         return self._asked("POST", path, body=body, patience=request.patience, shape=answers.Verified)
+
+    def canary(self, mesh: str, stack: str, number: int, request: CanaryRequest) -> dict[str, Any]:
+        """Go on with the canary that release `number` began, as far as it is time, or return it: where it stands.
+
+        Raises:
+            RefusedError: it cannot be returned.
+        """
+        path = f"{_of_stack(mesh, stack)}/releases/{number}/canary"
+        return self._asked("POST", path, body=to_wire(_given(request)), shape=answers.CanaryTurn)
 
     def verifications(self, mesh: str, stack: str, number: int) -> dict[str, Any]:
         """The verifications of a release with their evidence, newest first."""
@@ -374,7 +383,7 @@ class Client:
         return UnreachableError(f"{self.endpoint} answered with {code} (HTTP {status}): {message}")
 
 
-def _given(request: ApplyRequest | RollbackRequest | VerifyRequest) -> dict[str, Any]:
+def _given(request: ApplyRequest | CanaryRequest | RollbackRequest | VerifyRequest) -> dict[str, Any]:
     """The members that are set, so that an older server need not know the others."""
     return {
         name: value

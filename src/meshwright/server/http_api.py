@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvicorn
 
 from meshwright.api.app import Services, build
+from meshwright.api.canary_tending import tend
 from meshwright.api.connection import Connections
 from meshwright.api.http_server import HttpServer
 from meshwright.api.identifiers import RandomIds
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def http_api(parts: Parts, listener: socket.socket, told: Exporting) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve the API until the block ends, leaving events where they are `told`; the task that does."""
+async def http_api(
+    parts: Parts, listener: socket.socket, told: Exporting
+) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
+    """Serve the API until the block ends, leaving events where they are `told`; the tasks that do."""
 
     def committed(head: Head, drafts: tuple[Draft, ...]) -> None:
         _publish(parts.control, head, drafts)
@@ -52,11 +55,14 @@ async def http_api(parts: Parts, listener: socket.socket, told: Exporting) -> As
     propagating.resume()
     server = _server(parts, services)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="serving the API")
+    tending = asyncio.create_task(tend(services), name="looking after canaries")
     try:
-        yield serving
+        yield serving, tending
     finally:
         server.should_exit = True
         await serving
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
         await propagating.close()
         await services.evidence.close()
         await services.issuers.close()

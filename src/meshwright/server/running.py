@@ -126,7 +126,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
                 credentials=settings.data_dir / "credentials",
                 created=key is not None,
                 revision=parts.control.revision,
-                parts=(serving, *following, *watching, *renewing, *published, *reading),
+                parts=(*serving, *following, *watching, *renewing, *published, *reading),
             )
 
 

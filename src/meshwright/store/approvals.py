@@ -12,7 +12,7 @@ import msgspec
 from meshwright.diagnostics import Written
 from meshwright.impact.values import Objection, Risk
 from meshwright.plan import Plan
-from meshwright.release import Build, Promotion
+from meshwright.release import Build, CanarySettings, Promotion
 from meshwright.release.records import ReleaseKind
 from meshwright.trust.principals import Principal
 
@@ -41,6 +41,8 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     tool_version: str = ""
     definitions: str = ""
     promotes: Promotion | None = None
+    canary: CanarySettings | None = None
+    """The steps in which it is to be released."""
     sources: dict[str, Written] = {}
     objections: tuple[Objection, ...] = ()
     risks: tuple[Risk, ...] = ()

@@ -47,7 +47,8 @@ class Approvals:
             waiting = [one for one, _ in _pending(connection, _WAITING, (*place, pending.at), MOST_OPEN)]
             mine = [one for one in waiting if one.principal.identity == pending.principal.identity]
             for one in mine:
-                if one.plan == pending.plan and one.kind == pending.kind and _build(one) == _build(pending):
+                same = (one.plan, one.kind, one.canary) == (pending.plan, pending.kind, pending.canary)
+                if same and _build(one) == _build(pending):
                     return one, False
             if len(waiting) - len(mine) >= MOST_OPEN:
                 raise RefusedError(

@@ -97,7 +97,7 @@ def _listed() -> type[msgspec.Struct]:
     fields = [
         one
         for one in msgspec.structs.fields(Release)
-        if one.name not in {"content", "sources", "risks", "objections"}
+        if one.name not in {"content", "target", "sources", "risks", "objections"}
     ]
     members = [(one.name, one.type, one.default) for one in fields]
     return msgspec.defstruct(

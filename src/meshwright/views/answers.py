@@ -121,6 +121,7 @@ class Release(msgspec.Struct):
     reason: str = ""
     definitions: str = ""
     promotes: dict[str, Any] | None = None
+    canary: dict[str, Any] | None = None
     tally: Tally | None = None
     risks: list[Risk] = []
 
@@ -133,6 +134,24 @@ class Outcome(msgspec.Struct):
     fenced: bool = False
     warnings: list[str] = []
     pending: Pending | None = None
+
+
+class CanaryTurn(msgspec.Struct):
+    """Where a canary stands."""
+
+    canary: str
+    """The title of its first release."""
+    state: str
+    step: int
+    steps: list[int]
+    weight: int
+    release: Release
+    """The stack's newest."""
+    releases: list[Release]
+    """The canary's own, oldest first."""
+    checks: list[dict[str, Any]]
+    waiting: str
+    superseded_by: str
 
 
 class Sight(msgspec.Struct):
@@ -228,6 +247,8 @@ class Drift(msgspec.Struct):
     stack: str
     release: str
     differences: list[Difference]
+    canary: dict[str, Any] | None = None
+    """Which part of a canary the release is."""
 
 
 class Source(msgspec.Struct):

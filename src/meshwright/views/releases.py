@@ -64,6 +64,7 @@ def history_text(history: Document, *, searched: bool = False) -> str:
             "rollback": f"rollback to #{one['restores']}",
             "repair": f"repair of #{one['restores']}",
         }.get(one["kind"], f"{len(one['changes'])} changed")
+        what += canary_words(one.get("canary"))
         what += ", approved" if one.get("approval") else ""
         what += ", glass broken" if one.get("broken_glass") else ""
         told, by = _tally(one.get("tally"), one["at"]), one["principal"]
@@ -76,11 +77,30 @@ def history_text(history: Document, *, searched: bool = False) -> str:
     return table(rows) + (f"Older ones: --before {terminal(history['stack'])}#{older}\n" if older else "")
 
 
+def canary_words(canary: Document | None) -> str:
+    """Which part of a canary a release is, to be put after what it is; "" for none."""
+    if not canary:
+        return ""
+    match canary["state"]:
+        case "step":
+            return f", canary, step {canary['step']} of {len(canary['steps'])}, {canary['weight']} %"
+        case "finished":
+            return f", canary #{canary['first']} finished"
+    return f", canary #{canary['first']} returned"
+
+
+def _is_step(one: Document) -> bool:
+    canary = one.get("canary")
+    return canary is not None and bool(canary["state"] == "step")
+
+
 def drift_text(drift: Document) -> str:
     """Where a stack runs otherwise than its last release left it, and who wrote it."""
     found, title = drift["differences"], terminal(drift["release"])
+    under_way = _under_way(drift)
     if not found:
-        return f"No drift: {terminal(drift['stack'])} in mesh {terminal(drift['mesh'])} runs as {title} left it.\n"
+        where = f"{terminal(drift['stack'])} in mesh {terminal(drift['mesh'])}"
+        return f"No drift: {where} runs as {title} left it.\n{under_way}"
     one_or_more = "1 object of {} runs" if len(found) == 1 else f"{len(found)} objects of {{}} run"
     lines = [f"{one_or_more.format(title)} otherwise than the release left {'it' if len(found) == 1 else 'them'}."]
     for one in found:
@@ -89,7 +109,20 @@ def drift_text(drift: Document) -> str:
             other = field.get("author") if field.get("author") != one["author"] else None
             change = f"{_value(field['old'])} → {_value(field['new'])}"
             lines.append(f"      {terminal(field['path'])}: {change}{_author(other)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n{under_way}"
+
+
+def _under_way(drift: Document) -> str:
+    """That what the stack runs is a step on the way to something else."""
+    canary = drift.get("canary")
+    if not canary or canary["state"] != "step":
+        return ""
+    place = f"step {canary['step']} of {len(canary['steps'])}, {canary['weight']} % of the way"
+    stack = terminal(drift["stack"])
+    return (
+        f"The canary {stack}#{canary['first']} is at {place}: it ends by itself, goes on with the same "
+        f"'apply --canary', or goes back to {stack}#{canary['returns_to']} with 'rollback --last-good'.\n"
+    )
 
 
 def propagation_text(found: Document, *, left: bool = False) -> str:
@@ -152,6 +185,7 @@ def status_text(status: Document) -> str:
         told = ("none", "", "", "")
         if newest:
             stands = newest["status"] + _refused(one, status["proxies"])
+            stands += canary_words(newest.get("canary")) if _is_step(newest) else ""
             told = (newest["title"], stands, moment(newest["at"]), _verified(newest.get("verified")))
         stacks.append((one["stack"], one["mesh"], *told))
     proxies = [("PROXY", "NODE", "STATE", "REVISION", "ENVOY")]

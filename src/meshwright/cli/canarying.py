@@ -1,0 +1,271 @@
+"""A release in steps: asking the control plane to go on until the canary is over, and telling how it goes.
+
+The one rule: the control plane judges and acts. This client is its clock and its sign that somebody looks after the
+canary; one that is interrupted has it returned first, and one that is killed is missed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+import msgspec
+
+from meshwright.ci.build import claimed
+from meshwright.cli.waiting import TURN, arrived, exit_code, left_behind, let_through
+from meshwright.errors import RefusedError, UnreachableError, UsageError
+from meshwright.release import CanaryRequest, CanarySettings
+from meshwright.release.canary import ascending
+from meshwright.views import releases as view
+from meshwright.views.canaries import canary_text, check_line, ending, step_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meshwright.cli.target import Target
+    from meshwright.plan import Plan
+    from meshwright.release import ApplyRequest
+    from meshwright.remote import Client
+
+_LOOK = 2.0
+"""Seconds between two questions at most: each says that somebody is there."""
+_ARRIVAL = 60.0
+"""Seconds that what ends a canary is waited for, unless it is said."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OPTIONS = (
+    "interval",
+    "iterations",
+    "threshold",
+    "progress_deadline",
+    "min_success",
+    "max_duration",
+    "min_requests",
+    "inconclusive",
+    "lease",
+)
+
+
+class InterruptedJobError(Exception):
+    """The job is told to end; `args` is the signal's number."""
+
+
+def settings(asked: Mapping[str, Any]) -> CanarySettings | None:
+    """What `options.canary` asks for; None where no canary is asked for.
+
+    Raises:
+        UsageError: that cannot mean anything.
+    """
+    given = {name: asked[f"canary_{name}"] for name in _OPTIONS if asked[f"canary_{name}"] is not None}
+    if asked["canary"] is None:
+        if given:
+            name = next(iter(given)).replace("_", "-")
+            raise UsageError(
+                f"--canary-{name} says how the steps of a canary are judged; give --canary STEPS as well."
+            )
+        return None
+    if given.get("max_duration") == 0:
+        given["max_duration"] = None
+    try:
+        return msgspec.convert({"weights": steps(asked["canary"]), **given}, CanarySettings)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"The settings of the canary cannot be meant: {error}.") from None
+
+
+def steps(text: str) -> tuple[int, ...]:
+    """The weights in `5,20,50` or, as the width of a step and the highest weight, in `10/50`.
+
+    Raises:
+        UsageError: they are neither, or do not rise from 1 to 100 at most.
+    """
+    width, slash, highest = text.partition("/")
+    words = (width, highest) if slash else text.split(",")
+    numbers = [int(word) for word in words if word.strip().isascii() and word.strip().isdecimal() and len(word) <= 5]
+    if len(numbers) == len(words):
+        found = tuple(range(numbers[0], numbers[1] + 1, numbers[0])) if slash and numbers[0] else tuple(numbers)
+        if found and ascending(found) and found[0] >= 1 and found[-1] <= 100:
+            return found
+    raise UsageError(
+        f"--canary {text!r} takes rising percents of the way to the new weights, such as 5,20,50, or the width of a "
+        "step and the highest one, such as 10/50."
+    )
+
+
+def in_steps(
+    target: Target,
+    client: Client,
+    plan: Plan,
+    request: ApplyRequest,
+    wait: float | None,
+    form: str,
+    *,
+    verifying: Mapping[str, Any] | None,
+) -> int:
+    """Release a plan by the `request` for a canary, look after it, and print what came of it; the exit code.
+
+    With the options for `verifying`, what it ended with is verified as well.
+    """
+    with Interruptions() as signals:
+        outcome = client.apply(plan.mesh, plan.stack, request)
+        code, told = shifted(target, client, outcome, wait, form, signals)
+    if verifying is not None and code == 0 and told["release"] is not None:
+        from meshwright.cli.verifying import verified_or_back, wanted
+
+        told = {**told, "changed": told["release"]["status"] != "verified"}
+        return verified_or_back(target, client, told, wanted(_ARRIVAL if wait is None else wait, verifying), form)
+    if form == "json" and told.get("pending") is None:
+        click.echo(view.as_json(told), nl=False)
+    return code
+
+
+def shifted(
+    target: Target,
+    client: Client,
+    outcome: Mapping[str, Any],
+    wait: float | None,
+    form: str,
+    signals: Interruptions,
+) -> tuple[int, dict[str, Any]]:
+    """Look after the canary that `outcome` began or found, until it is over; the exit code, and all that came of it.
+
+    0 where it finished, and where there was nothing to change; `release` is what runs then.
+    """
+    if outcome.get("pending") is not None:
+        outcome = let_through(target, client, outcome, wait or 0, form)
+        if outcome["pending"] is not None:
+            return 1, dict(outcome)
+    one = outcome["release"]
+    canary = one["canary"] if one is not None else None
+    if canary is None or canary["state"] != "step":
+        if form == "text":
+            click.echo(view.outcome_text(outcome), nl=False)
+        return 0, dict(outcome)
+    if not outcome["changed"]:
+        target.say(
+            f"{one['title']} is on the way there already: going on with it, with the settings that it began with."
+        )
+    for warning in outcome.get("warnings", ()):
+        target.say(f"Warning: {warning}.")
+    found = _looked_after(target, client, one, signals)
+    code, arrival = _ended(target, client, found, _ARRIVAL if wait is None else wait, form)
+    told = {**outcome, "release": found["release"], "canary": found} | ({"propagation": arrival} if arrival else {})
+    return code, told
+
+
+def _looked_after(target: Target, client: Client, one: Mapping[str, Any], signals: Interruptions) -> dict[str, Any]:
+    """The canary once it is over, told step by step on the way."""
+    first, told = one["canary"]["first"], _Telling(target)
+    wanted = one["canary"]["settings"]
+    request = CanaryRequest(build=claimed(os.environ), tool_version=version("meshwright"))
+    lost_at: float | None = None
+    try:
+        signals.ready()
+        while True:
+            try:
+                found = client.canary(one["mesh"], one["stack"], first, request)
+            except UnreachableError:
+                # It is missed after the lease, and returned; until then it may be a restart.
+                lost_at = lost_at or time.monotonic()
+                if time.monotonic() - lost_at > wanted["lease"]:
+                    raise
+            else:
+                lost_at = None
+                told.news(found)
+                if found["state"] != "step":
+                    return found
+            time.sleep(min(_LOOK, wanted["interval"]))
+    except InterruptedJobError as interrupted:
+        name = signal.Signals(interrupted.args[0]).name
+        target.say(f"Interrupted: returning {one['stack']}#{first} …")
+        leaving = msgspec.structs.replace(request, leave=f"the job that looked after it was interrupted ({name})")
+        found = client.canary(one["mesh"], one["stack"], first, leaving)
+        told.news(found)
+        return found
+    except RefusedError as error:
+        raise RefusedError(f"The canary {one['stack']}#{first} stands where it is: {error}") from error
+
+
+def _ended(
+    target: Target, client: Client, found: Mapping[str, Any], wait: float, form: str
+) -> tuple[int, dict[str, Any] | None]:
+    """Tell how it ended, once that has arrived; the exit code, and the propagation of what ended it."""
+    if form == "text":
+        click.echo(canary_text(found), nl=False)
+    if found["state"] == "superseded":
+        target.say(ending(found))
+        return 1, None
+    arrival = arrived(target, client, found["release"], wait)
+    behind = left_behind(client, found["release"], arrival)
+    code = exit_code(target, arrival, wait, form, left=behind)
+    target.say(ending(found))
+    return (code if found["state"] == "finished" else 1), arrival
+
+
+class _Telling:
+    """Says what is new, and now and then what is waited for: CI services end a job that is silent for long."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._releases = 0
+        self._checks = 0
+        self._said_at = time.monotonic()
+
+    def news(self, found: Mapping[str, Any]) -> None:
+        """Say what `found` tells beyond what was told."""
+        for one in found["releases"][self._releases :]:
+            judged = one["canary"]["judged"]
+            if judged is not None:
+                self._say_checks(judged["weight"], judged["checks"])
+                self._checks = 0
+            self._say(step_line(one))
+        self._releases = len(found["releases"])
+        self._say_checks(found["weight"], found["checks"])
+        if time.monotonic() - self._said_at >= TURN and found["state"] == "step":
+            waiting = found["waiting"] or "watching the calls that proxies report"
+            self._say(f"  {found['weight']} %: {waiting}")
+
+    def _say_checks(self, weight: int, checks: list[Mapping[str, Any]]) -> None:
+        for one in checks[self._checks :]:
+            self._say(f"  {weight} %: {check_line(one)}")
+        self._checks = len(checks)
+
+    def _say(self, text: str) -> None:
+        self._target.say(text)
+        self._said_at = time.monotonic()
+
+
+class Interruptions:
+    """Signals to end, while this lasts: they are remembered until somebody is ready for them, and then raised.
+
+    Between asking for a canary and knowing of it, a job that simply ended would leave it alone.
+    """
+
+    def __init__(self) -> None:
+        self._came: int | None = None
+        self._ready = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def ready(self) -> None:
+        """From now on the first signal raises `InterruptedJobError`, or at once where it came already."""
+        self._ready = True
+        if self._came is not None:
+            raise InterruptedJobError(self._came)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        first, self._came = self._came is None, self._came or number
+        # More of them change nothing: to return a canary is bounded, and must not be cut short.
+        if first and self._ready:
+            raise InterruptedJobError(number)
+
+    def __enter__(self) -> Self:
+        self._before = {one: signal.signal(one, self._stop) for one in _SIGNALS}
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._came is not None and not self._ready:
+            signal.raise_signal(self._came)

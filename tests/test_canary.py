@@ -1,0 +1,191 @@
+"""Canaries on real Envoys: shifted step by step, judged by what proxies report, and returned by themselves."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from canarying import NEW, OLD, QUICK, ended, objects, shop
+from envoys import until
+from meshwright.lab.exchange import Fault
+from meshwright.model.state import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.envoy
+
+RETURNED = [(3, "rollback", "propagated"), (2, "apply", "rolled back"), (1, "apply", "propagated")]
+"""What `history` tells of a canary that went back."""
+LONG = (*QUICK, "--canary-interval", "600")
+"""Steps that take longer than any test."""
+
+
+async def test_a_good_version_takes_all_calls_step_by_step_and_no_caller_notices(tmp_path: Path) -> None:
+    """Every step is a release that says what the one before it came to; the last one is what was wanted."""
+    async with shop(tmp_path) as one:
+        async with one.called():
+            done = await one.apply(NEW, *QUICK, "--format", "json")
+            assert done.code == 0, done
+        assert one.errors == {}
+        assert await one.state() == NEW
+        assert await one.told() == [(number, "apply", "propagated") for number in (4, 3, 2, 1)]
+        found = json.loads(done.out)
+        canary = found["canary"]
+        assert (canary["canary"], canary["state"], found["release"]["title"]) == ("lab#2", "finished", "lab#4")
+        parts = [each["canary"] for each in canary["releases"]]
+        assert [(part["state"], part["weight"]) for part in parts] == [("step", 20), ("step", 50), ("finished", 100)]
+        for part in parts[1:]:
+            assert part["judged"]["verdict"] == "passed"
+            (figures,) = part["judged"]["checks"][-1]["figures"]
+            assert figures["node"] == "mesh/shop/virtualNode/cart-v2"
+            assert figures["requests"] >= 5
+            assert figures["errors"] == 0
+        assert (
+            "lab#2: step 1 of 2, 20 % of the way: virtualRouter/cart/route/all: cart-v1 80 %, cart-v2 20 %"
+            in done.err
+        )
+        assert done.err.splitlines()[-1] == "The canary lab#2 succeeded; lab#4 is what runs."
+
+
+async def test_a_version_that_answers_with_errors_is_returned_by_itself(tmp_path: Path) -> None:
+    """As a new release that says what it reverts and why, with the figures; the job fails."""
+    async with shop(tmp_path) as one:
+        one.lab.workloads("cart-v2")[0].fault = Fault(status=500)
+        async with one.called():
+            done = await one.apply(NEW, *QUICK, "--format", "json")
+        assert done.code == 1, done
+        assert await one.state() == OLD
+        assert await one.told() == RETURNED
+        back = json.loads(done.out)["release"]
+        assert (back["restores"], back["canary"]["state"]) == (1, "returned")
+        assert back["reason"].startswith("the canary lab#2 failed at 20 %: 1 failed check; the last: cart-v2: ")
+        assert back["reason"].endswith(" requests, 0 % succeeded, at least 99 % must")
+        assert back["canary"]["judged"]["verdict"] == "failed"
+        assert done.err.splitlines()[-1] == f"lab#3 went back to lab#1: {back['reason']}."
+
+
+async def test_a_slow_version_is_returned(tmp_path: Path) -> None:
+    """By how long its answers take, as those who call it measure; its errors are none."""
+    async with shop(tmp_path) as one:
+        one.lab.workloads("cart-v2")[0].fault = Fault(delay=0.4)
+        more = ("--canary-max-duration", "100", "--canary-threshold", "2")
+        async with one.called():
+            done = await one.apply(NEW, *QUICK, *more, "--format", "json")
+        assert done.code == 1, done
+        assert await one.state() == OLD
+        judged = json.loads(done.out)["release"]["canary"]["judged"]
+        assert judged["verdict"] == "failed"
+        for check in judged["checks"]:
+            (figures,) = check["figures"]
+            assert (figures["errors"], check["outcome"]) == (0, "failed")
+            assert figures["p99"] > 250
+            assert "at most 100 ms are allowed" in check["told"]
+        assert len(judged["checks"]) == 2
+        assert one.errors == {}
+
+
+async def test_what_nobody_calls_cannot_be_judged_and_goes_back(tmp_path: Path) -> None:
+    """That is no failure of the version's, and is told apart; who wants it nevertheless says so, and it is kept."""
+    async with shop(tmp_path) as one:
+        more = (*QUICK, "--canary-progress-deadline", "2", "--format", "json")
+        done = await one.apply(NEW, *more)
+        assert done.code == 1, done
+        back = json.loads(done.out)["release"]
+        assert back["canary"]["judged"]["verdict"] == "inconclusive"
+        assert back["reason"] == (
+            "the canary lab#2 was inconclusive at 20 %: nothing could be judged for 2 s: cart-v2: 0 of at least 5 "
+            "requests reported"
+        )
+        assert await one.state() == OLD
+        done = await one.apply(NEW, *more, "--canary-inconclusive", "proceed")
+        assert done.code == 0, done
+        assert await one.state() == NEW
+        parts = [each["canary"]["judged"] for each in json.loads(done.out)["canary"]["releases"]]
+        assert [part["verdict"] for part in parts if part is not None] == ["inconclusive", "inconclusive"]
+
+
+async def test_a_client_that_is_interrupted_returns_its_canary_first(tmp_path: Path) -> None:
+    """By Ctrl-C and by a polite kill alike; more of them change nothing."""
+    async with shop(tmp_path) as one:
+        number = 1
+        for name in ("SIGINT", "SIGTERM"):
+            running = await one.applying(NEW, *LONG)
+            await one.at_step(1)
+            done = await ended(running, signal.Signals[name])
+            assert done.code == 1, done
+            assert await one.state() == OLD
+            number += 2
+            newest = await one.newest()
+            assert (newest["number"], newest["kind"], newest["restores"]) == (number, "rollback", number - 2)
+            assert newest["reason"].endswith(f"the job that looked after it was interrupted ({name})")
+
+
+async def test_a_client_that_was_killed_is_missed_and_its_canary_goes_back(tmp_path: Path) -> None:
+    """The control plane does that in its name, also one that was restarted since; meanwhile everybody can see it."""
+    async with shop(tmp_path) as one:
+        running = await one.applying(NEW, *LONG, "--canary-lease", "4")
+        await one.at_step(1)
+        for command, told in (
+            (("status",), "canary, step 1 of 2, 20 %"),
+            (("history", "--mesh", "shop", "--stack", "lab"), "canary, step 1 of 2, 20 %"),
+            (("drift", "--mesh", "shop", "--stack", "lab"), "The canary lab#2 is at step 1 of 2, 20 %"),
+        ):
+            assert told in (await one.run(*command)).out
+        await ended(running, signal.SIGKILL)
+        await one.lab.control.kill()
+        await one.lab.control.start()
+
+        async def back() -> bool:
+            return bool((await one.newest())["kind"] == "rollback")
+
+        await until(back, "the canary is returned")
+        assert await one.state() == OLD
+        newest = await one.newest()
+        assert newest["reason"] == "the canary lab#2 was inconclusive at 20 %: nobody has looked after it for 4 s"
+        assert newest["principal"] == "arn:aws:iam::000000000000:user/administrator"
+
+
+async def test_the_same_job_started_again_goes_on_with_its_canary(tmp_path: Path) -> None:
+    """What was killed in the midst is finished by whoever wants the same, from the step that it had come to."""
+    async with shop(tmp_path) as one:
+        running = await one.applying(NEW, *QUICK, "--canary-interval", "2")
+        async with one.called():
+            await one.at_step(2)
+            await ended(running, signal.SIGKILL)
+            done = await one.apply(NEW, *QUICK)
+        assert done.code == 0, done
+        assert "lab#3 is on the way there already" in done.err
+        assert await one.told() == [(number, "apply", "propagated") for number in (4, 3, 2, 1)]
+        assert await one.state() == NEW
+
+
+async def test_whoever_releases_in_the_midst_wins(tmp_path: Path) -> None:
+    """The canary ends where it stands, takes back nothing of what came after it, and its job fails with a reason."""
+    async with shop(tmp_path) as one:
+        running = await one.applying(NEW, *LONG)
+        await one.at_step(1)
+        newer = State(objects({"cart-v1": 70, "cart-v2": 30}))
+        done = await one.apply(newer)
+        assert done.code == 0
+        assert "Warning: it takes the place of the canary lab#2, which stood at 20 %" in done.out
+        done = await ended(running)
+        assert done.code == 1
+        assert done.err.splitlines()[-1] == "The canary lab#2 ended at 20 %: lab#3 came after it, and stays."
+        assert await one.state() == newer
+        assert [kind for _, kind, _ in await one.told()] == ["apply"] * 3
+
+
+async def test_a_rollback_of_a_canary_goes_to_what_was_good_before_it(tmp_path: Path) -> None:
+    """No step of it is ever the last good release."""
+    async with shop(tmp_path) as one:
+        running = await one.applying(NEW, *LONG)
+        await one.at_step(1)
+        done = await one.run("rollback", "--last-good", "--mesh", "shop", "--stack", "lab", "--wait", "30")
+        assert done.code == 0, done
+        assert await one.state() == OLD
+        assert (await ended(running)).code == 1
+        assert await one.told() == RETURNED
