@@ -19,7 +19,7 @@ from meshwright.release.shifting import course, refuse_sudden, shifts
 from meshwright.trust.principals import Principal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from meshwright.api.applying import Intent
     from meshwright.api.services import Services
@@ -78,30 +78,15 @@ def first_step(
         RefusedError: there is nothing to return to, nothing to shift, or something that cannot be shifted.
     """
     before = release.content_of(state, intent.mesh, intent.stack)
-    if newest is None:
-        raise RefusedError(
-            f"Stack {intent.stack!r} in mesh {intent.mesh!r} has no release that a canary could return to. Apply the "
-            "first one without --canary. Nothing was changed."
-        )
-    if newest.digest != release.digest_of(before):
-        raise RefusedError(
-            f"Stack {intent.stack!r} does not run as {newest.title} left it, so that a canary could not return "
-            "to that. 'meshwright drift' shows where; repair it, or release without --canary. Nothing was changed."
-        )
+    base = _base(intent, newest, before)
     moved = shifts(before, whole.content)
     refuse_sudden(plan, state, moved)
     steps = course(before, whole.content, moved, settings.weights)
-    there = state
-    made: list[tuple[Plan, State]] = []
-    for content in (*(one.content for one in steps), whole.content):
-        next_plan = diff(there, release.restored(content), intent.stack, intent.mesh)
-        there = performed(next_plan, there)
-        made.append((next_plan, there))
-    first_plan, after = made[0]
+    first_plan, after = _tried(intent, state, [*(one.content for one in steps), whole.content], performed)
     content = release.content_of(after, intent.mesh, intent.stack)
     canary = Canary(
         first=whole.number,
-        returns_to=newest.canary.returns_to if newest.canary is not None and newest.is_step else newest.number,
+        returns_to=base,
         state="step",
         step=1,
         steps=tuple(one.weight for one in steps),
@@ -119,6 +104,44 @@ def first_step(
         target=whole.content,
     )
     return new, after, first_plan
+
+
+def _base(intent: Intent, newest: Release | None, before: tuple[release.Item, ...]) -> int:
+    """The number of the release that a canary returns to: what runs, or what an unfinished canary began from.
+
+    Raises:
+        RefusedError: there is none, or the stack does not run as its newest release left it.
+    """
+    if newest is None:
+        raise RefusedError(
+            f"Stack {intent.stack!r} in mesh {intent.mesh!r} has no release that a canary could return to. Apply the "
+            "first one without --canary. Nothing was changed."
+        )
+    if newest.digest != release.digest_of(before):
+        raise RefusedError(
+            f"Stack {intent.stack!r} does not run as {newest.title} left it, so that a canary could not return "
+            "to that. 'meshwright drift' shows where; repair it, or release without --canary. Nothing was changed."
+        )
+    return newest.part.returns_to if newest.is_step else newest.number
+
+
+def _tried(
+    intent: Intent,
+    state: State,
+    contents: Sequence[tuple[release.Item, ...]],
+    performed: Callable[[Plan, State], State],
+) -> tuple[Plan, State]:
+    """The plan of the first of the `contents`, and what it leads to, where all of them can be made in turn.
+
+    Raises:
+        RefusedError: one of them cannot.
+    """
+    made: list[tuple[Plan, State]] = []
+    for content in contents:
+        plan = diff(state, release.restored(content), intent.stack, intent.mesh)
+        state = performed(plan, state)
+        made.append((plan, state))
+    return made[0]
 
 
 def superseding(intent: Intent, newest: Release | None) -> tuple[str, ...]:

@@ -76,10 +76,9 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     if plan_file is not None:
         _refuse_beside_plan(given=bool(paths or parameters), adopt=adopt)
-    from meshwright.cli.applying import from_definitions, from_plan_file, stepwise, with_grant
-    from meshwright.cli.canarying import in_steps, settings
+    from meshwright.cli.applying import from_definitions, from_plan_file, with_grant
+    from meshwright.cli.canarying import applied, settings
     from meshwright.cli.target import resolve
-    from meshwright.cli.waiting import finished
 
     steps = settings(asked)
     target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
@@ -92,16 +91,12 @@ def command(  # noqa: PLR0913 - one parameter an option
     if not plan.empty:
         objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"
         target.say(f"Applying changes of {objects} to stack {plan.stack} in mesh {plan.mesh} …")
-    request = with_grant(request, break_glass)
-    if steps is not None:
-        asks = stepwise(request, steps)
-        return in_steps(target, client, plan, asks, wait, form, verifying=asked if verifies else None)
-    outcome = client.apply(plan.mesh, plan.stack, request)
-    if not verifies:
-        return finished(target, client, outcome, wait, form)
-    from meshwright.cli.verifying import verified_or_back, wanted
+    verifying = None
+    if verifies:
+        from meshwright.cli.verifying import wanted
 
-    return verified_or_back(target, client, outcome, wanted(60 if wait is None else wait, asked), form)
+        verifying = wanted(60 if wait is None else wait, asked)
+    return applied(target, client, plan, with_grant(request, break_glass), steps, verifying, wait, form)
 
 
 def _refuse_beside_plan(*, given: bool, adopt: bool) -> None:

@@ -17,7 +17,7 @@ from meshwright.cli.wanted import planned
 from meshwright.diagnostics import Written
 from meshwright.errors import UnreadableError, UsageError
 from meshwright.plan import Plan, contents
-from meshwright.release import ApplyRequest, CanarySettings, Item, Promotion, places
+from meshwright.release import ApplyRequest, Item, Promotion, places
 from meshwright.views.wire import from_wire
 
 if TYPE_CHECKING:
@@ -83,11 +83,6 @@ def from_definitions(
 def with_grant(request: ApplyRequest, reason: str) -> ApplyRequest:
     """`request` that may pass the guardrails with a grant, for `reason`; "" for not."""
     return msgspec.structs.replace(request, break_glass=reason)
-
-
-def stepwise(request: ApplyRequest, steps: CanarySettings) -> ApplyRequest:
-    """`request` that is to be released in `steps`."""
-    return msgspec.structs.replace(request, canary=steps)
 
 
 def sources_of(plan: Plan, read: Loaded) -> dict[str, Written]:

@@ -6,6 +6,7 @@ canary; one that is interrupted has it returned first, and one that is killed is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -16,7 +17,7 @@ import click
 import msgspec
 
 from meshwright.ci.build import claimed
-from meshwright.cli.waiting import TURN, arrived, exit_code, left_behind, let_through
+from meshwright.cli.waiting import TURN, arrived, exit_code, finished, left_behind, let_through
 from meshwright.errors import RefusedError, UnreachableError, UsageError
 from meshwright.release import CanaryRequest, CanarySettings
 from meshwright.release.canary import ascending
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshwright.cli.target import Target
+    from meshwright.cli.verifying import Wanted
     from meshwright.plan import Plan
     from meshwright.release import ApplyRequest
     from meshwright.remote import Client
@@ -94,31 +96,31 @@ def steps(text: str) -> tuple[int, ...]:
     )
 
 
-def in_steps(
+def applied(
     target: Target,
     client: Client,
     plan: Plan,
     request: ApplyRequest,
+    steps: CanarySettings | None,
+    verifying: Wanted | None,
     wait: float | None,
     form: str,
-    *,
-    verifying: Mapping[str, Any] | None,
 ) -> int:
-    """Release a plan by the `request` for a canary, look after it, and print what came of it; the exit code.
+    """Release a plan by the `request`, in `steps` if any, verify it if that is wanted, print it; the exit code."""
+    with Interruptions() if steps is not None else contextlib.nullcontext() as signals:
+        asks = request if steps is None else msgspec.structs.replace(request, canary=steps)
+        told = client.apply(plan.mesh, plan.stack, asks)
+        if signals is not None:
+            code, told = shifted(target, client, told, wait, form, signals)
+            if code or (told.get("canary") and verifying is None):
+                if form == "json" and told.get("pending") is None:
+                    click.echo(view.as_json(told), nl=False)
+                return code
+    if verifying is None:
+        return finished(target, client, told, wait, form)
+    from meshwright.cli.verifying import verified_or_back
 
-    With the options for `verifying`, what it ended with is verified as well.
-    """
-    with Interruptions() as signals:
-        outcome = client.apply(plan.mesh, plan.stack, request)
-        code, told = shifted(target, client, outcome, wait, form, signals)
-    if verifying is not None and code == 0 and told["release"] is not None:
-        from meshwright.cli.verifying import verified_or_back, wanted
-
-        told = {**told, "changed": told["release"]["status"] != "verified"}
-        return verified_or_back(target, client, told, wanted(_ARRIVAL if wait is None else wait, verifying), form)
-    if form == "json" and told.get("pending") is None:
-        click.echo(view.as_json(told), nl=False)
-    return code
+    return verified_or_back(target, client, told, verifying, form)
 
 
 def shifted(
@@ -131,7 +133,7 @@ def shifted(
 ) -> tuple[int, dict[str, Any]]:
     """Look after the canary that `outcome` began or found, until it is over; the exit code, and all that came of it.
 
-    0 where it finished, and where there was nothing to change; `release` is what runs then.
+    0 where it finished, and where there was nothing to change and so no `canary`; `release` is what runs then.
     """
     if outcome.get("pending") is not None:
         outcome = let_through(target, client, outcome, wait or 0, form)
@@ -140,8 +142,6 @@ def shifted(
     one = outcome["release"]
     canary = one["canary"] if one is not None else None
     if canary is None or canary["state"] != "step":
-        if form == "text":
-            click.echo(view.outcome_text(outcome), nl=False)
         return 0, dict(outcome)
     if not outcome["changed"]:
         target.say(
@@ -151,7 +151,9 @@ def shifted(
         target.say(f"Warning: {warning}.")
     found = _looked_after(target, client, one, signals)
     code, arrival = _ended(target, client, found, _ARRIVAL if wait is None else wait, form)
-    told = {**outcome, "release": found["release"], "canary": found} | ({"propagation": arrival} if arrival else {})
+    told = {**outcome, "changed": True, "release": found["release"], "canary": found} | (
+        {"propagation": arrival} if arrival else {}
+    )
     return code, told
 
 
@@ -178,6 +180,7 @@ def _looked_after(target: Target, client: Client, one: Mapping[str, Any], signal
                     return found
             time.sleep(min(_LOOK, wanted["interval"]))
     except InterruptedJobError as interrupted:
+        signals.heeded = True
         name = signal.Signals(interrupted.args[0]).name
         target.say(f"Interrupted: returning {one['stack']}#{first} …")
         leaving = msgspec.structs.replace(request, leave=f"the job that looked after it was interrupted ({name})")
@@ -246,6 +249,8 @@ class Interruptions:
     def __init__(self) -> None:
         self._came: int | None = None
         self._ready = False
+        self.heeded = False
+        """Whether what was to be done is done."""
         self._before: dict[signal.Signals, Any] = {}
 
     def ready(self) -> None:
@@ -267,5 +272,5 @@ class Interruptions:
     def __exit__(self, *_error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._came is not None and not self._ready:
+        if self._came is not None and not self.heeded:
             signal.raise_signal(self._came)
