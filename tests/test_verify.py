@@ -287,6 +287,33 @@ async def test_a_release_that_fails_its_verification_is_rolled_back_by_the_same_
             assert [await status(server, number) for number in (2, 3, 4)] == ["verified", "rolled back", "propagated"]
 
 
+async def test_a_job_of_its_own_verifies_the_newest_release_and_rolls_it_back(tmp_path: Path) -> None:
+    """It names no release; what is verified stays, and so does one of which nothing can be said."""
+    with serving(tmp_path / "data") as server:
+        file = server.folder / "mesh.yaml"
+        file.write_text(DEFINITIONS)
+        verify = ("verify", "--rollback", "--allow-unprobed", "--timeout")
+        async with following(server, CALLER), following(server, PAY, endpoint={"address": "10.0.0.1"}):
+            assert (await said(server, "apply", str(file), "--wait", "30"))[0] == 0
+            assert (await said(server, *verify, "30"))[0] == 0
+            file.write_text(DEFINITIONS.replace("value: 5", "value: 6"))
+            assert (await said(server, "apply", str(file), "--wait", "30"))[0] == 0
+            assert (await said(server, "verify", "--rollback", *NOW))[0] == 1
+            assert await status(server, 3) == "propagated"
+            code, out, errors = await said(server, *verify, "1", "--endpoints", "pay=2", "--format", "json")
+            told = json.loads(out)
+            assert (code, told["inspection"]["judgement"]) == (1, "failed"), errors
+            assert (told["rollback"]["release"]["restores"], await status(server, 3)) == (2, "rolled back")
+
+
+async def test_a_stack_without_releases_has_nothing_to_verify(tmp_path: Path) -> None:
+    """Which is said, with exit code 1."""
+    with serving(tmp_path / "data") as server:
+        code, _, errors = await said(server, "verify", "--stack", "other")
+        assert code == 1
+        assert "has no release" in errors
+
+
 async def test_a_release_that_cannot_be_rolled_back_stays_and_the_job_fails(tmp_path: Path) -> None:
     """Nothing before it is known to be good; and what came after it is left alone."""
     with live(tmp_path / "data") as server:

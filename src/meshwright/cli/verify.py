@@ -13,11 +13,12 @@ from meshwright.cli.options import FORMAT, targeted, verification
 
 
 @click.command("verify")
-@click.argument("release")
+@click.argument("release", required=False)
 @targeted
 @verification
 @click.option("--timeout", type=click.FloatRange(min=0, max=86_400), default=60, show_default=True, metavar="SECONDS",
               help="How long each check may take.")  # fmt: skip
+@click.option("--rollback", "back", is_flag=True, help="Restore the last good release where it fails.")
 @click.option("--show", is_flag=True, help="Look at nothing; show the verifications that were made, with evidence.")
 @FORMAT
 @click.pass_obj
@@ -25,18 +26,19 @@ def command(
     options: dict[str, Any],
     /,
     *,
-    release: str,
+    release: str | None,
     mesh: str | None,
     stack: str | None,
     timeout: float,
+    back: bool,
     show: bool,
     form: str,
     **asked: Any,
 ) -> int:
     r"""Verify that a release is good, and keep the evidence with it.
 
-    RELEASE is the newest of this stack's releases, as 12 or shop#12. Each check is waited for until it passes or its
-    time is over:
+    RELEASE is the newest of this stack's releases, as 12 or shop#12, and need not be named. Each check is waited for
+    until it passes or its time is over:
 
     \b
     proxies    every connected proxy that the release changes something for has acked it
@@ -48,21 +50,28 @@ def command(
 
     It becomes verified, or failed; where something could not be looked at, it stays what it was.
 
-    Exit codes: 0 verified, 1 failed, not to be said, or refused, 2 could not be done.
+    Exit codes: 0 verified, 1 failed (with --rollback: and rolled back), not to be said, or refused, 2 could not be
+    done.
     """
     from meshwright.cli.target import release_number, resolve
-    from meshwright.cli.verifying import exit_code, verified, wanted
+    from meshwright.cli.verifying import exit_code, newest, restored, verified, wanted
     from meshwright.views import releases as view
     from meshwright.views import verification as told
 
     target = resolve(options, mesh=mesh, stack=stack)
     where, owner = target.place()
-    number = release_number(release, owner)
     client = target.client()
+    number = release_number(release, owner) if release is not None else newest(client, where, owner)
     if show:
         known = client.verifications(where, owner, number)
         click.echo(view.as_json(known) if form == "json" else told.verifications_text(known), nl=False)
         return 0
-    found = verified(target, client, {"mesh": where, "stack": owner, "number": number}, wanted(timeout, asked))
-    click.echo(view.as_json(found) if form == "json" else told.verified_text(found), nl=False)
-    return exit_code(target, found)
+    looked = wanted(timeout, asked)
+    found = verified(target, client, {"mesh": where, "stack": owner, "number": number}, looked)
+    if form == "text":
+        click.echo(told.verified_text(found), nl=False)
+    shown = dict(found)
+    code = restored(target, client, found, looked, shown, form) if back else exit_code(target, found)
+    if form == "json":
+        click.echo(view.as_json(shown), nl=False)
+    return code

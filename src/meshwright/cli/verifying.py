@@ -121,16 +121,28 @@ def verified_or_back(target: Target, client: Client, outcome: Mapping[str, Any],
         told |= {"release": found["release"], "verification": found["inspection"]}
         if form == "text":
             click.echo(verified_text(found), nl=False)
-        code = _back(target, client, found, asked, told, form)
+        code = restored(target, client, found, asked, told, form)
     if form == "json":
         click.echo(view.as_json(told), nl=False)
     return code
 
 
-def _back(
+def newest(client: Client, mesh: str, stack: str) -> int:
+    """The number of a stack's newest release.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    known = client.releases(mesh, stack, 1)["releases"]
+    if not known:
+        raise RefusedError(f"Stack {stack!r} has no release in mesh {mesh!r}; there is nothing to verify.")
+    return int(known[0]["number"])
+
+
+def restored(
     target: Target, client: Client, found: Mapping[str, Any], asked: Wanted, told: dict[str, Any], form: str
 ) -> int:
-    """Restore the last good release if the one that was verified failed; the exit code, and what is told besides."""
+    """Restore the last good release if the verified one failed; the exit code. `told` gets what came of it."""
     one = found["release"]
     if found["inspection"]["judgement"] != "failed":
         return exit_code(target, found)
