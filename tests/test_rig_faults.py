@@ -11,9 +11,10 @@ import pytest
 from envoys import until
 from meshwright.errors import UsageError
 from meshwright.lab.rig import Rig
+from meshwright.lab.running import run
 from meshwright.model import Key, Kind, State
 from meshwright.simulate import Call
-from meshwright.trials.trial import FaultKind, Given
+from meshwright.trials.trial import Expect, FaultKind, Given, Trial
 from strategies import MESH, Wire, resource
 
 if TYPE_CHECKING:
@@ -195,6 +196,41 @@ async def test_what_nobody_answers_is_given_up_by_its_limit_whether_a_connection
         async with rig.fault(one):
             await left_alone(web)
         assert await web.instances("brief") == {"pay-1", "pay-2"}
+
+
+async def test_whatever_else_is_given_ends_though_the_control_plane_was_gone_with_it() -> None:
+    """In any order: an instance that crashed starts again, one that was lost is found, when it is back."""
+    call = Call(host="pay.local", port=8080)
+    gone, well = Given(kind=FaultKind.CONTROL_PLANE), Expect(statuses=(200,))
+    trials = [
+        Trial(name=f"{other.kind} {at}", call=call, caller=WEB, expect=well, given=given, of=4, steady=True)
+        for other in (
+            Given(kind=FaultKind.CRASH, at="pay", instances=1),
+            Given(kind=FaultKind.EXPIRED_CERTIFICATE, at="safe"),
+            Given(kind=FaultKind.LOST, at="stock", instances=1),
+        )
+        for at, given in enumerate(((gone, other), (other, gone)))
+    ]
+    async with asyncio.timeout(240), Rig(mesh(), instances=TWO) as rig:
+        found = await run(rig, trials, lambda _: None)
+        assert await Asking(rig).instances("brief") == {"pay-1", "pay-2"}
+        assert await Asking(rig).instances("stock", 8081) == {"stock-1", "stock-2"}
+    assert [(one.outcome, one.mismatches, one.seen.fault) for one in found] == [("passed", (), "")] * len(trials)
+
+
+async def test_who_comes_back_through_a_health_check_is_called_as_soon_as_that_is_over() -> None:
+    """Lost and found, crashed, refused: what callers make of it is the same before and after, trial by trial."""
+    check = {"protocol": "http", "path": "/", "healthyThreshold": 2, "unhealthyThreshold": 2}
+    check |= {"intervalMillis": 5_000, "timeoutMillis": 2_000}
+    listener = {"portMapping": {"port": 8080, "protocol": "http"}, "healthCheck": check}
+    dns = {"dns": {"hostname": "pay.nodes", "responseType": "ENDPOINTS"}}
+    state = mesh().put(resource(Kind.VIRTUAL_NODE, "pay", {"listeners": [listener], "serviceDiscovery": dns}))
+    async with Rig(state, instances=TWO) as rig:
+        web = Asking(rig)
+        for kind in (FaultKind.LOST, FaultKind.REFUSED, FaultKind.CRASH) * 2:
+            async with rig.fault(Given(kind=kind, at="pay", instances=1)):
+                pass
+            assert await web.instances("brief") == {"pay-1", "pay-2"}, kind
 
 
 async def left_alone(web: Asking) -> None:

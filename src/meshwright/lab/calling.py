@@ -23,6 +23,7 @@ from meshwright.trials.conduct import unanswered, waits
 from meshwright.trials.lasting import lasting
 from meshwright.trials.pools import overfilled
 from meshwright.trials.seen import CallSeen
+from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -141,8 +142,10 @@ class Calling:
 
         Where it is about what callers find out, `unnoticed` is told what they do not: that is what comes of it.
         """
+        # Whatever ends has proxies find out, or start again, for which they need the control plane: it returns first.
+        ordered = sorted(trial.given, key=lambda one: one.kind is FaultKind.CONTROL_PLANE)
         async with contextlib.AsyncExitStack() as exits:
-            for one in trial.given:
+            for one in ordered:
                 told = unnoticed if trial.expect.avoided else None
                 await exits.enter_async_context(self._rig.fault(one, told))
             yield

@@ -92,7 +92,7 @@ async def misbehaving(rig: Rig, node: Key, fault: Fault, count: int | None = Non
         for one in _workloads(chosen):
             one.given.remove(fault)
         if not fault.headers:
-            await settled(rig, node)
+            await settled(rig, node, checks=fault.silent)
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ import msgspec
 
 from meshwright.errors import MeshwrightError
 from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualNodeSpec
 from meshwright.snapshot.names import EGRESS_CLUSTERS
 
 if TYPE_CHECKING:
@@ -70,18 +71,24 @@ async def workers_told() -> None:
     await asyncio.sleep(_TELLING)
 
 
-async def settled(rig: Rig, key: Key) -> None:
-    """Return once every caller takes every instance of `key` for a good one.
+async def settled(rig: Rig, key: Key, *, checks: bool = True) -> None:
+    """Return once every caller takes every instance of `key` for a good one, and its workers know.
 
+    `checks` says that what is over may have befallen health checks, too.
     Callers whose outlier detection or health checks would take longer are started anew: that is what they would know.
     """
     ill = await waiting(rig, key, lambda hosts: all(hosts.values()), 0)
-    if not ill:
-        return
-    late = await waiting(rig, key, lambda hosts: all(hosts.values()), PATIENCE)
-    # The workers of those that found out by themselves may not know yet.
-    told = () if set(ill) <= set(late) else (workers_told(),)
+    late = await waiting(rig, key, lambda hosts: all(hosts.values()), PATIENCE) if ill else ()
+    # The workers of those that found out by themselves may not know yet; who has checks may have done so just now.
+    told = (workers_told(),) if set(ill) - set(late) or (checks and _is_checked(rig, key)) else ()
     await asyncio.gather(*(one.restart() for one in late), *told)
+
+
+def _is_checked(rig: Rig, key: Key) -> bool:
+    """Whether callers check the health of `key`."""
+    spec = rig.graph.state[key].spec
+    listeners = (spec.listeners or ()) if isinstance(spec, VirtualNodeSpec) else ()
+    return any(one.health_check is not None for one in listeners)
 
 
 async def acquainted(rig: Rig) -> None:

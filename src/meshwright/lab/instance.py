@@ -35,6 +35,10 @@ _POLL = 0.05
 """Seconds between two looks at an Envoy that is starting; its administration has no way to be waited for."""
 
 
+_AGAIN = 60.0
+"""Seconds within which an Envoy that is started again has its configuration, on a machine with much else to do."""
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where an instance is."""
 
@@ -102,7 +106,7 @@ class Instance:
         """Start both again after a crash, or the Envoy again where it runs, and wait until it is ready.
 
         Raises:
-            MeshwrightError: it was never started, or Envoy ended.
+            MeshwrightError: it was never started, Envoy ended, or took too long, as without its control plane.
         """
         if self._bootstrap is None or self.envoy is None:
             raise MeshwrightError(f"The Envoy of {self.name} was never started")
@@ -112,7 +116,13 @@ class Instance:
             for one in self._applications():
                 await one.start()
         await self._launch(self._bootstrap)
-        await self.ready()
+        try:
+            async with asyncio.timeout(_AGAIN):
+                await self.ready()
+        except TimeoutError:
+            raise MeshwrightError(
+                f"The Envoy of {self.name} was started again and is not ready after {_AGAIN:g} s.{self.envoy.tail()}"
+            ) from None
 
     async def become(self, role: Role) -> None:
         """Be an instance of `role`, the same node or gateway defined otherwise.

@@ -168,12 +168,13 @@ class Lab:
         return int(applied["release"]["number"])
 
     async def connected(self) -> None:
-        """Return once the control plane sees every Envoy of the lab; after a restart they come back one by one.
+        """Return once the control plane sees every Envoy of the lab that runs; after a restart they come one by one.
 
         Raises:
             MeshwrightError: they took too long; with how many came.
         """
-        wanted, deadline = len(self.fleet.instances), time.monotonic() + WAIT
+        running = [one for one in self.fleet.instances if one.envoy is not None and one.envoy.status is None]
+        wanted, deadline = len(running), time.monotonic() + WAIT
         while (seen := len((await asyncio.to_thread(self.client().status))["proxies"])) < wanted:
             if time.monotonic() > deadline:
                 raise MeshwrightError(f"{seen} of {wanted} Envoys connected to the control plane within {WAIT:g} s")
