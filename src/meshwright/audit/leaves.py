@@ -20,6 +20,7 @@ LeafKind: TypeAlias = Literal[
     "key",
     "session",
     "revocation",
+    "identity",
     "attempt",
 ]
 KINDS: tuple[str, ...] = get_args(LeafKind)
@@ -59,7 +60,8 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     kind: LeafKind
     """A commit, a move of a release's status, a verification, what has to do with approvals and grants, an access key
-    made, a session begun, one of these two revoked, or what somebody tried and nothing came of.
+    made, a session begun, one of these two revoked, an identity given to a job, or what somebody tried and nothing
+    came of.
     """
     at: int
     """When, in milliseconds since the epoch, UTC."""
@@ -76,7 +78,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     claimed: dict[str, str] = {}
     """What the job of a release said of its build, as members of `release.Build`: nobody verified it."""
     claims: dict[str, str] = {}
-    """What the token proved that a session was begun with."""
+    """What the token proved that a session was begun with; of an identity, what was verified of the job."""
     revision: int | None = None
     """The revision that a commit became."""
     release: str | None = None
@@ -90,7 +92,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires: int | None = None
     """When a session ends, in milliseconds since the epoch, UTC."""
     subject: str | None = None
-    """What was revoked: `key:ID`, `session:ID` or `role:NAME`."""
+    """What was revoked: `key:ID`, `session:ID` or `role:NAME`; of an identity, the run of a job that got it."""
     target: str | None = None
     """What an attempt was about: an object's path, a stack's, or the path that was asked for."""
     outcome: Literal["allowed", "refused"] | None = None

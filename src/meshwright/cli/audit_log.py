@@ -30,6 +30,7 @@ KINDS = (
     "key",
     "session",
     "revocation",
+    "identity",
     "attempt",
 )
 """Those of `audit.KINDS`, which is not imported for a page of help."""

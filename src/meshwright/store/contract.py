@@ -103,6 +103,19 @@ def _ended(one: Ancestor, revocations: Mapping[str, int]) -> bool:
     return bool(one.role) and one.issued_at <= revocations.get(f"role:{one.role}", -1)
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job of a CI service got once it had proved which job it is."""
+
+    run: str
+    """The one run of the job: a job that is started again keeps its id."""
+    subject: str
+    """Of the token: `repo:acme/orders:branch:main:event:push`."""
+    claims: dict[str, str]
+    """What was verified."""
+    at: int
+    """Milliseconds since the epoch, UTC."""
+
+
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a request that named a token, kept for a repetition of it."""
 
@@ -408,6 +421,13 @@ class Store(Protocol):
 
         Raises:
             RefusedError: there is no such key or session, or `subject` is of no known form.
+        """
+        ...
+
+    def add_identity(self, given: Identity, trail: Trail | None = None) -> bool:
+        """Note that a run of a job got its identity, with an audit leaf; False, and nothing noted, where it had one.
+
+        Of any that try at once, whatever their processes, one is told True.
         """
         ...
 

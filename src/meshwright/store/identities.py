@@ -15,7 +15,7 @@ from meshwright import audit
 from meshwright.errors import RefusedError
 from meshwright.store import rows
 from meshwright.store.appending import append
-from meshwright.store.contract import AccessKey, Revocation, Session, is_revoked
+from meshwright.store.contract import AccessKey, Identity, Revocation, Session, is_revoked
 from meshwright.store.reading import readable
 
 if TYPE_CHECKING:
@@ -158,6 +158,25 @@ class Identities:
             )
             values = (append(connection, leaf), subject, at, principal)
             connection.execute("INSERT INTO revocations VALUES (?, ?, ?, ?)", values)
+            return True
+
+    def add_identity(self, given: Identity, trail: audit.Trail | None = None) -> bool:
+        """As `Store.add_identity`."""
+        with self._database.write() as connection:
+            # Writers come one after the other: who looks here has the table to itself.
+            if connection.execute("SELECT 1 FROM identities WHERE run = ?", (given.run,)).fetchone():
+                return False
+            leaf = audit.Leaf(
+                kind="identity",
+                at=given.at,
+                principal=given.subject,
+                cause="give identity",
+                digest=rows.text_digest(given.run),
+                subject=given.run,
+                claims={name[:_CLAIM_LENGTH]: text[:_CLAIM_LENGTH] for name, text in given.claims.items()},
+                by=trail,
+            )
+            connection.execute("INSERT INTO identities VALUES (?, ?)", (append(connection, leaf), given.run))
             return True
 
     def revoked(self, found: AccessKey | Session) -> bool:

@@ -25,6 +25,8 @@ ADMINISTRATOR = "administrator"
 """The principal of the key that the first start makes."""
 SIGNING_KEY = "audit.key"
 """The file in the data directory that holds the key which checkpoints of the audit log are signed by."""
+TRAVIS_KEY = "travis.key"
+"""The file in the data directory that challenges to jobs of Travis CI are signed by, and second factors made from."""
 PROFILE = "default"
 """The profile that AWS tools read when none is named."""
 
@@ -135,6 +137,25 @@ def read_signing_key(data_dir: Path) -> SigningKey:
         raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
     except (NoteError, UnicodeDecodeError) as error:
         raise StorageError(f"{path} cannot be used: {error} Restore it from a backup.") from error
+
+
+def ensure_secret(path: Path) -> bytes:
+    """The 32 random bytes in a file that only its owner can read; made where there is none.
+
+    Raises:
+        StorageError: it cannot be read or written, or holds something else.
+    """
+    if not os.path.lexists(path):
+        _written_once(path, f"{secrets.token_hex(32)}\n")
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        text = ""
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise StorageError(f"{path} cannot be used: it holds no key of ours. Restore it from a backup.")
+    return bytes.fromhex(text)
 
 
 def _written_once(path: Path, text: str) -> bool:

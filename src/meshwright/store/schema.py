@@ -252,6 +252,18 @@ _NINTH = (
     "CREATE INDEX pending_by_end ON pending (mesh, stack, json_extract(body, '$.expires_at'), number)",
 )
 
+_TENTH = (
+    """CREATE TABLE identities (                            -- given to runs of CI jobs, to each once
+        leaf INTEGER PRIMARY KEY REFERENCES leaves,
+        run TEXT NOT NULL UNIQUE
+    ) STRICT""",
+    *(
+        f"CREATE TRIGGER identities_keep_{verb} BEFORE {verb} ON identities "
+        f"BEGIN SELECT RAISE(ABORT, 'identities is append-only: {verb} is refused'); END"
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _FIRST,
     _SECOND,
@@ -262,6 +274,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _SEVENTH,
     _EIGHTH,
     _NINTH,
+    _TENTH,
 )
 """The statements of each version, from 1."""
 

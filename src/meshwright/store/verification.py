@@ -31,6 +31,7 @@ _TABLES = {
     "key": "access_keys",
     "session": "sessions",
     "revocation": "revocations",
+    "identity": "identities",
 }
 """Where what a leaf tells of is kept, by the leaf's kind."""
 
@@ -181,6 +182,7 @@ def _leaf_faults(
         "key": _key_faults,
         "session": _session_faults,
         "revocation": _revocation_faults,
+        "identity": _identity_faults,
     }
     yield from judges[leaf.kind](connection, position, leaf)
 
@@ -317,6 +319,14 @@ def _revocation_faults(connection: sqlite3.Connection, position: int, leaf: audi
     subject, at, principal = found
     if rows.revocation_digest(Revocation(subject=subject, at=at, principal=principal)) != leaf.digest:
         yield f"the revocation of {leaf.subject} is not the one that was recorded"
+
+
+def _identity_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
+    found = connection.execute("SELECT run FROM identities WHERE leaf = ?", (position,)).fetchone()
+    if found is None:
+        yield f"the identity of {leaf.subject} is missing"
+    elif found[0] != leaf.subject or rows.text_digest(found[0]) != leaf.digest:
+        yield f"the identity of {leaf.subject} is not the one that was recorded"
 
 
 def _differences(
