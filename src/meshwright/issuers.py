@@ -16,6 +16,7 @@ import logging
 import re
 import ssl
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from urllib.parse import urlsplit
 
@@ -29,7 +30,7 @@ from meshwright.trust.strict_json import AmbiguousJsonError, read_object
 from meshwright.trust.tokens import UnknownKeyError, verify_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from meshwright.trust.settings import Issuer
@@ -94,8 +95,15 @@ class _Kept:
 class Issuers:
     """Every declared issuer's keys, on one event loop. Many may ask at once; one of them fetches."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None) -> None:
-        """`clock` counts seconds and never goes back."""
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        limits: Limits | None = None,
+        own: Mapping[str, Callable[[], KeySet]] = MappingProxyType({}),
+    ) -> None:
+        """`clock` counts seconds and never goes back; `own` are the keys of issuers in this process, by their URL."""
+        self._own = own
         self._clock = clock
         self._limits = limits or Limits()
         self._kept: dict[_Place, _Kept] = {}
@@ -107,6 +115,8 @@ class Issuers:
             TokenError: it did not, or the token is not valid at `now`, in milliseconds since the epoch.
             IssuerUnavailableError: nobody can tell; a `KeyNotSoughtError` where newer keys could.
         """
+        if issuer.url in self._own:
+            return verify_token(token, self._own[issuer.url]().keys, issuer, now)
         keys = await self.keys(issuer)
         try:
             return verify_token(token, keys.keys, issuer, now)

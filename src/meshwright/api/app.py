@@ -1,7 +1,7 @@
 """The HTTP API, assembled: read it from top to bottom to see what a request passes.
 
-The one rule: nothing is reached without a signature but the questions about health, the metrics, and the one STS
-action that exchanges a token.
+The one rule: nothing is reached without a signature but the questions about health, the metrics, what our own issuer
+publishes, the two by which a job proves which it is, and the one STS action that exchanges a token.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.exceptions import HTTPException
 from starlette.routing import Router
 
-from meshwright.api import health, releases
+from meshwright.api import health, proving, releases
 from meshwright.api.answers import TOKEN_PATH, ErrorLayer, ProtocolError
 from meshwright.api.appmesh import AppMesh
 from meshwright.api.authentication import Authentication
@@ -30,7 +30,7 @@ def build(services: Services) -> ASGIApp:
     """The whole API on one port: the App Mesh API, STS, our own endpoints, health and metrics."""
     turns = Turns(services.store)
     appmesh = AppMesh(services, turns)
-    routes = [*health.routes(services), *releases.routes(services)]
+    routes = [*health.routes(services), *proving.routes(services), *releases.routes(services)]
     # AppMesh answers for unknown paths too. No mount: its pattern would miss a path with a line feed in it, and
     # Starlette would answer in its own words.
     ours = Router(routes, redirect_slashes=False, default=appmesh)

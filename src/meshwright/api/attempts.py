@@ -151,14 +151,52 @@ class Attempts:
 
         self._take(principal, leaf)
 
+    def unproved(
+        self,
+        holder: tuple[str, str],
+        *,
+        who: str,
+        cause: str,
+        target: str,
+        trail: Trail,
+        refused: tuple[str, str],
+        body: bytes,
+    ) -> None:
+        """Whoever has no credential of ours was refused one, with an error's name and words.
+
+        `holder` is whose share of leaves it takes: a repository's, or that of all who are nobody; `who` is what is
+        known of them.
+        """
+
+        def leaf(now: int, left_out: int) -> Leaf:
+            return Leaf(
+                kind="attempt",
+                at=now,
+                principal=who,
+                cause=cause,
+                digest=hashlib.sha256(body).hexdigest(),
+                by=trail,
+                target=target[:_TARGET_LENGTH],
+                outcome="refused",
+                error=refused[0],
+                reason=refused[1][:_REASON_LENGTH],
+                left_out=left_out or None,
+            )
+
+        self._admit(("", *holder), who, leaf)
+
     def _take(self, principal: Principal, leaf: Callable[[int, int], Leaf]) -> None:
+        """As `_admit`, for somebody who is known."""
+        self._admit((principal.account, principal.kind, principal.name), principal.arn, leaf)
+
+    def _admit(self, name: tuple[str, str, str], who: str, leaf: Callable[[int, int], Leaf]) -> None:
         """Let the leaf in that `leaf` makes of the time and of how many were left out before it, or leave it out."""
-        holder, now = self._holder(principal), self._now()
+        holder, now = self._holder(name), self._now()
         if len(self._queue) < QUEUE and holder.rate.allow(now):
             self._queue.append(leaf(now, holder.rate.forget()))
         else:
             holder.rate.missed += len(self._queue) >= QUEUE
-            holder.principal = principal.arn
+            holder.principal = who
             self._metrics.attempt_left_out()
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_soon(), name="writing attempts down")
@@ -170,8 +208,7 @@ class Attempts:
             await self._writing
         await self._write()
 
-    def _holder(self, principal: Principal) -> _Holder:
-        name = principal.account, principal.kind, principal.name
+    def _holder(self, name: tuple[str, str, str]) -> _Holder:
         found = self._holders.pop(name, None) or _Holder()
         self._holders[name] = found
         if len(self._holders) > _HOLDERS:

@@ -17,7 +17,7 @@ import msgspec
 from meshwright.api.answers import TOKEN_PATH, ProtocolError
 from meshwright.api.attempts import Attempt
 from meshwright.api.connection_facts import source_of
-from meshwright.api.limits import OPEN_PATHS, Held
+from meshwright.api.limits import OPEN_PATHS, PROVING_PATHS, Held
 from meshwright.trust.canonical import EXPIRED, INCOMPLETE, INVALID, MISSING, has_dot_segments
 from meshwright.trust.sigv4 import (
     SIGNING_NAME,
@@ -97,6 +97,13 @@ class Authentication:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, reader: _Body | None) -> None:
         request = _head(scope)
         state = scope["state"]
+        if scope["path"] in PROVING_PATHS:
+            # They may wait for long, within limits of their own; a signature would say nothing more.
+            body = await self._short_body(reader, source_of(scope))
+            if body is not None:
+                state["principal"], state["key_id"], state["signed_headers"], state["body"] = None, "", (), body
+                await self._app(scope, _replay(body, receive), send)
+            return
         if scope["path"] == TOKEN_PATH and _unsigned(request):
             source = source_of(scope)
             body = await self._unsigned_body(request, reader, source)
@@ -176,7 +183,7 @@ class Authentication:
 
     async def _unsigned_body(self, request: Request, reader: _Body | None, source: str) -> bytes | None:
         """The body of the one action that needs no signature; None when the client went away."""
-        body = await reader.read(source, self._services.limits.unsigned_seconds) if reader else b""
+        body = await self._short_body(reader, source)
         if body is None:
             return None
         form = body if request.method == "POST" else request.query
@@ -188,10 +195,14 @@ class Authentication:
             raise SignatureError(f"The request is not signed; only {UNSIGNED_ACTION} needs no signature.", MISSING)
         return body
 
+    async def _short_body(self, reader: _Body | None, source: str) -> bytes | None:
+        """The body of a request that nobody signed; None when the client went away."""
+        return await reader.read(source, self._services.limits.unsigned_seconds) if reader else b""
+
     def _limit(self, scope: Scope) -> int:
         """How many bytes of body are read here."""
         limits, path = self._services.limits, scope["path"]
-        if path == TOKEN_PATH:
+        if path == TOKEN_PATH or path in PROVING_PATHS:
             return limits.token_body_bytes
         return limits.our_body_bytes if path.startswith(_OURS) else limits.body_bytes
 

@@ -16,8 +16,12 @@ from meshwright.errors import TooManyRequestsException
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+OPEN_PATHS = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/.well-known/openid-configuration", "/.well-known/jwks.json"}
+)
 """What anybody may ask, also when the server is busy."""
+PROVING_PATHS = ("/meshwright/v1/travis/challenges", "/meshwright/v1/travis/tokens")
+"""What jobs ask that are not known yet."""
 RETRY_AFTER = 1
 """After how many seconds a client that was turned away may come again."""
 
@@ -39,6 +43,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Refused identity tokens of one address after which its next ones are not looked at."""
     refused_tokens_regained: float = 500.0
     """How many of them are forgotten in a second: so many are some percent of a processor, and no lock-out."""
+    proofs: int = 120
+    """What jobs at one address may ask at once on their way to an identity: two questions each."""
+    proofs_regained: float = 2.0
+    """How many more in a second."""
+    proving: int = 64
+    """Jobs at once whose logs are waited for."""
+    proving_each: int = 4
+    """How many of those questions may be about one job."""
     sessions: int = 2000
     """Sessions that a token's subject, a user or a role may begin at once; each is a row and an audit leaf."""
     sessions_regained: float = 5.0

@@ -13,6 +13,7 @@ import msgspec
 
 from meshwright.api.approving import DecisionRequest, GrantRequest
 from meshwright.api.extensions import PutRequest
+from meshwright.api.proving import ChallengeRequest, TokenRequest
 from meshwright.api.sessions import RevokeRequest
 from meshwright.release import ApplyRequest, CanaryRequest, RollbackRequest, VerifyRequest
 
@@ -30,6 +31,8 @@ _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("post_verification", VerifyRequest),
     ("post_canary", CanaryRequest),
     ("post_revocation", RevokeRequest),
+    ("post_travis_challenge", ChallengeRequest),
+    ("post_travis_token", TokenRequest),
 )
 _QUERIES = (
     ("get_extensions", "kind", "Only those of this kind, such as fault."),
@@ -96,6 +99,8 @@ class Described(NamedTuple):
     """What a policy must allow."""
     resource: str
     """On what: the end of the ARN, or `*`."""
+    signed: bool = True
+    """False for what jobs ask that are not known yet."""
 
 
 def document(endpoints: Iterable[Described], version: str) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def document(endpoints: Iterable[Described], version: str) -> dict[str, Any]:
             "title": "Meshwright",
             "version": version,
             "description": "Releases of App Mesh definitions, and extensions of them. Every request is signed with "
-            "AWS Signature Version 4 for the service appmesh.",
+            "AWS Signature Version 4 for the service appmesh, but for those of jobs that prove which job they are.",
         },
         "paths": paths,
         "components": {
@@ -158,6 +163,8 @@ def _operation(one: Described, body: dict[str, Any] | None) -> dict[str, Any]:
         "parameters": parameters,
         "responses": {"200": {"description": "OK"}, "4XX": {"description": "Refused; `message` says why."}},
     }
+    if not one.signed:
+        operation["security"] = []
     if one.name in _REPEATABLE:
         operation["parameters"].append(_IDEMPOTENCY_KEY)
     if one.name in _CREATES:

@@ -25,6 +25,7 @@ from meshwright.api import (
     observing,
     openapi,
     outcomes,
+    proving,
     proxies,
     repeating,
     sessions,
@@ -237,6 +238,9 @@ def _description() -> bytes:
     described = [
         openapi.Described(one.method, PREFIX + one.path, one.name, one.summary, one.action, one.resource)
         for one in ENDPOINTS
+    ]
+    described += [
+        openapi.Described("POST", one.path, one.name, one.summary, "", "", signed=False) for one in proving.DESCRIBED
     ]
     return msgspec.json.encode(openapi.document(described, version("meshwright")))
 

@@ -28,6 +28,7 @@ from meshwright.trust.settling import settle
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from meshwright.api.own_issuer import OwnIssuer
     from meshwright.api.writing import Writer
     from meshwright.audit import SigningKey
     from meshwright.control import Control
@@ -77,6 +78,8 @@ class Services:
     """Which meshes are shared with which accounts, as the newest `trust.yaml` says."""
     authority: Callable[[], Authority] = _nobody
     """What the newest `trust.yaml` allows; nobody but the administrator anything by default."""
+    issuer: OwnIssuer | None = None
+    """Our own, which vouches for jobs of Travis CI; None for none."""
     issuers: Issuers = dataclasses.field(default_factory=Issuers)
     """The keys of the OIDC issuers that it declares."""
 

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import Response
@@ -34,6 +35,7 @@ from meshwright.issuers import IssuerUnavailableError
 from meshwright.store.contract import Session
 from meshwright.store.keys import fresh_key_id, fresh_secret
 from meshwright.trust.assuming import AssumeError, by_principal, unique_id, with_token
+from meshwright.trust.builds import proved
 from meshwright.trust.tokens import TokenError, read_token
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ class Sts:
 
     async def _proved(self, token: Unverified, asked: Asked, now: int, scope: Scope) -> Granted:
         """What the token is worth, by the first declaration of its issuer under which it is worth something."""
-        authority = self._services.authority()
+        authority, own = self._services.authority(), self._services.issuer
         address, verified, others = (
             token.issuer(),
             list[TokenError | AssumeError](),
@@ -134,6 +136,9 @@ class Sts:
                 continue
             try:
                 claims = await self._services.issuers.verify(token, issuer, now)
+                scope["state"]["proved"] = str(claims["sub"]), proved(issuer, claims)
+                if own is not None and address == own.url:
+                    await own.refuse_ended(claims)
             except (TokenError, IssuerUnavailableError) as error:
                 others.append(error)
                 continue
@@ -155,6 +160,8 @@ class Sts:
         attempt: Attempt | None = state.get("attempt")
         trail = attempt.trail if attempt else Trail(source=source_of(scope), request=state["request_id"])
         await asyncio.to_thread(self._services.store.add_session, session, trail)
+        if self._services.issuer is not None:
+            self._services.issuer.began(session)
         if attempt is not None:
             attempt.recorded = True
         principal = state["principal"] = session.principal
@@ -178,6 +185,8 @@ class Sts:
         reason = error.reason if isinstance(error, AssumeError) else str(error)
         state = scope["state"]
         state["refused"] = code, reason
+        if "proved" in state and not isinstance(error, IssuerUnavailableError):
+            self._note(state, action, code, reason, scope)
         if "principal" not in state:
             state["unauthenticated"] = reason
             self._services.metrics.refused(code)
@@ -188,6 +197,19 @@ class Sts:
         # Anybody may name an issuer: which hosts are asked for its keys, and what they answer, is for the log.
         told = f"{error.told} Repeat the request later." if isinstance(error, IssuerUnavailableError) else str(error)
         return _xml(sts_xml.failure(code, told, status, state["request_id"]), status)
+
+    def _note(self, state: Mapping[str, Any], action: str, code: str, reason: str, scope: Scope) -> None:
+        """Write down that a role was refused to whoever an issuer vouches for: they are known by their subject."""
+        subject, build = state["proved"]
+        self._services.attempts.unproved(
+            ("token", subject),
+            who=subject,
+            cause=action,
+            target=dict(parse_qsl(state["body"].decode(errors="replace"))).get("RoleArn", "*"),
+            trail=Trail(source=source_of(scope), request=state["request_id"], verified=build),
+            refused=(code, reason),
+            body=state["body"],
+        )
 
 
 def _telling(

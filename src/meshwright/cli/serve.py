@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from meshwright.cli.discovering import discovery_options, found
+from meshwright.cli.issuing import issuer_options, issuing
 from meshwright.cli.options import DATA_DIR
 from meshwright.cli.protection import address, protection_options, settled
 from meshwright.cli.quotas import QUOTA, quotas
@@ -70,6 +71,7 @@ from meshwright.errors import UsageError
 @ENVIRONMENT
 @protection_options
 @discovery_options
+@issuer_options
 @telemetry_options
 @QUOTA
 @click.option(
@@ -120,6 +122,7 @@ def command(
         **here,
         **settled(options),
         **found(options),
+        **issuing(options),
         **told(options, environment),
     )
     serve(settings, as_json=output == "json")

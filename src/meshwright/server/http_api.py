@@ -20,6 +20,7 @@ from meshwright.api.identifiers import RandomIds
 from meshwright.api.propagating import Propagating
 from meshwright.api.writing import Writer
 from meshwright.certificates import server_context
+from meshwright.server.issuing import own_keys
 from meshwright.server.parts import GRACE, now
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _services(parts: Parts, writer: Writer, told: Exporting) -> Services:
         metrics=parts.metrics,
         signing_key=parts.signing_key,
         noted=parts.attempts,
+        issuer=parts.issuer,
+        issuers=own_keys(parts.issuer),
     )
 
 

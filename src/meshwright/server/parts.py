@@ -11,6 +11,7 @@ import msgspec
 
 from meshwright.api.attempts import Attempts
 from meshwright.api.metrics import Metrics
+from meshwright.api.own_issuer import OwnIssuer
 from meshwright.api.trusted import Trusted
 from meshwright.audit import SigningKey
 from meshwright.certificates import Watched
@@ -44,6 +45,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What was refused, over the API and over xDS, for the audit log."""
     signing_key: SigningKey
     """What checkpoints of the audit log are signed by."""
+    issuer: OwnIssuer | None
+    """Who vouches for jobs of Travis CI; None for nobody."""
     tls: Watched | None
     """The API's certificate; None for plain HTTP."""
 

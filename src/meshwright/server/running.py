@@ -29,6 +29,7 @@ from meshwright.server.exporting import exporting
 from meshwright.server.finding import cloud_map, registrations, watch
 from meshwright.server.freeing import keep_giving_back
 from meshwright.server.http_api import http_api
+from meshwright.server.issuing import own_issuer
 from meshwright.server.parts import Parts, now
 from meshwright.server.publishing import Publisher, publishing
 from meshwright.server.settings import refuse_exposed
@@ -156,6 +157,7 @@ def _parts(settings: Settings, store: Store) -> Parts:
         attempts=Attempts(store, now, metrics),
         signing_key=ensure_signing_key(settings.data_dir, settings.account),
         trusted=Trusted(settings.trust, settings.environment, account=settings.account, region=settings.region),
+        issuer=own_issuer(settings),
         tls=Watched(settings.tls) if settings.tls else None,
     )
 
@@ -179,6 +181,9 @@ async def _following(parts: Parts) -> AsyncIterator[tuple[asyncio.Task[None], ..
         asyncio.create_task(parts.registrations.run(), name="keeping registered endpoints"),
         asyncio.create_task(keep_giving_back(), name="giving back free memory"),
     ]
+    if parts.issuer is not None:
+        tasks.append(asyncio.create_task(parts.issuer.keep_watch(parts.store, now), name="ending sessions of jobs"))
+        tasks.append(asyncio.create_task(parts.issuer.turn_keys(), name="turning the issuer's keys"))
     if parts.cloud_map is not None:
         tasks.append(asyncio.create_task(parts.cloud_map.run(), name="looking into Cloud Map"))
     try:
@@ -187,6 +192,8 @@ async def _following(parts: Parts) -> AsyncIterator[tuple[asyncio.Task[None], ..
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if parts.issuer is not None:
+            parts.issuer.close()
 
 
 async def _follow(store: Store, control: Control) -> None:

@@ -11,9 +11,23 @@ import msgspec
 
 from meshwright.api.limits import Limits
 from meshwright.certificates import TlsFiles
+from meshwright.ci.travis.access import Access
 from meshwright.control import AWAY_SECONDS
 from meshwright.listening import Address, refuse_exposure
 from meshwright.telemetry.standard import Destination
+
+
+class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs of Travis CI get identities of us."""
+
+    url: str
+    """The `iss` of their tokens: how this API is reached."""
+    access: Access
+    """Travis CI's API, with a token that may read the jobs and their logs."""
+    repositories: tuple[str, ...]
+    """Patterns such as `acme/*`; of others no job gets one."""
+    restarted: bool = False
+    """Whether a job that was started again gets one."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where OpenTelemetry is sent; None for nowhere."""
     cloudwatch: str | None = None
     """The namespace of AWS CloudWatch that metrics go to; None for none."""
+    issuer: IssuerSettings | None = None
+    """How jobs of Travis CI get identities; None for not at all."""
     limits: Limits = Limits()
     quotas: dict[str, int] = {}
     """What beats the trust file's quotas and App Mesh's documented ones, by the names of `operations.Quotas`."""
