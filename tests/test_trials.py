@@ -119,7 +119,7 @@ def test_each_condition_is_met_and_missed_by_a_little(match: dict[str, Any], mis
     [
         (
             {"path": {"exact": "/x y"}},
-            "no URL has such a path: proxies compare it as it is sent, and '/x y' would be",
+            "no call has such a path when it is compared: blanks and what is not ASCII are sent percent-encoded",
         ),
         (
             {"prefix": "/", "queryParameters": [{"name": "q", "match": {"exact": "x y"}}]},

@@ -27,6 +27,7 @@ from meshwright.routing.outbound import (
     tunnels,
     untaken,
 )
+from meshwright.routing.paths import beginning, unmatchable
 from meshwright.routing.policies import (
     DEFAULT_HEALTHY,
     Egress,
@@ -91,6 +92,7 @@ __all__ = [
     "at_gateway_route",
     "at_ingress",
     "at_rule",
+    "beginning",
     "client_tls",
     "contest",
     "copied",
@@ -131,6 +133,7 @@ __all__ = [
     "shortest",
     "telemetry",
     "tunnels",
+    "unmatchable",
     "unservable",
     "untaken",
     "zoneless",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from meshwright.routing.paths import normalised
 from meshwright.simulate.headers import cookies, read
-from meshwright.simulate.paths import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

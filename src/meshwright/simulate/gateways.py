@@ -25,11 +25,11 @@ from meshwright.routing import (
     keeps_host,
     ordered_gateway_routes,
     path_rewrite,
+    paths,
     roomiest,
     rules,
     untaken,
 )
-from meshwright.simulate import paths
 from meshwright.simulate.extending import answered, edited, effects
 from meshwright.simulate.listeners import tls_refusal
 from meshwright.simulate.matching import asks_for, misses

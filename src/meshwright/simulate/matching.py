@@ -13,7 +13,7 @@ from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRo
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
 from meshwright.routing import asked_about, grpc_path, hostname_expression, http_path
 from meshwright.routing.expressions import matches
-from meshwright.simulate.paths import split
+from meshwright.routing.paths import split
 from meshwright.simulate.verdicts import Miss
 
 if TYPE_CHECKING:

@@ -23,11 +23,12 @@ from meshwright.routing import (
     holding,
     listener_timeouts,
     ordered_routes,
+    paths,
     route_match,
     rules,
     shortest,
 )
-from meshwright.simulate import methods, paths
+from meshwright.simulate import methods
 from meshwright.simulate.extending import answered, edited, effects
 from meshwright.simulate.matching import asks_for, misses
 from meshwright.simulate.statuses import ending

@@ -11,8 +11,7 @@ import msgspec
 
 from meshwright.model.gateway_routes import GrpcGatewayRouteMatch, HttpGatewayRouteMatch
 from meshwright.model.routes import GrpcRouteMatch, HttpRouteMatch
-from meshwright.routing import grpc_path, http_path
-from meshwright.simulate.paths import normalised
+from meshwright.routing import beginning, grpc_path, http_path, unmatchable
 from meshwright.trials.deriving.choices import sendable
 from meshwright.trials.deriving.parts import SCHEME, part_of, parts, with_part
 from meshwright.trials.deriving.texts import Texts, usable_path, usable_query
@@ -122,10 +121,10 @@ def _further_path(match: Matched, call: Call) -> str | None:
 
 def _http(match: HttpRouteMatch | HttpGatewayRouteMatch, where: str, call: Call, texts: Texts) -> Call:
     kind, text = http_path(match)
-    path = texts.path(text) if kind == "regex" else text
-    if path is not None and kind != "regex" and (read := normalised(path)) != path:
+    path = texts.path(text) if kind == "regex" else beginning(text) if kind == "prefix" else text
+    if wrong := unmatchable(kind, text):
         at = f"{where}.prefix" if kind == "prefix" else f"{where}.path.exact"
-        raise NoExampleError(at, f"no call has such a path when it is compared: proxies make {read!r} of {path!r}")
+        raise NoExampleError(at, f"no call has such a path when it is compared: {wrong[0]}")
     if path is None or not usable_path(path):
         at = f"{where}.path.{kind}" if kind != "prefix" else f"{where}.prefix"
         raise NoExampleError(at, UNMET if path is None else _AS_SENT.format("path", path))

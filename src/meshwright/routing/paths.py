@@ -8,6 +8,11 @@ and RFC 3986 section 6; the details are those of Envoy 1.40, which tests compare
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from meshwright.routing.matching import PathKind
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]")
 """Characters that need no escape, so that an escaped one is the same as it."""
@@ -52,6 +57,39 @@ def fault(path: str) -> str:
     if not path.isascii() or not path.isprintable() or " " in path:
         return "it has characters that must be escaped"
     return ""
+
+
+def beginning(prefix: str) -> str | None:
+    """A path that is sent and, as proxies read it, begins with `prefix`; None where there is none.
+
+    What looks like a dot segment or half an escape, as `/.` or `/%4`, may be the beginning of something else.
+    """
+    sent = (f"{prefix}{end}" for end in ("", "x"))
+    return next((one for one in sent if not fault(one) and split(normalised(one))[0].startswith(prefix)), None)
+
+
+def unmatchable(kind: PathKind, text: str) -> tuple[str, str] | None:
+    """Why no path is what a condition compares with, and what to do about it, in a sentence; None where one may be.
+
+    Of expressions nothing is said.
+    """
+    if kind == "regex" or (beginning(text) is not None if kind == "prefix" else _is_read(text)):
+        return None
+    proper, query = split(text)
+    if query:
+        return "the query is no part of it", "Ask for parameters by queryParameters."
+    if not text.isascii() or not text.isprintable() or " " in text:
+        written = quote(text, safe="/%:@!$&'()*+,;=~")
+        return "blanks and what is not ASCII are sent percent-encoded, and compared so", f"Write {written!r}."
+    if told := fault(text):
+        return f"proxies take none like it, since {told}", "Name another one."
+    read = normalised(proper)
+    return f"proxies make {read!r} of {text!r}", f"Write {read!r} if that is meant."
+
+
+def _is_read(path: str) -> bool:
+    """Whether a proxy that is sent a path reads just that, without a query."""
+    return not fault(path) and "?" not in path and normalised(path) == path
 
 
 def _unescaped(found: re.Match[str]) -> str:
