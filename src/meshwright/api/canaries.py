@@ -80,6 +80,8 @@ async def turn(services: Services, first: Release, caller: applying.Caller, aske
                 services, first, newest, caller, asked, course.judged(newest, verdict, told, services.now())
             )
             newest, course = _newest(services, first), None
+    else:
+        services.canaries.end(first.mesh, first.stack)
     return await _told(services, first, newest, course)
 
 
@@ -279,7 +281,8 @@ async def _return(
 
 async def _told(services: Services, first: Release, newest: Release, course: Course | None) -> dict[str, Any]:
     """Where the canary stands, with its own releases, oldest first, and the checks of the step under way."""
-    known = await asyncio.to_thread(services.store.releases, first.mesh, first.stack, 1000)
+    many = newest.number - first.number + 1
+    known = await asyncio.to_thread(services.store.releases, first.mesh, first.stack, many)
     later = [one for one in reversed(known) if one.number >= first.number]
     own = [one for one in later if one.canary is not None and one.canary.first == first.number]
     last = own[-1].part

@@ -59,6 +59,7 @@ async def _tended(services: Services, name: str, kept: Kept, since: int) -> None
     mesh, _, stack = name.partition("/")
     newest = await asyncio.to_thread(services.store.releases, mesh, stack, 1)
     if not newest or not newest[0].is_step:
+        services.canaries.end(mesh, stack)
         if kept.heard_at + _FORGOTTEN < services.now():
             await asyncio.to_thread(services.store.remember, KEPT, {name: None})
         return

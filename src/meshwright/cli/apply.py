@@ -80,8 +80,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     from meshwright.cli.canarying import applied, settings
     from meshwright.cli.target import resolve
 
-    steps = settings(asked)
     target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
+    steps = settings(asked, target.project.canary)
     client = target.client()
     if plan_file is not None:
         plan, request = from_plan_file(target, plan_file)

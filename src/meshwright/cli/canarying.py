@@ -20,7 +20,7 @@ from meshwright.ci.build import claimed
 from meshwright.cli.waiting import TURN, arrived, exit_code, finished, left_behind, let_through
 from meshwright.errors import RefusedError, UnreachableError, UsageError
 from meshwright.release import CanaryRequest, CanarySettings
-from meshwright.release.canary import ascending
+from meshwright.release.canary import weights_of
 from meshwright.views import releases as view
 from meshwright.views.canaries import canary_text, check_line, ending, step_line
 
@@ -55,8 +55,8 @@ class InterruptedJobError(Exception):
     """The job is told to end; `args` is the signal's number."""
 
 
-def settings(asked: Mapping[str, Any]) -> CanarySettings | None:
-    """What `options.canary` asks for; None where no canary is asked for.
+def settings(asked: Mapping[str, Any], written: Mapping[str, Any]) -> CanarySettings | None:
+    """What `options.canary` asks for, with what is `written` in the project; None where no canary is asked for.
 
     Raises:
         UsageError: that cannot mean anything.
@@ -65,35 +65,26 @@ def settings(asked: Mapping[str, Any]) -> CanarySettings | None:
     if asked["canary"] is None:
         if given:
             name = next(iter(given)).replace("_", "-")
-            raise UsageError(
-                f"--canary-{name} says how the steps of a canary are judged; give --canary STEPS as well."
-            )
+            raise UsageError(f"--canary-{name} says how a canary's steps are judged; give --canary STEPS as well.")
         return None
-    if given.get("max_duration") == 0:
-        given["max_duration"] = None
+    found = {**written, **given}
+    steps = asked["canary"] or found.get("steps")
+    if steps is None:
+        raise UsageError(
+            "--canary without steps takes those of meshwright.yaml (canary: {steps: ...}), and it names none. "
+            "Give them, such as --canary 5,20,50."
+        )
+    found.pop("steps", None)
     try:
-        return msgspec.convert({"weights": steps(asked["canary"]), **given}, CanarySettings)
+        found["weights"] = weights_of(steps)
+    except ValueError as error:
+        raise UsageError(f"--canary {steps!r} {error}.") from None
+    if found.get("max_duration") == 0:
+        found["max_duration"] = None
+    try:
+        return msgspec.convert(found, CanarySettings)
     except msgspec.ValidationError as error:
         raise UsageError(f"The settings of the canary cannot be meant: {error}.") from None
-
-
-def steps(text: str) -> tuple[int, ...]:
-    """The weights in `5,20,50` or, as the width of a step and the highest weight, in `10/50`.
-
-    Raises:
-        UsageError: they are neither, or do not rise from 1 to 100 at most.
-    """
-    width, slash, highest = text.partition("/")
-    words = (width, highest) if slash else text.split(",")
-    numbers = [int(word) for word in words if word.strip().isascii() and word.strip().isdecimal() and len(word) <= 5]
-    if len(numbers) == len(words):
-        found = tuple(range(numbers[0], numbers[1] + 1, numbers[0])) if slash and numbers[0] else tuple(numbers)
-        if found and ascending(found) and found[0] >= 1 and found[-1] <= 100:
-            return found
-    raise UsageError(
-        f"--canary {text!r} takes rising percents of the way to the new weights, such as 5,20,50, or the width of a "
-        "step and the highest one, such as 10/50."
-    )
 
 
 def applied(

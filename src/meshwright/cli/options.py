@@ -137,8 +137,9 @@ _CANARY = (
     click.option("--canary-iterations", type=int, metavar="N",
                  help="Checks that must pass at each step [default: 1]."),
     click.option("--canary-interval", type=float, metavar="SECONDS", help="Between two checks [default: 60]."),
-    click.option("--canary", metavar="STEPS",
-                 help="Shift weights in steps, percents of the way: 5,20,50, or 10/50 for every 10 up to 50."),
+    click.option("--canary", is_flag=False, flag_value="", metavar="[STEPS]",
+                 help="Shift weights in steps, percents of the way: 5,20,50, or 10/50 for every 10 up to 50."
+                 " [default: meshwright.yaml's]"),
 )  # fmt: skip
 
 

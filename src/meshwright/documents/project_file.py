@@ -83,6 +83,7 @@ def _chosen(project: Project, name: str | None) -> Project:
         parameters_from=(*one.parameters_from, *project.parameters_from),
         overlays=one.overlays,
         protected=one.protected,
+        canary=MappingProxyType({**project.canary, **one.canary}),
     )
 
 
@@ -112,6 +113,7 @@ class _Reader:
             "public": self._names,
             "environments": self._environments,
             "workloads": self._workloads,
+            "canary": self._canary,
         }
         return Project(file=str(self._path), **self._members(table, readers, ""))
 
@@ -218,6 +220,15 @@ class _Reader:
                 found[node] = Command(folder=folder, **members)
         return MappingProxyType(found)
 
+    def _canary(self, value: Any, place: Place, name: str) -> Mapping[str, Any]:
+        """In which steps weights are shifted where that is asked for, and by what a step is judged."""
+        from meshwright.documents.canary_settings import reading  # noqa: PLC0415 - most projects need nothing of it
+
+        if isinstance(value, Table):
+            return MappingProxyType(self._members(value, reading(self._fault), f"{name}."))
+        self._fault(place, f"{name} takes a mapping with steps and settings, found {described(value)}.")
+        return MappingProxyType({})
+
     def _environments(self, value: Any, place: Place, name: str) -> Mapping[str, Environment]:
         if not isinstance(value, Table):
             self._fault(place, f"{name} takes a mapping of names to environments, found {described(value)}.")
@@ -231,6 +242,7 @@ class _Reader:
             "parameters_from": self._stored,
             "overlays": self._paths,
             "protected": self._truth,
+            "canary": self._canary,
         }
         found = {}
         for key, one in value.items():

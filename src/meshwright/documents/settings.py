@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -69,6 +69,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     parameters_from: tuple[str, ...] = ()
     overlays: tuple[Path, ...] = ()
     protected: bool = False
+    canary: Mapping[str, Any] = MappingProxyType({})
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +101,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """The chosen environment's files and folders of what is otherwise there, in order."""
     protected: bool = False
     """Whether the chosen environment is one to be careful in; plans say so."""
+    canary: Mapping[str, Any] = MappingProxyType({})
+    """`steps`, and members of `release.CanarySettings`, for when a canary is asked for."""
     values: Values | None = None
     """What `${…}` stands for in this run; without them, the parameters alone."""
 

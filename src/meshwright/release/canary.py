@@ -153,6 +153,25 @@ def ascending(weights: Sequence[int]) -> bool:
     return all(one < other for one, other in itertools.pairwise(weights))
 
 
+def weights_of(text: str) -> tuple[int, ...]:
+    """The steps in `5,20,50` or, as the width of a step and the highest weight, in `10/50`.
+
+    Raises:
+        ValueError: they are neither, or do not rise from 1 to 100 at most.
+    """
+    width, slash, highest = text.partition("/")
+    words = [word.strip() for word in ((width, highest) if slash else text.split(","))]
+    numbers = [int(word) for word in words if word.isascii() and word.isdecimal() and len(word) <= 3]
+    if len(numbers) == len(words):
+        found = tuple(range(numbers[0], numbers[1] + 1, numbers[0] or 1)) if slash else tuple(numbers)
+        if found and ascending(found) and found[0] >= 1 and found[-1] <= 100:
+            return found
+    raise ValueError(
+        "takes rising percents of the way to the new weights, such as 5,20,50, or the width of a step and the "
+        "highest one, such as 10/50"
+    )
+
+
 def looked(figures: Iterable[Figures], settings: CanarySettings, at: int) -> CanaryCheck:
     """The check that the figures of all targets come to: failed where one of them fails, passed where all pass."""
     known = tuple(figures)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @contextlib.asynccontextmanager
 async def http_api(
     parts: Parts, listener: socket.socket, told: Exporting
-) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
+) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.Task[None]]]:
     """Serve the API until the block ends, leaving events where they are `told`; the tasks that do."""
 
     def committed(head: Head, drafts: tuple[Draft, ...]) -> None:

@@ -115,7 +115,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
             _noting(parts),
             exporting(settings, store, parts.control, parts.metrics) as (told, reading),
             xds(parts) as (ports, watching),
-            http_api(parts, listener, told) as serving,
+            http_api(parts, listener, told) as (serving, tending),
             followed(parts.tls) as renewing,
             _following(parts) as following,
         ):
@@ -127,7 +127,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Running]:
                 credentials=settings.data_dir / "credentials",
                 created=key is not None,
                 revision=parts.control.revision,
-                parts=(*serving, *following, *watching, *renewing, *published, *reading),
+                parts=(serving, *following, *watching, *renewing, *published, *reading, tending),
             )
 
 
