@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 from meshwright.cli.travis_check import check
+from meshwright.cli.travis_init import init
 
 
 @click.group("travis")
 def command() -> None:
-    """Let Travis CI govern a mesh: check its configuration file."""
+    """Let Travis CI govern a mesh: write its configuration file, and check it."""
 
 
-command.add_command(check)
+for one in (init, check):
+    command.add_command(one)

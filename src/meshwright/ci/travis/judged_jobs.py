@@ -39,6 +39,9 @@ UNFILTERED_LOG = "MW867"
 SILENCE = 600
 """Seconds without output after which Travis ends a job."""
 
+SWITCHED_OFF = ("1 = 0", "0 = 1", "false", False)
+"""Conditions of a deployment by which somebody says that there is none."""
+
 _RUN_BEFORE = DECIDING[:4]
 
 
@@ -146,8 +149,10 @@ def _never_deploys(pipeline: Pipeline, found: Findings, file: str) -> None:
     by_path: dict[str, list[tuple[Job, Deploy]]] = {}
     for job in pipeline.jobs:
         for deploy in job.deploys:
+            if deploy.on.get("condition") in SWITCHED_OFF:
+                continue  # on purpose: it takes the place of what would be inherited
             by_path.setdefault(deploy.path, []).append((job, deploy))
-    only = _only(pipeline.root)
+    only = limited_branches(pipeline.root)
     for path, cases in by_path.items():
         deploy = cases[0][1]
         branches = tuple(_branches(deploy))
@@ -159,7 +164,7 @@ def _never_deploys(pipeline: Pipeline, found: Findings, file: str) -> None:
             found.add(NEVER_DEPLOYS, file, deploy.place, told, detail, path=path)
 
 
-def _only(root: Table) -> frozenset[str] | None:
+def limited_branches(root: Table) -> frozenset[str] | None:
     """The branches that builds are limited to; None where there is no limit, or one by patterns."""
     branches = root.get("branches")
     given = branches.get("only") if isinstance(branches, Table) else branches

@@ -163,7 +163,7 @@ def pipeline(root: Table) -> Pipeline:
     top = "jobs" if "jobs" in root else "matrix"
     includes = [*_listed(matrix, "include", top)]
     jobs = []
-    if not includes or _EXPANDED & set(spelled(root)):
+    if not includes or expands(root):
         jobs.append(_job(Table(root.place), root.place, "", "test", root, conditions))
     stage = "test"
     for given, place, path in includes:
@@ -173,6 +173,14 @@ def pipeline(root: Table) -> Pipeline:
     tolerated = [*_listed(matrix, "allow_failures", top)]
     judged = tuple(msgspec.structs.replace(job, tolerated=_tolerated(job, root, tolerated)) for job in jobs)
     return Pipeline(root=root, jobs=judged, stages=listed)
+
+
+def expands(root: Table) -> bool:
+    """Whether the file's top makes jobs of its own beside those of `jobs.include`."""
+    named = _EXPANDED & set(spelled(root))
+    env = root.get("env")
+    only_global = isinstance(env, Table) and set(env) <= {"global"}
+    return bool(named - {"env"} if only_global else named)
 
 
 def _matrix(root: Table) -> Any:
