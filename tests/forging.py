@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from meshwright.audit import Frontier, append, leaf_hash, root
+from meshwright.store import schema
 
 if TYPE_CHECKING:
     import random
@@ -70,7 +71,7 @@ def clumsy(path: Path, rng: random.Random) -> str:
         while not done:
             connection.execute("BEGIN")
             try:
-                done = rng.choice((_edit, _edit, _delete, _swap, _insert, _truncate))(connection, rng)
+                done = rng.choice((_edit, _edit, _delete, _swap, _insert, _truncate, _unindex))(connection, rng)
                 connection.execute("COMMIT" if done else "ROLLBACK")
             except (sqlite3.IntegrityError, sqlite3.OperationalError):  # not unique, or no JSON where it is searched
                 connection.execute("ROLLBACK")
@@ -152,6 +153,19 @@ def _truncate(connection: sqlite3.Connection, rng: random.Random) -> str:
     return f"truncate {table} by {len(rows)}"
 
 
+def _unindex(connection: sqlite3.Connection, rng: random.Random) -> str:
+    """Keep a search from finding a leaf, or have it look at another one."""
+    (count,) = connection.execute("SELECT count(*) FROM terms").fetchone()
+    query = "SELECT id FROM terms LIMIT 1 OFFSET ?"
+    (found,) = connection.execute(query, (rng.randrange(count),)).fetchone()
+    kind = rng.choice(("delete", "move", "add"))
+    if kind != "add":
+        connection.execute("DELETE FROM terms WHERE id = ?", (found,))
+    if kind != "delete":
+        connection.execute("INSERT INTO terms VALUES (?)", (found + rng.choice((-1, 1, 7)),))
+    return f"{kind} term {found}"
+
+
 def thorough(path: Path, rng: random.Random, before: int) -> str:
     """One random change below position `before` that leaves a log without a fault, all recomputed; in words."""
     with closing(opened(path)) as connection:
@@ -228,4 +242,6 @@ def _recompute(connection: sqlite3.Connection, entries: Sequence[str]) -> None:
         frontier = append(frontier, leaf_hash(text.encode()))
         rows.append((position, text, root(frontier)))
     connection.executemany("INSERT INTO leaves VALUES (?, ?, ?)", rows)
+    connection.execute("DELETE FROM terms")
+    schema.index_leaves(connection)
     connection.execute("UPDATE frontier SET size = ?, hashes = ?", (frontier.size, b"".join(frontier.hashes)))

@@ -173,8 +173,9 @@ def test_every_thorough_forgery_is_found_by_what_was_noted_elsewhere(
         shutil.copy(first, path)
         done = thorough(path, rng, noted[-1].size)
         with closing(connect(path)) as store:
-            assert store.verify().faults == (), done
-            assert store.verify(*noted).faults, done
+            told = [one.message for one in store.verify(*noted).faults]
+        assert told, done
+        assert [one for one in told if "earlier checkpoint" not in one] == [], done
 
 
 @pytest.mark.parametrize("place", [0, 1, 17, ENTRIES // 2, ENTRIES - 1])

@@ -20,7 +20,7 @@ from meshwright.audit.merkle import (
 )
 from meshwright.audit.notes import NoteError, SigningKey, VerifierKey, opened, signed
 from meshwright.audit.proofs import Proof, ProofError, check, prove_consistency, prove_inclusion, read_proof
-from meshwright.audit.searching import LogSearch
+from meshwright.audit.searching import LogSearch, terms
 
 __all__ = [
     "IN_TOTO",
@@ -57,6 +57,7 @@ __all__ = [
     "root",
     "signed",
     "signed_checkpoint",
+    "terms",
     "verify_consistency",
     "verify_inclusion",
 ]

@@ -1,10 +1,13 @@
 """Which entries of the log are asked for, and whether one is.
 
-The one rule: an entry is found by what it says itself, so that the answer can be checked against the log alone.
+The one rule: an entry is found by what it says itself, so that the answer can be checked against the log alone. Under
+which terms it is looked up follows from that too, and what is found so is looked at once more.
 """
 
 from __future__ import annotations
 
+import functools
+import zlib
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meshwright.audit.leaves import Leaf
+
+
+_SHORT = ("user/", "role/")
 
 
 class LogSearch(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +46,17 @@ class LogSearch(msgspec.Struct, frozen=True, kw_only=True):
     """Before this moment."""
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What the text of every entry that is meant has in it: a cheap look before it is taken apart."""
-        name = (self.principal or "").rpartition("/")[2]
-        return tuple(one for one in (name, self.key, self.build, self.object, self.release) if one)
+    def terms(self) -> tuple[int, ...]:
+        """What every entry that is meant has among its `terms`; the first is in the fewest entries."""
+        wanted = (("release", self.release), ("key", self.key), ("build", self.build))
+        found = [_term(name, value) for name, value in wanted if value]
+        if self.object and self.object.count("/") % 2 == 1:
+            found.append(_term("object", self.object))
+        if self.principal and _is_one_term(self.principal):
+            found.append(_term_of_principal(self.principal))
+        if self.outcome == "refused":
+            found.append(_term("outcome", "refused"))
+        return tuple(found)
 
     def meets(self, leaf: Leaf) -> bool:
         """Whether the entry is one that is meant."""
@@ -58,6 +71,54 @@ class LogSearch(msgspec.Struct, frozen=True, kw_only=True):
             and (self.since is None or leaf.at >= self.since)
             and (self.until is None or leaf.at < self.until)
         )
+
+
+def terms(leaf: Leaf) -> set[int]:
+    """Under which terms an entry is looked up: 32 bits of a checksum each, so that others may share one."""
+    found = {_term_of_principal(leaf.principal)}
+    if leaf.by is not None and leaf.by.key:
+        found.add(_term("key", leaf.by.key))
+    if build := _build(leaf):
+        found.add(_term("build", build))
+    for one in leaf.changes:
+        found.update(_terms_of_object(one.object))
+    if leaf.release:
+        found.add(_term("release", leaf.release))
+    if leaf.key is not None or leaf.subject is not None:
+        found.update(_term("key", one) for one in _keys(leaf) if one)
+    if leaf.target is not None:
+        found.update(_terms_of_object(leaf.target))
+    if leaf.outcome == "refused":
+        found.add(_term("outcome", "refused"))
+    return found
+
+
+@functools.lru_cache(10_000)
+def _term(name: str, value: str) -> int:
+    return zlib.crc32(f"{name}:{value}".encode(errors="surrogatepass"))
+
+
+@functools.lru_cache(10_000)
+def _terms_of_object(path: str) -> tuple[int, ...]:
+    """Those of an object and of all that it is in: `mesh/shop`, `mesh/shop/virtualRouter/r`, and so on."""
+    words = path.split("/")
+    return tuple(_term("object", "/".join(words[:end])) for end in range(2, len(words) + 1, 2))
+
+
+@functools.lru_cache(10_000)
+def _term_of_principal(principal: str) -> int:
+    """That of `user/NAME` or `role/NAME`, as which a principal is asked for as well."""
+    tail = principal.rpartition(":")[2]
+    if tail.startswith("assumed-role/"):
+        tail = f"role/{tail.split('/')[1]}"
+    elif tail == principal and not tail.startswith(_SHORT):
+        tail = f"user/{tail}"  # an access key's entry has its user's name alone
+    return _term("principal", tail)
+
+
+def _is_one_term(principal: str) -> bool:
+    """Whether all that a principal that is asked for may mean has one term."""
+    return not principal.startswith(_SHORT) or (principal.count("/") == 1 and ":" not in principal)
 
 
 def _is(principal: str, asked: str) -> bool:

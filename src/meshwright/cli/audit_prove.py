@@ -5,6 +5,7 @@ The one rule: whoever checks needs the proof, a checkpoint or a public key, and 
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,19 +43,20 @@ def prove(data_dir: Path, leaf: int | None, release: str | None, old: int | None
 
     if sum(one is not None for one in (leaf, release, old)) != 1:
         raise click.UsageError("Name one of --leaf, --release and --from.")
+    hashes: list[bytes] = []
+    known = last = None
     with opened(data_dir) as store:
-        every = [one for one in entries(store) if size is None or one.position < size]
         position = leaf if release is None else entry_of_release(store, release).position
+        # Every hash, and of the entries, which may be large, the one that is asked about and the last.
+        for last in itertools.islice(entries(store), size):
+            hashes.append(leaf_hash(last.text.encode()))
+            known = last if last.position == position else known
     needed = max(size or 1, old or 0, 0 if position is None else position + 1)
-    if len(every) < needed:
-        raise RefusedError(f"The log has {len(every)} leaves that come into question, and {needed} are needed.")
-    hashes, key = [leaf_hash(one.text.encode()) for one in every], read_signing_key(data_dir)
-    proof = (
-        prove_inclusion(hashes, every[position], key)
-        if position is not None
-        else prove_consistency(hashes, old or 0, key)
-    )
-    if proof.root != every[-1].root:
+    if last is None or len(hashes) < needed:
+        raise RefusedError(f"The log has {len(hashes)} leaves that come into question, and {needed} are needed.")
+    key = read_signing_key(data_dir)
+    proof = prove_inclusion(hashes, known, key) if known is not None else prove_consistency(hashes, old or 0, key)
+    if proof.root != last.root:
         raise StorageError("The log's root does not follow from its leaves. Run 'meshwright audit verify'.")
     click.echo(json.dumps(to_wire(proof), indent=2, ensure_ascii=False))
     return 0

@@ -50,6 +50,7 @@ class Log:
         self.root = b""
         """Of the log with what was added."""
         self._added: list[tuple[int, str, bytes]] = []
+        self._terms: list[tuple[int]] = []
 
     def add(self, leaf: audit.Leaf) -> int:
         """One more leaf; its position."""
@@ -58,15 +59,18 @@ class Log:
         self._frontier = audit.append(self._frontier, audit.leaf_hash(entry))
         self.root = audit.root(self._frontier)
         self._added.append((position, entry.decode(), self.root))
+        self._terms += [(rows.term_id(one, position),) for one in audit.terms(leaf)]
         return position
 
     def flush(self) -> None:
         """Write the leaves that were added since, and the log's end."""
         if self._added:
             insert(self._connection, "INSERT INTO leaves VALUES {}", self._added)
+            insert(self._connection, "INSERT INTO terms VALUES {}", self._terms)
             after = (self._frontier.size, b"".join(self._frontier.hashes))
             self._connection.execute("UPDATE frontier SET size = ?, hashes = ?", after)
             self._added.clear()
+            self._terms.clear()
 
 
 def append(connection: sqlite3.Connection, leaf: audit.Leaf) -> int:

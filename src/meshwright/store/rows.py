@@ -223,3 +223,12 @@ def principal_text(principal: Principal) -> str:
 def principal_of(text: str) -> Principal:
     """The principal that `principal_text` wrote."""
     return msgspec.json.decode(text, type=Principal)
+
+
+STRETCH = 256
+"""Leaves whose terms lie together in the index of the log: what one transaction adds is on few of its pages."""
+
+
+def term_id(term: int, position: int) -> int:
+    """Under which number the index of the log has a leaf for a term; those of a term in a stretch are in a row."""
+    return (position // STRETCH << 40) + (term << 8) + position % STRETCH

@@ -6,8 +6,16 @@ The one rule: a migration that has been released is never edited; a change is on
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from meshwright import audit
 from meshwright.errors import StorageError
+from meshwright.store import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 APPLICATION_ID = 0x4D455348
 """`MESH`, in the file's header: how one of our databases is known."""
@@ -264,7 +272,25 @@ _TENTH = (
     ),
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+
+def index_leaves(connection: sqlite3.Connection) -> None:
+    """Put every leaf of the log into the index of it; what cannot be read is left out, as `verify` tells."""
+    for position, entry in connection.execute("SELECT position, entry FROM leaves ORDER BY position"):
+        try:
+            found = audit.terms(msgspec.json.decode(entry, type=audit.Leaf))
+        except msgspec.MsgspecError:
+            continue
+        connection.executemany("INSERT INTO terms VALUES (?)", [(rows.term_id(one, position),) for one in found])
+
+
+_ELEVENTH = (
+    """CREATE TABLE terms (                                 -- by what leaves are searched; follows from what they say
+        id INTEGER PRIMARY KEY                              -- stretch, term and place in it: `rows.term_id`
+    ) STRICT""",
+    index_leaves,
+)
+
+MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] = (
     _FIRST,
     _SECOND,
     _THIRD,
@@ -275,8 +301,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _EIGHTH,
     _NINTH,
     _TENTH,
+    _ELEVENTH,
 )
-"""The statements of each version, from 1."""
+"""The statements of each version, from 1, and what else is done."""
 
 
 def check(connection: sqlite3.Connection, path: str) -> None:
@@ -326,8 +353,11 @@ def migrate(connection: sqlite3.Connection) -> None:
         try:
             if int(connection.execute("PRAGMA user_version").fetchone()[0]) < version:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                for statement in MIGRATIONS[version - 1]:
-                    connection.execute(statement)
+                for step in MIGRATIONS[version - 1]:
+                    if isinstance(step, str):
+                        connection.execute(step)
+                    else:
+                        step(connection)
                 connection.execute(f"PRAGMA user_version = {version}")
             connection.execute("COMMIT")
         finally:

@@ -5,6 +5,7 @@ The one rule: nothing is taken on trust and nothing stops the check; what cannot
 
 from __future__ import annotations
 
+import secrets
 import sqlite3  # noqa: TC003 - the store's own library
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ _TABLES = {
     "identity": "identities",
 }
 """Where what a leaf tells of is kept, by the leaf's kind."""
+_PRIME = (1 << 127) - 1
+"""Two sets of a million numbers that differ have the same product at one of 10^32 places."""
 
 
 def verify(connection: sqlite3.Connection, *earlier: Checkpoint) -> Verification:
@@ -57,7 +60,7 @@ def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
     faults: list[Fault] = []
     told: dict[str, set[int]] = {kind: set() for kind in _TABLES}
     bodies: dict[str, str] = {}
-    forgotten = _Forgotten(connection)
+    forgotten, index = _Forgotten(connection), _Index(connection)
     frontier = audit.Frontier()
     gap = False
     for position, entry, recorded in connection.execute("SELECT position, entry, root FROM leaves ORDER BY position"):
@@ -72,14 +75,21 @@ def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
             faults.append(
                 Fault(position, "the leaf or one before it was changed: its root does not follow from them")
             )
-        faults += [Fault(position, message) for message in _leaf_faults(connection, position, entry, told, bodies)]
-        forgotten.see(position, entry)
+        try:
+            leaf = msgspec.json.decode(entry, type=audit.Leaf)
+        except msgspec.MsgspecError as error:
+            faults.append(Fault(position, f"the leaf cannot be read: {error}"))
+            continue
+        faults += [Fault(position, message) for message in _leaf_faults(connection, position, leaf, told, bodies)]
+        forgotten.see(position, leaf)
+        index.see(position, leaf)
     faults += outside.faults(frontier.size)
     faults += forgotten.faults()
     faults += _ending_faults(connection, frontier)
     faults += [Fault(None, f"{one}: what was recorded is not protected") for one in schema.missing(connection)]
     if not gap:
         faults += _unrecorded(connection, told)
+        faults += index.faults()
     return Verification(
         checkpoint=Checkpoint(frontier.size, audit.root(frontier).hex()), faults=tuple(_first(faults))
     )
@@ -128,16 +138,12 @@ class _Forgotten:
         self._gone: list[tuple[int, audit.Leaf]] = []
         self._newest = 0
 
-    def see(self, position: int, entry: str) -> None:
-        """The entry at a position; those of sessions alone matter."""
-        if '"kind":"session"' not in entry:
-            return
-        try:
-            leaf = msgspec.json.decode(entry, type=audit.Leaf)
-        except msgspec.MsgspecError:
+    def see(self, position: int, leaf: audit.Leaf) -> None:
+        """The leaf at a position; those of sessions alone matter."""
+        if leaf.kind != "session":
             return
         self._newest = max(self._newest, leaf.at)
-        if leaf.kind == "session" and position not in self._there:
+        if position not in self._there:
             self._gone.append((position, leaf))
 
     def faults(self) -> Iterator[Fault]:
@@ -145,6 +151,29 @@ class _Forgotten:
         for position, leaf in self._gone:
             if leaf.expires is None or leaf.expires >= self._newest - SESSIONS_KEPT:
                 yield Fault(position, f"session {leaf.key} is missing, and was not old enough to be forgotten")
+
+
+class _Index:
+    """By what leaves are searched, held against what they say."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        # Whoever edits the index cannot know it, so that no other numbers come to the same product.
+        self._at = secrets.randbelow(_PRIME)
+        self._product = 1
+
+    def see(self, position: int, leaf: audit.Leaf) -> None:
+        """The leaf at a position."""
+        for one in audit.terms(leaf):
+            self._product = self._product * (self._at + rows.term_id(one, position)) % _PRIME
+
+    def faults(self) -> Iterator[Fault]:
+        """Whether a search would miss something, or would look at something for no reason."""
+        there = 1
+        for (one,) in self._connection.execute("SELECT id FROM terms"):
+            there = there * (self._at + one) % _PRIME
+        if there != self._product:
+            yield Fault(None, "the index of the log is not what its leaves say: searches of it may miss some")
 
 
 def _first(faults: list[Fault]) -> Iterator[Fault]:
@@ -158,14 +187,9 @@ def _first(faults: list[Fault]) -> Iterator[Fault]:
 
 
 def _leaf_faults(
-    connection: sqlite3.Connection, position: int, entry: str, told: dict[str, set[int]], bodies: dict[str, str]
+    connection: sqlite3.Connection, position: int, leaf: audit.Leaf, told: dict[str, set[int]], bodies: dict[str, str]
 ) -> Iterator[str]:
     """What of one leaf is not so; `bodies` are the digests of all objects before it, and become those after."""
-    try:
-        leaf = msgspec.json.decode(entry, type=audit.Leaf)
-    except msgspec.MsgspecError as error:
-        yield f"the leaf cannot be read: {error}"
-        return
     if leaf.kind == "attempt":
         return
     told[leaf.kind].add(position)
