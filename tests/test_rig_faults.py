@@ -218,6 +218,32 @@ async def test_whatever_else_is_given_ends_though_the_control_plane_was_gone_wit
     assert [(one.outcome, one.mismatches, one.seen.fault) for one in found] == [("passed", (), "")] * len(trials)
 
 
+async def test_no_client_fails_while_callers_find_out_by_outlier_detection_that_a_fault_is_over() -> None:
+    """That takes longer than anybody waits: they are started anew when the last of the steady calls is over."""
+    limits: dict[str, Wire] = {"maxServerErrors": 3, "maxEjectionPercent": 100}
+    limits |= {"interval": {"value": 500, "unit": "ms"}, "baseEjectionDuration": {"value": 60, "unit": "s"}}
+    listener = {"portMapping": {"port": 8080, "protocol": "http"}, "outlierDetection": limits}
+    dns = {"dns": {"hostname": "pay.nodes", "responseType": "ENDPOINTS"}}
+    state = mesh().put(resource(Kind.VIRTUAL_NODE, "pay", {"listeners": [listener], "serviceDiscovery": dns}))
+    call, expect = Call(host="pay.local", port=8080), Expect(statuses=(200,), errors=0)
+    trials = [
+        Trial(
+            name=str(kind),
+            call=call,
+            caller=WEB,
+            expect=expect,
+            given=(Given(kind=kind, at="pay", instances=1),),
+            of=20,
+            steady=True,
+        )
+        for kind in (FaultKind.RESET, FaultKind.REFUSED, FaultKind.CRASH)
+    ]
+    async with Rig(state, instances=TWO) as rig:
+        found = await run(rig, trials, lambda _: None)
+        assert await Asking(rig).instances() == {"pay-1", "pay-2"}
+    assert [(one.outcome, one.mismatches, one.seen.fault) for one in found] == [("passed", (), "")] * len(trials)
+
+
 async def test_who_comes_back_through_a_health_check_is_called_as_soon_as_that_is_over() -> None:
     """Lost and found, crashed, refused: what callers make of it is the same before and after, trial by trial."""
     check = {"protocol": "http", "path": "/", "healthyThreshold": 2, "unhealthyThreshold": 2}

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from meshwright.errors import UsageError
-from meshwright.lab.health import Checks, settled, well, workers_told
+from meshwright.lab.health import Checks, recovered, settled, well, workers_told
 from meshwright.lab.seeing import left_alone, seen, told_by_proxies
 from meshwright.lab.workload import patient
 from meshwright.model.identity import Kind
@@ -27,8 +27,8 @@ from meshwright.trials.trial import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
 
+    from meshwright.lab.faults import Settle
     from meshwright.lab.rig import Rig, Sent
     from meshwright.lab.turns import Pools, Turns
     from meshwright.model.identity import Key
@@ -80,8 +80,8 @@ class Calling:
         self.patience(trial)
         async with self._place(trial):
             began_at, unnoticed = time.monotonic(), list[str]()
-            held = self.given(trial, unnoticed.append)
-            calls = await (self._steady(trial, held) if trial.steady else self._disturbed(trial, held))
+            told = unnoticed.append
+            calls = await (self._steady(trial, told) if trial.steady else self._disturbed(trial, told))
             return Made(calls=calls, lasted=time.monotonic() - began_at, unnoticed="; ".join(unnoticed))
 
     def pools(self, trial: Trial) -> Pools:
@@ -122,23 +122,35 @@ class Calling:
         for name in {one.at for one in trial.given if one.instances is not None}:
             await well(self._rig, self._rig.named(name))
 
-    async def _disturbed(self, trial: Trial, held: AbstractAsyncContextManager[None]) -> list[CallSeen]:
-        """The calls of a trial, while its faults are `held`."""
-        async with held:
+    async def _disturbed(self, trial: Trial, unnoticed: Callable[[str], None]) -> list[CallSeen]:
+        """The calls of a trial, while its faults hold."""
+        async with self.given(trial, unnoticed):
             return await self._burst(trial)
 
-    async def _steady(self, trial: Trial, held: AbstractAsyncContextManager[None]) -> list[CallSeen]:
+    async def _steady(self, trial: Trial, unnoticed: Callable[[str], None]) -> list[CallSeen]:
         """Calls before, during and after the faults of a trial, and one after another while these begin and end."""
+        over: dict[Key, bool] = {}
+
+        async def settle(rig: Rig, key: Key, *, checks: bool = True) -> None:
+            """Start nobody anew while calls are under way: callers find out by themselves, or once these are over."""
+            over[key] = over.get(key, False) or checks
+            await recovered(rig, key, checks=checks)
+
         async with contextlib.AsyncExitStack() as exits:
             found = await self._burst(trial, "before")
+            held = self.given(trial, unnoticed, settle)
             found += await self._through(trial, exits.enter_async_context(held))
             found += await self._burst(trial)
             found += await self._through(trial, exits.aclose())
+        for key, checks in over.items():
+            await settled(self._rig, key, checks=checks)
         return [*found, *await self._burst(trial, "after")]
 
     @contextlib.asynccontextmanager
-    async def given(self, trial: Trial, unnoticed: Callable[[str], None] | None = None) -> AsyncIterator[None]:
-        """The faults of a trial hold while this lasts.
+    async def given(
+        self, trial: Trial, unnoticed: Callable[[str], None] | None = None, settle: Settle = settled
+    ) -> AsyncIterator[None]:
+        """The faults of a trial hold while this lasts; when they are over, callers `settle`.
 
         Where it is about what callers find out, `unnoticed` is told what they do not: that is what comes of it.
         """
@@ -147,7 +159,7 @@ class Calling:
         async with contextlib.AsyncExitStack() as exits:
             for one in ordered:
                 told = unnoticed if trial.expect.avoided else None
-                await exits.enter_async_context(self._rig.fault(one, told))
+                await exits.enter_async_context(self._rig.fault(one, told, settle))
             yield
 
     async def _through(self, trial: Trial, change: Awaitable[None]) -> list[CallSeen]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -37,8 +37,15 @@ _BEHAVIOURS: Mapping[FaultKind, Fault] = MappingProxyType({
 """What applications do by themselves."""
 
 
+class Settle(Protocol):
+    """What is waited for when a fault of `key` is over; `checks` as for `settled`."""
+
+    async def __call__(self, rig: Rig, key: Key, *, checks: bool = True) -> object:
+        """Wait for it."""
+
+
 def holding(
-    rig: Rig, given: Given, unnoticed: Callable[[str], None] | None = None
+    rig: Rig, given: Given, unnoticed: Callable[[str], None] | None = None, settle: Settle = settled
 ) -> contextlib.AbstractAsyncContextManager[None]:
     """What a trial is given, as a context; `unnoticed` as for `unhealthy`.
 
@@ -50,13 +57,13 @@ def holding(
     key, count = rig.named(given.at), given.instances
     behaviour = _BEHAVIOURS.get(given.kind)
     if behaviour is not None:
-        return misbehaving(rig, key, _told(behaviour, given), count)
+        return misbehaving(rig, key, _told(behaviour, given), settle, count)
     if given.headers:
         raise UsageError(f"{given.kind} at {given.at!r} befalls connections: it cannot be for requests with a header")
     if given.kind is FaultKind.BANDWIDTH:
-        return trickling(rig, key, given.bandwidth, count)
+        return trickling(rig, key, given.bandwidth, settle, count)
     if given.kind is FaultKind.EXPIRED_CERTIFICATE:
-        return expired(rig, key)
+        return expired(rig, key, settle)
     if given.kind is FaultKind.UNHEALTHY:
         return unhealthy(rig, key, count, given.path, unnoticed)
     befalling = {
@@ -64,7 +71,7 @@ def holding(
         FaultKind.CRASH: crashed,
         FaultKind.LOST: lost,
     }
-    return befalling[given.kind](rig, key, count)
+    return befalling[given.kind](rig, key, settle, count)
 
 
 def _told(behaviour: Fault, given: Given) -> Fault:
@@ -81,7 +88,9 @@ def _told(behaviour: Fault, given: Given) -> Fault:
 
 
 @contextlib.asynccontextmanager
-async def misbehaving(rig: Rig, node: Key, fault: Fault, count: int | None = None) -> AsyncIterator[None]:
+async def misbehaving(
+    rig: Rig, node: Key, fault: Fault, settle: Settle, count: int | None = None
+) -> AsyncIterator[None]:
     """The first `count` workloads of `node`, or all, behave as `fault` says, beside all else that they are told."""
     chosen = _chosen(rig, node, count)
     for one in _workloads(chosen):
@@ -92,11 +101,11 @@ async def misbehaving(rig: Rig, node: Key, fault: Fault, count: int | None = Non
         for one in _workloads(chosen):
             one.given.remove(fault)
         if not fault.headers:
-            await settled(rig, node, checks=fault.silent)
+            await settle(rig, node, checks=fault.silent)
 
 
 @contextlib.asynccontextmanager
-async def refusing(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
+async def refusing(rig: Rig, node: Key, settle: Settle, count: int | None = None) -> AsyncIterator[None]:
     """Nobody listens where the applications of the first `count` instances of `node`, or of all, listened."""
     chosen = _chosen(rig, node, count)
     try:
@@ -106,11 +115,13 @@ async def refusing(rig: Rig, node: Key, count: int | None = None) -> AsyncIterat
     finally:
         for one in _workloads(chosen):
             await one.resume()
-        await settled(rig, node)
+        await settle(rig, node)
 
 
 @contextlib.asynccontextmanager
-async def trickling(rig: Rig, node: Key, bandwidth: float, count: int | None = None) -> AsyncIterator[None]:
+async def trickling(
+    rig: Rig, node: Key, bandwidth: float, settle: Settle, count: int | None = None
+) -> AsyncIterator[None]:
     """The applications of the first `count` instances of `node`, or of all, send `bandwidth` bytes a second."""
     chosen = _chosen(rig, node, count)
     for one in _workloads(chosen):
@@ -120,11 +131,11 @@ async def trickling(rig: Rig, node: Key, bandwidth: float, count: int | None = N
     finally:
         for one in _workloads(chosen):
             one.narrow(0)
-        await settled(rig, node)
+        await settle(rig, node)
 
 
 @contextlib.asynccontextmanager
-async def crashed(rig: Rig, key: Key, count: int | None = None) -> AsyncIterator[None]:
+async def crashed(rig: Rig, key: Key, settle: Settle, count: int | None = None) -> AsyncIterator[None]:
     """The first `count` instances of a node or gateway, or all, are gone, proxies and applications; then they return.
 
     Discovery still tells of them: nobody has noticed yet.
@@ -135,11 +146,11 @@ async def crashed(rig: Rig, key: Key, count: int | None = None) -> AsyncIterator
         yield
     finally:
         await asyncio.gather(*(one.restart() for one in chosen))
-        await settled(rig, key)
+        await settle(rig, key)
 
 
 @contextlib.asynccontextmanager
-async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[None]:
+async def lost(rig: Rig, node: Key, settle: Settle, count: int | None = None) -> AsyncIterator[None]:
     """DNS or Cloud Map does not tell of the first `count` instances of `node`, or of all, and callers know it.
 
     The instances run all the same. Where DNS tells of none any more, callers are not waited for.
@@ -162,7 +173,7 @@ async def lost(rig: Rig, node: Key, count: int | None = None) -> AsyncIterator[N
             rig.show(one)
         if discovery != "one":
             await until(rig, node, gone.issubset, f"know that {', '.join(sorted(gone))} is back")
-        await settled(rig, node)
+        await settle(rig, node)
 
 
 @contextlib.asynccontextmanager
@@ -213,7 +224,7 @@ async def unhealthy(
 
 
 @contextlib.asynccontextmanager
-async def expired(rig: Rig, key: Key) -> AsyncIterator[None]:
+async def expired(rig: Rig, key: Key, settle: Settle) -> AsyncIterator[None]:
     """The certificates that a node's or gateway's proxies show have expired; they were started again since.
 
     Raises:
@@ -225,7 +236,7 @@ async def expired(rig: Rig, key: Key) -> AsyncIterator[None]:
             yield
     finally:
         await asyncio.gather(*(one.restart() for one in rig.instances(key)))
-        await settled(rig, key)
+        await settle(rig, key)
 
 
 @contextlib.asynccontextmanager

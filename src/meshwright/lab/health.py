@@ -74,14 +74,21 @@ async def workers_told() -> None:
 async def settled(rig: Rig, key: Key, *, checks: bool = True) -> None:
     """Return once every caller takes every instance of `key` for a good one, and its workers know.
 
-    `checks` says that what is over may have befallen health checks, too.
-    Callers whose outlier detection or health checks would take longer are started anew: that is what they would know.
+    `checks` says that what is over may have befallen health checks, too. Callers whose outlier detection or health
+    checks would take longer are started anew: that is what they would know.
     """
+    late = await recovered(rig, key, checks=checks)
+    await asyncio.gather(*(one.restart() for one in late))
+
+
+async def recovered(rig: Rig, key: Key, *, checks: bool = True) -> tuple[Instance, ...]:
+    """As `settled`, but callers that take longer are the answer and go on as they are."""
     ill = await waiting(rig, key, lambda hosts: all(hosts.values()), 0)
     late = await waiting(rig, key, lambda hosts: all(hosts.values()), PATIENCE) if ill else ()
     # The workers of those that found out by themselves may not know yet; who has checks may have done so just now.
-    told = (workers_told(),) if set(ill) - set(late) or (checks and _is_checked(rig, key)) else ()
-    await asyncio.gather(*(one.restart() for one in late), *told)
+    if set(ill) - set(late) or (checks and _is_checked(rig, key)):
+        await workers_told()
+    return late
 
 
 def _is_checked(rig: Rig, key: Key) -> bool:

@@ -158,9 +158,14 @@ class Rig:
         raise UsageError(f"no virtual node or gateway {name!r} runs here; {did_you_mean(name, known, hint)}")
 
     def fault(
-        self, given: Given, unnoticed: Callable[[str], None] | None = None
+        self,
+        given: Given,
+        unnoticed: Callable[[str], None] | None = None,
+        settle: faults.Settle = health.settled,
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """A fault that holds while the context lasts; when it ends, callers know that all is well again.
+
+        Those that take long are started anew, unless there is another way to `settle`.
 
         Where callers are to find out that instances are ill and do not, `unnoticed` is told why; without it, that is
         an error.
@@ -168,7 +173,7 @@ class Rig:
         Raises:
             UsageError: nothing like it runs here, or it cannot be confined to some requests.
         """
-        return faults.holding(self, given, unnoticed)
+        return faults.holding(self, given, unnoticed, settle)
 
     async def send(
         self,
