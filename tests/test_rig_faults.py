@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -220,7 +220,7 @@ async def test_whatever_else_is_given_ends_though_the_control_plane_was_gone_wit
 
 async def test_no_client_fails_while_callers_find_out_by_outlier_detection_that_a_fault_is_over() -> None:
     """That takes longer than anybody waits: they are started anew when the last of the steady calls is over."""
-    limits: dict[str, Wire] = {"maxServerErrors": 3, "maxEjectionPercent": 100}
+    limits: dict[str, Any] = {"maxServerErrors": 3, "maxEjectionPercent": 100}
     limits |= {"interval": {"value": 500, "unit": "ms"}, "baseEjectionDuration": {"value": 60, "unit": "s"}}
     listener = {"portMapping": {"port": 8080, "protocol": "http"}, "outlierDetection": limits}
     dns = {"dns": {"hostname": "pay.nodes", "responseType": "ENDPOINTS"}}

@@ -59,7 +59,8 @@ def command(options: dict[str, Any], /, *, schema: bool, **given: Any) -> int:
     target, calls just outside of each match, answers that come too late or with an error, every node calling every
     service, its backends and others, and hosts outside of the mesh.
 
-    Exit codes: 0 all passed, 1 a test failed or coverage is under --fail-under, 2 the mesh could not be run.
+    Exit codes: 0 all passed, 1 a test failed or could not be run, or coverage is under --fail-under, 2 the
+    mesh could not be run.
     """
     if schema:
         from meshwright.documents import trial_schema
