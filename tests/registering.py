@@ -64,6 +64,8 @@ class Application:
     def __init__(self, name: str) -> None:
         self.name = name
         self.well = True
+        self.broken = False
+        """Whether it answers every request with an error."""
         self.served = 0
 
     @contextlib.asynccontextmanager
@@ -93,7 +95,8 @@ class Application:
         if path == b"/ping":
             return b"HTTP/1.1 %s\r\ncontent-length: 0\r\n\r\n" % (b"200 OK" if self.well else b"503 Ill")
         self.served += 1
-        return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(self.name), self.name.encode())
+        status = b"500 Broken" if self.broken else b"200 OK"
+        return b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status, len(self.name), self.name.encode())
 
 
 class Place:

@@ -214,17 +214,27 @@ class Shop:
         return ready
 
     @contextlib.asynccontextmanager
-    async def _proxy(self, environment: str, team: str) -> AsyncIterator[Running]:
-        at = self.address(environment, team)
+    async def newer(self, application: Application, environment: str, team: str, node: str) -> AsyncIterator[None]:
+        """A proxy of a team's `node` with its application, which may connect once the node is there."""
+        number = int(self.address(environment, team).rpartition(".")[2]) + 5
+        async with self._proxy(environment, team, f"virtualNode/{node}", f"{self.net}.{number}", application):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _proxy(
+        self, environment: str, team: str, node: str = "", at: str = "", application: Application | None = None
+    ) -> AsyncIterator[Running]:
+        at = at or self.address(environment, team)
         place = ("--application", f"{at}.1", "--ingress", f"{at}.2", "--egress", f"{at}.3")
-        node = "virtualGateway/edge" if team == "platform" else f"virtualNode/{team}"
+        node = node or ("virtualGateway/edge" if team == "platform" else f"virtualNode/{team}")
         own = () if team == "platform" else ("--endpoint-address", f"{at}.2")
         more = ("--instance", "one", "--concurrency", "1", "--drain-seconds", "0")
-        folder = self.folder / f"{environment}-{team}"
+        folder = self.folder / f"{environment}-{node.rpartition('/')[2]}"
         folder.mkdir()
         async with contextlib.AsyncExitStack() as stack:
             if team != "platform":
-                await stack.enter_async_context(Application(f"{team} of {environment}").running(f"{at}.1"))
+                told = application or Application(f"{team} of {environment}")
+                await stack.enter_async_context(told.running(f"{at}.1"))
             arguments = (f"mesh/{MESHES[environment]}/{node}", "--xds", f"127.0.0.1:{self.server.xds}")
             given: Mapping[str, str] = self.environment(team)
             one = await stack.enter_async_context(proxy(folder, *arguments, *place, *own, *more, variables=given))

@@ -224,15 +224,19 @@ def test_what_no_call_reaches_comes_first_and_what_none_needs_goes_last(jobs: Jo
     moved = item("virtualNode/b", {**node("b").spec, "serviceDiscovery": {"dns": {"hostname": "elsewhere"}}})
     content = (SHOP[0], moved, node("c"), router("r"), route("r/x", b=1, c=1))
     first = applied(alice, *content, steps=UNSEEN)["release"]
-    changed = {one["object"].removeprefix("mesh/m/"): one["action"] for one in first["changes"]}
-    assert changed == {
-        "virtualNode/b": "update",  # nothing is sent to it so far
-        "virtualNode/c": "create",
-        "virtualRouter/r/route/x": "update",
-    }
-    last = over(alice, first["number"])["release"]
-    changed = {one["object"].removeprefix("mesh/m/"): one["action"] for one in last["changes"]}
-    assert changed == {"virtualNode/a": "delete", "virtualRouter/r/route/x": "update"}
+    assert (first["canary"]["steps"], first["canary"]["weight"], weights(alice)) == ([0, 10, 20], 0, {"a": 1})
+    told = [changed(one) for one in over(alice, first["number"])["releases"]]
+    assert told == [
+        {"virtualNode/b": "update", "virtualNode/c": "create"},  # nothing is sent to b so far
+        {"virtualRouter/r/route/x": "update"},
+        {"virtualRouter/r/route/x": "update"},
+        {"virtualNode/a": "delete", "virtualRouter/r/route/x": "update"},
+    ]
+
+
+def changed(one: dict[str, Any]) -> dict[str, str]:
+    """What a release did to which object."""
+    return {change["object"].removeprefix("mesh/m/"): change["action"] for change in one["changes"]}
 
 
 def test_a_stack_without_a_release_or_with_drift_begins_no_canary(jobs: Jobs) -> None:

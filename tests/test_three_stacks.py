@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ from botocore.exceptions import ClientError
 
 from envoys import fetch, until
 from meshwright.store import sqlite
-from registering import PORT
+from registering import PORT, Application
 from teams import MESHES, TEAMS, Shop, shop, titles
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(900)]  # some fifty processes, on a busy machine
@@ -23,13 +24,14 @@ pytestmark = [pytest.mark.envoy, pytest.mark.timeout(900)]  # some fifty process
 
 async def test_three_teams_release_verify_promote_repair_and_roll_back(tmp_path: Path) -> None:
     """Step by step; after each, all that is another stack's is as it was before."""
-    async with shop(tmp_path) as one:
+    async with shop(tmp_path, "--xds-report-seconds", "0.5") as one:
         await first_releases(one)
         async with one.running():
             await verified_and_promoted(one)
             await attempted(one)
             await drift_and_repair(one)
             await rolled_back(one)
+            await shifted(one)
         one.server.end()
         judged(one)
 
@@ -162,6 +164,64 @@ async def rolled_back(one: Shop) -> None:
         (2, "apply", "verified"),
         (1, "apply", "propagated"),
     ]
+
+
+CANARY = (
+    *("--canary", "20,50", "--canary-interval", "0.2", "--canary-min-requests", "5", "--canary-max-duration", "0"),
+    *("--canary-threshold", "1", "--canary-progress-deadline", "120", "--wait", "60", "--format", "json"),
+)
+"""Two steps in production, as quick as reports come, judged by errors alone."""
+NODE = """
+---
+virtualNodeName: cart-v2
+spec:
+  listeners: [{portMapping: {port: 8080, protocol: http}}]
+  serviceDiscovery: {awsCloudMap: {namespaceName: shop.local, serviceName: cart-v2}}
+"""
+
+
+async def shifted(one: Shop) -> None:
+    """A canary of a new version that returns, and one that succeeds once it is mended; others call all the while."""
+    here = ("--environment", "production", "apply", *CANARY)
+    newer = Application("the new cart")
+    newer.broken = True
+    one.edit("cart", "virtualNode: cart,", "virtualNode: cart-v2,")
+    with (one.folder / "cart" / "mesh.yaml").open("a") as file:
+        file.write(NODE)
+    async with one.newer(newer, "production", "cart", "cart-v2"):
+        async with one.step("cart", "production"), calls(one) as answered:
+            done = (await one.run("cart", *here, code=1)).json
+        assert done["canary"]["state"] == "returned"
+        assert done["release"]["reason"].startswith(
+            "the canary cart#4 failed at 20 %: 1 failed check; the last: cart-v2"
+        )
+        assert answered == {(200, "cart of production"), (500, "the new cart")}
+        assert await asked(one, "production", "cart") == (200, "cart of production")
+        newer.broken = False
+        async with one.step("cart", "production"), calls(one) as answered:
+            done = (await one.run("cart", *here)).json
+        assert done["canary"]["state"] == "finished"
+        assert [part["canary"]["weight"] for part in done["canary"]["releases"]] == [0, 20, 50, 100]
+        assert answered == {(200, "cart of production"), (200, "the new cart")}
+        assert await asked(one, "production", "cart") == (200, "the new cart")
+
+
+@contextlib.asynccontextmanager
+async def calls(one: Shop) -> AsyncIterator[set[tuple[int, str]]]:
+    """Calls of the cart through production's gateway until the block ends: what was answered, each of it once."""
+    answered: set[tuple[int, str]] = set()
+    over = asyncio.Event()
+
+    async def calling() -> None:
+        while not over.is_set():
+            answered.add(await asked(one, "production", "cart"))
+
+    task = asyncio.create_task(calling())
+    try:
+        yield answered
+    finally:
+        over.set()
+        await task
 
 
 def answers(one: Shop, status: int) -> Callable[[], Awaitable[bool]]:

@@ -17,6 +17,7 @@ from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, release_of
 from meshwright.api.canary_steps import Kept, following, keep, kept_of, refuse_other, way_of
 from meshwright.api.connection_facts import connection_facts
+from meshwright.api.inspecting import awaited
 from meshwright.api.propagating import observed, with_inherited
 from meshwright.api.rolling_back import refuse_missing
 from meshwright.errors import AccessDeniedError, NotFoundException, RefusedError
@@ -118,16 +119,28 @@ async def _looked(
         refusal = await _arrived(services, newest, course)
         if refusal:
             return "failed", refusal
-    settings = canary.settings
-    if course.began_at and now >= course.checked_at + 1000 * settings.interval:
-        found = services.canaries.check(course, newest, _callers(services, newest, canary), now)
-        if course.failed >= settings.threshold:
-            return "failed", f"{course.failed} failed check{'s' * (course.failed != 1)}; the last: {found.told}"
-        if course.passed >= settings.iterations:
-            return "passed", found.told
-        if found.outcome == "pending":
-            course.waiting = _unknown(services, newest, canary) or found.told
+    if course.began_at and not canary.weight:
+        course.waiting = awaited(services, canary.rising)
+        if not course.waiting:
+            return "passed", "each new target has an instance that is there"
+    elif course.began_at and now >= course.checked_at + 1000 * canary.settings.interval:
+        verdict, told = _checked(services, newest, course, now)
+        if verdict is not None:
+            return verdict, told
     return _overdue(services, course, canary, now)
+
+
+def _checked(services: Services, newest: Release, course: Course, now: int) -> tuple[Verdict | None, str]:
+    """What the step comes to with one more check."""
+    canary = newest.part
+    found = services.canaries.check(course, newest, _callers(services, newest, canary), now)
+    if course.failed >= canary.settings.threshold:
+        return "failed", f"{course.failed} failed check{'s' * (course.failed != 1)}; the last: {found.told}"
+    if course.passed >= canary.settings.iterations:
+        return "passed", found.told
+    if found.outcome == "pending":
+        course.waiting = _unknown(services, newest, canary) or found.told
+    return None, ""
 
 
 def _overdue(services: Services, course: Course, canary: Canary, now: int) -> tuple[Verdict | None, str]:

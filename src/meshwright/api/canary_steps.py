@@ -162,7 +162,7 @@ def way_of(services: Services, first: Release) -> Way:
     before = services.store.release(first.mesh, first.stack, parent) if parent is not None else None
     if canary is None or before is None or release.digest_of(first.target) != canary.target:
         raise RefusedError(f"{first.title} does not hold what its canary leads to.")
-    weights = canary.steps
+    weights = [one for one in canary.steps if one]
     return Way(first, course(before.content, first.target, canary.shifts, weights))
 
 

@@ -130,7 +130,8 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     """Counted from 1; of what ends it, that of the last step."""
     steps: tuple[int, ...]
-    """The weights of all steps: those of the settings that differ once they are whole numbers."""
+    """The weights of all steps: those of the settings that differ once they are whole numbers, and before them 0
+    where something new has to be there first."""
     weight: int
     """Percent of the way."""
     settings: CanarySettings

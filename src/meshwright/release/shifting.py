@@ -99,19 +99,21 @@ def unreached(state: State, moved: Sequence[Shift]) -> Iterator[Key]:
 def course(before: Content, after: Content, moved: Sequence[Shift], weights: Iterable[int]) -> tuple[Step, ...]:
     """The stops at `weights` that differ from what runs and from each other.
 
+    Before them, at 0, comes what no call reaches yet, where there is any: its instances can only come then.
+
     Raises:
-        RefusedError: none does.
+        RefusedError: no weight differs.
     """
-    state = restored(before)
-    idle = set(unreached(state, moved))
-    found: list[Step] = []
+    idle = set(unreached(restored(before), moved))
+    ready = _content(before, after, (), 0, idle)
+    found = [Step(0, ready)] if ready != tuple(sorted(before, key=lambda one: one.key)) else []
     last = tuple(before)
     for weight in weights:
         content = _content(before, after, moved, weight, idle)
         if _weights(content, moved) != _weights(last, moved):
             found.append(Step(weight, content))
             last = content
-    if not found:
+    if last == tuple(before):
         raise RefusedError(
             "There is too little to shift in steps: weights are whole numbers, and no step would differ from what "
             "runs. Apply without --canary. Nothing was changed."

@@ -25,6 +25,8 @@ def step_line(one: Document) -> str:
         return f"{title}: all the way, and what is not needed any more is taken away"
     if canary["state"] == "returned":
         return f"{title}: back to {one['stack']}#{canary['returns_to']}, because {one['reason']}"
+    if not canary["weight"]:
+        return f"{title}: step {canary['step']} of {len(canary['steps'])}: what is new is there, and gets no call yet"
     step = f"step {canary['step']} of {len(canary['steps'])}, {canary['weight']} % of the way"
     return f"{title}: {step}: {'; '.join(_shift(shift, canary['weight']) for shift in canary['shifts'])}"
 
