@@ -11,8 +11,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from meshwright.ci.travis.between_lines import Conflicts
 from meshwright.ci.travis.conditions import parse
-from meshwright.ci.travis.extending import Conflicts, extended
+from meshwright.ci.travis.extending import extended
 from meshwright.ci.travis.outcomes import holds
 from meshwright.ci.travis.review import review
 from meshwright.ci.travis.scaffold import Plan, jobs, scalar, whole

@@ -52,7 +52,8 @@ def init(
     """
     from importlib.metadata import version
 
-    from meshwright.ci.travis.extending import Conflicts, extended
+    from meshwright.ci.travis.between_lines import Conflicts
+    from meshwright.ci.travis.extending import extended
     from meshwright.ci.travis.scaffold import Plan
     from meshwright.cli.travis_check import TRAVIS_FILE
     from meshwright.cli.writing import write_whole

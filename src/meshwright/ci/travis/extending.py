@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from meshwright.ci.travis.between_lines import Conflicts, Lines, faults, reads_as
 from meshwright.ci.travis.judged_jobs import SWITCHED_OFF, limited_branches
 from meshwright.ci.travis.pipeline import expands
 from meshwright.ci.travis.review import review
@@ -18,7 +19,7 @@ from meshwright.documents.positions import Items, Table
 from meshwright.documents.yaml_positions import read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from meshwright.ci.travis.scaffold import Plan
 
@@ -38,14 +39,6 @@ _TELLING = ("stage", "name", "if", "script")
 """What makes a job that is there one of ours; how it is installed may be the user's own."""
 
 
-class Conflicts(Exception):  # noqa: N818 - several conflicts are one refusal
-    """What stands in the way, one sentence each, with file and line."""
-
-    def __init__(self, told: Iterable[str]) -> None:
-        self.told = tuple(told)
-        super().__init__("\n".join(self.told))
-
-
 def extended(text: str, file: str, plan: Plan) -> str:
     """`text` with what lacks of the jobs of `plan`; the same text where nothing does.
 
@@ -54,9 +47,9 @@ def extended(text: str, file: str, plan: Plan) -> str:
         UsageError: the branch cannot be named in a condition.
     """
     parsed = read_yaml(text)
-    faults = [*(fault for one in parsed.documents for fault in one.faults), *([parsed.fault] if parsed.fault else [])]
-    if faults:
-        raise Conflicts(f"{file}:{one.place[0]}: {one.summary}. {one.detail}".rstrip() for one in faults)
+    unsound = faults(text, file)
+    if unsound:
+        raise Conflicts(unsound)
     root = parsed.documents[0].value if parsed.documents else None
     if root is None:
         made = text + whole(plan)
@@ -88,18 +81,10 @@ class _Extension:
         self._file = file
         self._plan = plan
         self._root = root
-        self._text = text
-        self._lines = text.split("\n")
-        if self._lines[-1] == "":
-            self._lines.pop()
-        self._ending = "\r" if text.endswith("\r\n") else ""
+        self._lines = Lines(text)
         self._indent = next(iter(root.places.values()), (1, 1))[1] - 1
         self._top = next((name for name in ("jobs", "matrix") if name in root), "")
         self._made = jobs(plan, self._around())
-        self._puts: list[tuple[int, list[str]]] = []
-        """Lines to put, each list before the line of that number, from 0."""
-        self._tail: list[str] = []
-        """Lines to put at the end."""
 
     def text(self) -> str:
         """The extended text."""
@@ -112,11 +97,8 @@ class _Extension:
             conflicts += self._put_jobs(added, wanted)
         if conflicts:
             raise Conflicts(conflicts)
-        if not self._puts and not self._tail:
-            return self._text
-        made = self._joined()
-        read = read_yaml(made)
-        if read.fault or len(read.documents) != 1 or read.documents[0].value != wanted:
+        made = self._lines.joined()
+        if not reads_as(made, wanted):
             told = "is written in a way that cannot be extended line by line; write it in block style, one key a line"
             raise Conflicts([self._at(self._top or next(iter(self._root)), f"{self._top or 'the file'} {told}")])
         return made
@@ -179,7 +161,7 @@ class _Extension:
                 return  # stages follow in the order of the jobs
             named = stages(self._made)
             wanted["stages"] = named
-            self._append([f"{' ' * self._indent}stages:", *self._items(named, self._indent + 2)])
+            self._lines.append([f"{' ' * self._indent}stages:", *self._items(named, self._indent + 2)])
             return
         names = {
             str(one.get("name") if isinstance(one, Table) else one).lower() for one, _, _ in each(given, (1, 1), "")
@@ -187,35 +169,35 @@ class _Extension:
         lacking = [name for name in stages(self._made) if name.lower() not in names]
         if not lacking:
             return
-        column = self._column(given)
+        column = self._lines.dashes(given)
         if column is None:
             yield self._at(
                 "stages", f"stages is written in one line: write one a line, so that {lacking[0]!r} can follow"
             )
             return
         wanted["stages"] = [*given, *lacking]
-        self._put(self._end(given.places[0][0] - 1, column), self._items(lacking, column))
+        self._lines.put(self._lines.end(given.places[0][0] - 1, column), self._items(lacking, column))
 
     def _put_jobs(self, added: list[dict[str, Value]], wanted: dict[str, Any]) -> Iterable[str]:
         matrix = self._root.get(self._top)
         given = matrix.get("include") if isinstance(matrix, Table) else matrix
         if isinstance(given, Items) and given:
-            column = self._column(given)
+            column = self._lines.dashes(given)
             if column is None:
                 told = f"the jobs of {self._top} are written in one line: write one a line, so that others can follow"
                 yield self._at(self._top, told)
                 return
-            self._put(self._end(given.places[0][0] - 1, column), self._block(added, column))
+            self._lines.put(self._lines.end(given.places[0][0] - 1, column), self._block(added, column))
             merged: Any = [*given, *added]
         elif isinstance(matrix, Table) and matrix and given is None:
             column = next(iter(matrix.places.values()))[1] - 1
             first = next(iter(matrix.places.values()))[0] - 1
             block = [f"{' ' * column}include:", *self._block(added, column + 2)]
-            self._put(self._end(first, column, mapping=True), block)
+            self._lines.put(self._lines.end(first, column, mapping=True), block)
             merged = added
         elif matrix is None and self._top == "":
             head = " " * self._indent
-            self._append([f"{head}jobs:", f"{head}  include:", *self._block(added, self._indent + 4)])
+            self._lines.append([f"{head}jobs:", f"{head}  include:", *self._block(added, self._indent + 4)])
             wanted["jobs"] = {"include": added}
             return
         else:
@@ -230,47 +212,3 @@ class _Extension:
 
     def _items(self, names: list[str], column: int) -> list[str]:
         return [f"{' ' * column}- {scalar(name)}" for name in names]
-
-    def _column(self, items: Any) -> int | None:
-        """The column of the dashes of a list, from 0; None where it is not written one item a line."""
-        if not isinstance(items, Items) or not items:
-            return None
-        line = self._lines[items.places[0][0] - 1]
-        bare = line.lstrip()
-        return len(line) - len(bare) if bare.startswith("- ") else None
-
-    def _end(self, first: int, column: int, *, mapping: bool = False) -> int:
-        """The line after the last of a block that begins in line `first`; all numbers from 0.
-
-        Comments below it that stand as far to the right belong to it.
-        """
-        end = first + 1
-        for number in range(first + 1, len(self._lines)):
-            line = self._lines[number]
-            bare = line.lstrip()
-            margin = len(line) - len(bare)
-            if not bare or (bare.startswith("#") and margin < column):
-                continue
-            inside = margin > column or (margin == column and (mapping or bare.startswith(("-", "#"))))
-            if not inside:
-                break
-            end = number + 1
-        return end
-
-    def _append(self, block: list[str]) -> None:
-        """Put lines at the end, after an empty one."""
-        self._tail += ["", *block]
-
-    def _put(self, before: int, block: list[str]) -> None:
-        self._puts.append((before, block))
-
-    def _joined(self) -> str:
-        made: list[str] = []
-        puts: Mapping[int, list[str]] = {}
-        for before, block in self._puts:
-            puts = {**puts, before: [*puts.get(before, []), *block]}
-        for number in range(len(self._lines) + 1):
-            made += (f"{line}{self._ending}" for line in puts.get(number, ()))
-            made += self._lines[number : number + 1]
-        made += (f"{line}{self._ending}" for line in self._tail)
-        return "\n".join([*made, ""])
