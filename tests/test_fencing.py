@@ -10,7 +10,7 @@ import pytest
 
 from building import TRUST, Jobs, building, travis
 from meshwright.errors import RefusedError
-from meshwright.release import ApplyRequest, Build, OlderBuildError, RollbackRequest
+from meshwright.release import ApplyRequest, Build, OlderBuildError, RollbackRequest, Status
 from meshwright.store.sqlite import connect
 from test_releases import SHIFTED, SHOP, node
 from test_verified_builds import GITHUB, GITLAB
@@ -163,6 +163,22 @@ def test_a_build_that_rolled_itself_back_stays_so(jobs: Jobs) -> None:
     jobs.job(**travis(11)).roll_back("m", "shop", RollbackRequest(to=1))
     with pytest.raises(OlderBuildError, match=r"Build 11 of .* was rolled back by itself, with shop#3"):
         applied(jobs.job(**travis(11)), *SHIFTED)
+
+
+def test_a_rollback_to_the_last_good_release_goes_back_once_for_all_jobs_of_a_build(jobs: Jobs) -> None:
+    """A restart, or another job of it, finds its own; another build, or a release by name, goes further back."""
+    contents = (SHOP, SHIFTED, (*SHOP, node("c")), (*SHIFTED, node("d")))
+    for number, content in enumerate(contents, 1):
+        applied(jobs.job(**travis(number)), *content)
+        jobs.plane.server.store.mark("m", "shop", number, Status.PROPAGATED, principal="test", at=number)
+    back = RollbackRequest(last_good=True)
+    found = jobs.job(**travis(9)).roll_back("m", "shop", back)
+    assert (found["changed"], title(found), found["release"]["restores"]) == (True, "shop#5", 3)
+    for restarted in ({"restart_count": "1"}, {"job_id": "7", "job_number": "9.2"}):
+        again = jobs.job(**travis(9, **restarted)).roll_back("m", "shop", back)
+        assert (again["changed"], title(again)) == (False, "shop#5")
+    further = jobs.job(**travis(9)).roll_back("m", "shop", RollbackRequest(to=1))
+    assert further["release"]["restores"] == 1
 
 
 def test_what_is_only_claimed_fences_nothing_and_the_answer_says_so(jobs: Jobs) -> None:

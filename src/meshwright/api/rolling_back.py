@@ -18,7 +18,7 @@ from meshwright.store.contract import Search
 if TYPE_CHECKING:
     from meshwright.api.services import Services
     from meshwright.plan import Plan
-    from meshwright.release import Item, Release, RollbackRequest
+    from meshwright.release import Build, Item, Release, RollbackRequest
 
 LONGEST_REASON = 1000
 """Characters of a reason that are kept."""
@@ -41,7 +41,7 @@ async def roll_back(
     if before is not None:
         # The last good release, or the newest of a build, may be another one by now.
         return before
-    target = _target(services, mesh, stack, request)
+    target = _target(services, mesh, stack, request, caller.build)
     instead_of = target.number if request.repair else request.instead_of
 
     def planned(observed: State) -> Plan:
@@ -95,16 +95,16 @@ def _refuse_other(services: Services, mesh: str, stack: str, instead_of: int | N
         )
 
 
-def _target(services: Services, mesh: str, stack: str, request: RollbackRequest) -> Release:
-    """The release to restore, whole."""
-    number = _number(services, mesh, stack, request)
+def _target(services: Services, mesh: str, stack: str, request: RollbackRequest, build: Build | None) -> Release:
+    """The release to restore, whole, for a job of a verified `build`."""
+    number = _number(services, mesh, stack, request, build)
     found = services.store.release(mesh, stack, number)
     if found is None:
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release {number}.")
     return found
 
 
-def _number(services: Services, mesh: str, stack: str, request: RollbackRequest) -> int:
+def _number(services: Services, mesh: str, stack: str, request: RollbackRequest, build: Build | None) -> int:
     if sum((request.to is not None, request.to_build is not None, request.last_good, request.repair)) != 1:
         raise BadRequestException("Name exactly one of to, to_build, last_good and repair.")
     if request.to is not None:
@@ -119,6 +119,9 @@ def _number(services: Services, mesh: str, stack: str, request: RollbackRequest)
             if one.kind == "apply" and not one.is_step:
                 return one.number
         raise NotFoundException(f"No release of stack {stack!r} in mesh {mesh!r} is from build {request.to_build!r}.")
+    if newest.kind == "rollback" and newest.restores is not None and release.same_build(build, newest.verified):
+        # A job that was started again, or another of the same build: it is not to go back one more.
+        return newest.restores
     releases = services.store.releases(mesh, stack, LOOK_BACK)
     running = release.digest_of(release.content_of(services.store.head().state, mesh, stack))
     good = release.last_good(releases, running)

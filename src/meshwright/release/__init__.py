@@ -7,7 +7,17 @@ from meshwright.release.canary import Canary, CanaryCheck, CanarySettings, Figur
 from meshwright.release.content import checked, content_of, digest_of, last_good, places, restored, reverted
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Step, Tally, evidence_of
-from meshwright.release.fencing import OlderBuildError, Series, Standing, advances, order, refuse_older, series, told
+from meshwright.release.fencing import (
+    OlderBuildError,
+    Series,
+    Standing,
+    advances,
+    order,
+    refuse_older,
+    same_build,
+    series,
+    told,
+)
 from meshwright.release.inspection import Check, Inspection, Sight
 from meshwright.release.performing import perform
 from meshwright.release.records import NEXT, Approval, BrokenGlass, Build, Change, Item, Promotion, Release, Status
@@ -64,6 +74,7 @@ __all__ = [
     "refuse_older",
     "restored",
     "reverted",
+    "same_build",
     "series",
     "told",
     "without_tags",

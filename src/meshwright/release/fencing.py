@@ -49,6 +49,14 @@ def order(one: Build, other: Build) -> int | None:
     return None
 
 
+def same_build(one: Build | None, other: Build | None) -> bool:
+    """Whether both are the same verified build of one series, whichever of its jobs or restarts."""
+    if one is None or other is None:
+        return False
+    known = series(one)
+    return known is not None and known == series(other) and order(one, other) == 0
+
+
 class Standing(NamedTuple):
     """How far a series has come with a stack."""
 
