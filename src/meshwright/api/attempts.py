@@ -159,10 +159,10 @@ class Attempts:
         cause: str,
         target: str,
         trail: Trail,
-        refused: tuple[str, str],
+        refused: tuple[str, str] | None,
         body: bytes,
     ) -> None:
-        """Whoever has no credential of ours was refused one, with an error's name and words.
+        """Whoever has no credential of ours asked for one; refused with an error's name and words, or not at all.
 
         `holder` is whose share of leaves it takes: a repository's, or that of all who are nobody; `who` is what is
         known of them.
@@ -177,9 +177,9 @@ class Attempts:
                 digest=hashlib.sha256(body).hexdigest(),
                 by=trail,
                 target=target[:_TARGET_LENGTH],
-                outcome="refused",
-                error=refused[0],
-                reason=refused[1][:_REASON_LENGTH],
+                outcome="refused" if refused else "allowed",
+                error=refused[0] if refused else None,
+                reason=refused[1][:_REASON_LENGTH] if refused else None,
                 left_out=left_out or None,
             )
 

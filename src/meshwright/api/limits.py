@@ -20,7 +20,7 @@ OPEN_PATHS = frozenset(
     {"/healthz", "/readyz", "/metrics", "/.well-known/openid-configuration", "/.well-known/jwks.json"}
 )
 """What anybody may ask, also when the server is busy."""
-PROVING_PATHS = ("/meshwright/v1/travis/challenges", "/meshwright/v1/travis/tokens")
+PROVING_PATHS = tuple(f"/meshwright/v1/travis/{one}" for one in ("challenges", "tokens", "renewals"))
 """What jobs ask that are not known yet."""
 RETRY_AFTER = 1
 """After how many seconds a client that was turned away may come again."""

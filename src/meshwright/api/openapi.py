@@ -13,7 +13,7 @@ import msgspec
 
 from meshwright.api.approving import DecisionRequest, GrantRequest
 from meshwright.api.extensions import PutRequest
-from meshwright.api.proving import ChallengeRequest, TokenRequest
+from meshwright.api.proving import ChallengeRequest, RenewalRequest, TokenRequest
 from meshwright.api.sessions import RevokeRequest
 from meshwright.release import ApplyRequest, CanaryRequest, RollbackRequest, VerifyRequest
 
@@ -33,6 +33,7 @@ _BODIES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("post_revocation", RevokeRequest),
     ("post_travis_challenge", ChallengeRequest),
     ("post_travis_token", TokenRequest),
+    ("post_travis_renewal", RenewalRequest),
 )
 _QUERIES = (
     ("get_extensions", "kind", "Only those of this kind, such as fault."),

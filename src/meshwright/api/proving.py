@@ -28,9 +28,12 @@ from meshwright.ci.travis.client import TravisRefusedError, TravisUnavailableErr
 from meshwright.ci.travis.proof import ProofError
 from meshwright.complaining import Complaint
 from meshwright.errors import NotFoundException, ServiceUnavailableException
+from meshwright.issuers import IssuerUnavailableError
 from meshwright.store.contract import Identity
 from meshwright.trust.builds import FACTS
 from meshwright.trust.key_ring import ALGORITHM, FRESH_SECONDS
+from meshwright.trust.settings import Issuer
+from meshwright.trust.tokens import MAX_TOKEN, TokenError, read_token, verify_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 DISCOVERY, KEYS = "/.well-known/openid-configuration", "/.well-known/jwks.json"
 
+_TIMES = frozenset({"iat", "nbf", "exp", "jti"})
 _DIGEST = r"^[0-9a-f]{64}\Z"
 JobId: TypeAlias = Annotated[int, msgspec.Meta(ge=1, lt=1 << 53)]
 
@@ -71,6 +75,12 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What proves that the job has its repository's second factor; "" without."""
 
 
+class RenewalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job that still runs and has a token that still lives."""
+
+    token: Annotated[str, msgspec.Meta(max_length=MAX_TOKEN)]
+
+
 class Described(NamedTuple):
     """An endpoint for those who are not known yet."""
 
@@ -84,6 +94,7 @@ DESCRIBED = (
     Described(
         PROVING_PATHS[1], "post_travis_token", "A token for the job whose log holds the answer to a challenge."
     ),
+    Described(PROVING_PATHS[2], "post_travis_renewal", "A token that lives longer, for a job that still runs."),
 )
 
 
@@ -136,9 +147,26 @@ class Proving:
             token, claims = await self._redeemed(issuer, asked, now, about, _trail(request))
         except ProofError as error:
             return self._refused(error, request, about)
-        response = answer({"token": token, "expires_at": claims["exp"] * 1000, "claims": claims})
-        response.headers["cache-control"] = "no-store"
-        return response
+        return _given(token, claims)
+
+    async def post_renewal(self, request: Request) -> Response:
+        """The same token for some minutes more, as long as its job runs."""
+        issuer, now = self._issuer(), self._services.now()
+        asked = await body_of(request, RenewalRequest)
+        about = _About(0)
+        try:
+            token = read_token(asked.token)
+            named = token.claims().get("aud")
+            ours = Issuer(url=issuer.url, audiences=(named if isinstance(named, str) else "",))
+            claims = verify_token(token, issuer.keys.key_set.keys, ours, now)
+            about = _About(int(claims["job_id"]), claims["repository"], claims["sub"])
+            await issuer.refuse_ended(claims)
+        except TokenError as error:
+            return self._refused(error, request, about)
+        except IssuerUnavailableError as error:
+            raise self._troubled(error) from None
+        self._audit(request, about, None)
+        return _given(*self._signed(issuer, {name: claims[name] for name in claims if name not in _TIMES}))
 
     async def _redeemed(
         self, issuer: OwnIssuer, asked: TokenRequest, now: int, about: _About, trail: Trail
@@ -157,16 +185,12 @@ class Proving:
             raise ProofError(
                 "AlreadyUsed", f"This run of job {asked.job_id} has got its identity before, and gets no second one."
             )
-        seconds = now // 1000
-        whole = {
-            "iss": issuer.url,
-            "aud": asked.audience,
-            "iat": seconds,
-            "nbf": seconds,
-            "exp": seconds + TOKEN_SECONDS,
-            "jti": secrets.token_hex(16),
-            **claims,
-        }
+        return self._signed(issuer, {"iss": issuer.url, "aud": asked.audience, **claims})
+
+    def _signed(self, issuer: OwnIssuer, claims: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """A token of this moment, and all of its claims."""
+        now = self._services.now() // 1000
+        whole = {**claims, "iat": now, "nbf": now, "exp": now + TOKEN_SECONDS, "jti": secrets.token_hex(16)}
         return issuer.keys.signed(whole), whole
 
     async def _proved(self, issuer: OwnIssuer, made: proof.Challenge, about: _About) -> tuple[Job, Build]:
@@ -208,21 +232,25 @@ class Proving:
             "Travis CI cannot be asked about the job now; the control plane's log says why. Repeat the request later."
         )
 
-    def _refused(self, error: ProofError, request: Request, about: _About) -> Response:
-        state, services = request.scope["state"], self._services
+    def _refused(self, error: ProofError | TokenError, request: Request, about: _About) -> Response:
+        state = request.scope["state"]
         state["refused"] = error.code, str(error)
         state["unauthenticated"] = str(error)
-        services.metrics.refused(error.code)
-        services.attempts.unproved(
+        self._services.metrics.refused(error.code)
+        self._audit(request, about, (error.code, str(error)))
+        return error_answer(error.code, str(error), 403)
+
+    def _audit(self, request: Request, about: _About, refused: tuple[str, str] | None) -> None:
+        state = request.scope["state"]
+        self._services.attempts.unproved(
             ("travis", about.repository),
-            who=about.subject or f"job {about.job} of {about.repository or 'an unknown repository'}",
-            cause="post_travis_token",
-            target=f"travis job {about.job}",
+            who=about.subject or f"job {about.job or '?'} of {about.repository or 'an unknown repository'}",
+            cause=state["operation"],
+            target=f"travis job {about.job or '?'}",
             trail=_trail(request),
-            refused=(error.code, str(error)),
+            refused=refused,
             body=state["body"],
         )
-        return error_answer(error.code, str(error), 403)
 
     def _issuer(self) -> OwnIssuer:
         issuer = self._services.issuer
@@ -248,16 +276,16 @@ class Proving:
 class _About:
     """Of what was asked, what is known so far."""
 
-    def __init__(self, job: int) -> None:
+    def __init__(self, job: int, repository: str = "", subject: str = "") -> None:
         self.job = job
-        self.repository = ""
-        self.subject = ""
+        self.repository = repository
+        self.subject = subject
 
 
 def routes(services: Services) -> list[Route]:
-    """Discovery and keys, which anybody may read, and the two questions of a job."""
+    """Discovery and keys, which anybody may read, and what jobs ask."""
     proving = Proving(services)
-    asked = (proving.post_challenge, proving.post_token)
+    asked = (proving.post_challenge, proving.post_token, proving.post_renewal)
     return [
         Route(DISCOVERY, proving.discovery, methods=["GET"]),
         Route(KEYS, proving.keys, methods=["GET"]),
@@ -266,6 +294,12 @@ def routes(services: Services) -> list[Route]:
             for one, endpoint in zip(DESCRIBED, asked, strict=True)
         ),
     ]
+
+
+def _given(token: str, claims: dict[str, Any]) -> Response:
+    response = answer({"token": token, "expires_at": claims["exp"] * 1000, "claims": claims})
+    response.headers["cache-control"] = "no-store"
+    return response
 
 
 def _kept(body: bytes) -> Response:

@@ -41,7 +41,7 @@ _COMMANDS = {
     "proxy": "Run the packaged Envoy for one virtual node or gateway.",
     "trust": "Who may do what: check and explain a trust file, access keys, sessions.",
     "audit": "Verify, export and publish the audit log.",
-    "travis": "Let Travis CI govern a mesh: write its configuration file, check it, encrypt for it.",
+    "travis": "Let Travis CI govern a mesh: its configuration file, secrets for it, identities for its jobs.",
     "rules": "List the rules that validate applies, or explain one.",
 }
 """Every command and its line in `meshwright --help`; the module `meshwright.cli.NAME` holds `command`."""
