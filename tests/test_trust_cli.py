@@ -160,6 +160,120 @@ roles:
     assert "MW611 warning role/weak" in found
 
 
+REVIEWS = """
+version: 1
+environments: {e: {mesh: m%s}}
+policies:
+  approving: {Version: "2012-10-17", Statement: {Effect: Allow, Action: "meshwright:Approve*", Resource: "%s"}}
+users: {ann: {stack: shop, owns: ["virtualNode/*"]}}
+roles: {lead: {permissions: [approving], assume: [%s]}}
+%s
+"""
+STACKS = "arn:aws:meshwright:*:*:mesh/m/stack/"
+ANYWHERE, TAKEN = f"{STACKS}*", "{principals: [user/ann]}"
+MINDS = "guardrails: {mind: {risks: [tls-*], severity: approve%s}}"
+
+
+def of_guardrails(text: str) -> list[tuple[str, str, str]]:
+    """Those of the findings that are about guardrails: rule, member of the file, and what is said."""
+    return [(one.rule, one.path, one.summary) for one in review(trust(text)) if one.rule in {"MW613", "MW614"}]
+
+
+@pytest.mark.parametrize(
+    ("pack", "resource", "assume", "rest", "found"),
+    [
+        ("", ANYWHERE, TAKEN, MINDS % "", None),
+        ("", ANYWHERE, TAKEN, MINDS.replace("approve", "deny") % "", None),
+        (
+            "",
+            ANYWHERE,
+            "",
+            MINDS % "",
+            ("guardrails.mind", "'mind' has wait of stack 'shop': nobody can take role/lead"),
+        ),
+        (
+            "",
+            f"{STACKS}cart",
+            TAKEN,
+            MINDS % "",
+            ("guardrails.mind", "guardrail 'mind' has wait of stack"),
+        ),
+        (
+            "",
+            f"{STACKS}cart",
+            TAKEN,
+            MINDS % ", stacks: [sh*]",
+            ("guardrails.mind", "wait of stack 'shop'"),
+        ),
+        (", pack: staging", ANYWHERE, TAKEN, "", None),
+        (
+            ", pack: staging",
+            ANYWHERE,
+            "",
+            "",
+            ("environments.e.pack", "guardrail 'protected', 'tls', 'egress', 'callers'"),
+        ),
+        ("", f"{STACKS}${{aws:PrincipalTag/team}}", TAKEN, MINDS % "", None),
+    ],
+)
+def test_what_waits_for_nobody_is_found(
+    pack: str, resource: str, assume: str, rest: str, found: tuple[str, str] | None
+) -> None:
+    """At the rule, or at the pack; a policy that a tag may open counts as one that does."""
+    told = of_guardrails(REVIEWS % (pack, resource, assume, rest))
+    if found is None:
+        assert told == []
+    else:
+        ((rule, path, summary),) = told
+        assert (rule, path) == ("MW613", found[0])
+        assert found[1] in summary
+
+
+@pytest.mark.parametrize(
+    ("pack", "rule", "words"),
+    [
+        ("", "{severity: ignore}", "switches off what no pack has; packs have callers, egress"),
+        ("", "{risks: [tls-*], severity: warn, environments: []}", "holds in no environment"),
+        (
+            "",
+            "{risks: ['*'], severity: warn, stacks: [shpo]}",
+            "is about 'shpo', the stack of no user and no role; did",
+        ),
+        ("", "{actions: [create, delete], fields: [spec*], severity: deny}", "and a create or a delete changes none"),
+        (
+            ", pack: production",
+            "{risks: [tls-*], severity: warn}",
+            "is never told: 'tls' minds the same, and is stricter",
+        ),
+        (
+            ", pack: production",
+            "{risks: [weight-moved], over: 60, severity: warn, kinds: [apply]}",
+            "is never told: 'tr",
+        ),
+        (", pack: production", "{risks: [weight-moved], over: 40, severity: warn, kinds: [apply]}", ""),
+        (", pack: production", "{risks: [weight-moved], over: 60, severity: warn}", ""),
+        (", pack: production", "{risks: ['*'], severity: warn}", ""),
+        (", pack: production", "{objects: ['virtualNode/x'], severity: warn}", ""),
+        (", pack: staging", "{actions: [update, delete], fields: [spec*], severity: deny}", ""),
+    ],
+)
+def test_a_guardrail_that_can_never_object_is_found(pack: str, rule: str, words: str) -> None:
+    """With the reason, and what may have been meant; one that sometimes can is none."""
+    told = of_guardrails(REVIEWS % (pack, ANYWHERE, TAKEN, f"guardrails: {{mind: {rule}}}"))
+    if words:
+        ((code, path, summary),) = told
+        assert (code, path) == ("MW614", "guardrails.mind")
+        assert words in summary
+    else:
+        assert told == []
+
+
+def test_a_pack_that_is_not_known_is_refused_with_what_may_have_been_meant() -> None:
+    """The environment would have no guardrail at all."""
+    with pytest.raises(UsageError, match=r"environments\.e\.pack: 'prod' is not one of .* did you mean 'production'"):
+        trust("version: 1\nenvironments: {e: {pack: prod}}")
+
+
 def test_keys_are_judged_by_age_and_owner() -> None:
     """A declared user, an old key, and one of nobody."""
     day, now = 86_400_000, 200 * 86_400_000

@@ -42,7 +42,8 @@ def check(
 
     FILE is trust.yaml here, or in .meshwright, unless given. Found are grants wider than what is owned, environments
     that can reach each other, roles that strangers, pull requests or everybody can take, names that two stacks may
-    claim, long-lived keys, roles that nobody can take, and grants that can never take effect.
+    claim, long-lived keys, roles that nobody can take, grants that can never take effect, and guardrails that have
+    releases wait for nobody or can never object.
     `meshwright rules CODE` explains a finding.
 
     Exit codes: 0 nothing as grave as --fail-on, 1 findings, 2 the file cannot be read or means nothing.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from meshwright.constraints import World
 from meshwright.diagnostics import ordered
 from meshwright.rules import (
+    absent_approver,
     absent_secret,
     admitted_pull_request,
     assumed_branch,
@@ -20,6 +21,7 @@ from meshwright.rules import (
     constant_condition,
     duplicate_definition,
     expired_fault,
+    idle_guardrail,
     incomplete_definition,
     inert_extension,
     long_lived_key,
@@ -122,6 +124,8 @@ RULES: tuple[Rule, ...] = (
     overlapping_ownership.RULE,
     powerless_grant.RULE,
     wildcard_principal.RULE,
+    absent_approver.RULE,
+    idle_guardrail.RULE,
     expired_fault.RULE,
     broad_fault.RULE,
     inert_extension.RULE,

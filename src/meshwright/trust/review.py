@@ -1,7 +1,7 @@
 """`trust check`: what a trust file allows that it should not, each with the line that allows it; pure.
 
 The one rule: a finding is proved by an example that the real decision was asked about: a name, a claim, an action.
-What cannot be shown so is not reported. The rules' pages are those of MW603 to MW612 in `meshwright.rules`.
+What cannot be shown so is not reported. The rules' pages are those of MW603 to MW614 in `meshwright.rules`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from meshwright.diagnostics import Diagnostic, Severity, ordered
-from meshwright.trust import review_entries, review_environments, review_grants
+from meshwright.trust import review_entries, review_environments, review_grants, review_guardrails
 from meshwright.trust.authorization import Authority
 from meshwright.trust.review_finding import Finding
 from meshwright.trust.settings import grantees, nearest_place
@@ -48,6 +48,7 @@ def review(
             found.setdefault(one, []).append(name)
     for one in (
         *review_environments.findings(settled, now),
+        *review_guardrails.findings(trust, settled, now),
         *review_entries.unused(trust),
         *review_grants.key_findings(trust, [(one.key_id, one.user, one.created_at) for one in keys], now),
     ):

@@ -15,6 +15,8 @@ UNUSED_ROLE = "MW609"
 OVERLAPPING_OWNERSHIP = "MW610"
 POWERLESS_GRANT = "MW611"
 WILDCARD_PRINCIPAL = "MW612"
+ABSENT_APPROVER = "MW613"
+IDLE_GUARDRAIL = "MW614"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     detail: str
     subject: str
-    """`role/NAME`, `user/NAME`, `issuer/NAME` or `environment/NAME`."""
+    """`role/NAME`, `user/NAME`, `issuer/NAME`, `environment/NAME` or `guardrail/NAME`."""
     path: str
     """The member of the file."""
