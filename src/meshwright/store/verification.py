@@ -5,7 +5,6 @@ The one rule: nothing is taken on trust and nothing stops the check; what cannot
 
 from __future__ import annotations
 
-import secrets
 import sqlite3  # noqa: TC003 - the store's own library
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,10 @@ from meshwright.audit import Checkpoint
 from meshwright.model.identity import Kind
 from meshwright.store import rows, schema
 from meshwright.store.contract import AccessKey, Fault, Revocation, Verification
-from meshwright.store.identities import SESSIONS_KEPT
+from meshwright.store.witnesses import Forgotten, Index, Outside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 _TABLES = {
     "revision": "revisions",
@@ -35,8 +34,6 @@ _TABLES = {
     "identity": "identities",
 }
 """Where what a leaf tells of is kept, by the leaf's kind."""
-_PRIME = (1 << 127) - 1
-"""Two sets of a million numbers that differ have the same product at one of 10^32 places."""
 
 
 def verify(connection: sqlite3.Connection, *earlier: Checkpoint) -> Verification:
@@ -46,7 +43,7 @@ def verify(connection: sqlite3.Connection, *earlier: Checkpoint) -> Verification
     """
     connection.text_factory = _replacing
     try:
-        return _verify(connection, _Outside(earlier))
+        return _verify(connection, Outside(earlier))
     finally:
         connection.text_factory = str
 
@@ -56,11 +53,11 @@ def _replacing(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
-def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
+def _verify(connection: sqlite3.Connection, outside: Outside) -> Verification:
     faults: list[Fault] = []
     told: dict[str, set[int]] = {kind: set() for kind in _TABLES}
     bodies: dict[str, str] = {}
-    forgotten, index = _Forgotten(connection), _Index(connection)
+    forgotten, index = Forgotten(connection), Index(connection)
     frontier = audit.Frontier()
     gap = False
     for position, entry, recorded in connection.execute("SELECT position, entry, root FROM leaves ORDER BY position"):
@@ -93,87 +90,6 @@ def _verify(connection: sqlite3.Connection, outside: _Outside) -> Verification:
     return Verification(
         checkpoint=Checkpoint(frontier.size, audit.root(frontier).hex()), faults=tuple(_first(faults))
     )
-
-
-class _Outside:
-    """What was noted of the log elsewhere, held against it as it is recomputed."""
-
-    def __init__(self, earlier: Iterable[Checkpoint]) -> None:
-        self._noted: dict[int, set[str]] = {}
-        for one in earlier:
-            self._noted.setdefault(one.size, set()).add(one.root)
-        self._held = 0
-        self._broken: list[int] = []
-        self.compare(0, audit.root(audit.Frontier()))
-
-    def compare(self, size: int, root: bytes) -> None:
-        """The log has `root` with its first `size` leaves."""
-        noted = self._noted.get(size)
-        if noted is None:
-            return
-        if noted == {root.hex()}:
-            self._held = max(self._held, 0 if self._broken else size)
-        else:
-            self._broken.append(size)
-
-    def faults(self, size: int) -> Iterator[Fault]:
-        """What is not as it was noted, of a log of `size` leaves."""
-        if self._broken:
-            first, more = self._broken[0], len(self._broken) - 1
-            place = ""
-            if self._held:
-                place = f"; the first {self._held} are, so that one of leaves {self._held} to {first - 1} was changed"
-            others = f"; {more} later checkpoints differ as well" if more else ""
-            yield Fault(None, f"the first {first} leaves are not those of the earlier checkpoint{place}{others}")
-        newest = max(self._noted, default=0)
-        if newest > size:
-            yield Fault(None, f"the earlier checkpoint has {newest} leaves, the log only {size}")
-
-
-class _Forgotten:
-    """Sessions that have a leaf and no row: forgotten when a later one was begun, or taken away."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._there = {leaf for (leaf,) in connection.execute("SELECT leaf FROM sessions")}
-        self._gone: list[tuple[int, audit.Leaf]] = []
-        self._newest = 0
-
-    def see(self, position: int, leaf: audit.Leaf) -> None:
-        """The leaf at a position; those of sessions alone matter."""
-        if leaf.kind != "session":
-            return
-        self._newest = max(self._newest, leaf.at)
-        if position not in self._there:
-            self._gone.append((position, leaf))
-
-    def faults(self) -> Iterator[Fault]:
-        """Those that were not old enough, by the newest that was begun, to be forgotten."""
-        for position, leaf in self._gone:
-            if leaf.expires is None or leaf.expires >= self._newest - SESSIONS_KEPT:
-                yield Fault(position, f"session {leaf.key} is missing, and was not old enough to be forgotten")
-
-
-class _Index:
-    """By what leaves are searched, held against what they say."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        # Whoever edits the index cannot know it, so that no other numbers come to the same product.
-        self._at = secrets.randbelow(_PRIME)
-        self._product = 1
-
-    def see(self, position: int, leaf: audit.Leaf) -> None:
-        """The leaf at a position."""
-        for one in audit.terms(leaf):
-            self._product = self._product * (self._at + rows.term_id(one, position)) % _PRIME
-
-    def faults(self) -> Iterator[Fault]:
-        """Whether a search would miss something, or would look at something for no reason."""
-        there = 1
-        for (one,) in self._connection.execute("SELECT id FROM terms"):
-            there = there * (self._at + one) % _PRIME
-        if there != self._product:
-            yield Fault(None, "the index of the log is not what its leaves say: searches of it may miss some")
 
 
 def _first(faults: list[Fault]) -> Iterator[Fault]:
@@ -323,7 +239,7 @@ def _key_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf)
 def _session_faults(connection: sqlite3.Connection, position: int, leaf: audit.Leaf) -> Iterator[str]:
     query = "SELECT id, secret, token, principal, created_at, expires_at FROM sessions WHERE leaf = ?"
     found = connection.execute(query, (position,)).fetchone()
-    # One that is not there may be forgotten: nobody can use it, and what it was is in the leaf (`_Forgotten`).
+    # One that is not there may be forgotten: nobody can use it, and what it was is in the leaf (`Forgotten`).
     if found is not None:
         kept = {"id": found[0], "at": found[4], "expires": found[5]}
         yield from _differences(
