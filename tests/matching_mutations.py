@@ -13,7 +13,7 @@ from shop_load import edited
 from strategies import MESH, resource
 
 HTTP = "httpRoute.match"
-HEADERS = ("begins", "ends", "user", "agent", "plan", "level", "word", "build", "loose", "present")
+HEADERS = ("begins", "ends", "user", "agent", "plan", "level", "word", "build", "loose", "city", "present")
 _LISTENER = {"portMapping": {"port": 8080, "protocol": "http"}}
 _OF_CALLS = {"portMapping": {"port": 9000, "protocol": "grpc"}}
 _MATCHES: dict[str, dict[str, Any]] = {
@@ -26,6 +26,7 @@ _MATCHES: dict[str, dict[str, Any]] = {
     "word": {"regex": r"\w{3,}"},
     "build": {"regex": r"[a-z]+\d*"},
     "loose": {"regex": "(?i)beta"},
+    "city": {"prefix": "Köl"},
 }
 _OTHERS: dict[str, dict[str, Any]] = {
     "quotes": {"prefix": "/quotes"},
@@ -155,6 +156,9 @@ MATCHING = (
     _of_header("build", regex=r"[a-z]{1,8}\d*"),
     _of_header("loose", regex="beta"),
     _of_header("loose", regex="(?i)beta.*"),
+    _of_header("city", prefix="Kö"),
+    _of_header("city", exact="Köl"),
+    _of_header("city", suffix="öl"),
     _of_header("present", exact="1"),
     _of_header("present", regex=".+"),
     _edit("quotes", "prefix", "/quote"),

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from meshwright import rules
 from meshwright.graph import resolve
+from meshwright.lab.rig import Rig
+from meshwright.lab.running import run
 from meshwright.model import Kind, State
 from meshwright.simulate import route
 from meshwright.trials.deriving import derive
@@ -177,6 +179,54 @@ def test_both_sides_of_a_condition_are_tried_with_calls_that_no_route_before_tak
         if not one.given:
             chosen = [key.name for key in route(resolve(state), one.caller, one.call).chosen]
             assert chosen == (["last"] if one.name.endswith(" is taken, too") else [])
+
+
+def asking(protocol: str) -> State:
+    """A mesh of that protocol whose gateway and service have a route for one value of a header, or of metadata."""
+    listening = {"listeners": [{"portMapping": {"port": 8080, "protocol": protocol}}]}
+    member, conditions = f"{protocol}Route", "metadata" if protocol == "grpc" else "headers"
+    match = {conditions: [header(prefix="Gr\u00fc")], **({} if protocol == "grpc" else {"prefix": "/"})}
+    action = {"weightedTargets": [{"virtualNode": "target", "weight": 1}]}
+    enters = {"match": {"serviceName": "a.B"} if protocol == "grpc" else {"prefix": "/"}}
+    into = {"action": {"target": {"virtualService": {"virtualServiceName": "target.local"}}}}
+    found = {"serviceDiscovery": {"dns": {"hostname": "target.nodes"}}}
+    return State(one for one in routed({"prefix": "/"}) if one.key.kind is not Kind.ROUTE).put(
+        resource(Kind.VIRTUAL_NODE, "target", {**listening, **found}),
+        resource(Kind.VIRTUAL_ROUTER, "target", listening),
+        resource(Kind.ROUTE, "only", {member: {"match": match, "action": action}}, parent="target"),
+        resource(Kind.VIRTUAL_GATEWAY, "gate", listening),
+        resource(Kind.GATEWAY_ROUTE, "in", {member: {**enters, **into}}, parent="gate"),
+    )
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("protocol", ["http", "http2"])
+async def test_values_other_than_ascii_are_sent_where_envoys_take_them(protocol: str) -> None:
+    """On both sides of a condition, also through a gateway."""
+    state = asking(protocol)
+    found = derived(state)
+    trials = [one for one in found.trials if not one.given]
+    names = {one.name for one in trials}
+    assert {
+        "route only of target.local:8080: header x-a: Gr\u00fcx is taken, too",
+        "route only of target.local:8080: header x-a: gR\u00dc goes elsewhere",
+        "gateway route in of gate:8080 is reached",
+    } <= names
+    async with Rig(state) as rig:
+        assert [one.trial.name for one in await run(rig, trials, lambda _: None) if not one.passed] == []
+
+
+def test_what_of_a_service_only_a_value_reaches_that_cannot_be_sent_is_no_failure() -> None:
+    """Neither of who declares it nor of a gateway route that leads there: it is told with the reason."""
+    found = derived(asking("grpc"))
+    reason = "'Gr\u00fc' cannot be sent: metadata of gRPC is printable ASCII"
+    told = {(one.route.name, one.path): one.reason for one in found.gaps}
+    backend = "spec.backends[0].virtualService.virtualServiceName"
+    places = {("only", "spec.grpcRoute.match.metadata[0]"), ("caller", backend), ("in", "")}
+    assert {place: told.get(place) for place in places} == dict.fromkeys(places, reason)
+    assert not {"caller reaches target.local", "gateway route in of gate:8080 is reached"} & {
+        one.name for one in found.trials
+    }
 
 
 def test_routes_that_leave_nothing_are_named_with_what_was_tried() -> None:

@@ -126,8 +126,8 @@ def test_each_condition_is_met_and_missed_by_a_little(match: dict[str, Any], mis
             "no URL has such a query: proxies compare it as it is sent, and 'x y' would be sent percent-encoded",
         ),
         (
-            {"prefix": "/", "headers": [{"name": "x-user", "match": {"prefix": "Grü"}}]},
-            "'Grü' is not ASCII, which headers of these tests are",
+            {"prefix": "/", "headers": [{"name": ":path", "match": {"prefix": "/Grü"}}]},
+            "'/Grü' is not ASCII, which paths, methods and Hosts always are",
         ),
         (
             {"prefix": "/", "headers": [{"name": "x-user", "match": {"exact": " a b "}}]},
@@ -145,12 +145,18 @@ def test_each_condition_is_met_and_missed_by_a_little(match: dict[str, Any], mis
     ],
 )
 def test_a_condition_that_no_call_meets_is_told_with_the_reason(match: dict[str, Any], reason: str) -> None:
-    """Of that condition, and no other; and what calls of other routes miss of it covers nothing."""
-    state = routed(match)
-    (gap,) = derived(state).gaps
+    """Of that condition, and no other; and what calls of other routes miss of it covers nothing.
+
+    Nor is the backend called that has no other route, where others may know a call that no run can send.
+    """
+    found = derived(routed(match))
+    (gap,) = [one for one in found.gaps if one.route.kind is Kind.ROUTE]
     assert gap.path.startswith("spec.httpRoute.match.")
     assert gap.reason.startswith(reason)
     assert gap.whole
+    called = any(one.name == "caller reaches target.local" for one in found.trials)
+    told = [one.reason for one in found.gaps if one.route.name == "caller"]
+    assert (called, told) == ((False, [gap.reason]) if "promise a body" in reason else (True, []))
 
 
 def test_a_route_that_nothing_can_reach_is_told_as_a_gap() -> None:

@@ -13,10 +13,7 @@ import msgspec
 
 from meshwright.model.gateway_routes import HttpGatewayRouteMatch
 from meshwright.model.identity import Key, Kind
-from meshwright.routing import (
-    gateway_target,
-    rules,
-)
+from meshwright.routing import gateway_target, rules
 from meshwright.simulate import Verdict, route
 from meshwright.trials.deriving.asking import behind, of_rule, outer_paths, ways_in
 from meshwright.trials.deriving.avoiding import Search
@@ -29,7 +26,7 @@ from meshwright.trials.deriving.entries import (
     callers,
     listeners,
 )
-from meshwright.trials.deriving.examples import UNMET, NoExampleError, example
+from meshwright.trials.deriving.examples import UNMET, NoExampleError, UnsendableError, example
 from meshwright.trials.deriving.expectations import leads_nowhere
 from meshwright.trials.deriving.parts import PATH
 from meshwright.trials.deriving.texts import usable_target
@@ -37,7 +34,7 @@ from meshwright.trials.deriving.untried import calls_itself
 from meshwright.trials.sendable import unsendable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from meshwright.graph import Graph
     from meshwright.routing import Rule, ServicePort
@@ -63,6 +60,8 @@ class Inside:
         self._graph = graph
         self._known: list[Call] = []
         self._coming = self._found()
+        self.unsendable = False
+        """Whether others may know one and no run does, once somebody asked for one."""
         self.gap = Gap(route=rule.origin, path="", reason=UNMET)
         """Why there are none, once there are none."""
 
@@ -83,6 +82,7 @@ class Inside:
         try:
             call = example(own.match, own.where, base, self.texts)
         except NoExampleError as error:
+            self.unsendable = isinstance(error, UnsendableError)
             self.gap = msgspec.structs.replace(self.gap, path=error.path, reason=error.reason)
         else:
             if not own.missing(call) and all(one.missing(call) for one in others):
@@ -138,6 +138,17 @@ def reaching(port: ServicePort, within: Iterable[Inside]) -> Call:
     return next(found, bare)
 
 
+def unsent(within: Sequence[Inside]) -> str:
+    """Why a run has no call that any of a service's rules takes which may get one, although others may know one.
+
+    "" where it has one, or nobody is known to.
+    """
+    able = [one for one in within if leading(one.rule)]
+    if any(True for one in able for _ in one):
+        return ""
+    return next((one.gap.reason for one in able if one.unsendable), "")
+
+
 def by_name_alone(graph: Graph, verdict: Verdict, service: Key) -> str:
     """Why a TCP connection of the verdict's goes past a service that it would get to by the name in a TLS greeting.
 
@@ -165,12 +176,18 @@ def entrances(graph: Graph, texts: Texts) -> Iterator[Entrance]:
     """Every route of every gateway, at each of its listeners that it is for."""
     for gateway, listener in listeners(graph):
         for one in ways_in(graph, gateway, listener):
-            found = _at_gateway(graph, one, texts)
-            yield Entrance(key=one.key, spec=one.spec, found=found)
+            port = gateway_target(graph, one.key, one.spec).port
+            within = [Inside(graph, port, rule, texts) for rule in rules(graph, port)] if port is not None else []
+            found = _at_gateway(graph, one, texts, within)
+            nowhere = isinstance(found, Arrival) and found.verdict.outcome == "no-route"
+            yield Entrance(key=one.key, spec=one.spec, found=found, unsent=unsent(within) if nowhere else "")
 
 
-def _at_gateway(graph: Graph, entering: Entering, texts: Texts) -> Arrival | Gap:
-    """A call from outside that follows a gateway route; if there is one, one that gets to a virtual node by it."""
+def _at_gateway(graph: Graph, entering: Entering, texts: Texts, within: Sequence[Inside]) -> Arrival | Gap:
+    """A call from outside that follows a gateway route; if there is one, one that gets to a virtual node by it.
+
+    `within` are calls of the rules behind it.
+    """
     *others, own = entering.asked
     key, lost = entering.key, Gap(route=entering.key, path="", reason=UNMET)
     nowhere: Arrival | None = None
@@ -181,8 +198,6 @@ def _at_gateway(graph: Graph, entering: Entering, texts: Texts) -> Arrival | Gap
             yield example(own.match, own.where, entering.base, texts)
         except NoExampleError as error:
             lost = msgspec.structs.replace(lost, path=error.path, reason=error.reason)
-        port = gateway_target(graph, key, entering.spec).port
-        within = [Inside(graph, port, one, texts) for one in rules(graph, port)] if port is not None else []
         for one in within:
             yield from _joint(entering, one) if leading(one.rule) else ()
         for way in _ways(entering.base):

@@ -58,6 +58,8 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
     spec: GatewayRouteSpec
     found: Arrival | Gap
     """A call from outside that follows it, or why there is none."""
+    unsent: str = ""
+    """Why none was found that the service behind it takes, although others may know one; "" otherwise."""
 
 
 def callers(graph: Graph, service: Key) -> tuple[Key, ...]:

@@ -40,11 +40,15 @@ class NoExampleError(Exception):
         self.reason = reason
 
 
+class UnsendableError(NoExampleError):
+    """What a match takes can be made by others, and not by whoever calls in a run."""
+
+
 def example(match: Matched, where: str, call: Call, texts: Texts) -> Call:
     """`call` made to meet `match`, the field at `where`; its host and port are the caller's business.
 
     Raises:
-        NoExampleError: none was found.
+        NoExampleError: none was found, or none that can be sent.
     """
     if isinstance(match, HttpRouteMatch | HttpGatewayRouteMatch):
         call = _http(match, where, call, texts)
@@ -62,7 +66,7 @@ def example(match: Matched, where: str, call: Call, texts: Texts) -> Call:
         host = match.hostname.exact or f"any{match.hostname.suffix}"
         call = call.to(host)
     if hindered := hindrance(call):
-        raise NoExampleError(_field(match, where, hindered[0]), hindered[1])
+        raise UnsendableError(_field(match, where, hindered[0]), hindered[1])
     return call
 
 
@@ -163,7 +167,7 @@ def _unmet(match: HeaderMatchMethod) -> str:
     if text is None:
         return UNMET
     if not text.isascii():
-        return f"{text!r} is not ASCII, which headers of these tests are"
+        return f"{text!r} is not ASCII, which paths, methods and Hosts always are"
     first, last = text[0] in _BLANKS and match.suffix is None, text[-1] in _BLANKS and match.prefix is None
     return (
         f"no value is like {text!r}: proxies compare values without the blanks around them"

@@ -17,7 +17,7 @@ from meshwright.routing import discovery_name, gateway_route_match, service_port
 from meshwright.simulate import route
 from meshwright.trials.coverage import conditions
 from meshwright.trials.deriving import policies
-from meshwright.trials.deriving.arriving import by_name_alone, reaching
+from meshwright.trials.deriving.arriving import by_name_alone, reaching, unsent
 from meshwright.trials.deriving.beside import Beside
 from meshwright.trials.deriving.entries import Gap, callers, match_of
 from meshwright.trials.deriving.examples import further
@@ -88,7 +88,10 @@ def of_gateways(graph: Graph, entrances: Iterable[Entrance], texts: Texts, patie
         where = f"spec.{gateway_route_target(spec)[0]}.match"
         title = f"gateway route {key.name} of {found.caller.name}:{found.call.port}"
         match = gateway_route_match(spec)
-        yield from _reached(graph, found, match, key, where, title)
+        if entrance.unsent:
+            yield Gap(route=key, path="", reason=entrance.unsent)
+        else:
+            yield from _reached(graph, found, match, key, where, title)
         yield from _near(graph, found, key, title, texts)
         way = policies.Way(found=found, key=key, path=where.removesuffix(".match"), title=title)
         yield from policies.of_way(graph, way, patience)
@@ -115,7 +118,8 @@ def of_callers(graph: Graph, within: Sequence[Inside], arrivals: Sequence[Arriva
             if (node.key, service) in shown and (not verdict.refused or callers(graph, service) == (node.key,)):
                 # The trials of its routes show what its first caller reaches, and what an only one does not.
                 continue
-            told = by_name_alone(graph, verdict, service)
+            own = [one for one in within if one.port.service == service and one.port.port == call.port]
+            told = by_name_alone(graph, verdict, service) or (unsent(own) if verdict.outcome == "no-route" else "")
             declared_at = [one.path for one in graph.outgoing(node.key, Relation.BACKEND) if one.target == service]
             if told and declared_at:
                 yield Gap(route=node.key, path=declared_at[0], reason=told)

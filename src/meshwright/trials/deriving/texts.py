@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _TRIES = 50
 """Samples of an expression, and of a plainer one, that are looked at for one that can be sent."""
-_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
+_VISIBLE = r"!-~\u00a1-\ud7ff\ue000-\U0010ffff"
+_VALUE = re.compile(rf"[{_VISIBLE}]([ {_VISIBLE}]*[{_VISIBLE}])?")
+"""Other than ASCII goes out as UTF-8 where the protocol takes it, of which `sendable` knows."""
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _QUERY = re.compile(r"([A-Za-z0-9._~!$'()*,;:@/?-]|%[0-9A-Fa-f]{2})*")
 _ASKED = re.compile(r"([A-Za-z0-9._~!$'()*,;:@/?&=-]|%[0-9A-Fa-f]{2})*")
