@@ -10,6 +10,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import msgspec
 
 from command_line import Done
@@ -21,6 +22,7 @@ from meshwright.model.decoding import encode
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.plan import decoded
+from meshwright.trust.credentials import parse
 from processes import DEADLINE
 
 if TYPE_CHECKING:
@@ -43,32 +45,33 @@ _NAMES = {
 }
 
 
-def node(name: str, *backends: str) -> Resource:
+def node(name: str, protocol: str, *backends: str) -> Resource:
     """A node that calls `backends`."""
     spec = {
-        "listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}],
+        "listeners": [{"portMapping": {"port": 8080, "protocol": protocol}}],
         "serviceDiscovery": {"dns": {"hostname": f"{name}.local", "responseType": "ENDPOINTS"}},
         "backends": [{"virtualService": {"virtualServiceName": one}} for one in backends],
     }
     return decoded(Key("shop", Kind.VIRTUAL_NODE, name), spec, {})
 
 
-def route(weights: Mapping[str, int], **more: Any) -> Resource:
+def route(weights: Mapping[str, int], protocol: str) -> Resource:
     """The route to the cart."""
     targets = [{"virtualNode": name, "weight": weight} for name, weight in weights.items()]
-    spec = {"httpRoute": {"match": {"prefix": "/"}, "action": {"weightedTargets": targets}, **more}}
+    match = {} if protocol == "grpc" else {"prefix": "/"}
+    spec = {f"{protocol}Route": {"match": match, "action": {"weightedTargets": targets}}}
     return decoded(Key("shop", Kind.ROUTE, "all", "cart"), spec, {})
 
 
-def objects(weights: Mapping[str, int]) -> Iterator[Resource]:
+def objects(weights: Mapping[str, int], protocol: str = "http") -> Iterator[Resource]:
     """`web` calls `cart.local`, which two nodes may answer."""
     yield decoded(Key.of_mesh("shop"), {}, {})
-    yield node("web", "cart.local")
-    yield node("cart-v1")
-    yield node("cart-v2")
-    listener = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]}
+    yield node("web", protocol, "cart.local")
+    yield node("cart-v1", protocol)
+    yield node("cart-v2", protocol)
+    listener = {"listeners": [{"portMapping": {"port": 8080, "protocol": protocol}}]}
     yield decoded(Key("shop", Kind.VIRTUAL_ROUTER, "cart"), listener, {})
-    yield route(weights)
+    yield route(weights, protocol)
     provider = {"provider": {"virtualRouter": {"virtualRouterName": "cart"}}}
     yield decoded(Key("shop", Kind.VIRTUAL_SERVICE, "cart.local"), provider, {})
 
@@ -79,8 +82,9 @@ OLD, NEW = State(objects({"cart-v1": 1})), State(objects({"cart-v2": 1}))
 class Shop:
     """The running shop, the calls to it, and a pipeline that applies definitions to it."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, protocol: str) -> None:
         self.lab = lab
+        self.protocol = protocol
         self.folder = folder
         self.answers: dict[str, int] = {}
         """By the node that answered, or what went wrong."""
@@ -112,6 +116,12 @@ class Shop:
         """The same, running."""
         return await self.started("apply", str(self.write(state)), "--stack", "lab", *more)
 
+    def boto3(self) -> Any:
+        """A stock client of App Mesh, as the administrator."""
+        key = parse(self.lab.control.credentials.read_text())["default"]
+        session = boto3.session.Session(key.key_id, key.secret, region_name="us-east-1")
+        return session.client("appmesh", endpoint_url=self.lab.control.url)
+
     async def newest(self) -> dict[str, Any]:
         """The stack's newest release."""
         found = await asyncio.to_thread(self.lab.client().releases, "shop", "lab", 1)
@@ -137,9 +147,10 @@ class Shop:
         return State(msgspec.structs.replace(one, metadata=None, stack="") for one in found.state)
 
     async def _call(self) -> None:
-        request = Request(authority="cart.local", path="/", headers={CALLS_HEADER: "none"})
+        path = "/lab.Workload/Who" if self.protocol == "grpc" else "/"
+        request = Request(authority="cart.local", path=path, headers={CALLS_HEADER: "none"})
         web = next(one for one in self.lab.fleet.instances if one.role.key.name == "web")
-        reply = await call("http", web.machine.egress, 8080, request)
+        reply = await call(self.protocol, web.machine.egress, 8080, request)
         who = reply.node if reply.status == 200 else f"{reply.status} {reply.fault}".strip()
         self.answers[who] = self.answers.get(who, 0) + 1
 
@@ -172,10 +183,10 @@ def _document(one: Resource) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def shop(folder: Path) -> AsyncIterator[Shop]:
+async def shop(folder: Path, protocol: str = "http") -> AsyncIterator[Shop]:
     """The shop with all calls going to the first version."""
-    async with Lab(OLD) as lab:
-        yield Shop(lab, folder)
+    async with Lab(State(objects({"cart-v1": 1}, protocol))) as lab:
+        yield Shop(lab, folder, protocol)
 
 
 async def ended(process: asyncio.subprocess.Process, number: int | None = None) -> Done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import pytest
 from canarying import NEW, OLD, QUICK, ended, objects, shop
 from envoys import until
 from meshwright.lab.exchange import Fault
+from meshwright.model.decoding import encode
+from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 
 if TYPE_CHECKING:
@@ -156,9 +159,14 @@ async def test_the_same_job_started_again_goes_on_with_its_canary(tmp_path: Path
         async with one.called():
             await one.at_step(2)
             await ended(running, signal.SIGKILL)
-            done = await one.apply(NEW, *QUICK)
+            done = await one.apply(NEW, *QUICK, "--format", "markdown")
         assert done.code == 0, done
         assert "lab#3 is on the way there already" in done.err
+        lines = done.out.splitlines()
+        assert lines[:3] == ["### Canary `lab#2`", "", "`The canary lab#2 succeeded; lab#4 is what runs.`"]
+        assert lines[6].startswith("| `lab#2` | `1 of 2` | `20 %` | `cart-v2` | ")
+        assert lines[8] == "| `lab#4` | `finished` | `100 %` |  |  |  |  |  |  |"
+        assert "- 50 %: `passed: cart-v2: " in done.out
         assert await one.told() == [(number, "apply", "propagated") for number in (4, 3, 2, 1)]
         assert await one.state() == NEW
 
@@ -189,3 +197,56 @@ async def test_a_rollback_of_a_canary_goes_to_what_was_good_before_it(tmp_path: 
         assert await one.state() == OLD
         assert (await ended(running)).code == 1
         assert await one.told() == RETURNED
+
+
+async def test_over_grpc_what_is_the_server_s_fault_counts_as_an_error(tmp_path: Path) -> None:
+    """And what it answers to a caller's fault does not."""
+    new = State(objects({"cart-v2": 1}, "grpc"))
+    async with shop(tmp_path, "grpc") as one, one.called():
+        (newer,) = one.lab.workloads("cart-v2")
+        newer.fault = Fault(status=503, grpc_status=14)
+        done = await one.apply(new, *QUICK, "--format", "json")
+        assert done.code == 1, done
+        (check,) = json.loads(done.out)["release"]["canary"]["judged"]["checks"]
+        (figures,) = check["figures"]
+        assert figures["errors"] == figures["requests"] >= 5
+        newer.fault = Fault(status=404, grpc_status=5)
+        done = await one.apply(new, *QUICK, "--format", "json")
+        assert done.code == 0, done
+
+
+async def test_a_control_plane_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    """The job goes on when it is back; the step is judged by what is reported from then on. Then it is verified."""
+    async with shop(tmp_path) as one:
+        more = ("--canary-interval", "3", "--canary-lease", "60", "--verify", "--allow-unprobed", "--format", "json")
+        running = await one.applying(NEW, *QUICK, *more)
+        async with one.called():
+            await one.at_step(1)
+            await one.lab.control.kill()
+            await one.lab.control.start()
+            done = await ended(running)
+        assert done.code == 0, done
+        assert one.errors == {}
+        assert await one.told() == [
+            (4, "apply", "verified"),
+            *((number, "apply", "propagated") for number in (3, 2, 1)),
+        ]
+        found = json.loads(done.out)
+        assert (found["canary"]["state"], found["verification"]["judgement"]) == ("finished", "verified")
+
+
+async def test_what_somebody_wrote_over_is_not_the_step_that_is_judged(tmp_path: Path) -> None:
+    """The canary goes back, and with it all of the stack."""
+    async with shop(tmp_path) as one:
+        running = await one.applying(NEW, *QUICK)
+        await one.at_step(1)
+        key = Key("shop", Kind.ROUTE, "all", "cart")
+        spec = encode(State(objects({"cart-v1": 9, "cart-v2": 1}))[key].spec)
+        boto3 = one.boto3()
+        await asyncio.to_thread(
+            boto3.update_route, meshName="shop", virtualRouterName="cart", routeName="all", spec=spec
+        )
+        done = await ended(running)
+        assert done.code == 1
+        assert "somebody wrote over lab#2" in done.err.splitlines()[-1]
+        assert await one.state() == OLD

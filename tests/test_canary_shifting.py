@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from meshwright.cli.canarying import settings
 from meshwright.documents.project_file import load_project
 from meshwright.errors import RefusedError, UsageError
 from meshwright.release import CanarySettings, Figures
@@ -170,3 +172,21 @@ def test_a_setting_that_cannot_be_meant_is_told_with_its_place(tmp_path: Path) -
         "5: canary.inconclusive: Invalid enum value 'maybe'; found 'maybe'.",
         "6: canary.lease: Expected float >= 1.0; found 0.",
     ]
+
+
+def test_settings_without_a_canary_and_markdown_without_one_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would have no effect, which nobody means."""
+    monkeypatch.chdir(tmp_path)
+    asked = dict.fromkeys(("canary", *(f"canary_{one.name}" for one in msgspec.structs.fields(CanarySettings))))
+    assert settings(asked, {"steps": "5"}) is None
+    with pytest.raises(UsageError, match="--canary-min-success says how a canary's steps are judged"):
+        settings({**asked, "canary_min_success": 3.0}, {})
+    with pytest.raises(UsageError, match=r"takes those of meshwright\.yaml"):
+        settings({**asked, "canary": ""}, {})
+    with pytest.raises(UsageError, match=r"--canary 'mesh\.yaml' takes rising percents"):
+        settings({**asked, "canary": "mesh.yaml"}, {})
+    written = {"steps": "5,20", "threshold": 3, "max_duration": 0}
+    found = settings({**asked, "canary": "", "canary_threshold": 7}, written)
+    assert found == CanarySettings(weights=(5, 20), threshold=7, max_duration=None)

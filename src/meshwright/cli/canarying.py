@@ -22,10 +22,10 @@ from meshwright.errors import RefusedError, UnreachableError, UsageError
 from meshwright.release import CanaryRequest, CanarySettings
 from meshwright.release.canary import weights_of
 from meshwright.views import releases as view
-from meshwright.views.canaries import canary_text, check_line, ending, step_line
+from meshwright.views.canaries import canary_markdown, canary_text, check_line, ending, step_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from meshwright.cli.target import Target
     from meshwright.cli.verifying import Wanted
@@ -98,6 +98,8 @@ def applied(
     form: str,
 ) -> int:
     """Release a plan by the `request`, in `steps` if any, verify it if that is wanted, print it; the exit code."""
+    if form == "markdown" and steps is None:
+        raise UsageError("--format markdown tells of a canary; give --canary as well, or another format.")
     with Interruptions() if steps is not None else contextlib.nullcontext() as signals:
         asks = request if steps is None else msgspec.structs.replace(request, canary=steps)
         told = client.apply(plan.mesh, plan.stack, asks)
@@ -127,7 +129,8 @@ def shifted(
     0 where it finished, and where there was nothing to change and so no `canary`; `release` is what runs then.
     """
     if outcome.get("pending") is not None:
-        outcome = let_through(target, client, outcome, wait or 0, form)
+        with signals.suspended():
+            outcome = let_through(target, client, outcome, wait or 0, form)
         if outcome["pending"] is not None:
             return 1, dict(outcome)
     one = outcome["release"]
@@ -186,8 +189,8 @@ def _ended(
     target: Target, client: Client, found: Mapping[str, Any], wait: float, form: str
 ) -> tuple[int, dict[str, Any] | None]:
     """Tell how it ended, once that has arrived; the exit code, and the propagation of what ended it."""
-    if form == "text":
-        click.echo(canary_text(found), nl=False)
+    if form != "json":
+        click.echo(canary_markdown(found) if form == "markdown" else canary_text(found), nl=False)
     if found["state"] == "superseded":
         target.say(ending(found))
         return 1, None
@@ -244,6 +247,15 @@ class Interruptions:
         """Whether what was to be done is done."""
         self._before: dict[signal.Signals, Any] = {}
 
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """While this lasts, signals do what they usually do."""
+        self._restore()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
     def ready(self) -> None:
         """From now on the first signal raises `InterruptedJobError`, or at once where it came already."""
         self._ready = True
@@ -256,12 +268,15 @@ class Interruptions:
         if first and self._ready:
             raise InterruptedJobError(number)
 
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
     def __enter__(self) -> Self:
         self._before = {one: signal.signal(one, self._stop) for one in _SIGNALS}
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._restore()
         if self._came is not None and not self.heeded:
             signal.raise_signal(self._came)

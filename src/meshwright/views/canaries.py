@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshwright.views.escaping import terminal
+from meshwright.views.escaping import code, terminal
 from meshwright.views.releases import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     Document = Mapping[str, Any]
 
+_TOLD = 50
+"""Checks that are listed in Markdown, the newest."""
 _COLUMNS = ("RELEASE", "STEP", "WEIGHT", "TARGET", "REQUESTS", "SUCCEEDED", "99 % WITHIN", "CHECKS", "VERDICT")
 
 
@@ -53,6 +55,25 @@ def ending(found: Document) -> str:
 def canary_text(found: Document) -> str:
     """Every step with what was seen in it, and how it ended."""
     return table([_COLUMNS, *_rows(found)]) + f"{terminal(ending(found))}\n"
+
+
+def canary_markdown(found: Document) -> str:
+    """The same for a job's summary or a comment."""
+    lines = [f"### Canary {code(found['canary'])}", "", code(ending(found)), ""]
+    lines += [_row(_COLUMNS), "|" + "---|" * len(_COLUMNS)]
+    lines += [_row([code(cell) for cell in row]) for row in _rows(found)]
+    told = [
+        f"- {judged['weight']} %: {code(check_line(check))}"
+        for one in found["releases"]
+        if (judged := one["canary"]["judged"]) is not None
+        for check in judged["checks"]
+    ]
+    more = [f"- and {len(told) - _TOLD} checks before them"] if len(told) > _TOLD else []
+    return "\n".join([*lines, *(["", *told[-_TOLD:], *more] if told else [])]) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _rows(found: Document) -> Iterator[tuple[str, ...]]:
