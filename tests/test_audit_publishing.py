@@ -264,6 +264,20 @@ def test_a_checkpoint_that_was_edited_is_named_with_its_line(tmp_path: Path) -> 
     assert f"{file}:7: The signature of '{key.name}' is not one over this text" in done.stderr
 
 
+@pytest.mark.parametrize("kept", [0, 20], ids=["nothing", "a part of the first"])
+def test_a_file_that_holds_no_whole_checkpoint_is_nothing_to_be_sound_by(tmp_path: Path, kept: int) -> None:
+    """A log that was cut off would pass."""
+    data, file = tmp_path / "data", tmp_path / "elsewhere"
+    key = ensure_signing_key(data, "000000000000")
+    with closing(connect(data / "meshwright.db")) as store:
+        put(store, "a")
+        Publisher(store, key, file).publish()
+    file.write_text(file.read_text()[:kept])
+    done = verify(data, file, "--key", key.verifier.text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the file holds no whole checkpoint to compare with" in done.stderr
+
+
 def test_a_key_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """And its text is not quoted."""
     data = tmp_path / "data"

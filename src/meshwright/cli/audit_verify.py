@@ -137,7 +137,11 @@ def noted(given: Sequence[str], keys: Sequence[VerifierKey]) -> Iterator[Checkpo
                 "'meshwright audit key' printed it, from where you kept it."
             )
         else:
-            yield from read_notes(Path(text), keys)
+            read = list(read_notes(Path(text), keys))
+            if not read:
+                # Passing it over would say of a log that was cut off that it is sound.
+                raise UnreadableError(f"--checkpoint {text!r}: the file holds no whole checkpoint to compare with.")
+            yield from read
 
 
 def _text(found: Verification, earlier: int) -> str:
