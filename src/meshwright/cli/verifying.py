@@ -18,7 +18,7 @@ from meshwright.cli.probing import probed, ways
 from meshwright.cli.waiting import arrived, left_behind, let_through
 from meshwright.cli.waiting import exit_code as exit_of
 from meshwright.cli.witnessing import Sources, witnessed, witnesses
-from meshwright.errors import RefusedError, UsageError
+from meshwright.errors import RefusedError, UnreachableError, UsageError
 from meshwright.graph import resolve
 from meshwright.release import Check, RollbackRequest, VerifyRequest
 from meshwright.views import releases as view
@@ -77,6 +77,8 @@ def verified(target: Target, client: Client, one: Mapping[str, Any], asked: Want
     Raises:
         RefusedError: it is not what runs.
     """
+    # Each of what follows has its time.
+    client = client.outlasting(3 * asked.seconds, target.say)
     checks: tuple[Check, ...] = ()
     if asked.probe_from or asked.gateways or asked.sources.any:
         checks = _brought(target, client, one, asked)
@@ -117,7 +119,13 @@ def verified_or_back(target: Target, client: Client, outcome: Mapping[str, Any],
     told = dict(outcome)
     code = 0
     if one is not None and (outcome["changed"] or one["status"] != "verified"):
-        found = verified(target, client, one, asked)
+        try:
+            found = verified(target, client, one, asked)
+        except UnreachableError as error:
+            raise UnreachableError(
+                f"{error} {one['title']} is what runs, neither verified nor rolled back: when the control plane is "
+                f"back, run the job again, or `meshwright verify {one['title']}`."
+            ) from error
         told |= {"release": found["release"], "verification": found["inspection"]}
         if form == "text":
             click.echo(verified_text(found), nl=False)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LOOK = 2.0
 """Seconds between two looks whether somebody has approved a release."""
+_COMING_BACK = 15.0
+"""Seconds that proxies have at least to find a control plane that was away."""
 TURN = 10.0
 """Seconds between two lines of progress: CI services end a job that is silent for long."""
 
@@ -53,6 +55,7 @@ def let_through(
 ) -> dict[str, Any]:
     """What came of a release that waits for approval, after at most `seconds`; `pending` is None once it is there."""
     one, deadline = outcome["pending"], time.monotonic() + seconds
+    client = client.outlasting(seconds, target.say)
     if form == "text":
         click.echo(approvals.waiting_text(one), nl=False)
     told = float("-inf")
@@ -79,11 +82,23 @@ def arrived(
     target: Target, client: Client, one: Mapping[str, Any], seconds: float, *, detail: bool = False
 ) -> dict[str, Any]:
     """The propagation of a release once it is decided, or after `seconds`; with `detail`, proxy by proxy."""
-    deadline = time.monotonic() + seconds
+    deadline, lost, back = time.monotonic() + seconds, list[str](), 0.0
+
+    def told(text: str) -> None:
+        lost.append(text)
+        target.say(text)
+
+    client = client.outlasting(seconds, told)
     while True:
         left = deadline - time.monotonic()
         turn = max(0.0, min(TURN, left))
         found = client.propagation(one["mesh"], one["stack"], one["number"], turn, detail=detail)
+        if lost and found["state"] == "no-proxies" and left > 0:
+            # A control plane that was started anew knows of nobody until the proxies have found it.
+            back = back or time.monotonic()
+            if time.monotonic() - back < _COMING_BACK:
+                time.sleep(min(LOOK, left))
+                continue
         if found["state"] != "pending" or left <= turn:
             return found
         target.say(

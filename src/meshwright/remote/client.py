@@ -5,6 +5,7 @@ The one rule: whatever goes wrong becomes one of our exceptions with one clear m
 
 from __future__ import annotations
 
+import copy
 import time
 import uuid
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from meshwright.model.identity import DEFAULT_REGION, parse_key
 from meshwright.model.state import Metadata, State
 from meshwright.plan import decoded
 from meshwright.release import CODES, ApplyRequest, CanaryRequest, InvalidReleaseError, RollbackRequest, VerifyRequest
-from meshwright.remote.connection import LostAnswerError, Server
+from meshwright.remote.connection import LostAnswerError, NoAnswerError, Server
 from meshwright.trust import canonical, sigv4
 from meshwright.trust.credentials import Credentials
 from meshwright.views import answers, approval_answers, observed
@@ -100,6 +101,18 @@ class Client:
         self._region = region
         self._timeout = timeout
         self._clock = clock
+        self._gives_up_at = 0.0
+        self._told: Callable[[str], None] = lambda _: None
+
+    def outlasting(self, seconds: float, told: Callable[[str], None]) -> Client:
+        """A client that asks again what may be asked twice while nobody answers, for `seconds` from now.
+
+        A control plane that is started anew is gone for some. `told` hears of it, once each time.
+        """
+        patient = copy.copy(self)
+        patient._gives_up_at = time.monotonic() + seconds  # noqa: SLF001 - it is one of these
+        patient._told = told  # noqa: SLF001 - as above
+        return patient
 
     def read(self, mesh: str) -> Observed:
         """The mesh as it runs now; without objects when it does not exist."""
@@ -156,7 +169,9 @@ class Client:
         """
         path = f"{_of_stack(mesh, stack)}/releases/{number}/verifications"
         body = to_wire(_given(request))
-        return self._asked("POST", path, body=body, patience=request.patience, shape=answers.Verified)
+        return self._asked(
+            "POST", path, body=body, patience=request.patience, shape=answers.Verified, again=request.look
+        )
 
     def canary(self, mesh: str, stack: str, number: int, request: CanaryRequest) -> dict[str, Any]:
         """Go on with the canary that release `number` began, as far as it is time, or return it: where it stands.
@@ -312,8 +327,36 @@ class Client:
         key: str = "",
         patience: float = 0,
         shape: type[msgspec.Struct] | None = None,
+        again: bool = False,
     ) -> dict[str, Any]:
-        """The answer to one request, as it came; `key` makes it safe to repeat, `shape` is what it must hold."""
+        """The answer to a request, as it came; it may be made `again`, or with a `key`; `shape` is what it must hold.
+
+        A client that outlasts the control plane waits for it then.
+        """
+        repeatable, told = again or method == "GET" or bool(key), False
+        while True:
+            try:
+                return self._asked_once(method, path, query, body=body, key=key, patience=patience, shape=shape)
+            except (NoAnswerError, ServiceUnavailableException) as error:
+                left = self._gives_up_at - time.monotonic()
+                if not repeatable or left <= 0:
+                    raise
+                if not told:
+                    self._told(f"{error} Asking again, {left:.0f} s left.")
+                told = True
+                time.sleep(min(RETRY_SECONDS, left))
+
+    def _asked_once(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        *,
+        body: object,
+        key: str,
+        patience: float,
+        shape: type[msgspec.Struct] | None,
+    ) -> dict[str, Any]:
         target = answers.PREFIX + path + (f"?{urlencode(query)}" if query else "")
         payload = b"" if body is None else msgspec.json.encode(body)
         credentials = self._signer if isinstance(self._signer, Credentials) else self._signer.credentials()

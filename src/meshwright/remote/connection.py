@@ -31,7 +31,11 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class LostAnswerError(UnreachableError):
+class NoAnswerError(UnreachableError):
+    """Nobody is there, or says anything in time: there may be somebody again later."""
+
+
+class LostAnswerError(NoAnswerError):
     """The connection ended between the request and its answer: whether it was carried out, nobody can tell."""
 
 
@@ -68,10 +72,10 @@ class Server:
         """The answer to one request; of its body `most` bytes, or all. Redirects are answers and not followed.
 
         Raises:
-            UnreachableError: there is none within `timeout` seconds; `LostAnswerError` where the server had taken
-                the connection and ended it.
+            NoAnswerError: there is none within `timeout` seconds; `LostAnswerError` where the server had taken the
+                connection and ended it.
         """
-        failure: type[UnreachableError] = UnreachableError
+        failure: type[UnreachableError] = NoAnswerError
         connection = (
             http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._trusted)
             if self._trusted is not None
@@ -90,7 +94,8 @@ class Server:
             hint = " Is `meshwright serve` running?" if is_loopback(self.endpoint) else ""
             if isinstance(error, ssl.SSLCertVerificationError):
                 hint = " Trust the certificate's issuer with --ca-bundle FILE or AWS_CA_BUNDLE."
-            failed = UnreachableError if late else failure
+            untrusted = isinstance(error, ssl.SSLCertVerificationError)
+            failed = UnreachableError if untrusted else NoAnswerError if late else failure
             raise failed(f"Cannot reach the control plane at {self.endpoint}: {reason}.{hint}") from error
         finally:
             connection.close()
