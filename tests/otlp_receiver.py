@@ -92,7 +92,19 @@ class OtlpReceiver:
     def names(self) -> list[str]:
         """What became of which release, in order."""
         return [
-            f"{one['meshwright.release']} {one['name'].removeprefix('meshwright.release.')}" for one in self.events
+            f"{one['meshwright.release']} {one['name'].removeprefix('meshwright.release.')}"
+            for one in self.events
+            if one["name"].startswith("meshwright.release.")
+        ]
+
+    @property
+    def others(self) -> list[str]:
+        """What became of what has to do with releases, in order: the name of the event, and what it is about."""
+        about = ("meshwright.release", "meshwright.pending", "meshwright.grant")
+        return [
+            " ".join((one["name"].removeprefix("meshwright."), *(str(one[name]) for name in about if name in one)))
+            for one in self.events
+            if not one["name"].startswith("meshwright.release.")
         ]
 
     @property

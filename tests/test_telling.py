@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import msgspec
 import pytest
 
 from cloud_map import moto
@@ -19,14 +21,17 @@ from meshwright.api.metrics import Metrics
 from meshwright.cli import main
 from meshwright.errors import RefusedError, UsageError
 from meshwright.release import ApplyRequest, Build, Release, RollbackRequest
+from meshwright.remote import Client, Credentials
 from meshwright.server import Settings, control_plane
 from meshwright.server.exporting import Exporter
 from meshwright.snapshot.messages import message
+from meshwright.store.contract import AccessKey
+from meshwright.store.sqlite import connect
 from meshwright.telemetry.happening import Event, Reading, event, without_secrets
 from meshwright.telemetry.standard import Destination, destination
 from otlp_receiver import OtlpReceiver, otlp_receiver
 from processes import free_port, until
-from registering import client, shop
+from registering import PAY, client, shop
 from test_metrics import read
 from test_releases import SHIFTED
 from test_releases_propagation import CALLER, CONTENT, WEB, Plane
@@ -99,6 +104,81 @@ async def test_each_step_of_a_release_is_an_event_once_with_its_build(tmp_path: 
     propagated = [one["meshwright.propagation_seconds"] for one in receiver.events if "propagated" in one["name"]]
     assert len(propagated) == 2
     assert all(seconds >= 0 for seconds in propagated)
+    assert PASSWORD not in str(receiver.requests)
+
+
+TRUST = """
+version: 1
+environments: {test: {mesh: shop}}
+users: {bob: {stack: "*", owns: ["mesh/**"], may_change: ["mesh/**"], permissions: [everything]}}
+policies:
+  everything: {Version: "2012-10-17", Statement: {Effect: Allow, Action: "*", Resource: "*"}}
+guardrails: {look: {actions: [update], kinds: [apply], severity: approve, message: Look first.}}
+"""
+BOB = AccessKey(id="AKIABOB", secret="s", principal="bob", created_at=1)
+
+
+def timed(seconds: int) -> ApplyRequest:
+    """The shop with another time limit."""
+    return shop(timeout={"http": {"idle": {"unit": "s", "value": seconds}}})
+
+
+def write_by_hand(server: Live, key: AccessKey, seconds: int) -> None:
+    """Somebody's update of the shop's node, past any release."""
+    stock = boto3.client(
+        "appmesh",
+        endpoint_url=server.api,
+        region_name="us-east-1",
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
+    )
+    node = {"meshName": "shop", "virtualNodeName": PAY.name}
+    spec = stock.describe_virtual_node(**node)["virtualNode"]["spec"]
+    spec["listeners"][0]["timeout"] = {"http": {"idle": {"unit": "s", "value": seconds}}}
+    stock.update_virtual_node(**node, spec=spec)
+
+
+def test_approvals_grants_and_drift_are_events_as_well(tmp_path: Path, receiver: OtlpReceiver) -> None:
+    """Each once, without reasons; drift that is looked at again is told again only where it is another."""
+    (tmp_path / "trust.yaml").write_text(TRUST)
+    words = ("--trust", str(tmp_path / "trust.yaml"), "--environment", "test", "--otlp-endpoint", receiver.url)
+    with live(tmp_path / "data", *words) as server:
+        with closing(connect(server.database)) as store:
+            store.add_key(BOB)
+        admin = client(server)
+        bob = Client(server.api, Credentials(key_id=BOB.id, secret=BOB.secret, source="the test"))
+        admin.apply("shop", "shop", timed(4))
+        for _ in range(2):
+            admin.apply("shop", "shop", timed(5))
+        admin.withdraw("shop", "shop", 1, PASSWORD)
+        admin.apply("shop", "shop", timed(6))
+        for _ in range(2):
+            bob.approve("shop", "shop", 2, PASSWORD)
+        admin.grant("shop", "shop", "user/administrator", PASSWORD, 5)
+        admin.apply("shop", "shop", msgspec.structs.replace(timed(7), break_glass=PASSWORD))
+        for key, seconds in ((server.key, 8), (BOB, 9), (BOB, 10)):
+            write_by_hand(server, key, seconds)
+            for _ in range(2):
+                admin.drift("shop", "shop")
+        admin.roll_back("shop", "shop", RollbackRequest(repair=True, reason=PASSWORD))
+        admin.drift("shop", "shop")
+        assert server.end() == 0
+    assert receiver.others == [
+        "approval.asked shop#pending-1",
+        "approval.withdrawn shop#pending-1",
+        "approval.asked shop#pending-2",
+        "approval.approved shop#2 shop#pending-2",
+        "grant.given 1",
+        "grant.used shop#3 1",
+        "drift.found shop#3",
+        "drift.found shop#3",
+        "drift.repaired shop#4",
+    ]
+    assert [one for one in receiver.names if "applied" in one] == [f"shop#{number} applied" for number in range(1, 5)]
+    asked, found = receiver.events[1], next(one for one in receiver.events if one["name"] == "meshwright.drift.found")
+    assert (asked["meshwright.guardrails"], asked["meshwright.changes"], asked["severity"]) == ("look", 1, "INFO")
+    assert (found["meshwright.drift.objects"], found["meshwright.drift.changed"], found["severity"]) == (1, 1, "WARN")
+    assert found["meshwright.drift.writers"] == "arn:aws:iam::000000000000:user/bob"
     assert PASSWORD not in str(receiver.requests)
 
 
@@ -346,6 +426,7 @@ async def test_cloudwatch_counts_releases_by_mesh_stack_and_status(
                 return statistics(found, "Releases", Mesh="shop", Stack="shop", Status=status) == 1
 
             await asyncio.to_thread(until, lambda: arrived("applied"))
+            await asyncio.to_thread(client(server).grant, "shop", "shop", "user/administrator", "fire", 5)
             aws.stop()
             async with caller(server), instance(server):
                 await asyncio.to_thread(
@@ -359,6 +440,7 @@ async def test_cloudwatch_counts_releases_by_mesh_stack_and_status(
             for one in found.list_metrics(Namespace="Meshwright/tests")["Metrics"]
         }
         assert {("PropagationTime", ("Mesh", "Stack")), ("Releases", ("Mesh", "Stack", "Status"))} <= listed
+        assert statistics(found, "Grants", Mesh="shop", Stack="shop", Status="given") == 1
         assert {("Requests", ()), ("RequestsFailed", ()), ("SnapshotsBuilt", ())} <= listed
         assert statistics(found, "Requests") >= 1
         assert statistics(found, "SnapshotsBuilt") >= 2

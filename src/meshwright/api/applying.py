@@ -19,7 +19,7 @@ from meshwright.api.canary_steps import first_step, keep_author, superseding
 from meshwright.api.fencing import fence, unfenced
 from meshwright.api.guarding import Approved, decision_of, guarded, judged, pending_of, told_of, use_of, warnings
 from meshwright.api.judging import MOST, lately_called
-from meshwright.api.outcomes import Outcome, outcome_answer
+from meshwright.api.outcomes import Outcome, approval_event, outcome_answer
 from meshwright.api.repeating import Asked, earlier, kept
 from meshwright.diagnostics import Severity, Written
 from meshwright.errors import StalePlanError
@@ -126,10 +126,12 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
         # It is no revision: when it is approved, all of this is decided anew.
         attempt = intent.caller.attempt
         trail = attempt.trail if attempt is not None else None
-        waiting, new = await asyncio.to_thread(services.store.add_pending, waiting, trail)
+        kept, new = await asyncio.to_thread(services.store.add_pending, waiting, trail)
         if attempt is not None:
             attempt.recorded = new
-        return msgspec.structs.replace(outcome[0], pending=waiting)
+        if new:
+            services.told(approval_event("asked", kept, kept.principal.arn, kept.at))
+        return msgspec.structs.replace(outcome[0], pending=kept)
     return outcome[0]
 
 

@@ -23,6 +23,7 @@ from meshwright.api.searching import conditions, number
 from meshwright.errors import AccessDeniedError, BadRequestException, NotFoundException, RefusedError, did_you_mean
 from meshwright.release import ApplyRequest
 from meshwright.store.approvals import Decision, Grant
+from meshwright.telemetry.happening import beside
 from meshwright.trust.settings import ADMINISTRATOR
 from meshwright.views.wire import to_wire
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from meshwright.api.services import Services
     from meshwright.release import Release
     from meshwright.store.approvals import Pending, Use
+    from meshwright.telemetry.happening import Event
     from meshwright.trust.principals import Principal
 
 LONGEST_GRANT = 24 * 60
@@ -136,6 +138,7 @@ async def post_withdrawal(services: Services, request: Request) -> Response:
     attempt = request.state.attempt
     await asyncio.to_thread(services.store.withdraw, decision, attempt.trail)
     attempt.recorded = True
+    services.told(outcomes.approval_event("withdrawn", one, who.arn, decision.at))
     return answer(outcomes.waiting_document(one, decision, "withdrawn"))
 
 
@@ -192,6 +195,7 @@ async def post_grant(services: Services, request: Request) -> Response:
     attempt = request.state.attempt
     kept = await asyncio.to_thread(services.store.add_grant, grant, attempt.trail)
     attempt.recorded = True
+    services.told(_given(kept))
     return answer(_grant(kept, None, now), 201)
 
 
@@ -214,6 +218,19 @@ def _state(one: Pending, over: Decision | None, now: int) -> str:
     if over is not None:
         return over.verdict
     return "expired" if one.expires_at <= now else "open"
+
+
+def _given(one: Grant) -> Event:
+    return beside(
+        "grant",
+        "given",
+        one.at,
+        mesh=one.mesh,
+        stack=one.stack,
+        title=f"grant {one.number}",
+        principal=one.principal,
+        said={"grant": one.number, "grantee": one.grantee, "grant.minutes": (one.expires_at - one.at) // 60_000},
+    )
 
 
 def _grant(one: Grant, use: Use | None, now: int) -> dict[str, Any]:

@@ -206,6 +206,9 @@ async def get_drift(services: Services, request: Request) -> Response:
         author=services.store.author,
         history=lambda key: services.store.history(key, newest.revision),
     )
+    news = services.drifts.news(newest, found, principal=request.state.principal.arn, at=services.now())
+    if news is not None:
+        services.told(news)
     about = {
         "mesh": mesh,
         "stack": stack,

@@ -13,6 +13,7 @@ import msgspec
 
 from meshwright.api.attempts import Attempts
 from meshwright.api.canary_courses import Canaries
+from meshwright.api.drifting import Drifts
 from meshwright.api.keeping import Keeping
 from meshwright.api.limits import Limits
 from meshwright.api.metrics import Metrics
@@ -54,7 +55,9 @@ class Services:
     baselines: Baselines = dataclasses.field(default_factory=Baselines)
     """What they had reported when releases had propagated."""
     told: Callable[[Event], None] = lambda _: None
-    """Where events of releases are left, for whoever follows them elsewhere; returns at once."""
+    """Where events are left, for whoever follows them elsewhere; returns at once."""
+    drifts: Drifts = dataclasses.field(default_factory=Drifts)
+    """What was told of drift."""
     found: Found = dataclasses.field(default_factory=Found)
     """Endpoints from all sources."""
     now: Callable[[], int]

@@ -18,7 +18,7 @@ from meshwright.complaining import Complaint
 from meshwright.errors import RefusedError, StorageError, UnreachableError
 from meshwright.release import Status
 from meshwright.server.parts import now
-from meshwright.telemetry.happening import PartlyTakenError, Reading, event
+from meshwright.telemetry.happening import PartlyTakenError, Reading, event, passed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -212,6 +212,8 @@ class Exporting:
         """A release was committed, and took back those that it rolled back; on the event loop."""
         if not self._exporters:
             return
+        for each in passed(one):
+            self.tell(each)
         self.tell(event("applied", one, one.at))
         if one.kind == "rollback" and one.restores is not None:
             task = asyncio.create_task(self._taken_back(one, one.restores), name="telling of a rollback")

@@ -1,5 +1,7 @@
 """What is told elsewhere of releases and of the control plane itself: events as they happen, and readings of numbers.
 
+What has to do with releases is told as well: approvals, grants past the guardrails, drift.
+
 The one rule: nothing that a definition says, and no reason that somebody wrote, is told: whoever reads telemetry need
 not be one of those who may read the mesh. An event names the release; the audit log holds the rest.
 """
@@ -16,6 +18,8 @@ from prometheus_client.metrics_core import Metric
 from meshwright.errors import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from meshwright.release import Build, Release
 
 What: TypeAlias = Literal["applied", "propagated", "failed", "verified", "inconclusive", "rolled_back"]
@@ -25,10 +29,16 @@ _LONGEST = 500
 """Characters of one attribute: a job claims of itself what it likes."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that became of a release."""
+Beside: TypeAlias = Literal["asked", "approved", "withdrawn", "given", "used", "found", "repaired"]
+"""What becomes of an approval (the first three), of a grant, of drift."""
+Family: TypeAlias = Literal["release", "approval", "grant", "drift"]
 
-    what: What
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that became of a release, or of what has to do with releases."""
+
+    family: Family = "release"
+    what: What | Beside
     at: int
     """Milliseconds since the epoch, UTC."""
     mesh: str
@@ -39,6 +49,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """From its commit to the last ack of the proxies that it concerns; None for what has none."""
     attributes: Mapping[str, str | int]
     """By name, in the order in which they are told."""
+
+    @property
+    def name(self) -> str:
+        """As OpenTelemetry's `event_name`: `meshwright.release.applied`."""
+        return f"meshwright.{self.family}.{self.what}"
 
 
 class PartlyTakenError(RefusedError):
@@ -96,8 +111,58 @@ def event(
         said["meshwright.rejected_proxies"] = rejected
     for side, build in (("verified", one.verified), ("claimed", one.build)):
         said |= _of_build(f"meshwright.build.{side}", build)
-    told = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in said.items()}
+    told = _bounded(said)
     return Event(what=what, at=at, mesh=one.mesh, stack=one.stack, title=one.title, seconds=seconds, attributes=told)
+
+
+def beside(
+    family: Family,
+    what: Beside,
+    at: int,
+    *,
+    mesh: str,
+    stack: str,
+    title: str,
+    principal: str,
+    said: Mapping[str, str | int],
+) -> Event:
+    """What became of an approval, a grant or drift, by `principal`; `said` are attributes without `meshwright.`.
+
+    `title` is what it is about, as people name it: a release, a pending one, or a grant.
+    """
+    told: dict[str, str | int] = {
+        "meshwright.mesh": mesh,
+        "meshwright.stack": stack,
+        "meshwright.status": what,
+        "meshwright.principal": principal,
+        **{f"meshwright.{name}": value for name, value in said.items()},
+    }
+    return Event(family=family, what=what, at=at, mesh=mesh, stack=stack, title=title, attributes=_bounded(told))
+
+
+def passed(one: Release) -> Iterator[Event]:
+    """What a release that was committed did beside: it was let through, used a grant, or repaired drift."""
+    told: dict[str, str | int] = {"release": one.title}
+    if one.approval is not None:
+        said = {"pending": f"{one.stack}#pending-{one.approval.pending}", "author": one.principal}
+        rules = ", ".join(one.approval.rules)
+        yield _of_release("approval", "approved", one, one.approval.principal, {**told, **said, "guardrails": rules})
+    if one.broken_glass is not None:
+        glass = one.broken_glass
+        used: dict[str, str | int] = {"grant": glass.grant, "grant.principal": glass.granted_by}
+        yield _of_release("grant", "used", one, one.principal, {**told, **used, "guardrails": ", ".join(glass.rules)})
+    if one.kind == "repair":
+        yield _of_release("drift", "repaired", one, one.principal, {**told, "changes": len(one.changes)})
+
+
+def _of_release(family: Family, what: Beside, one: Release, principal: str, said: Mapping[str, str | int]) -> Event:
+    return beside(
+        family, what, one.at, mesh=one.mesh, stack=one.stack, title=one.title, principal=principal, said=said
+    )
+
+
+def _bounded(said: Mapping[str, str | int]) -> dict[str, str | int]:
+    return {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in said.items()}
 
 
 def _of_build(prefix: str, build: Build | None) -> dict[str, str | int]:

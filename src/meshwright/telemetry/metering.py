@@ -26,6 +26,8 @@ _NEVER = ("Invalid", "Missing", "Validation")
 """How the names of errors begin after which the same is refused again."""
 _COUNTED = {"snapshots_built": "SnapshotsBuilt", "requests": "Requests"}
 """Counters of `/metrics`, without `meshwright_`, that are told as what came since the last time."""
+_EVENTS = {"release": "Releases", "approval": "Approvals", "grant": "Grants", "drift": "Drift"}
+"""What events are counted as."""
 _STATES = {"synced": "ProxiesSynced", "pending": "ProxiesPending", "rejected": "ProxiesRejected"}
 
 
@@ -97,7 +99,7 @@ class Metering:
 
 def _of_event(one: Event) -> Iterator[dict[str, Any]]:
     at, where = datetime.fromtimestamp(one.at / 1000, UTC), {"Mesh": one.mesh, "Stack": one.stack}
-    yield _datum("Releases", 1.0, "Count", at, **where, Status=str(one.attributes["meshwright.status"]))
+    yield _datum(_EVENTS[one.family], 1.0, "Count", at, **where, Status=str(one.attributes["meshwright.status"]))
     if one.seconds is not None:
         yield _datum("PropagationTime", one.seconds, "Seconds", at, **where)
 

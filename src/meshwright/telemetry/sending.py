@@ -29,7 +29,20 @@ if TYPE_CHECKING:
 
 _CUMULATIVE = 2
 _INFO, _WARN, _ERROR = (9, "INFO"), (13, "WARN"), (17, "ERROR")
-_SEVERITY = {"failed": _ERROR, "rolled_back": _WARN, "inconclusive": _WARN}
+_SEVERITY = {
+    "meshwright.release.failed": _ERROR,
+    **dict.fromkeys(
+        (
+            "meshwright.release.rolled_back",
+            "meshwright.release.inconclusive",
+            "meshwright.drift.found",
+            "meshwright.grant.given",
+            "meshwright.grant.used",
+        ),
+        _WARN,
+    ),
+}
+"""By the names of events; INFO for all others."""
 _PASSING = frozenset({408, 429, 502, 503, 504})
 """Answers after which the same is sent again."""
 _MOST_ANSWERED = 65_536
@@ -161,8 +174,8 @@ def _attributes(said: Mapping[str, str | int]) -> Iterator[dict[str, Any]]:
 
 
 def _record(one: Event) -> dict[str, Any]:
-    number, text = _SEVERITY.get(one.what, _INFO)
-    name = f"meshwright.release.{one.what}"
+    name = one.name
+    number, text = _SEVERITY.get(name, _INFO)
     said: dict[str, str | int] = {"event.name": name, **one.attributes}
     took = "" if one.seconds is None else f" after {one.seconds:.3f} s"
     attributes = list(_attributes(said))
@@ -174,9 +187,14 @@ def _record(one: Event) -> dict[str, Any]:
         "severity_number": number,
         "severity_text": text,
         "event_name": name,
-        "body": {"string_value": f"{one.title} of mesh {one.mesh}: {one.what.replace('_', ' ')}{took}"},
+        "body": {"string_value": f"{one.title} of mesh {one.mesh}: {_told_of(one)}{took}"},
         "attributes": attributes,
     }
+
+
+def _told_of(one: Event) -> str:
+    what = one.what.replace("_", " ")
+    return what if one.family == "release" else f"{one.family} {what}"
 
 
 def _metric(metric: Metric, reading: Reading) -> dict[str, Any] | None:
