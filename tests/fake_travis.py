@@ -69,6 +69,8 @@ class FakeTravis:
         self.logs: dict[int, str] = {}
         self.requests: dict[int, dict[str, Any]] = {}
         self.keys: dict[str, str] = {}
+        self.unreadable: set[int] = set()
+        """Jobs that the token may not see."""
         self.stopping = threading.Event()
 
     def add_job(
@@ -139,6 +141,8 @@ class FakeTravis:
         if method == "POST":
             return self._posted(path, body)
         if found := re.fullmatch(r"/(job|build)/([0-9]+)", path):
+            if int(found[2]) in self.unreadable:
+                return DENIED
             return _present(self.jobs if found[1] == "job" else self.builds, int(found[2]), found[1])
         if found := re.fullmatch(r"/job/([0-9]+)/log", path):
             return self._log(int(found[1]))

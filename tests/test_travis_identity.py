@@ -13,6 +13,7 @@ import pytest
 from fake_travis import BROKEN, DENIED, HANG, THROTTLED, TOKEN, Fault, moment
 from meshwright.api.proving import DISCOVERY, KEYS
 from meshwright.ci.travis import proof
+from meshwright.ci.travis.client import TravisUnavailableError
 from meshwright.trust.key_sets import read_key_set
 from meshwright.trust.settings import Issuer
 from meshwright.trust.tokens import read_token, verify_token
@@ -327,6 +328,51 @@ def test_sessions_end_with_their_job(ours: Plane) -> None:
     assert (revocation.subject, revocation.principal) == (f"session:{sessions['71'].key_id}", "job 71")
 
 
+@pytest.mark.parametrize("unreadable", [71, 81])
+def test_a_job_that_cannot_be_seen_keeps_no_other_session_alive(ours: Plane, unreadable: int) -> None:
+    """The other one ends; of this one nobody can tell, which is said, and it is looked at again."""
+    for number in (71, 81):
+        assert ours.assume(ours.job(number).token()).status == 200
+        ours.travis.finish(number)
+    ours.travis.unreadable.add(unreadable)
+
+    def ended() -> set[str]:
+        sessions = ours.server.store.sessions()
+        return {one.principal.claims["job_id"] for one in sessions if ours.server.store.revoked(one)}
+
+    with pytest.raises(TravisUnavailableError, match=f"job {unreadable}"):
+        asyncio.run(ours.issuer.look(ours.server.store, ours.clock))
+    assert ended() == {"71", "81"} - {str(unreadable)}
+    ours.travis.unreadable.clear()
+    asyncio.run(ours.issuer.look(ours.server.store, ours.clock))
+    assert ended() == {"71", "81"}
+
+
+def test_a_token_is_renewed_while_its_job_runs(ours: Plane) -> None:
+    """With the same claims for ten minutes more; not when the job has ended, nor a token that is none of ours."""
+    token = ours.job(71).token()
+    ours.clock.ahead = 500_000
+    renewed = ours.post("/meshwright/v1/travis/renewals", {"token": token})
+    assert renewed.status == 200
+    longer = json.loads(renewed.body)["token"]
+    before, after = read_token(token).claims(), read_token(longer).claims()
+    assert after["exp"] - before["exp"] in range(499, 600)
+    fleeting = {"iat", "nbf", "exp", "jti"}
+    assert {name: before[name] for name in before.keys() - fleeting} == {
+        name: after[name] for name in after.keys() - fleeting
+    }
+    ours.clock.ahead = 700_000
+    assert code_of(ours.assume(token)) == (400, "ExpiredTokenException")
+    assert ours.assume(longer).status == 200
+    assert ours.post("/meshwright/v1/travis/renewals", {"token": token}).status == 403
+    forged = longer[:-8] + ("AAAAAAAA" if not longer.endswith("AAAAAAAA") else "BBBBBBBB")
+    assert ours.post("/meshwright/v1/travis/renewals", {"token": forged}).status == 403
+    ours.travis.finish(71)
+    ended = ours.post("/meshwright/v1/travis/renewals", {"token": longer})
+    assert (ended.status, ended.headers["x-amzn-errortype"]) == (403, "IDPRejectedClaim")
+    assert len(given(ours.server)) == 1
+
+
 def test_a_log_that_arrives_late_is_waited_for(tmp_path: Path) -> None:
     """Nothing at first, then half of the line, then all of it."""
     with plane(tmp_path, wait_seconds=120.0) as ours:
@@ -378,7 +424,7 @@ def test_who_asks_too_often_is_turned_away_before_travis_is_asked(ours: Plane) -
     job = ours.job(71)
     job.ask()
     statuses = set[int]()
-    for _ in range(200):
+    for _ in range(2000):
         statuses.add(ours.post("/meshwright/v1/travis/tokens", {"job_id": 71}).status)
         if 429 in statuses:
             break

@@ -177,7 +177,7 @@ def test_the_second_factor_is_in_no_commands_environment(ours: Plane, tmp_path: 
 
 def test_a_late_log_is_waited_for_and_a_refusal_is_told(ours: Plane) -> None:
     """A log that the server has waited for in vain is asked about again, as long as the challenge counts."""
-    ours.travis.add_job(71)
+    job = ours.travis.add_job(7_000_000 + os.getpid())
     looks = list[str]()
 
     def late(_number: int, text: str) -> str:
@@ -185,12 +185,12 @@ def test_a_late_log_is_waited_for_and_a_refusal_is_told(ours: Plane) -> None:
         return "" if len(looks) < 12 else text
 
     ours.travis.delay_log = late
-    done = in_job(at(ours), 71, *login("--role", ROLE, "--", "true"))
+    done = in_job(at(ours), job, *login("--role", ROLE, "--", "true"))
     assert (done.code, done.out) == (0, "")
-    again = in_job(at(ours), 71, *login("--role", ROLE, "--", "true"))
+    again = in_job(at(ours), job, *login("--role", ROLE, "--", "true"))
     assert again.code == 1
-    assert "gives job 71 no identity: ProofNotAlone" in again.log
-    assert not list(memory_folder(os.environ).glob("meshwright-71-*"))
+    assert f"gives job {job} no identity: ProofNotAlone" in again.log
+    assert not list(memory_folder(os.environ).glob(f"meshwright-{job}-*"))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_disk_is_no_place_for_a_token() -> None:
 
 def test_a_token_is_renewed_while_a_command_runs() -> None:
     """The file is whole at every moment; a renewal that fails is told, and tried again."""
-    handed, said, tokens = Handed.new(os.environ, 71), list[str](), iter(["", "second"])
+    handed, said, tokens = Handed.new(memory_folder(os.environ), 71), list[str](), iter(["", "second"])
 
     def renew() -> Login:
         token = next(tokens, "third")
@@ -234,6 +234,42 @@ def test_a_token_is_renewed_while_a_command_runs() -> None:
     finally:
         handed.forget()
     assert not handed.file.parent.exists()
+
+
+def test_what_a_job_releases_has_its_build_as_verified(ours: Plane, tmp_path: Path) -> None:
+    """By the API's record, whatever the job's variables say."""
+    ours.travis.add_job(71, build_number="7", commit={"sha": "c" * 40, "ref": "refs/heads/main"})
+    (tmp_path / "mesh.yaml").write_text("meshName: shop\nspec: {}\n")
+    apply = [sys.executable, "-m", "meshwright.cli", "apply", "mesh.yaml", "--stack", "orders", "--mesh", "shop"]
+    script = f"cd {tmp_path} && {' '.join(apply)}"
+    command = login("--role", ROLE, "--", "sh", "-c", script)
+    done = in_job(at(ours), 71, *command, more={"TRAVIS_BUILD_NUMBER": "999", "TRAVIS_BRANCH": "forged"})
+    assert done.code == 0, done.log
+    release = ours.server.store.release("shop", "orders", 1)
+    assert release is not None
+    assert release.verified is not None
+    assert release.build is not None
+    assert (release.verified.build_number, release.verified.branch, release.verified.commit) == (
+        "7",
+        "main",
+        "c" * 40,
+    )
+    assert (release.build.build_number, release.build.branch) == ("999", "forged")
+
+
+def test_a_job_that_is_cancelled_leaves_no_token(ours: Plane) -> None:
+    """The command is told, and decides; then the file goes."""
+    ours.travis.add_job(71)
+    script = """
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: (print(os.environ["AWS_WEB_IDENTITY_TOKEN_FILE"], flush=True), os._exit(5)))
+os.kill(os.getppid(), signal.SIGTERM)
+signal.pause()
+"""
+    done = in_job(at(ours), 71, *login("--role", ROLE, "--", sys.executable, "-c", script))
+    assert done.code == 5, done.log
+    assert Path(done.out.strip()).name == "token"
+    assert not Path(done.out.strip()).parent.exists()
 
 
 LASTING = """

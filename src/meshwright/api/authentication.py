@@ -54,7 +54,8 @@ _OURS = "/meshwright/"
 class Authentication:
     """The layer that verifies signatures.
 
-    It sets in the request's state: `principal`, a `trust.principals.Principal`, or None for the one unsigned action;
+    It sets in the request's state: `principal`, a `trust.principals.Principal`, None for the one unsigned action, and
+    none at all for jobs that prove who they are;
     `key_id`; `attempt`, the request for the audit log, where it is signed; `signed_headers`, the lower-case names of
     the headers that the signature covers; and `body`, all of it, which `receive` gives as well.
     """
@@ -101,7 +102,7 @@ class Authentication:
             # They may wait for long, within limits of their own; a signature would say nothing more.
             body = await self._short_body(reader, source_of(scope))
             if body is not None:
-                state["principal"], state["key_id"], state["signed_headers"], state["body"] = None, "", (), body
+                state["body"] = body
                 await self._app(scope, _replay(body, receive), send)
             return
         if scope["path"] == TOKEN_PATH and _unsigned(request):

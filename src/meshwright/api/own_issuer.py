@@ -117,12 +117,13 @@ class OwnIssuer:
         self.jobs.close()
 
     async def look(self, store: Store, now: Callable[[], int]) -> None:
-        """Look once at each job that has a living session.
+        """Look once at each job that has a living session; one that cannot be told of holds up no other.
 
         Raises:
             TravisUnavailableError: nobody can tell of one of them.
             StorageError: a session cannot be ended.
         """
+        failure: TravisUnavailableError | None = None
         if not self.recalled:
             await asyncio.to_thread(self._recall, store, now())
             self.recalled = True
@@ -130,11 +131,17 @@ class OwnIssuer:
             if ends <= now():
                 del self.live[key_id]
         for number, started in {(job, began) for job, began, _ in self.live.values()}:
-            if await self._runs(number, started):
+            try:
+                if await self._runs(number, started):
+                    continue
+            except TravisUnavailableError as error:
+                failure = error
                 continue
             for key_id in [one for one, (job, began, _) in self.live.items() if (job, began) == (number, started)]:
                 await asyncio.to_thread(self._end, store, key_id, number, now())
                 self.live.pop(key_id, None)
+        if failure is not None:
+            raise failure
 
     async def _runs(self, number: int, started: str) -> bool:
         try:

@@ -264,8 +264,6 @@ class Proving:
         async def serve(request: Request) -> Response:
             state, source, now = request.scope["state"], source_of(request.scope), self._services.now()
             state["operation"] = name
-            # As for a wrong signature: of what anybody may send, the log takes some and the metrics all.
-            del state["principal"]
             self._asked.admit(source, now)
             self._asked.note(source, now)
             return await endpoint(request)

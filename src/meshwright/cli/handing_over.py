@@ -66,13 +66,9 @@ class Handed:
         self._own = own
 
     @classmethod
-    def new(cls, environ: Mapping[str, str], job: int) -> Self:
-        """A new file, which is not written yet.
-
-        Raises:
-            UsageError: there is no folder in memory.
-        """
-        own = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{job}-", dir=memory_folder(environ)))
+    def new(cls, folder: Path, job: int) -> Self:
+        """A new file below a folder in memory, which is not written yet."""
+        own = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{job}-", dir=folder))
         return cls(own / _FILE, own=True)
 
     @classmethod
@@ -116,12 +112,13 @@ class Handed:
         kept = {name: text for name, text in environ.items() if name not in {*SHADOWING, FACTOR}}
         ended = threading.Event()
         keeping = threading.Thread(target=self._keep, args=(renew, say, ended, every), daemon=True)
-        try:
-            child = subprocess.Popen(list(command), env={**kept, **found})  # noqa: S603 - it is what was asked for
-        except OSError as error:
-            raise UsageError(f"{command[0]!r} cannot be run: {error.strerror}.") from error
-        keeping.start()
-        with _passing_on(child):
+        with _passing_on() as started:
+            try:
+                child = subprocess.Popen(list(command), env={**kept, **found})  # noqa: S603 - it is what was asked for
+            except OSError as error:
+                raise UsageError(f"{command[0]!r} cannot be run: {error.strerror}.") from error
+            started.append(child)
+            keeping.start()
             code = child.wait()
         ended.set()
         return code if code >= 0 else 128 - code
@@ -157,14 +154,18 @@ def exported(found: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _passing_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let the child decide about signals while it runs: the file is taken away after it."""
-    before = {
-        number: signal.signal(number, lambda got, _: child.send_signal(got))
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    }
+def _passing_on() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Let the command decide about signals once it stands in the list; before, they end ours, which tidies up."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, _: object) -> None:
+        if not started:
+            raise SystemExit(128 + number)
+        started[0].send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
-        yield
+        yield started
     finally:
         for number, given in before.items():
             signal.signal(number, given)

@@ -37,7 +37,7 @@ def login(options: dict[str, Any], *, role: str | None, audience: str, command: 
 
     Exit codes: 0 logged in, or COMMAND's; 1 refused; 2 could not be done.
     """
-    from meshwright.cli.handing_over import AWS_AUDIENCE, Handed, exported, variables
+    from meshwright.cli.handing_over import AWS_AUDIENCE, Handed, exported, memory_folder, variables
     from meshwright.cli.proving import Door, job_of
     from meshwright.cli.target import resolve
     from meshwright.remote.connection import Server
@@ -46,26 +46,23 @@ def login(options: dict[str, Any], *, role: str | None, audience: str, command: 
         raise UsageError("Which role? Name it with --role or AWS_ROLE_ARN: arn:aws:iam::000000000000:role/NAME.")
     target, job = resolve(options), job_of(os.environ)
     door = Door(Server(target.endpoint, target.ca_bundle), os.environ, job)
-    handed = Handed.found(os.environ, job)
-    known = handed is not None
-    handed = handed or Handed.new(os.environ, job)
-    kept = False
-    try:
-        got = (
-            door.renewed(handed.token()) if known else door.log_in(audience, lambda text: click.echo(text, err=True))
-        )
-        handed.write(got.token)
-        target.say(f"Logged in at {target.endpoint} as {got.subject}.")
-        where = "" if audience == AWS_AUDIENCE else target.endpoint
-        found = variables(handed.file, where, target.region, role, f"travis-{job}")
-        if command:
-            return handed.run(command, found, os.environ, lambda: door.renewed(handed.token()), target.say)
+    folder, handed = memory_folder(os.environ), Handed.found(os.environ, job)
+    if handed is None:
+        got = door.log_in(audience, lambda text: click.echo(text, err=True))
+        handed = Handed.new(folder, job)
+    else:
+        got = door.renewed(handed.token())
+    where = "" if audience == AWS_AUDIENCE else target.endpoint
+    found = variables(handed.file, where, target.region, role, f"travis-{job}")
+    handed.write(got.token)
+    target.say(f"Logged in at {target.endpoint} as {got.subject}.")
+    if not command:
         click.echo(exported(found), nl=False)
-        kept = True
+        return 0
+    try:
+        return handed.run(command, found, os.environ, lambda: door.renewed(handed.token()), target.say)
     finally:
-        if not kept:
-            handed.forget()
-    return 0
+        handed.forget()
 
 
 @click.command("secret")
