@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from meshwright import release
 from meshwright.api.fencing import UNVERIFIED
 from meshwright.api.judging import MOST, all_risks_of
-from meshwright.errors import RefusedError
+from meshwright.api.returning import returning
+from meshwright.errors import BadRequestException, RefusedError
 from meshwright.impact.scene import WEIGHT_STEP
 from meshwright.impact.values import Objection
 from meshwright.model.identity import Key
+from meshwright.plan import diff
 from meshwright.release import Approval, BrokenGlass, GuardrailError, places
 from meshwright.store.approvals import Decision, Pending, Use
-from meshwright.trust.guardrails import moved_points, objections, rules_of, verdict, weight_step
+from meshwright.trust.guardrails import moved_points, objections, rules_of, softened, verdict, weight_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,12 +60,22 @@ class Guarded(NamedTuple):
 
 
 def judged(services: Services, intent: Intent, plan: Plan, state: State, calls: Calls) -> Guarded:
-    """The risks of `plan`, made of `state`, and what the guardrails have against them."""
+    """The risks of `plan`, made of `state`, and what the guardrails have against them; may read the database.
+
+    Of a way back to the last good release they mind what differs from that alone, and of the rest they warn.
+    """
     settled = services.authority().settled
     rules = rules_of(settled.guardrails, settled.mesh)
-    found = all_risks_of(plan, state, calls, intent.sources, services.now(), min(weight_step(rules), WEIGHT_STEP))
+    step = min(weight_step(rules), WEIGHT_STEP)
+    found = all_risks_of(plan, state, calls, intent.sources, services.now(), step)
     usual = [one for one in found if one.code != "weight-moved" or moved_points(one) > WEIGHT_STEP]
-    return Guarded(tuple(usual[:MOST]), objections(rules, plan, found, intent.kind))
+    minded = objections(rules, plan, found, intent.kind)
+    back = returning(services.store, intent, state) if minded else None
+    if back is not None:
+        proven = diff(back.ground, release.restored(back.to.content), intent.stack, intent.mesh)
+        left = all_risks_of(proven, back.ground, calls, {}, services.now(), step)
+        minded = softened(minded, objections(rules, proven, left, intent.kind), back.to.title)
+    return Guarded(tuple(usual[:MOST]), minded)
 
 
 def guarded(services: Services, intent: Intent, plan: Plan, found: Guarded, *, unverified: bool) -> Guarded:
@@ -95,6 +108,16 @@ def guarded(services: Services, intent: Intent, plan: Plan, found: Guarded, *, u
     if intent.approved is None:
         return found._replace(waits=True)
     return found._replace(approval=_approval(services, intent.approved, rules))
+
+
+def refuse_blank(name: str, reason: str) -> None:
+    """Raise where a reason, which may be left out, is given and says nothing.
+
+    Raises:
+        BadRequestException: it is of blanks and invisible characters alone.
+    """
+    if reason and not any(one.isprintable() and not one.isspace() for one in reason):
+        raise BadRequestException(f"The member {name} is blank: say why, for whoever reads it in the audit log.")
 
 
 def pending_of(services: Services, intent: Intent, plan: Plan, found: Guarded) -> Pending:
@@ -157,8 +180,9 @@ def warnings(found: Sequence[Objection]) -> tuple[str, ...]:
 
 
 def told_of(found: Guarded) -> str:
-    """What asks for somebody's approval, in one line."""
-    return "; ".join(_sentence(one) for one in found.objections[:MOST_TOLD] if one.severity == "approve")
+    """What asks for somebody's approval, in one line without its full stop."""
+    told = (_sentence(one) for one in found.objections[:MOST_TOLD] if one.severity == "approve")
+    return "; ".join(told).rstrip(".")
 
 
 def overall(found: Sequence[Objection]) -> Verdict:
@@ -190,14 +214,15 @@ def _grant(services: Services, intent: Intent) -> Grant:
     mine = f"{who.kind}/{who.name}"
     known = services.store.grants(intent.mesh, intent.stack)
     alone = not services.authority().is_administrator(who)
-    usable = [
-        one
-        for one, use in known
-        if use is None
-        and one.grantee == mine
-        and now < one.expires_at
-        and not (alone and one.identity == who.identity)
-    ]
+    theirs = [one for one, use in known if use is None and one.grantee == mine and now < one.expires_at]
+    usable = [one for one in theirs if not (alone and one.identity == who.identity)]
+    if theirs and not usable:
+        numbers = ", ".join(str(one.number) for one in theirs)
+        raise RefusedError(
+            f"{who.arn} cannot pass the guardrails with grant {numbers}, which lets {mine} pass: whoever gave it is "
+            f"behind this session as well ({who.identity}), and nobody lets himself pass. Another one's session may "
+            "use it, or somebody else gives one. Nothing was changed."
+        )
     if not usable:
         raise RefusedError(
             f"No grant lets {mine} pass the guardrails of stack {intent.stack!r} in mesh {intent.mesh!r} now: none "

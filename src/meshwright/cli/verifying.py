@@ -168,7 +168,7 @@ def restored(
     except RefusedError as error:
         told["refused"] = str(error)
         text = f"Error: {reason}. It is what runs, because it cannot be rolled back: {error}"
-        click.echo(terminal(text), err=True)
+        click.echo("\n".join(map(terminal, text.split("\n"))), err=True)
         return 1
     told["rollback"] = outcome
     if outcome.get("pending") is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from meshwright.impact.scene import WEIGHT_STEP
 from meshwright.impact.values import Objection
 from meshwright.trust.patterns import pattern
@@ -67,6 +69,24 @@ def objections(rules: Sequence[Rule], plan: Plan, risks: Iterable[Risk], kind: R
         if not one.rule.risks:
             found += _to_changes(one, plan)
     return tuple(found)
+
+
+def softened(found: Sequence[Objection], left: Sequence[Objection], to: str) -> tuple[Objection, ...]:
+    """The objections to a way back to the release `to`: those that are `left` against it, and of the others warnings.
+
+    What `to` had already is no objection to having it again, whatever a release that failed brought meanwhile.
+    """
+    stay = {_identity(one) for one in left}
+    told = (
+        msgspec.structs.replace(one, severity="warn", summary=f"{one.summary.rstrip('.')}, as it was in {to}")
+        for one in found
+        if _identity(one) not in stay
+    )
+    return (*left, *told)
+
+
+def _identity(one: Objection) -> tuple[str, str, Key, str]:
+    return one.rule, one.about, one.key, one.path
 
 
 def verdict(found: Iterable[Objection]) -> Verdict:
