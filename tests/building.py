@@ -78,10 +78,14 @@ class Jobs(NamedTuple):
         """A client with the session that a token of these claims gets."""
         return self._with(self.plane.by_token(self.plane.issuer.token(**claims), role))
 
-    def through(self, role: str, **claims: Any) -> Client:
-        """A client with the session that such a session takes with its own."""
-        first = self.plane.by_token(self.plane.issuer.token(**claims), "deployer")
+    def through(self, role: str, user: str = "", **claims: Any) -> Client:
+        """A client with the session that such a session takes with its own, or a user with a key."""
         asked = {"RoleArn": f"arn:aws:iam::000000000000:role/{role}", "RoleSessionName": "chained"}
+        if user:
+            self.user(user)
+            key = self.plane.server.store.key(f"AKIA{user.upper()}")
+            return self._with(self.plane.sts(key).assume_role(**asked))
+        first = self.plane.by_token(self.plane.issuer.token(**claims), "deployer")
         return self._with(self.plane.as_session(first).assume_role(**asked))
 
     def user(self, name: str = "administrator") -> Client:

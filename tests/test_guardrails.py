@@ -324,6 +324,35 @@ def test_a_grant_is_for_one_somebody_one_stack_one_time_and_a_while(jobs: Jobs) 
     assert states == [("user/alice", "used"), ("role/deployer", "open")]
 
 
+def test_whoever_gave_a_grant_does_not_use_it_in_a_session_of_its_grantee(jobs: Jobs) -> None:
+    """And is told that it is open, but not to him; somebody else may use it."""
+    bob, alice = jobs.user("bob"), jobs.user("alice")
+    applied(alice, SHOP)
+    jobs.trust(guarded("deny"))
+    alice.grant("m", "shop", "role/second", "this one", 5)
+    taken = jobs.through("second", user="alice")
+    with pytest.raises(RefusedError, match=r"with grant 1, which lets role/second pass: whoever gave it is behind"):
+        applied(taken, SHIFTED, break_glass="x")
+    with pytest.raises(RefusedError, match="none was given, or it is used or over"):
+        applied(bob, SHIFTED, break_glass="x")
+    assert applied(jobs.through("second", **travis(5)), SHIFTED, break_glass="x")["changed"] is True
+
+
+@pytest.mark.parametrize("blank", [" ", "\t\n", "\u200b"])
+def test_a_blank_reason_is_none(jobs: Jobs, blank: str) -> None:
+    """Of a grant, and of its use."""
+    alice, bob = jobs.user("alice"), jobs.user("bob")
+    applied(alice, SHOP)
+    jobs.trust(guarded("deny"))
+    with pytest.raises(BadRequestException, match="reason is blank"):
+        bob.grant("m", "shop", "user/alice", blank, 5)
+    bob.grant("m", "shop", "user/alice", "INC-7", 5)
+    with pytest.raises(BadRequestException, match="break_glass is blank"):
+        applied(alice, SHIFTED, break_glass=blank)
+    with pytest.raises(BadRequestException, match="break_glass is blank"):
+        alice.roll_back("m", "shop", RollbackRequest(to=1, break_glass=blank))
+
+
 def test_a_grant_ends(tmp_path: Path) -> None:
     """To the minute."""
     clock = [now()]
@@ -403,14 +432,15 @@ def test_nobody_approves_what_is_his_own_under_another_name(jobs: Jobs) -> None:
     applied(jobs.job(**travis(10)), SHOP)
     jobs.trust(guarded("approve"))
     applied(jobs.job(**travis(11, author="ann")), SHIFTED)
-    others = (
-        jobs.job(**travis(11)),
-        jobs.job(**travis(12, sub="repo:acme/shop:environment:x", build_id="9011", build_number="11")),
-        jobs.job(**travis(99, "acme/approvals", author="ann")),
-        jobs.through("second", **travis(11)),
-    )
-    for who in others:
-        with pytest.raises(AccessDeniedError, match="the author's own"):
+    own, same = "it is the author's own", "the job that asks is of build 11 of acme/shop, as the release is"
+    others = {
+        jobs.job(**travis(11)): own,
+        jobs.job(**travis(12, sub="repo:acme/shop:environment:x", build_id="9011", build_number="11")): same,
+        jobs.job(**travis(99, "acme/approvals", author="ann")): "was set off by ann, as the release was",
+        jobs.through("second", **travis(11)): own,
+    }
+    for who, ground in others.items():
+        with pytest.raises(AccessDeniedError, match=f"cannot approve shop#pending-1 because .*{ground}"):
             who.approve("m", "shop", 1)
     with pytest.raises(AccessDeniedError, match="is not authorized to perform: meshwright:ApproveRelease"):
         jobs.user("stranger").approve("m", "shop", 1)

@@ -17,6 +17,7 @@ from processes import DEADLINE, until
 from serving import now
 from test_cli_releases import DEFINITIONS, PROJECT, shift
 from test_guardrails import guarded
+from test_store_contract import inspected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,6 +179,46 @@ def test_the_glass_is_broken_once_with_a_reason(run: Callable[..., Done], jobs: 
     grants = run("bob", "guardrails", "grants").out
     assert "used" in grants.splitlines()[1]
     assert grants.splitlines()[1].rstrip().endswith("shop#2")
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_the_glass_is_not_broken_without_a_reason(run: Callable[..., Done], jobs: Jobs, blank: str) -> None:
+    """Nor is it applied as if nothing had been said."""
+    for words in (
+        ("apply", "--break-glass", blank),
+        ("rollback", "--last-good", "--break-glass", blank),
+        ("guardrails", "break-glass", "--for", "user/alice", "--reason", blank),
+    ):
+        done = run("alice", *words)
+        assert done.code == 2
+        assert "it is blank: say why" in done.err
+    assert jobs.user("alice").releases("m", "shop")["releases"] == []
+
+
+def test_a_message_keeps_its_own_full_stop(run: Callable[..., Done], jobs: Jobs) -> None:
+    """And gets none besides."""
+    run("alice", "apply")
+    shift(10)
+    jobs.trust(guarded("warn"))
+    (line, *_) = [one for one in run("alice", "apply").out.splitlines() if one.startswith("Warning: mind")]
+    assert line.endswith(" Ask the platform team.")
+
+
+def test_why_a_release_that_failed_stays_is_told_on_lines_of_its_own(run: Callable[..., Done], jobs: Jobs) -> None:
+    """As the guardrails tell it: here, what failed was verified once, and is not to be undone unseen."""
+    store = jobs.plane.server.store
+    run("alice", "apply")
+    store.mark("m", "shop", 1, Status.PROPAGATED, principal="p", at=now())
+    shift(10)
+    run("alice", "apply")
+    store.mark("m", "shop", 2, Status.PROPAGATED, principal="p", at=now())
+    store.note_inspection("m", "shop", 2, inspected("verified", now()))
+    jobs.trust(guarded("deny"))
+    done = run("alice", "verify", "shop#2", "--rollback", "--allow-unprobed", "--timeout", "0", "--endpoints", "a=2")
+    assert done.code == 1
+    assert "cannot be rolled back: The guardrails of the environment 'test' refuse" in done.err
+    assert "\n  mind (weight-moved): mesh/m/virtualRouter/r/route/x" in done.err
+    assert "\\n" not in done.err
 
 
 def test_a_promotion_breaks_the_glass_as_an_apply_does(run: Callable[..., Done], jobs: Jobs) -> None:

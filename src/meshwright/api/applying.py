@@ -17,7 +17,17 @@ from meshwright import constraints, operations, release, rules
 from meshwright.api.attempts import Attempt
 from meshwright.api.canary_steps import first_step, keep_author, superseding
 from meshwright.api.fencing import fence, unfenced
-from meshwright.api.guarding import Approved, decision_of, guarded, judged, pending_of, told_of, use_of, warnings
+from meshwright.api.guarding import (
+    Approved,
+    decision_of,
+    guarded,
+    judged,
+    pending_of,
+    refuse_blank,
+    told_of,
+    use_of,
+    warnings,
+)
 from meshwright.api.judging import MOST, lately_called
 from meshwright.api.outcomes import Outcome, approval_event, outcome_answer
 from meshwright.api.repeating import Asked, earlier, kept
@@ -106,10 +116,12 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
 
     Raises:
         AccessDeniedError: naming every object that the principal may not change so.
+        BadRequestException: the glass is to be broken for a reason that is blank.
         RefusedError: the build is older than one that released already, or the plan is stale, in conflict, or leads
             to an invalid mesh; nothing was changed.
         RevisionConflictError: other writers were faster every time.
     """
+    refuse_blank("break_glass", intent.break_glass)
     outcome: list[Outcome] = []
     calls = lately_called(services, intent.mesh)
 

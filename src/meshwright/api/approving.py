@@ -17,7 +17,7 @@ from meshwright.api import applying, outcomes
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, in_path, stack_of
 from meshwright.api.connection_facts import connection_facts
-from meshwright.api.guarding import Approved, judged, overall
+from meshwright.api.guarding import Approved, judged, overall, refuse_blank
 from meshwright.api.judging import lately_called
 from meshwright.api.searching import conditions, number
 from meshwright.errors import AccessDeniedError, BadRequestException, NotFoundException, RefusedError, did_you_mean
@@ -169,6 +169,7 @@ async def post_grant(services: Services, request: Request) -> Response:
     """Let somebody pass the guardrails of a stack with one release, within so many minutes."""
     mesh, stack = stack_of(request)
     asked, who, now = await body_of(request, GrantRequest), request.state.principal, services.now()
+    refuse_blank("reason", asked.reason)
     if not _GRANTEE.fullmatch(asked.grantee):
         raise BadRequestException(f"{asked.grantee[:80]!r} is nobody; write user/NAME or role/NAME.")
     settled = services.authority().settled
@@ -281,16 +282,29 @@ def _open(services: Services, mesh: str, stack: str, wanted: int) -> Pending:
 
 def _refuse_own(one: Pending, who: Principal) -> None:
     """Raise where the approver is the author, or a job that the same person set off, or of the same build."""
-    author = one.principal
-    mine, others = who.build, author.build
-    same = who.identity == author.identity
-    for facts in (("issuer", "author"), ("issuer", "repository", "build_id")):
-        same = same or all(mine.get(fact) and mine.get(fact) == others.get(fact) for fact in facts)
-    if same:
+    ground = _own(one.principal, who)
+    if ground:
         raise AccessDeniedError(
-            f"User: {who.arn} cannot approve {one.title} because it is the author's own ({author.identity}); it "
-            "takes somebody else. Nothing was changed."
+            f"User: {who.arn} cannot approve {one.title} because {ground}; it takes somebody else. "
+            "Nothing was changed."
         )
+
+
+def _own(author: Principal, who: Principal) -> str:
+    """What makes the release of `author` the own one of `who`, in words; "" for nothing."""
+    if who.identity == author.identity:
+        return f"it is the author's own ({author.identity})"
+    mine, others = who.build, author.build
+
+    def shared(*facts: str) -> bool:
+        return all(mine.get(fact) and mine.get(fact) == others.get(fact) for fact in facts)
+
+    if shared("issuer", "author"):
+        return f"the job that asks was set off by {mine['author']}, as the release was"
+    if shared("issuer", "repository", "build_id"):
+        number = mine.get("build_number") or mine["build_id"]
+        return f"the job that asks is of build {number} of {mine['repository']}, as the release is"
+    return ""
 
 
 def _refuse_revoked(services: Services, one: Pending) -> None:

@@ -142,7 +142,7 @@ def shifted(
             f"{one['title']} is on the way there already: going on with it, with the settings that it began with."
         )
     for warning in outcome.get("warnings", ()):
-        target.say(f"Warning: {warning}.")
+        target.say(f"Warning: {view.sentence(warning)}")
     found = _looked_after(target, client, one, signals)
     code, arrival = _ended(target, client, found, _ARRIVAL if wait is None else wait, form)
     told = {**outcome, "changed": True, "release": found["release"], "canary": found} | (

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import FORMAT, targeted
+from meshwright.cli.options import FORMAT, reasoned, targeted
 
 
 @click.group("guardrails")
@@ -58,7 +58,13 @@ def list_grants(options: dict[str, Any], *, mesh: str | None, stack: str | None,
 @command.command("break-glass")
 @targeted
 @click.option("--for", "grantee", required=True, metavar="user/NAME|role/NAME", help="Who may pass.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept with the grant and in the audit log.")
+@click.option(
+    "--reason",
+    required=True,
+    callback=reasoned,
+    metavar="TEXT",
+    help="Why; kept with the grant and in the audit log.",
+)
 @click.option("--minutes", type=click.IntRange(1, 24 * 60), default=60, show_default=True, help="For how long.")
 @FORMAT
 @click.pass_obj

@@ -44,10 +44,23 @@ WAIT = click.option(
     help="Wait so long until every proxy that the release concerns has it.",
 )
 """The option of commands that make a release."""
+
+
+def reasoned(_context: click.Context, _option: click.Parameter, value: str | None) -> str:
+    """The reason that an option was given; "" where it was not.
+
+    Raises:
+        click.BadParameter: it is blank.
+    """
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is blank: say why, for whoever reads it in the audit log.")
+    return value or ""
+
+
 BREAK_GLASS = click.option(
     "--break-glass",
     metavar="REASON",
-    default="",
+    callback=reasoned,
     help="Pass the guardrails with an administrator's grant, which is used up; REASON is kept.",
 )
 """The option of commands that make a release."""

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     Document = Mapping[str, Any]
 
 
+def sentence(text: str) -> str:
+    """`text` with a full stop, unless it ends with one: what people write as a message may."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 def as_json(document: Document) -> str:
     """`document` as indented JSON, ending in a newline."""
     return indented_json(document)
@@ -29,7 +34,7 @@ def as_json(document: Document) -> str:
 
 def outcome_text(outcome: Document) -> str:
     """What came of an apply or a rollback."""
-    return _outcome(outcome) + "".join(f"Warning: {terminal(one)}.\n" for one in outcome.get("warnings", ()))
+    return _outcome(outcome) + "".join(f"Warning: {sentence(terminal(one))}\n" for one in outcome.get("warnings", ()))
 
 
 def _outcome(outcome: Document) -> str:
