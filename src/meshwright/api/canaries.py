@@ -22,7 +22,7 @@ from meshwright.api.propagating import observed, with_inherited
 from meshwright.api.rolling_back import refuse_missing
 from meshwright.errors import AccessDeniedError, NotFoundException, RefusedError
 from meshwright.model.identity import Key, Kind
-from meshwright.release import CanaryRequest
+from meshwright.release import CanaryRequest, Status
 from meshwright.routing import declared_ways
 from meshwright.views.wire import to_wire
 
@@ -154,10 +154,13 @@ def _overdue(services: Services, course: Course, canary: Canary, now: int) -> tu
 async def _arrived(services: Services, newest: Release, course: Course) -> str:
     """Begin to count once the step has reached the proxies; why it never will, "" for nothing against it."""
     found = with_inherited(services, newest, services.control.propagation(newest.revision, newest.mesh))
-    await observed(services, newest, found)
+    seen = await observed(services, newest, found)
     match found.state:
-        case "rejected":
+        case "rejected" if seen.status is Status.FAILED:
             return f"{found.rejected[0].id} rejected {newest.title}"
+        case "rejected":
+            # What another stack broke fails nobody else, but nothing can be seen meanwhile.
+            course.waiting = f"{found.rejected[0].id} rejects what is not of {newest.title}"
         case "propagated":
             services.canaries.begin(course, services.now())
         case "no-proxies":

@@ -15,6 +15,7 @@ from meshwright.cli.options import (
     ALLOW_EMPTY,
     BREAK_GLASS,
     STACK,
+    SUMMARY,
     WAIT,
     canary,
     definition_arguments,
@@ -35,8 +36,7 @@ from meshwright.errors import UsageError
               help="Verify it, each check within --wait or 60 seconds; roll it back if it fails.")  # fmt: skip
 @verification
 @canary
-@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True,
-              help="json: one documented JSON value on standard output. markdown: a canary's summary.")  # fmt: skip
+@SUMMARY
 @click.pass_obj
 def command(  # noqa: PLR0913 - one parameter an option
     options: dict[str, Any],

@@ -37,6 +37,15 @@ FORMAT = click.option(
     help="json: one documented JSON value on standard output.",
 )
 """The option for commands that print text or JSON."""
+SUMMARY = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="json: one documented JSON value on standard output. markdown: a canary's summary.",
+)
+"""The option of commands that may release in steps."""
 WAIT = click.option(
     "--wait",
     type=click.FloatRange(min=0, max=86_400),

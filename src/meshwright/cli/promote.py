@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import BREAK_GLASS, FORMAT, STACK, WAIT, verification
+from meshwright.cli.options import BREAK_GLASS, STACK, SUMMARY, WAIT, canary, verification
 
 
 @click.command("promote")
@@ -25,7 +25,8 @@ from meshwright.cli.options import BREAK_GLASS, FORMAT, STACK, WAIT, verificatio
 @click.option("--verify", "verifies", is_flag=True,
               help="Verify it there, each check within --wait or 60 seconds; roll it back if it fails.")  # fmt: skip
 @verification
-@FORMAT
+@canary
+@SUMMARY
 @click.pass_obj
 def command(  # noqa: PLR0913 - one parameter an option
     options: dict[str, Any],
@@ -45,23 +46,23 @@ def command(  # noqa: PLR0913 - one parameter an option
     """Release in one environment what is verified in another.
 
     The newest verified release of this stack in --from is released in --to, with the values and overlays of that
-    environment. The definitions of meshwright.yaml must be those that it was made of: check out its commit.
+    environment. The definitions of meshwright.yaml must be those that it was made of: check out its commit. With
+    --canary, weights are shifted there in steps, as by `meshwright apply`.
 
     Exit codes: 0 released (with --wait: and arrived; with --verify: and verified), 1 refused, rejected by a proxy,
     late, or rolled back, 2 could not be done.
     """
     from meshwright.cli.applying import from_definitions, with_grant
+    from meshwright.cli.canarying import applied, settings
     from meshwright.cli.promoting import between, promotion
-    from meshwright.cli.verifying import verified_or_back, wanted
-    from meshwright.cli.waiting import finished
+    from meshwright.cli.verifying import wanted
 
     before, after = between(options, source, goal, stack, parameters)
+    steps = settings(asked, after.project.canary)
     promoted = promotion(before, source, release)
     client = after.client()
     plan, request = from_definitions(after, client, (), parameters, allow_empty=False, promotes=promoted)
     number = len(plan.changes)
     after.say(f"Releasing {promoted.title} of {source} in {goal}: {number} change{'s' * (number != 1)} …")
-    outcome = client.apply(plan.mesh, plan.stack, with_grant(request, break_glass))
-    if not verifies:
-        return finished(after, client, outcome, wait, form)
-    return verified_or_back(after, client, outcome, wanted(60 if wait is None else wait, asked), form)
+    verifying = wanted(60 if wait is None else wait, asked) if verifies else None
+    return applied(after, client, plan, with_grant(request, break_glass), steps, verifying, wait, form)
