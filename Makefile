@@ -18,6 +18,8 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml
 	@echo "Installing what the product needs (hash-checked) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# pip compiles what it copies, and what stays in place nobody, where PYTHONDONTWRITEBYTECODE is set as in many images.
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
@@ -56,6 +58,7 @@ docs: $(VENV)/dev.stamp  ## write the pages of docs/ that are made from the prog
 	@$(BIN)/python -m pytest -q --update-goldens tests/test_docs.py tests/test_rules.py
 
 bench: $(VENV)/dev.stamp  ## the benchmarks, as ratios within one run; that of the push shortened
+	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python -m benchmarks
 
 lock:  ## write the lock files again (needs uv)

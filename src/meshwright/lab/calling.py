@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from meshwright.errors import UsageError
 from meshwright.lab.health import Checks, recovered, settled, well, workers_told
 from meshwright.lab.seeing import left_alone, seen, told_by_proxies
+from meshwright.lab.turns import AT_ONCE
 from meshwright.lab.workload import patient
 from meshwright.model.identity import Kind
 from meshwright.trials.conduct import unanswered, waits
@@ -65,6 +66,8 @@ class Calling:
         self._turns = turns
         self._checks = Checks(rig)
         self._longest = longest
+        self._patience: dict[str, float] = {}
+        """By trial: hundreds of calls are waited for alike."""
         self.sent: dict[str, Sent] = {}
         """By trace, what was sent; whoever knows that nobody asks for it any more takes it out."""
         self.wanted: set[tuple[Key, int]] = set()
@@ -176,7 +179,9 @@ class Calling:
     async def _burst(self, trial: Trial, moment: str = "during") -> list[CallSeen]:
         if trial.every is None:
             several = self._filled(trial)
-            turns = asyncio.Semaphore(trial.at_once or trial.of * several)
+            # No more than can be under way, so that hundreds of one trial are not before the few of another.
+            few = trial.of * several if _unhindered(trial) or _fills(trial) else AT_ONCE
+            turns = asyncio.Semaphore(trial.at_once or few)
             begins = (trial.apart / 1_000 / several * index for index in range(trial.of * several))
             return list(await asyncio.gather(*(self._later(trial, moment, begin, turns) for begin in begins)))
         found = []
@@ -197,14 +202,17 @@ class Calling:
     async def _later(self, trial: Trial, moment: str, seconds: float, turns: asyncio.Semaphore) -> CallSeen:
         await asyncio.sleep(seconds)
         async with turns:
-            return await self._call(trial, moment)
+            sent = await self._sent(trial)
+        return await self._told(trial, sent, moment)
 
-    async def _call(self, trial: Trial, moment: str = "during") -> CallSeen:
+    async def _call(self, trial: Trial, moment: str) -> CallSeen:
         """Make one call, and wait for whatever the trial wants to be known of it."""
-        # Whoever waits for an answer that comes late, or never, keeps nobody else from the processors.
-        unhindered = waits(trial) or unanswered(trial) or trial.at_once is not None
+        return await self._told(trial, await self._sent(trial), moment)
+
+    async def _sent(self, trial: Trial) -> Sent:
+        """One call that was made, in its turn."""
         pools = {} if _fills(trial) or trial.every is not None else self.pools(trial)
-        async with self._turns.call(pools, waits=unhindered) as arrived:
+        async with self._turns.call(pools, waits=_unhindered(trial)) as arrived:
             sent = await self._rig.send(
                 trial.call,
                 trial.caller,
@@ -213,6 +221,10 @@ class Calling:
                 patience=self.patience(trial),
             )
             arrived.extend(sent.attempts)
+        return sent
+
+    async def _told(self, trial: Trial, sent: Sent, moment: str) -> CallSeen:
+        """What is known of a call, once that is all that the trial wants to be known of it."""
         expect = trial.expect
         if expect.given_up is not None:
             sent = await left_alone(self._rig, sent)
@@ -229,17 +241,24 @@ class Calling:
         Raises:
             UsageError: that is too long.
         """
+        if trial.name in self._patience:
+            return self._patience[trial.name]
         lasts = lasting(self._rig.graph, trial.caller, trial.call, trial.given, trial.onward)
         if lasts.least > self._longest * 1_000:
             told = f"its calls last {lasts.least / 1_000:g} s, and none is waited for longer than {self._longest:g} s"
             raise UsageError(f"{told}; --patience {math.ceil(lasts.least / 1_000)} waits for them")
-        return patient(min((lasts.most or 0) / 1_000, self._longest))
+        return self._patience.setdefault(trial.name, patient(min((lasts.most or 0) / 1_000, self._longest)))
 
     def instance(self, trial: Trial) -> int:
         """Which instance of its caller calls: for who waits, if nobody minds, the last: faults befall the first."""
         last = len(self._rig.instances(trial.caller))
         minds = trial.instance > 1 or (trial.caller, last) in self.wanted
         return trial.instance if minds or not waits(trial) else last
+
+
+def _unhindered(trial: Trial) -> bool:
+    """Whether it waits for answers that come late, or never: that keeps nobody else from the processors."""
+    return waits(trial) or unanswered(trial) or trial.at_once is not None
 
 
 def _fills(trial: Trial) -> bool:

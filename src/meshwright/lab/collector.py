@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import math
 import time
 from collections import OrderedDict
@@ -22,7 +21,7 @@ from meshwright.model.identity import Key, Kind
 from meshwright.snapshot.messages import message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from meshwright.lab.sockets import Inside
 
@@ -75,6 +74,27 @@ class Trace(msgspec.Struct):
     records: list[Record] = []
 
 
+class _Waiting:
+    """Somebody who waits for what is to hold of traces."""
+
+    def __init__(self, wanted: Iterable[tuple[str, Callable[[], bool]]]) -> None:
+        self.missing: dict[str, list[Callable[[], bool]]] = {}
+        """By trace, what does not hold yet; it is looked at again when something of that trace comes."""
+        for name, holds in wanted:
+            self.missing.setdefault(name, []).append(holds)
+        self.over = asyncio.Event()
+
+    def looks(self, name: str) -> bool:
+        """Whether all that is wanted of a trace holds now."""
+        self.missing[name] = [holds for holds in self.missing[name] if not holds()]
+        if self.missing[name]:
+            return False
+        del self.missing[name]
+        if not self.missing:
+            self.over.set()
+        return True
+
+
 class Collector:
     """What was received so far."""
 
@@ -82,10 +102,10 @@ class Collector:
         self.port = 0
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self._news = asyncio.Condition()
-        self._awaited: dict[str, Callable[[], None]] = {}
-        """By trace, what is to be done whenever something of it was received."""
+        self._awaited: dict[str, list[_Waiting]] = {}
+        """By trace, who waits for more of it."""
         self._came_at = -math.inf
-        """When that was so last."""
+        """When something of a trace with a name came last that somebody waited for."""
 
     @property
     def spans(self) -> list[Span]:
@@ -110,31 +130,45 @@ class Collector:
             return wanted()
         return True
 
-    async def heard(self, wanted: Mapping[str, Callable[[Trace], bool]], seconds: float) -> None:
-        """Return once every trace is as `wanted`, or so many `seconds` brought nothing of any that anybody waits for.
+    async def heard(self, wanted: Iterable[tuple[str, Callable[[], bool]]], seconds: float) -> None:
+        """Return once all that is `wanted` of traces holds, or `seconds` brought nothing that anybody waits for.
 
-        A machine that is out of breath is late with all of them. Each is looked at when something of it comes, so
-        that news of one is no work for the others; it is waited for by one at a time.
+        A machine that is out of breath is late with all of them. Each is looked at when something of its trace comes,
+        so that news of one is no work for the others. Of "", what belongs to no trace, news come all the time, and
+        nobody waits for longer because of them.
         """
-        missing, done = set(wanted), asyncio.Event()
-
-        def look(name: str) -> None:
-            if wanted[name](self.trace(name)):
-                missing.discard(name)
-                self._awaited.pop(name, None)
-            if not missing:
-                done.set()
-
-        for name in wanted:
-            self._awaited[name] = functools.partial(look, name)
-            look(name)
+        waiting = _Waiting(wanted)
+        for name in waiting.missing:
+            self._awaited.setdefault(name, []).append(waiting)
+        for name in tuple(waiting.missing):
+            self._look(name, waiting)
         began_at = time.monotonic()
-        while missing and (end := self._lull(began_at, seconds)) > (now := time.monotonic()):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(end - now):
-                    await done.wait()
-        for name in missing:
-            self._awaited.pop(name, None)
+        try:
+            while waiting.missing and (end := self._lull(began_at, seconds)) > (now := time.monotonic()):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(end - now):
+                        await waiting.over.wait()
+        finally:
+            for name in waiting.missing:
+                self._forget(name, waiting)
+
+    def _look(self, name: str, waiting: _Waiting) -> None:
+        """Let somebody look who waits for a trace, and forget those who have seen enough of it."""
+        if waiting.looks(name):
+            self._forget(name, waiting)
+
+    def _forget(self, name: str, waiting: _Waiting) -> None:
+        self._awaited[name].remove(waiting)
+        if not self._awaited[name]:
+            del self._awaited[name]
+
+    def _news_of(self, names: Iterable[str]) -> None:
+        """Let those look who wait for these traces."""
+        for name in self._awaited.keys() & set(names):
+            if name:
+                self._came_at = time.monotonic()
+            for one in tuple(self._awaited[name]):
+                self._look(name, one)
 
     def _lull(self, began_at: float, seconds: float) -> float:
         """When a wait that began then has heard nothing for so many seconds, unless something comes meanwhile."""
@@ -148,21 +182,20 @@ class Collector:
                 spans = [_span(service, one) for one in scope.spans]
                 for span in spans:
                     self._of(span.trace).spans.append(span)
-                for name in {span.trace for span in spans} & self._awaited.keys():
-                    self._came_at = time.monotonic()
-                    self._awaited[name]()
+                self._news_of(span.trace for span in spans)
 
     def keep_records(self, request: Any) -> None:
         """Take an `ExportLogsServiceRequest`."""
         for resource in request.resource_logs:
             known = _texts(resource.resource.attributes)
             for scope in resource.instrumentation_library_logs:
-                for one in scope.logs:
-                    record = _record(known, one)
+                records = [_record(known, one) for one in scope.logs]
+                for record in records:
                     kept = self._of(record.trace).records
                     kept.append(record)
                     if not record.trace and len(kept) > _CONNECTIONS:
                         del kept[0]
+                self._news_of(record.trace for record in records)
 
     def _of(self, name: str) -> Trace:
         kept = self._traces.setdefault(name, Trace())

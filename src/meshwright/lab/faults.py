@@ -210,6 +210,8 @@ async def unhealthy(
                 raise UsageError(why)
             what = f"give up who fails checks{f' that ask for {path}' if path else ''}"
             await until(rig, node, lambda hosts: not any(map(hosts.get, gone)), what, looked)
+            # The last change may be the one by which instances were found well when all began, or an ejection.
+            await workers_told()
         except MeshwrightError as error:
             if unnoticed is None:
                 raise

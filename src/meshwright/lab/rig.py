@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import secrets
 import time
@@ -299,14 +300,27 @@ class Rig:
         """
         wanted, collector = tuple(sent), self._around.collector
         if self._traced and wait:
-            await collector.until(lambda: all(_whole(collector, one) for one in wanted), _REPORT_SECONDS)
+            await collector.heard(
+                ((_trace_of(one), functools.partial(_whole, collector, one)) for one in wanted), _REPORT_SECONDS
+            )
         return tuple(_told(collector, one) for one in wanted)
 
     async def heard(self, wanted: Mapping[str, Callable[[Trace], bool]]) -> Mapping[str, Trace]:
         """The traces of these names, once each is as `wanted`, or when proxies have had the time to report it."""
         collector = self._around.collector
-        await collector.heard(wanted, _REPORT_SECONDS)
+
+        def held(name: str, holds: Callable[[Trace], bool]) -> bool:
+            return holds(collector.trace(name))
+
+        await collector.heard(
+            ((name, functools.partial(held, name, holds)) for name, holds in wanted.items()), _REPORT_SECONDS
+        )
         return {name: collector.trace(name) for name in wanted}
+
+    @property
+    def received(self) -> int:
+        """How many requests have reached workloads, health checks not counted."""
+        return sum(one.workload.received for one in self.lab.fleet.instances if one.workload is not None)
 
     @property
     def release(self) -> str:
@@ -351,9 +365,14 @@ def _whole(collector: Collector, sent: Sent) -> bool:
     return routed <= Counter(one.proxy for one in told.spans)
 
 
+def _trace_of(sent: Sent) -> str:
+    """The trace under which what proxies say of a call is kept: that of TCP connections belongs to none."""
+    return "" if sent.call.protocol == "tcp" else sent.trace
+
+
 def _told(collector: Collector, sent: Sent) -> Trace:
     """What is known of a call: its trace, or of a TCP connection the records from its caller's port on."""
-    if sent.call.protocol != "tcp":
+    if _trace_of(sent):
         return collector.trace(sent.trace)
     # Ports come around again: only what was written while it was under way.
     began = sent.began_at + time.time() - time.monotonic()

@@ -48,8 +48,9 @@ _FORESEEN = (MeshwrightError, OSError, EOFError)
 """What may happen to a trial without any fault of ours: somebody whom it asks has just gone."""
 _LONG = 5_000
 """Milliseconds for which a call is held at least that decides how long a run takes."""
-_AHEAD = 0.1
-"""Seconds that those who make such calls are ahead of all others, who would be in their way."""
+_AHEAD, _POLL = 2.0, 0.01
+"""Seconds that those who make such calls have, without others in their way, until they arrive and wait; and seconds
+between two looks whether they have."""
 _COUNTED = 10
 """Trials that failed, at most, of which a call is made once more to see what Envoys count."""
 
@@ -114,9 +115,9 @@ class _Runner:
     async def all(self, trials: Sequence[Trial]) -> tuple[Result, ...]:
         """Run them: who waits long first, who waits for short or counts many calls when nobody else is in a hurry.
 
-        Those who would wait in a pool's last place do so when these are done. Instances are ill when all are done
-        that ask which of them answers. What everybody would feel, faults and full pools, comes last, beside those
-        only who wait and do not feel it.
+        Those who would wait in a pool's last place do so as soon as others are done that pass it. Instances are ill
+        when all are done that ask which of them answers. What everybody would feel, faults and full pools, comes
+        last, beside those only who wait and do not feel it.
         """
         self._calling.wanted = {(one.caller, one.instance) for one in trials if one.instance > 1}
         self._shared = shared(trials)
@@ -126,15 +127,19 @@ class _Runner:
             patient = sorted((one for one in beside if waits(one)), key=held, reverse=True)
             late = self._turns.crowding(patient)
             early = [one for one in patient if one.name not in late]
-            waiting = [(one, group.create_task(self._first(one))) for one in early if held(one) >= _LONG]
-            if waiting:
-                await asyncio.wait([task for _, task in waiting], timeout=_AHEAD)
+            waiting = await self._ahead(group, [one for one in early if held(one) >= _LONG])
             quick = [one for one in beside if not waits(one)]
             await asyncio.gather(*(self._first(one) for one in quick if one.of == 1))
             # Short limits are judged to a part of a second, which hundreds of tests that begin together would take.
             waiting += [(one, group.create_task(self._first(one))) for one in early if held(one) < _LONG]
-            await asyncio.gather(*(self._first(one) for one in quick if one.of > 1))
-            waiting += [(one, group.create_task(self._first(one))) for one in beside if one.name in late]
+            last = [one for one in beside if one.name in late]
+            places = {place for one in last for place in self._calling.pools(one)}
+            many = sorted(
+                (one for one in quick if one.of > 1), key=lambda one: places.isdisjoint(self._calling.pools(one))
+            )
+            several = [(one, group.create_task(self._first(one))) for one in many]
+            waiting += [(one, group.create_task(self._in_turn([one], self._passing(one, several)))) for one in last]
+            await asyncio.gather(*(task for _, task in several))
             ill = [
                 group.create_task(self._in_turn(same, [*_before(node, waiting), *self._starving(node, waiting)]))
                 for node, same in by_node(one for one in trials if one.gentle)
@@ -163,6 +168,23 @@ class _Runner:
             or (one.alone and disturbs(graph, one, alone, number))
         ]
 
+    async def _ahead(
+        self, group: asyncio.TaskGroup, trials: Sequence[Trial]
+    ) -> list[tuple[Trial, asyncio.Task[None]]]:
+        """Begin `trials`, who wait long, and return once they do wait: nobody is in their way until then."""
+        before, end = self._rig.received, time.monotonic() + _AHEAD
+        waiting = [(one, group.create_task(self._first(one))) for one in trials]
+        while (left := [one for one, task in waiting if not task.done()]) and time.monotonic() < end:
+            if self._rig.received - before >= sum(one.of for one in left):
+                break
+            await asyncio.sleep(_POLL)
+        return waiting
+
+    def _passing(self, trial: Trial, several: _Waiting) -> list[asyncio.Task[None]]:
+        """Those of `several` whose calls pass a pool that the ones of `trial` pass."""
+        places = self._calling.pools(trial).keys()
+        return [task for one, task in several if not places.isdisjoint(self._calling.pools(one))]
+
     def _starving(self, node: str, waiting: _Waiting) -> list[asyncio.Task[None]]:
         """Those who wait in a pool of a node that its health checks need, too."""
         return [
@@ -189,19 +211,26 @@ class _Runner:
             self._known(result)
 
     async def _second(self, trials: Sequence[Trial]) -> None:
-        """Run what was left open once more, when all is quiet: one after the other, but for those who wait."""
+        """Run what was left open once more, when all is quiet.
+
+        What others would feel, and what limits of time may cut off, is run one after the other; what does nothing but
+        call a few at a time, or waits, beside each other.
+        """
+        beside = [one for one in trials if not self._alone(one)]
         for one in trials:
-            if not waits(one) or self._alone(one):
-                self._known(replace(await self._once(one), again=True))
-        ejecting = {(one.caller, one.instance) for one in trials if one.expect.ejected}
+            if self._alone(one) or (one.given and not waits(one)):
+                await self._again(one)
+        ejecting = {(one.caller, one.instance) for one in beside if one.expect.ejected}
         if ejecting:
             await self._heard_out()
         for caller, number in ejecting:
             # Its proxy remembers whom it has ejected, and for how long; nobody else calls from there.
             await self._rig.instances(caller)[number - 1].restart()
-        beside = [one for one in trials if waits(one) and not self._alone(one)]
-        for result in await asyncio.gather(*(self._once(one) for one in beside)):
-            self._known(replace(result, again=True))
+        await asyncio.gather(*(self._again(one) for one in beside if waits(one)))
+        await asyncio.gather(*(self._again(one) for one in beside if not waits(one) and not one.given))
+
+    async def _again(self, trial: Trial) -> None:
+        self._known(replace(await self._once(trial), again=True))
 
     async def _heard_out(self) -> None:
         """Wait for what proxies say of all calls so far: what those of them have not said that are ended is lost."""
