@@ -187,6 +187,7 @@ def test_what_people_write_and_travis_takes_is_no_finding(text: str) -> None:
         ("if: type = push\nafter_success: meshwright apply", ["MW861 error 2"]),
         ("if: type = push\nafter_success: docker push a", ["MW861 warning 2"]),
         ("script: sleep 10m", ["MW862 warning 1"]),
+        ("script: meshwright --quiet wait 1 --timeout 900", ["MW862 warning 1"]),
         ("script: aws cloudformation wait stack-create-complete", ["MW862 warning 1"]),
         ("script: V=$(git describe --tags)", ["MW863 warning 1"]),
         ("git: {depth: 3}\nscript: git merge-base a b", ["MW863 warning 2"]),

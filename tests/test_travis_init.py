@@ -15,10 +15,12 @@ from meshwright.ci.travis.between_lines import Conflicts
 from meshwright.ci.travis.conditions import parse
 from meshwright.ci.travis.extending import extended
 from meshwright.ci.travis.outcomes import holds
+from meshwright.ci.travis.pipeline import pipeline
 from meshwright.ci.travis.review import review
 from meshwright.ci.travis.scaffold import Plan, jobs, scalar, whole
 from meshwright.cli import cli
 from meshwright.diagnostics import Severity
+from meshwright.documents.yaml_positions import read_yaml
 from settings import SHARED
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ def test_a_file_is_extended_between_its_lines(before: str) -> None:
     assert {key: value for key, value in old.items() if key not in {top, "stages"}}.items() <= new.items() or not old
     listed = new[top]["include"] if isinstance(new[top], dict) else new[top]
     assert [job["name"] for job in listed[-9:]] == [job["name"] for job in jobs(PLAN, {})]
+    assert deployed_at(before) == deployed_at(after)
     if before.endswith("\r\n"):
         assert "\n" not in after.replace("\r\n", "")
 
@@ -142,6 +145,13 @@ def test_a_job_that_the_top_makes_by_itself_is_kept() -> None:
     assert loaded(extended("script: make\n", "f", PLAN))["jobs"]["include"][0] == {"stage": "test"}
     first = loaded(extended("script: make\ngo: ['1.22', '1.23']\n", "f", PLAN))["jobs"]["include"][0]
     assert first["name"] == "Validate the mesh"
+
+
+def deployed_at(text: str) -> int:
+    """How many jobs deploy what the file's top says."""
+    root = read_yaml(text).documents
+    found = pipeline(root[0].value).jobs if root and root[0].value else ()
+    return sum(deploy.path.startswith("deploy") for job in found for deploy in job.deploys)
 
 
 def real_files() -> list[Any]:
@@ -160,6 +170,7 @@ def test_real_files_are_extended_between_their_lines(name: str) -> None:
     rest = iter(after.split("\n"))
     assert all(line in rest for line in before.rstrip("\n").split("\n"))
     assert extended(after, name, plan) == after
+    assert deployed_at(before) == deployed_at(after)
     codes = [[one.rule for one in review(text, name) if one.severity is Severity.ERROR] for text in (before, after)]
     assert codes[0] == codes[1]
 

@@ -2,8 +2,8 @@
 
 ## What it finds
 
-Sleeps of ten minutes and more, and waits of the AWS command line, without `travis_wait`. Commands of ours tell
-meanwhile that they still wait.
+Sleeps of ten minutes and more, and waits of the AWS command line, without `travis_wait`. Commands of ours, unless
+they are `--quiet`, tell meanwhile that they still wait.
 
 ## Why it matters
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 TYPES = ("push", "pull_request", "api", "cron")
 """What sets a build off."""
 
-MOST_TRIED = 20_000
-"""How many combinations of values are tried; beyond, the variables with the most values count as unknown."""
+MOST_WORK = 300_000
+"""Combinations of values times parts of a condition that are tried, less than a second's work; beyond, the variables
+with the most values count as unknown."""
 
 
 class Outcome(enum.StrEnum):
@@ -63,9 +64,10 @@ def outcome(
 
     An attribute or variable that is not given may have any value; None says that it has none.
     """
-    names = dict.fromkeys(filter(None, map(_name, parts(expression))))
+    every = [*parts(expression)]
+    names = dict.fromkeys(filter(None, map(_name, every)))
     values = {name: _candidates(expression, name, known, variables) for name in names}
-    while math.prod(map(len, values.values())) > MOST_TRIED:
+    while math.prod(map(len, values.values())) * len(every) > max(MOST_WORK, len(every)):
         widest = max(values, key=lambda name: len(values[name]))
         values[widest] = (_Open.UNKNOWN,)
     seen = set()

@@ -11,6 +11,7 @@ Source: https://docs.travis-ci.com/user/encryption-keys
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -61,13 +62,8 @@ def read_key(pem: str, source: str) -> RSAPublicKey:
     Raises:
         UsageError: it is no public key for RSA.
     """
-    # Travis writes a key of one form under the header of the other.
-    swapped = pem.replace("RSA PUBLIC KEY", "PUBLIC KEY")
-    for text in (pem, swapped):
-        try:
-            key = load_pem_public_key(text.encode())
-        except (ValueError, UnsupportedAlgorithm):
-            continue
+    with contextlib.suppress(ValueError, UnsupportedAlgorithm):
+        key = load_pem_public_key(pem.encode())
         if isinstance(key, RSAPublicKey):
             return key
     hint = " It is a private key: keep it to yourself, and take the public one." if "PRIVATE" in pem else ""

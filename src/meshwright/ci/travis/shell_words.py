@@ -47,6 +47,9 @@ _HISTORY = re.compile(
 _FETCHED = re.compile(r"git\s+fetch\b[^;&|]*(?:--unshallow|--tags|--depth)")
 _SLEEP = re.compile(rf"{_WORD}sleep\s+(\d+(?:\.\d+)?)([smhd]?)\b", re.MULTILINE)
 _WAITING = re.compile(rf"{_WORD}(?:\S*/)?aws\s+(\S+)\s+(?:\S+\s+)*?wait\s+(\S+)", re.MULTILINE)
+_QUIET = re.compile(
+    rf"{_WORD}(?:\S*/)?meshwright\b(?=[^;&|]*\s--quiet\b)[^;&|]*\s--(?:wait|timeout)[ =](\d+)", re.MULTILINE
+)
 _WRAPPED = re.compile(r"\btravis_wait\b")
 _ENCRYPTED_FILE = re.compile(r"\bopenssl\s+(?:enc\s+)?-?aes-256-cbc\b[^;&|]*\$\{?(encrypted_\w+_key)")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#[^\n]*")
@@ -103,6 +106,9 @@ def silence(text: str) -> tuple[str, float]:
     longest = max(_SLEEP.finditer(plain), key=lambda one: _seconds(one[1], one[2]), default=None)
     if longest is not None:
         return f"sleep {longest[1]}{longest[2]}", _seconds(longest[1], longest[2])
+    quiet = _QUIET.search(plain)
+    if quiet is not None:
+        return "meshwright --quiet", float(quiet[1])
     waiting = _WAITING.search(plain)
     if waiting is not None:
         # Sixty looks, thirty seconds apart, for most of them; up to an hour for stacks.
