@@ -16,6 +16,7 @@ from meshwright.lab.lab import Lab
 from meshwright.lab.workload import CALLS_HEADER, call
 from meshwright.model.identity import Kind
 from meshwright.model.state import State
+from settings import PROVE
 from test_observed import CART, WEB, node, one, seen
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ async def test_each_changed_route_is_called_and_must_be_answered_by_an_applicati
         code, found = await verified(lab, 1, *web, *edge, "--timeout", "10")
         assert (code, found["inspection"]["judgement"]) == (1, "inconclusive")
         told = routes(found, "client")
-        assert told[ROUTE] == ("passed", "GET / of cart.local:8080 was answered 200, 3 times in turn")
+        assert told[ROUTE] == ("passed", "GET / of cart.local:8080 was answered 200, 11 times in turn")
         assert told[ENTRY][0] == "passed"
         assert told[WRITES] == ("inconclusive", "POST may change something: --unsafe-methods makes the call")
         code, found = await verified(lab, 1, *web, *edge, "--unsafe-methods")
@@ -100,6 +101,34 @@ async def test_each_changed_route_is_called_and_must_be_answered_by_an_applicati
         assert routes(found, "client")[ROUTE][1].startswith(
             "GET / of cart.local:8080 was answered 503 by a proxy and by no application: "
         )
+
+
+@pytest.mark.parametrize("weights", [(93, 7), (51, 49)])
+async def test_a_target_that_fails_is_found_whatever_its_weight(weights: tuple[int, int]) -> None:
+    """Each time: calls that succeed say nothing of the target that had none of them; when it is mended, it passes."""
+    async with Lab(State(split(*weights))) as lab:
+        nodes = {found.role.key.name: found.machine for found in lab.fleet.instances}
+        asked = ("--probe-from", f"web={nodes['web'].egress}", "--timeout", "4")
+        lab.workloads("new")[0].fault = Fault(status=503)
+        for _ in range(5 if PROVE else 2):
+            code, found = await verified(lab, 1, *asked)
+            assert (code, found["release"]["status"]) == (1, "failed"), found
+            outcome, told = routes(found, "client")[ROUTE]
+            assert (outcome, "calls was answered 503" in told) == ("failed", True), told
+        lab.workloads("new")[0].fault = Fault()
+        code, found = await verified(lab, 1, *asked[:2], "--timeout", "60")
+        assert routes(found, "client")[ROUTE][0] == "passed", found
+
+
+def split(old: int, new: int) -> Iterator[Resource]:
+    """The same with another node behind the route."""
+    targets = [{"virtualNode": "cart", "weight": old}, {"virtualNode": "new", "weight": new}]
+    for each in objects():
+        if each.key.name != "all" or each.key.kind is not Kind.ROUTE:
+            yield each
+    yield node("new", "http")
+    match = {"match": {"prefix": "/"}, "action": {"weightedTargets": targets}}
+    yield one(Kind.ROUTE, "all", {"httpRoute": match}, "cart")
 
 
 async def test_where_nobody_can_call_what_proxies_report_of_calls_since_decides() -> None:
@@ -178,10 +207,10 @@ async def test_routes_of_every_protocol_are_probed_as_far_as_a_call_says_somethi
         router = "mesh/shop/virtualRouter"
         assert told[f"{router}/mail/route/all"] == (
             "passed",
-            "GET / of mail.local:8080 was answered 200, 3 times in turn",
+            "GET / of mail.local:8080 was answered 200, 11 times in turn",
         )
         outcome, words = told[f"{router}/pay/route/all"]
-        assert (outcome, words.endswith("of pay.local:8080 was answered OK, 3 times in turn")) == ("passed", True)
+        assert (outcome, words.endswith("of pay.local:8080 was answered OK, 11 times in turn")) == ("passed", True)
         named = "the gRPC method /acme.Pay/Charge may change something: --unsafe-methods makes the call"
         assert told[f"{router}/pay/route/charge"] == ("inconclusive", named)
         assert f"{router}/raw/route/all" not in told

@@ -1,11 +1,13 @@
 """Probes of a release: calls on the routes that it changed, by a proxy or a gateway, as an application makes them.
 
-The one rule: a route is answered when an application behind it answers, without an error, several times in turn. What
-a proxy says in its place is no answer.
+The one rule: a route is answered when applications behind it answer, without an error, so often in turn that each of
+its targets was among them. What a proxy says in their place is no answer.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,15 +22,19 @@ from meshwright.trials.deriving.entries import Gap
 from meshwright.trials.deriving.probes import Probe, probes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from meshwright.cli.target import Target
     from meshwright.graph import Graph
     from meshwright.remote import Client
     from meshwright.simulate import Call, Verdict
 
-_IN_TURN = 3
-"""Calls in turn that must be answered."""
+_DOUBT = 0.001
+"""How likely it may be that a route passes although one of its targets fails every call."""
+_HALF = 0.5
+"""The part of all calls that fail which is found as surely, where each target has at least as many."""
+_MOST = 2_000
+"""Calls in turn at most."""
 _TIMEOUT = 10.0
 """Seconds that one call may take."""
 _PAUSE = 0.5
@@ -141,19 +147,38 @@ def _sight(probe: Probe, by_caller: Mapping[Key, Way], deadline: float, *, unsaf
 
 
 def _tried(probe: Probe, verdict: Verdict, way: Way, deadline: float) -> Sight:
-    """Make the call until it succeeds several times in turn, or the time is over."""
-    call, good = _through(way, verdict), 0
+    """Make the call until so many in turn succeed that each target was among those who answered, or time is over."""
+    call, good, made, failed, told = _through(way, verdict), 0, 0, 0, ""
     where = f"{call.verb} {call.path} of {call.authority}"
-    while True:
-        answer = _made(call, way)
-        good = good + 1 if answer.good else 0
-        if good == _IN_TURN:
-            return _told(probe, "passed", f"{where} {answer.told}, {_IN_TURN} times in turn")
-        left = deadline - time.monotonic()
-        if left <= 0 and not answer.good:
-            return _told(probe, "failed", f"{where} {answer.told}")
-        if not answer.good:
-            time.sleep(min(_PAUSE, left))
+    with _calling(call, way) as once:
+        while (needed := _enough(verdict, failed)) <= _MOST:
+            answer = once()
+            made += 1
+            good = good + 1 if answer.good else 0
+            if good == needed:
+                return _told(probe, "passed", f"{where} {answer.told}, {needed} times in turn")
+            if not answer.good:
+                failed, told = failed + 1, answer.told
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            if not answer.good:
+                time.sleep(min(_PAUSE, left))
+    if failed:
+        return _told(
+            probe, "failed", f"{where} {told}" if failed == made else f"{where}: {failed} of {made} calls {told}"
+        )
+    why = f"{made} of {needed} calls could be made in time" if made else f"{_MOST} calls are made at most"
+    return _told(probe, "inconclusive", f"a target with few of the calls of {where} may have had none: {why}")
+
+
+def _enough(verdict: Verdict, failed: int) -> int:
+    """So many calls succeed in turn by chance only rarely where a target fails all calls, or all fail half of them.
+
+    That is to hold over all series of calls: each failure begins another, which takes half as much luck.
+    """
+    least = min((one.fraction for one in verdict.targets if one.fraction), default=1)
+    return math.ceil(math.log(_DOUBT / 2 ** (failed + 1)) / math.log(1 - min(least, _HALF)))
 
 
 def _through(way: Way, verdict: Verdict) -> Call:
@@ -162,13 +187,17 @@ def _through(way: Way, verdict: Verdict) -> Call:
     return call.to(way.authority) if way.authority and call.host == f"{way.caller.name}.test" else call
 
 
-def _made(call: Call, way: Way) -> Answer:
+@contextlib.contextmanager
+def _calling(call: Call, way: Way) -> Iterator[Callable[[], Answer]]:
+    """What makes the call once, each time on a connection of its own over HTTP/1.1."""
     host, port = way.host or call.host, way.port or call.port
-    return _grpc(call, host, port, way) if call.protocol == "grpc" else _http(call, host, port, way)
+    with _grpc(call, host, port, way) if call.protocol == "grpc" else _http(call, host, port, way) as once:
+        yield once
 
 
-def _http(call: Call, host: str, port: int, way: Way) -> Answer:
-    """A call over HTTP."""
+@contextlib.contextmanager
+def _http(call: Call, host: str, port: int, way: Way) -> Iterator[Callable[[], Answer]]:
+    """Calls over HTTP."""
     import importlib.util
     import ssl
 
@@ -176,24 +205,35 @@ def _http(call: Call, host: str, port: int, way: Way) -> Answer:
 
     two = call.protocol == "http2"
     if two and importlib.util.find_spec("h2") is None:
-        return Answer(good=False, told="cannot be made: HTTP/2 needs h2 (pip install 'meshwright[lab]')")
+        yield lambda: Answer(good=False, told="cannot be made: HTTP/2 needs h2 (pip install 'meshwright[lab]')")
+        return
     scheme = "https" if call.encrypted else way.scheme
     place = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{call.path}"
     headers = [("host", call.authority), *((name, value) for name, value in call.headers if name.lower() != "host")]
-    try:
-        trusted = ssl.create_default_context(cafile=way.ca_bundle or None)
-        with httpx.Client(http1=not two, http2=two, timeout=_TIMEOUT, trust_env=False, verify=trusted) as client:
-            found = client.request(call.method, place, headers=headers)
-    except httpx.HTTPError as error:
-        return Answer(good=False, told=f"was not answered: {type(error).__name__} {error}".strip())
-    if _ANSWERED not in found.headers:
-        words = " ".join(found.text.split())[:200]
-        return Answer(good=False, told=f"was answered {found.status_code} by a proxy and by no application: {words}")
-    return Answer(good=found.status_code < 500, told=f"was answered {found.status_code}")
+    trusted = ssl.create_default_context(cafile=way.ca_bundle or None)
+    limits = httpx.Limits(max_keepalive_connections=None if two else 0)
+    with httpx.Client(
+        http1=not two, http2=two, timeout=_TIMEOUT, trust_env=False, verify=trusted, limits=limits
+    ) as client:
+
+        def once() -> Answer:
+            try:
+                found = client.request(call.method, place, headers=headers)
+            except httpx.HTTPError as error:
+                return Answer(good=False, told=f"was not answered: {type(error).__name__} {error}".strip())
+            if _ANSWERED not in found.headers:
+                words = " ".join(found.text.split())[:200]
+                return Answer(
+                    good=False, told=f"was answered {found.status_code} by a proxy and by no application: {words}"
+                )
+            return Answer(good=found.status_code < 500, told=f"was answered {found.status_code}")
+
+        yield once
 
 
-def _grpc(call: Call, host: str, port: int, way: Way) -> Answer:
-    """A call over gRPC, with an empty message."""
+@contextlib.contextmanager
+def _grpc(call: Call, host: str, port: int, way: Way) -> Iterator[Callable[[], Answer]]:
+    """Calls over gRPC, with an empty message."""
     import grpc
 
     options = [("grpc.default_authority", call.authority), ("grpc.enable_retries", 0)]
@@ -207,12 +247,16 @@ def _grpc(call: Call, host: str, port: int, way: Way) -> Answer:
     with channel:
         method = channel.unary_unary(call.path, request_serializer=None, response_deserializer=None)
         metadata = [(name.lower(), value) for name, value in call.headers if name.lower() != "host"]
-        _, calling = _called(method, metadata)
-        seen = {str(name) for name, _ in (*calling.initial_metadata(), *calling.trailing_metadata())}
-        status = calling.code()
-    if _ANSWERED not in seen:
-        return Answer(good=False, told=f"was answered {status.name} by no application: {calling.details()}")
-    return Answer(good=status.value[0] not in _FAILED_GRPC, told=f"was answered {status.name}")
+
+        def once() -> Answer:
+            _, calling = _called(method, metadata)
+            seen = {str(name) for name, _ in (*calling.initial_metadata(), *calling.trailing_metadata())}
+            status = calling.code()
+            if _ANSWERED not in seen:
+                return Answer(good=False, told=f"was answered {status.name} by no application: {calling.details()}")
+            return Answer(good=status.value[0] not in _FAILED_GRPC, told=f"was answered {status.name}")
+
+        yield once
 
 
 def _roots(way: Way) -> bytes | None:
