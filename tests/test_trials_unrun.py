@@ -82,3 +82,30 @@ def test_a_mesh_that_does_not_start_leaves_reports_that_say_why(tmp_path: Path) 
     found = told(folder)
     assert found
     assert all(outcome == "broken" and f"it was not run: {reason}" in why for outcome, why in found)
+
+
+WORKER = """\
+---
+virtualNodeName: worker
+spec: {backends: [{virtualService: {virtualServiceName: pay.local}}]}
+"""
+NEW = PAY.replace("pay", "new", 1).replace("pay.nodes", "new.nodes") + PROVIDED.replace("Name: pay}", "Name: new}")
+
+
+@pytest.mark.envoy
+def test_what_a_baseline_promises_of_somebody_who_is_gone_fails_and_all_else_is_run(tmp_path: Path) -> None:
+    """A node that called, and one whose answers were to come late, are not in the definitions that run."""
+    (tmp_path / "before.yaml").write_text(PAY + PROVIDED + WORKER)
+    done = ran(project(tmp_path, NEW), "--baseline", "before.yaml", *FILES)
+    assert done.returncode == 1, done.stderr
+    tests = {one["name"]: one for one in json.loads((tmp_path / "report.json").read_text())["tests"]}
+    assert {one["outcome"] for one in tests.values()} == {"passed", "failed"}
+    for name, what, expected in (
+        ("worker reaches pay.local", "from", "VirtualNode 'worker' calls"),
+        ("virtual service pay.local:8080, status 500: not tried again", "given", "'pay' is there, and fails"),
+    ):
+        (wrong,) = tests[name]["mismatches"]
+        assert (wrong["what"], wrong["happened"]) == (what, "the definitions that run do not have it")
+        assert wrong["expected"].startswith(expected)
+    reached = tests["virtual service pay.local:8080 is reached"]["mismatches"]
+    assert "new answered" in {one["what"]: one["happened"] for one in reached}["served_by"]

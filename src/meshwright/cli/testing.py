@@ -33,6 +33,7 @@ from meshwright.trials.programs import beside
 from meshwright.trials.seen import Seen
 from meshwright.trials.simulated import needs_envoys, simulated
 from meshwright.trials.trial import Suite
+from meshwright.trials.vanished import vanished
 from meshwright.views import trials_html, trials_junit, trials_list, trials_text
 from meshwright.views.diagnostics import as_json
 from meshwright.views.trials import Manner, Timings, run_report
@@ -118,6 +119,8 @@ class Testing:
         # What is derived expects what simulation says: to simulate it would prove nothing.
         every = written if asked.simulate else written.beside(Suite(trials=possible))
         self._suite = structs.replace(every, trials=chosen(every.trials, asked.patterns))
+        gone = [] if before is None else [vanished(self._graph, one) for one in self._suite.trials]
+        self._gone = {one.trial.name: one for one in gone if one is not None}
         self._asked = asked
         self._again = asked.again(options)
         self._quiet = bool(options["quiet"])
@@ -162,7 +165,7 @@ class Testing:
             self._say(f"Starting {len(self.trials)} tests on real Envoys, {told} …")
             if self._left:
                 self._say(f"Left out are {self._left} tests that would tell programs of yours to misbehave.")
-            needed = self._suite.needed
+            needed = structs.replace(self._suite, trials=self._runnable).needed
             async with Rig(self._read.state, instances=needed, isolation=kept, programs=self._programs) as rig:
                 laps.end("starting")
                 self._say(f"Ready after {time.monotonic() - began_at:.1f} s.")
@@ -181,6 +184,11 @@ class Testing:
             raise unforeseen[0]
         return code
 
+    @property
+    def _runnable(self) -> tuple[Trial, ...]:
+        """The tests for which everybody is there."""
+        return tuple(one for one in self.trials if one.name not in self._gone)
+
     async def _run(
         self, rig: Rig, known: dict[str, Result], unforeseen: list[BaseException], laps: _Laps
     ) -> tuple[Result, ...]:
@@ -194,9 +202,13 @@ class Testing:
 
         longest = max(LONGEST, self._asked.patience)
         try:
-            return await run(
-                rig, self.trials, told, spans=self._asked.spans, longest=longest, unforeseen=unforeseen.append
+            for one in self._gone.values():
+                told(one)
+            found = await run(
+                rig, self._runnable, told, spans=self._asked.spans, longest=longest, unforeseen=unforeseen.append
             )
+            results = self._gone | {one.trial.name: one for one in found}
+            return tuple(results[one.name] for one in self.trials)
         finally:
             if not self._quiet:
                 progress.end()

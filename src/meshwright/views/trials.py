@@ -203,6 +203,7 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
     """The report on one test, which the command `reproduce` runs alone."""
     trial = result.trial
     made = sum(bool(one.id) for one in result.seen.calls)  # simulated ones have none
+    there = trial.caller in graph.state  # who calls may be gone from the definitions, which fails the test
     return Test(
         name=trial.name,
         outcome=result.outcome,
@@ -219,7 +220,7 @@ def reported(graph: Graph, result: Result, find: Finder, reproduce: str) -> Test
         again=result.again,
         mismatches=result.mismatches,
         fault=result.seen.fault or result.skipped,
-        decided_by=decisions(graph, route(graph, trial.caller, trial.call), find),
+        decided_by=decisions(graph, route(graph, trial.caller, trial.call), find) if there else (),
         seen=tuple(result.seen.calls[index] for index in result.telling),
         counters=result.seen.counters,
         ways=tuple((caller.path, callee.path) for caller, callee in result.seen.ways),
