@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check prove oracle goldens bench docs lock messages clean
+.PHONY: help demo test check prove oracle collector goldens bench docs lock messages clean
 
 help:  ## print the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ oracle: tests/oracle/node_modules/.package-lock.json  ## the policy evaluator th
 tests/oracle/node_modules/.package-lock.json: tests/oracle/package-lock.json
 	@cd tests/oracle && timeout 180 npm ci --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
+
+# A real OpenTelemetry Collector that the tests send to and read from; without it they skip and say so.
+collector: tests/otelcol/otelcol  ## the OpenTelemetry Collector that tests run (needs Go; takes minutes)
+
+tests/otelcol/otelcol: tests/otelcol/main.go tests/otelcol/go.sum
+	@cd tests/otelcol && go build -mod=readonly -o otelcol .
 
 goldens: $(VENV)/dev.stamp  ## rewrite the expected files under tests/cases
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --update-goldens tests
