@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from command_line import Done, commands
-from meshwright.audit import KINDS, Leaf, LogSearch, Touched, Trail
+from meshwright.audit import KINDS, Leaf, LogSearch, Touched, Trail, terms
 from meshwright.cli import audit_log
-from meshwright.store import reading, schema
+from meshwright.store import reading, rows, schema
 from meshwright.store.contract import AccessKey
 from meshwright.store.sqlite import connect
 from serving import KEY, Serving, serving
@@ -226,11 +226,28 @@ def test_a_log_of_an_older_version_is_indexed_when_it_is_opened(long: Path, tmp_
         assert store.verify().faults == ()
         ((entry,), following) = store.search_log(LogSearch(build="7"))
         assert (entry.position, following) == (7, None)
+        for at in range(3_000, 3_300):
+            store.record([attempt(at * 3_600_000, target=f"mesh/shop/virtualNode/n{at}")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        # As a server of that version leaves it that goes on after this one was there.
+        late = {one for at in range(3_100, 3_300) for one in ids(connection, at)}
+        connection.executemany("DELETE FROM terms WHERE id = ?", [(one,) for one in late])
+    with closing(connect(path)) as store:
+        assert store.verify().faults == ()
+        assert [one.position for one in store.search_log(LogSearch(object="mesh/shop/virtualNode/n3250"))[0]] == [
+            3_250
+        ]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("DELETE FROM terms WHERE id = (SELECT max(id) FROM terms)")
     with closing(connect(path)) as store:
         (fault,) = store.verify().faults
     assert "the index of the log is not what its leaves say" in fault.message
+
+
+def ids(connection: sqlite3.Connection, position: int) -> list[int]:
+    """The numbers of a leaf in the index."""
+    (entry,) = connection.execute("SELECT entry FROM leaves WHERE position = ?", (position,)).fetchone()
+    return [rows.term_id(one, position) for one in terms(msgspec.json.decode(entry, type=Leaf))]
 
 
 NAMES = st.sampled_from(["a", "ab", 'q"uote', "ü", "a/b", "1", "12"])

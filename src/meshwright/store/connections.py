@@ -231,6 +231,7 @@ class Database:
                 connection.execute(f"PRAGMA {pragma}").close()
             self._assert_safe(connection)
             schema.migrate(connection)
+            schema.index_rest(connection)
         except BaseException:
             connection.close()
             raise

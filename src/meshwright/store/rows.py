@@ -229,6 +229,11 @@ STRETCH = 256
 """Leaves whose terms lie together in the index of the log: what one transaction adds is on few of its pages."""
 
 
+def stretch_of(number: int) -> int:
+    """The first leaf of the stretch in which a number of the index is."""
+    return (number >> 40) * STRETCH
+
+
 def term_id(term: int, position: int) -> int:
     """Under which number the index of the log has a leaf for a term; those of a term in a stretch are in a row."""
     return (position // STRETCH << 40) + (term << 8) + position % STRETCH

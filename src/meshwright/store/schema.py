@@ -273,14 +273,19 @@ _TENTH = (
 )
 
 
-def index_leaves(connection: sqlite3.Connection) -> None:
-    """Put every leaf of the log into the index of it; what cannot be read is left out, as `verify` tells."""
-    for position, entry in connection.execute("SELECT position, entry FROM leaves ORDER BY position"):
-        try:
-            found = audit.terms(msgspec.json.decode(entry, type=audit.Leaf))
-        except msgspec.MsgspecError:
-            continue
-        connection.executemany("INSERT INTO terms VALUES (?)", [(rows.term_id(one, position),) for one in found])
+def index_leaves(connection: sqlite3.Connection, first: int = 0) -> None:
+    """Put the leaves from `first` on into the index of the log; those that cannot be read `verify` tells of."""
+    query = "SELECT position, entry FROM leaves WHERE position >= ? ORDER BY position"
+    for position, entry in connection.execute(query, (first,)):
+        found = [(one,) for one in _terms(position, entry)]
+        connection.executemany("INSERT OR IGNORE INTO terms VALUES (?)", found)
+
+
+def _terms(position: int, entry: str) -> list[int]:
+    try:
+        return [rows.term_id(one, position) for one in audit.terms(msgspec.json.decode(entry, type=audit.Leaf))]
+    except msgspec.MsgspecError:
+        return []
 
 
 _ELEVENTH = (
@@ -363,3 +368,25 @@ def migrate(connection: sqlite3.Connection) -> None:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+
+def index_rest(connection: sqlite3.Connection) -> None:
+    """Index what an older version has written since this one was here: it leaves the index alone."""
+    if _last_is_indexed(connection):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (newest,) = connection.execute("SELECT max(id) FROM terms").fetchone()
+        index_leaves(connection, 0 if newest is None else rows.stretch_of(newest))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _last_is_indexed(connection: sqlite3.Connection) -> bool:
+    last = connection.execute("SELECT position, entry FROM leaves ORDER BY position DESC LIMIT 1").fetchone()
+    found = _terms(*last) if last is not None else []
+    return not found or any(
+        connection.execute("SELECT 1 FROM terms WHERE id = ?", (one,)).fetchone() for one in found
+    )
