@@ -97,6 +97,7 @@ def test_jobs_and_restarts_of_one_build_are_answered_with_its_release(jobs: Jobs
 )
 def test_what_has_other_numbers_is_another_series(jobs: Jobs, claims: dict[str, Any]) -> None:
     """Numbers of another repository, branch or service say nothing about age."""
+    jobs.trust(TRUST.replace("{mesh: m}", "{mesh: m, pull_requests: true}"))
     applied(jobs.job(**travis(12)))
     assert applied(jobs.job(**claims), *SHIFTED)["changed"] is True
     with pytest.raises(OlderBuildError, match=r"is older than build 12"):

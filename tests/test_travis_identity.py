@@ -17,7 +17,7 @@ from meshwright.ci.travis.client import TravisUnavailableError
 from meshwright.trust.key_sets import read_key_set
 from meshwright.trust.settings import Issuer
 from meshwright.trust.tokens import read_token, verify_token
-from travis_jobs import ISSUER, Plane, TravisJob, given, plane
+from travis_jobs import ISSUER, TRUST, Plane, TravisJob, given, plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +108,33 @@ def test_a_pull_request_of_a_fork_does_not_get_mains_role(ours: Plane) -> None:
     (identity,) = given(ours.server)
     assert identity.claims["base_branch"] == "main"
     assert "branch" not in identity.claims
+
+
+@pytest.mark.parametrize("previews", [False, True])
+def test_a_pull_request_changes_nothing_whatever_its_role_may_do(tmp_path: Path, *, previews: bool) -> None:
+    """The server refuses it on verified claims; an environment for previews lets it."""
+    text = TRUST.replace(
+        "version: 1\n", f"version: 1\nenvironments: {{test: {{pull_requests: {str(previews).lower()}}}}}\n"
+    )
+    with plane(tmp_path, trust=text) as ours:
+        token = ours.job(71, event="pull_request", pull_request_number=54).token()
+        assert ours.assume(token, "proposer").status == 200
+        (session,) = ours.server.store.sessions()
+        mesh = ours.server.client(
+            aws_access_key_id=session.key_id,
+            aws_secret_access_key=session.secret,
+            aws_session_token=session.token,
+        )
+        assert mesh.list_meshes()["meshes"] == []
+        if previews:
+            mesh.create_mesh(meshName="shop")
+            return
+        told = "verified that it builds pull request 54"
+        with pytest.raises(mesh.exceptions.ClientError, match=told):
+            mesh.create_mesh(meshName="shop")
+        with pytest.raises(mesh.exceptions.ClientError, match=told):
+            mesh.create_virtual_node(meshName="shop", virtualNodeName="a", spec={})
+        assert {one.error for one in ours.refused()} == {"AccessDeniedException"}
 
 
 def test_a_pull_request_is_one_by_any_sign_of_it(ours: Plane) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from building import Jobs, building, travis
+from building import TRUST, Jobs, building, travis
 from meshwright.errors import NotFoundException
 from meshwright.release import ApplyRequest, Build, RollbackRequest
 from meshwright.trust.builds import FACTS
@@ -134,6 +134,7 @@ def test_a_release_keeps_what_the_jobs_token_proves(
     jobs: Jobs, claims: dict[str, Any], found: dict[str, Any]
 ) -> None:
     """By the claims that its CI service is known for, or that the trust file names."""
+    jobs.trust(TRUST.replace("{mesh: m}", "{mesh: m, pull_requests: true}"))
     one = verified(jobs.job(**claims), build=Build(ci="travis", repository="evil/shop", build_number="999"))
     assert one == {"issuer": jobs.plane.issuer.url, **found}
 

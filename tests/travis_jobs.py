@@ -49,6 +49,11 @@ roles:
       - issuer: travis
         conditions:
           StringEquals: {{sub: "repo:acme/orders:branch:main:event:push", stage: Deploy}}
+  proposer:
+    stack: orders
+    owns: ["mesh/shop/**", "mesh/shop"]
+    permissions: [everything]
+    assume: [{{issuer: travis, conditions: {{StringLike: {{sub: "repo:acme/orders:pull_request:*"}}}}}}]
   guarded:
     permissions: [everything]
     assume:

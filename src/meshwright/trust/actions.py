@@ -140,6 +140,12 @@ ELSEWHERE = frozenset(f"sts:{name}" for name in _ELSEWHERE.split())
 """Actions of STS that AWS has and nothing here serves: policies written for AWS may name them."""
 
 
+def changes(action: str) -> bool:
+    """Whether the action of that full name changes something here; to become a role changes nothing yet."""
+    found = ACTIONS.get(action)
+    return found is None or (found.level in {"Write", "Tagging"} and found.service != "sts")
+
+
 def named(text: str) -> Action | None:
     """The action of that full name, whose case does not matter."""
     found = ACTIONS.get(text)

@@ -14,6 +14,8 @@ from meshwright.errors import AccessDeniedError
 from meshwright.model.identity import qualified
 from meshwright.operations import Quotas
 from meshwright.trust import deeds
+from meshwright.trust.actions import changes
+from meshwright.trust.builds import proposal
 from meshwright.trust.contexts import context_of, told
 from meshwright.trust.deeds import Deed
 from meshwright.trust.ownership import Holding, Verdict, holding
@@ -58,7 +60,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     """What the policies say."""
     ownership: Verdict | None = None
-    """None where nobody's ownership is asked."""
+    """What ownership says, or who nobody may be to change anything; None where neither is asked."""
 
     @property
     def allowed(self) -> bool:
@@ -284,7 +286,21 @@ class Authority:
             decision = evaluate(standing.policies, ask, boundaries=boundaries, more=facts)
             if not looked:
                 _remember(standing.decisions, asked, decision)
-        return Judgement(deed=deed, resource=resource, decision=decision, ownership=_owned(standing.holding, deed))
+        verdict = self._proposed(principal, deed.action) or _owned(standing.holding, deed)
+        return Judgement(deed=deed, resource=resource, decision=decision, ownership=verdict)
+
+    def _proposed(self, principal: Principal, action: str) -> Verdict | None:
+        """The refusal of a change by a job of a pull request, whatever its role may do; None where it is none."""
+        if not principal.build or self.settled.pull_requests or not changes(action):
+            return None
+        which = proposal(principal.build)
+        if not which:
+            return None
+        return Verdict(
+            allowed=False,
+            reason=f"it was verified that it builds {which}, which may read, test and plan here and changes nothing: "
+            "nobody has accepted it yet",
+        )
 
     def arn(self, principal: Principal, deed: Deed) -> str:
         """The ARN of what a deed is on; `*` for what is no object's."""

@@ -85,6 +85,14 @@ def proved(issuer: Issuer, claims: Mapping[str, Any]) -> dict[str, str]:
     return {"ci": service_of(issuer), "issuer": issuer.url[:_LONGEST], **found}
 
 
+def proposal(build: Mapping[str, str]) -> str:
+    """The pull request that a verified build is of, in words; "" for none. In doubt it is one."""
+    number, event = build.get("pull_request", ""), build.get("event", "")
+    if number:
+        return f"pull request {number}"
+    return "a pull request" if event.startswith(("pull_request", "merge_request")) else ""
+
+
 def _of_ref(ref: str, kind: str) -> dict[str, str]:
     """A reference in full, or a name and what it is the name of."""
     for start, fact in (("refs/heads/", "branch"), ("refs/tags/", "tag")):

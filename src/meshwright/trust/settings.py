@@ -57,6 +57,8 @@ class Environment(_Written, frozen=True, kw_only=True):
     """Whether `trust check` guards it against what can reach the others."""
     verified_builds: bool = False
     """Whether it takes releases of builds only whose number a token proves."""
+    pull_requests: bool = False
+    """Whether jobs of pull requests may change it, as one for previews; else they read, test and plan."""
     pack: Literal["development", "staging", "production"] | None = None
     """The guardrails that it begins with; None for none."""
     releases_only: bool | None = None

@@ -49,6 +49,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """The mesh that relative patterns mean; "" for none."""
     protected: bool = False
     verified_builds: bool = False
+    pull_requests: bool = False
+    """Whether jobs of pull requests may change it."""
     issuers: Mapping[str, Issuer] = MappingProxyType({})
     users: Mapping[str, User] = MappingProxyType({})
     roles: Mapping[str, Role] = MappingProxyType({})
@@ -105,6 +107,7 @@ def settle(
         mesh=chosen.mesh or "",
         protected=chosen.protected,
         verified_builds=chosen.verified_builds,
+        pull_requests=chosen.pull_requests,
         issuers={key: settling.filled(one, f"issuers.{key}") for key, one in trust.issuers.items()},
         users={key: settling.filled(one, f"users.{key}") for key, one in trust.users.items()},
         roles={key: settling.role(one, f"roles.{key}") for key, one in trust.roles.items() if settling.holds(one)},
