@@ -163,13 +163,13 @@ def arn(role: str) -> str:
 
 
 @contextlib.contextmanager
-def planes(folder: Path, **members: Any) -> Iterator[Plane]:
+def planes(folder: Path, account: str = ACCOUNT, issuer: Published | None = None, **members: Any) -> Iterator[Plane]:
     """A control plane with `TRUST` and an issuer until the block ends; `members` are of `serving`."""
-    with published() as issuer:
-        text = TRUST.replace("URL", issuer.url).replace("HOST", issuer.url.removeprefix("http://"))
-        trusted = authority(text, account=ACCOUNT)
+    with contextlib.nullcontext(issuer) if issuer else published() as known:
+        text = TRUST.replace("URL", known.url).replace("HOST", known.url.removeprefix("http://"))
+        trusted = authority(text, account=account)
         issuers = Issuers(limits=Limits(patience=20.0, retry=0.05, refresh=0.05))
-        with serving(folder, authority=lambda: trusted, issuers=issuers, **members) as server:
+        with serving(folder, authority=lambda: trusted, issuers=issuers, account=account, **members) as server:
             for key in (ADMIN, DEPLOYER, STRANGER):
                 server.store.add_key(key)
-            yield Plane(server, issuer)
+            yield Plane(server, known)

@@ -28,6 +28,8 @@ class Door:
         self._moto = moto
         self.calls: list[tuple[str, dict[str, Any]]] = []
         """Every call: its operation and its arguments."""
+        self.keys: set[str] = set()
+        """The access keys that calls were signed with."""
         self.instead: Callable[[str, dict[str, Any]], Answer | None] = lambda *_: None
         """What answers in the place of moto, where it gives anything."""
         self.url = ""
@@ -52,6 +54,8 @@ class Door:
         """The answer to a call."""
         arguments = json.loads(body)
         self.calls.append((operation, arguments))
+        signature = next(one for name, one in headers.items() if name.lower() == "authorization")
+        self.keys.add(signature.partition("Credential=")[2].partition("/")[0])
         own = self.instead(operation, arguments)
         if own is not None:
             return own[0], json.dumps(own[1]).encode()

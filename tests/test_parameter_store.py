@@ -133,7 +133,7 @@ def refused(code: str, message: str) -> Answer:
 
 
 def test_throttling_is_waited_out_and_has_an_end(tmp_path: Path, store: Door) -> None:
-    """Five attempts; then every place is told, and nothing else is asked."""
+    """Five attempts; then it could not be done, and nothing else is asked."""
     store.put("/shop/host", "h.local")
     files = {"meshwright.yaml": PROJECT, "defs.yaml": node(host="${ssm:/shop/host}")}
     store.instead = lambda *_: refused("ThrottlingException", "Rate exceeded") if len(store.calls) < 3 else None
@@ -141,15 +141,10 @@ def test_throttling_is_waited_out_and_has_an_end(tmp_path: Path, store: Door) ->
     assert (len(report["objects"]), len(store.calls)) == (1, 3)
     store.calls.clear()
     store.instead = lambda *_: refused("ThrottlingException", "Rate exceeded")
-    files["defs.yaml"] += "---\n" + node("pay", host="${ssm:/shop/pay}")
-    report = validated(tmp_path, files, **store.environment)
-    assert told(report) == [
-        (
-            "Parameter Store refused 5 times, as too many: Rate exceeded | Run again later. Needed at "
-            "defs.yaml:5:28 (spec.serviceDiscovery.dns.hostname), "
-            "defs.yaml:11:28 (spec.serviceDiscovery.dns.hostname)."
-        )
-    ]
+    (tmp_path / "defs.yaml").write_text(files["defs.yaml"] + "---\n" + node("pay", host="${ssm:/shop/pay:2}"))
+    done = run(tmp_path, "validate", "--part", **store.environment)
+    assert done.returncode == 2
+    assert done.stderr == "Error: Parameter Store refused 5 times, as too many: Rate exceeded. Run again later.\n"
     assert len(store.calls) == 5
 
 
@@ -182,26 +177,35 @@ def test_what_may_not_be_read_is_told_with_the_permission_that_is_missing(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("environ", "wanted"),
+    ("environ", "wanted", "remedy"),
     [
-        ({"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:9"}, "Parameter Store cannot be asked: Could not connect"),
+        (
+            {"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:9"},
+            "Parameter Store cannot be asked: Could not connect",
+            "Let this job reach http://127.0.0.1:9, or say with AWS_ENDPOINT_URL_SSM",
+        ),
         (
             {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"},
             "Parameter Store cannot be asked: Unable to",
+            "Give valid AWS credentials to this job",
         ),
+        ({"AWS_PROFILE": "nobody"}, "AWS's settings for ssm cannot be used", "nobody"),
     ],
 )
-def test_without_aws_every_place_is_told_once(
-    tmp_path: Path, store: Door, environ: dict[str, str], wanted: str
+def test_without_aws_nothing_can_be_judged(
+    tmp_path: Path, store: Door, environ: dict[str, str], wanted: str, remedy: str
 ) -> None:
-    """And what needs nothing of it is checked."""
-    definitions = node(host="${ssm:/a}") + "---\n" + node("b", host="${ssm:/b}") + "---\n" + node("c")
-    files = {"meshwright.yaml": PROJECT, "defs.yaml": definitions}
-    report = validated(tmp_path, files, **{**store.environment, **environ})
-    assert report["objects"] == ["mesh/shop/virtualNode/c"]
-    (only,) = told(report)
-    assert only.startswith(wanted)
-    assert "Needed at defs.yaml:5:28" in only
+    """Which is told once, with what helps there, however much needs it."""
+    project = PROJECT + "parameters_from: ['${ssm:/shop/}', '${ssm:/all/}']\n"
+    files = {"meshwright.yaml": project, "defs.yaml": node(host="${ssm:/a}") + "---\n" + node("b", host="${B}")}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = run(tmp_path, "validate", "--part", **{**store.environment, **environ})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: {wanted}")
+    assert remedy in line
+    assert done.stdout == ""
 
 
 def test_in_a_pull_request_nothing_is_asked(tmp_path: Path, store: Door) -> None:

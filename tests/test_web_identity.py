@@ -116,6 +116,11 @@ def test_apply_in_a_build_needs_no_key(plane: Plane, tmp_path: Path) -> None:
     assert "AccessDenied" in done.stderr
 
 
+def test_a_line_break_behind_a_token_is_none_of_it(plane: Plane) -> None:
+    """Stock SDKs send the file as it is."""
+    assert plane.by_token(plane.issuer.token() + "\n")["Credentials"]["AccessKeyId"].startswith("ASIA")
+
+
 def test_a_session_is_kept_until_it_is_about_to_end(plane: Plane, tmp_path: Path) -> None:
     """Then the file is read again: CI services replace the token in it."""
     clock = [now() / 1000]

@@ -112,7 +112,8 @@ class Sts:
         self._refusals.admit(source_of(scope), self._services.now())
         if "WebIdentityToken" not in asked:
             raise missing("WebIdentityToken")
-        token, now = read_token(asked["WebIdentityToken"]), self._services.now()
+        # AWS's SDKs send the file as it is, with the line break that `echo` left behind the token.
+        token, now = read_token(asked["WebIdentityToken"].rstrip("\r\n")), self._services.now()
         granted = await self._proved(token, asked_for(asked), now, scope)
         claims = granted.principal.claims
         audience = claims["aud"]

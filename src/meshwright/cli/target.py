@@ -16,7 +16,7 @@ from meshwright.cli.definitions import project, refuse_bytes
 from meshwright.documents.settings import FILE_NAME, Project
 from meshwright.errors import UsageError
 from meshwright.model.identity import DEFAULT_REGION
-from meshwright.remote import Client, find_signer
+from meshwright.remote import Client, Identity, find_signer
 from meshwright.remote.credentials import DATA_FOLDER
 from meshwright.views.escaping import terminal
 
@@ -44,8 +44,23 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             UsageError: there are none, or the endpoint is no address.
         """
-        signer = find_signer(environ, self.endpoint, data_folder(environ), self.ca_bundle)
+        signer = find_signer(environ, self.endpoint, data_folder(environ), self.ca_bundle, self.identity())
         return Client(self.endpoint, signer, region=self.region, ca_bundle=self.ca_bundle)
+
+    def identity(self) -> Identity:
+        """As whom the control plane is asked, as far as the project says it.
+
+        Raises:
+            UsageError: the account has no value.
+        """
+        chosen = self.project
+        return Identity(
+            account=chosen.text("account") or "",
+            role=chosen.role or "",
+            token_file=chosen.token_file,
+            profile=chosen.profile or "",
+            apart=chosen.environment is not None and self.endpoint == chosen.text("endpoint"),
+        )
 
     def place(self) -> tuple[str, str]:
         """Mesh and stack.

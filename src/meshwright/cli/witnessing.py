@@ -6,6 +6,7 @@ The one rule: only what a proxy did after it had acked the release shows it; tha
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,10 +76,11 @@ def witnesses(target: Target, sources: Sources, mesh: str, since: int) -> Iterat
         if sources.xray or sources.cloudwatch:
             from meshwright.telemetry.aws import CloudWatch, XRay
 
+            access = target.project.access(os.environ, target.project.text("region") or "")
             if sources.xray:
-                found.append(XRay(target.region, split_mesh(mesh)[0], since, _clock))
+                found.append(XRay(access, split_mesh(mesh)[0], since, _clock))
             if sources.cloudwatch:
-                found.append(CloudWatch(target.region, sources.cloudwatch, split_mesh(mesh)[0], since, _clock))
+                found.append(CloudWatch(access, sources.cloudwatch, split_mesh(mesh)[0], since, _clock))
         for one in found:
             exits.callback(one.close)
         yield tuple(found)

@@ -1,4 +1,4 @@
-"""AWS Cloud Map itself, through boto3, which is imported when it is used.
+"""AWS Cloud Map itself.
 
 The one rule: every call is made once and has an end; whether and when to ask again is the caller's to decide.
 Source: https://docs.aws.amazon.com/cloud-map/latest/api/API_Operations.html
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from meshwright.aws import Access, client
 from meshwright.discovery.instances import read
-from meshwright.errors import MeshwrightError, UsageError
+from meshwright.errors import MeshwrightError
 
 if TYPE_CHECKING:
     from meshwright.discovery.instances import Instance, Query, Service
@@ -18,7 +19,6 @@ CALLS = 8
 """Calls at the same time, each in a thread."""
 _MOST = 1_000
 """Instances of one answer: what Cloud Map gives at most, and a service may have unless its quota was raised."""
-_CONNECT_SECONDS, _READ_SECONDS = 3, 10
 _MISSING = frozenset({"ServiceNotFound", "NamespaceNotFound"})
 _BUSY = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException"}
@@ -42,29 +42,13 @@ class Api:
         Raises:
             UsageError: boto3 is not here, or the settings cannot be used.
         """
-        try:
-            import boto3  # noqa: PLC0415 - only who asks AWS needs it
-            import botocore.exceptions  # noqa: PLC0415
-            from botocore.config import Config  # noqa: PLC0415
-        except ImportError:
-            raise UsageError("--cloud-map needs boto3: run pip install 'meshwright[aws]'.") from None
-        self._failures: Any = botocore.exceptions
-        usual: dict[str, Any] = {
-            "retries": {"total_max_attempts": 1},
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-            "max_pool_connections": CALLS,
-        }
-        try:
-            session = boto3.session.Session()
-            where = session.region_name or region
-            self._client = session.client("servicediscovery", region_name=where, config=Config(**usual))
-            if "amazonaws.com" not in self._client.meta.endpoint_url:
-                # AWS puts `data-` before its host for these operations; whatever else was named has one name.
-                config = Config(**usual, inject_host_prefix=False)
-                self._client = session.client("servicediscovery", region_name=where, config=config)
-        except (self._failures.BotoCoreError, ValueError) as error:
-            raise UsageError(f"--cloud-map: AWS's settings cannot be used: {error}") from error
+        asked = Access(otherwise=region)
+        options: dict[str, Any] = {"max_pool_connections": CALLS}
+        found, self._failures = client("servicediscovery", asked, attempts=1, **options)
+        if "amazonaws.com" not in found.meta.endpoint_url:
+            # AWS puts `data-` before its host for these operations; whatever else was named has one name.
+            found, _ = client("servicediscovery", asked, attempts=1, inject_host_prefix=False, **options)
+        self._client: Any = found
 
     def revision(self, service: Service) -> int | None:
         """A number that changes whenever an instance comes, goes or changes; None where it cannot be asked for.

@@ -1,4 +1,4 @@
-"""AWS Systems Manager Parameter Store, through boto3, which is imported when it is used.
+"""AWS Systems Manager Parameter Store.
 
 The one rule: each parameter is asked for once in a run, ten at a time, and a `SecureString` stays encrypted unless
 the project says that it is no secret: nothing here ever holds a secret in plain.
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.model.identity import DEFAULT_REGION
+from meshwright.aws import Access, client
+from meshwright.errors import UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +24,6 @@ _PAGES = 100
 """Pages of one path that are read: a thousand parameters."""
 _ATTEMPTS = 5
 """Of each call, with growing pauses, when Parameter Store throttles or breaks off."""
-_CONNECT_SECONDS, _READ_SECONDS = 3, 10
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _BUSY = frozenset({"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"})
 _REJECTED = frozenset({"UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException"})
@@ -48,19 +48,22 @@ class Unanswered(msgspec.Struct, frozen=True):
 class ParameterStore:
     """The parameters of one account and region, as one run sees them."""
 
-    def __init__(self, region: str, public: Callable[[str], bool]) -> None:
-        """`region` is "" for that of AWS's own settings; `public` says which secure names are no secrets."""
-        self._region = region
+    def __init__(self, access: Access, public: Callable[[str], bool]) -> None:
+        """`access` says as whom and where it is asked; `public` which secure names are no secrets."""
+        self._access = access
         self._public = public
         self._known: dict[str, Stored | Unanswered] = {}
         self._paths: dict[str, Mapping[str, Stored] | Unanswered] = {}
         self._client: Any = None
         self._failures: Any = None
-        self._closed: Unanswered | None = None
-        """Why nothing can be asked at all, once that is known."""
 
     def ask(self, names: Iterable[str]) -> None:
-        """Ask for all of `names` that were not asked for yet."""
+        """Ask for all of `names` that were not asked for yet.
+
+        Raises:
+            UnreachableError: nothing can be asked: Parameter Store is not there, or knows nobody of this job's.
+            UsageError: boto3 is not here, or AWS's settings cannot be used.
+        """
         new = [one for one in dict.fromkeys(names) if one not in self._known]
         for decrypt in (False, True):
             wanted = [one for one in new if self._public(one) is decrypt]
@@ -73,12 +76,12 @@ class ParameterStore:
                     self._batch([one], decrypt=decrypt)
 
     def answer(self, name: str) -> Stored | Unanswered:
-        """What is under `name`, which may end with `:version` or `:label`."""
+        """What is under `name`, which may end with `:version` or `:label`; raises as `ask`."""
         self.ask([name])
         return self._known[name]
 
     def below(self, path: str) -> Mapping[str, Stored] | Unanswered:
-        """What lies directly below `path`, which ends with a slash, by the rest of its name."""
+        """What lies directly below `path`, which ends with a slash, by the rest of its name; raises as `ask`."""
         if path not in self._paths:
             self._paths[path] = self._below(path)
         return self._paths[path]
@@ -86,7 +89,7 @@ class ParameterStore:
     def _batch(self, names: list[str], *, decrypt: bool) -> None:
         found = self._call("GetParameters", names[0], Names=names, WithDecryption=decrypt)
         if isinstance(found, Unanswered):
-            if len(names) > 1 and self._closed is None:
+            if len(names) > 1:
                 # One name that may not be read, or cannot be one, refuses all of a call.
                 for one in names:
                     self._batch([one], decrypt=decrypt)
@@ -125,9 +128,8 @@ class ParameterStore:
         return found
 
     def _call(self, operation: str, name: str, **arguments: Any) -> Any:
-        self._open()
-        if self._closed is not None:
-            return self._closed
+        if self._client is None:
+            self._client, self._failures = client("ssm", self._access, attempts=_ATTEMPTS)
         call = {
             "GetParameters": self._client.get_parameters,
             "GetParametersByPath": self._client.get_parameters_by_path,
@@ -137,11 +139,20 @@ class ParameterStore:
         except self._failures.ClientError as error:
             return self._refused(error, operation, name)
         except (self._failures.BotoCoreError, ValueError) as error:
-            self._closed = Unanswered(
-                f"Parameter Store cannot be asked: {str(error).rstrip('.')}",
-                "Give AWS credentials and a region (AWS_REGION) to this job, or the value itself as a parameter.",
-            )
-            return self._closed
+            raise UnreachableError(
+                f"Parameter Store cannot be asked: {str(error).rstrip('.')}. {self._remedy(error)}"
+            ) from None
+
+    def _remedy(self, error: Exception) -> str:
+        """What to do about a call to which there was no answer."""
+        unreached = self._failures.ConnectionError, self._failures.HTTPClientError
+        if not isinstance(error, unreached):
+            return f"{self._access.remedy} A value may also be given as a parameter: --parameter NAME=VALUE."
+        place = self._client.meta.endpoint_url
+        return (
+            f"Let this job reach {place}, or say with AWS_ENDPOINT_URL_SSM or a region where else it is; a value may "
+            "also be given as a parameter: --parameter NAME=VALUE."
+        )
 
     def _refused(self, error: Any, operation: str, name: str) -> Unanswered:
         code = error.response.get("Error", {}).get("Code", "")
@@ -154,34 +165,9 @@ class ParameterStore:
             )
         if code in _BUSY or code in _REJECTED:
             told = f"Parameter Store refused {_ATTEMPTS} times, as too many" if code in _BUSY else "AWS refused"
-            remedy = "Run again later." if code in _BUSY else "Give valid AWS credentials to this job."
-            self._closed = Unanswered(f"{told}: {message or code}", remedy)
-            return self._closed
+            remedy = "Run again later." if code in _BUSY else self._access.remedy
+            raise UnreachableError(f"{told}: {message or code}. {remedy}")
         return Unanswered(f"Parameter Store refused {name}: {message or code}", "Correct the name.")
-
-    def _open(self) -> None:
-        if self._client is not None or self._closed is not None:
-            return
-        try:
-            import boto3  # noqa: PLC0415 - only who asks AWS needs it
-            import botocore.exceptions  # noqa: PLC0415
-            from botocore.config import Config  # noqa: PLC0415
-        except ImportError:
-            told = "Parameter Store is asked through boto3, which is not installed"
-            self._closed = Unanswered(told, "Run pip install 'meshwright[aws]'.")
-            return
-        self._failures = botocore.exceptions
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-        )
-        try:
-            session = boto3.session.Session()
-            where = self._region or session.region_name or DEFAULT_REGION
-            self._client = session.client("ssm", region_name=where, config=config)
-        except (self._failures.BotoCoreError, ValueError) as error:
-            self._closed = Unanswered(f"AWS's settings cannot be used: {error}", "Correct them.")
 
 
 def _stored(one: Mapping[str, Any], *, decrypted: bool) -> Stored:

@@ -14,7 +14,7 @@ import msgspec
 from meshwright.diagnostics import Source
 from meshwright.documents.files import read_text
 from meshwright.documents.positions import Items, Place, Placed, Table, Unquoted, described
-from meshwright.documents.settings import FILE_NAME, Command, Environment, Project, is_account
+from meshwright.documents.settings import FILE_NAME, Amazon, Command, Environment, Project, is_account
 from meshwright.documents.yaml_positions import read_yaml
 from meshwright.errors import UsageError, did_you_mean
 
@@ -79,6 +79,10 @@ def _chosen(project: Project, name: str | None) -> Project:
         mesh=one.mesh or project.mesh,
         account=one.account or project.account,
         region=one.region or project.region,
+        role=one.role or project.role,
+        token_file=one.token_file or project.token_file,
+        profile=one.profile or project.profile,
+        aws=Amazon(profile=one.aws.profile or project.aws.profile, region=one.aws.region or project.aws.region),
         parameters=MappingProxyType({**project.parameters, **one.parameters}),
         parameters_from=(*one.parameters_from, *project.parameters_from),
         overlays=one.overlays,
@@ -105,6 +109,10 @@ class _Reader:
             "endpoint": self._placed,
             "account": self._account,
             "region": self._placed,
+            "role": self._plain,
+            "token_file": self._file,
+            "profile": self._plain,
+            "aws": self._aws,
             "definitions": self._paths,
             "tests": self._paths,
             "parameters": self._parameters,
@@ -150,6 +158,23 @@ class _Reader:
         if not isinstance(value, bool):
             self._fault(place, f"{name} takes true or false, found {described(value)}.")
         return value is True
+
+    def _plain(self, value: Any, place: Place, name: str) -> str | None:
+        """Text that says as whom somebody is asked, which values cannot: to find them out is to ask."""
+        text = self._text(value, place, name)
+        if text and "${" in text:
+            self._fault(place, f"{name} takes plain text; an expression such as {text!r} is not read here.")
+        return text
+
+    def _file(self, value: Any, place: Place, name: str) -> Path | None:
+        text = self._plain(value, place, name)
+        return self._path.parent / text if text else None
+
+    def _aws(self, value: Any, place: Place, name: str) -> Amazon:
+        if isinstance(value, Table):
+            return Amazon(**self._members(value, {"profile": self._plain, "region": self._plain}, f"{name}."))
+        self._fault(place, f"{name} takes a mapping with a profile or a region, found {described(value)}.")
+        return Amazon()
 
     def _names(self, value: Any, place: Place, name: str) -> tuple[str, ...]:
         return tuple(filter(None, self._each(value, place, name)))
@@ -238,6 +263,10 @@ class _Reader:
             "mesh": self._placed,
             "account": self._account,
             "region": self._placed,
+            "role": self._plain,
+            "token_file": self._file,
+            "profile": self._plain,
+            "aws": self._aws,
             "parameters": self._parameters,
             "parameters_from": self._stored,
             "overlays": self._paths,

@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from meshwright.aws import Access, access
 from meshwright.diagnostics import Severity
 from meshwright.documents.positions import Placed
 from meshwright.documents.values import Around, Lack, Values
 from meshwright.errors import UsageError
+from meshwright.model.identity import DEFAULT_REGION
 
 FILE_NAME = "meshwright.yaml"
 
@@ -58,6 +60,14 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Variables beside those of whoever runs it."""
 
 
+class Amazon(msgspec.Struct, frozen=True, kw_only=True):
+    """As whom AWS's own services are asked, where AWS's variables do not say it."""
+
+    profile: str | None = None
+    """Of AWS's configuration and credentials files."""
+    region: str | None = None
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """One environment: where its control plane is, which mesh it is, and the values that differ there."""
 
@@ -65,6 +75,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     mesh: str | None = None
     account: str | None = None
     region: str | None = None
+    role: str | None = None
+    token_file: Path | None = None
+    profile: str | None = None
+    aws: Amazon = Amazon()
     parameters: Mapping[str, str] = MappingProxyType({})
     parameters_from: tuple[str, ...] = ()
     overlays: tuple[Path, ...] = ()
@@ -87,6 +101,13 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     mesh: str | None = None
     account: str | None = None
     region: str | None = None
+    role: str | None = None
+    """What a build's token is exchanged for: a role's name in `account`, or its ARN."""
+    token_file: Path | None = None
+    """Where a build's token is, relative to the working directory like `file`."""
+    profile: str | None = None
+    """Whose key of AWS's credentials files signs requests to the control plane."""
+    aws: Amazon = Amazon()
     parameters: Mapping[str, str] = MappingProxyType({})
     environments: Mapping[str, Environment] = MappingProxyType({})
     workloads: Mapping[str, Command] = MappingProxyType({})
@@ -117,14 +138,21 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
             environ=environ,
             pull_request=pull_request,
             folder=Path(self.file).parent if self.file else Path(),
-            # boto3 itself does not look at AWS_REGION, which every other AWS tool honours.
-            region=("" if isinstance(self.region, Placed) else self.region) or environ.get("AWS_REGION", ""),
+            access=self.access(environ, "" if isinstance(self.region, Placed) else self.region or ""),
             secrets=frozenset(self.secrets),
             public=frozenset(self.public),
         )
         values = Values(self.parameters, around, self.parameters_from)
         values.give(given)
         return msgspec.structs.replace(self, values=values)
+
+    def access(self, environ: Mapping[str, str], region: str = "") -> Access:
+        """As whom AWS is asked; `region` is for where `aws` names none, and beats AWS's variables."""
+        # boto3 itself does not look at AWS_REGION, which every other AWS tool honours.
+        where = self.aws.region or region or environ.get("AWS_REGION", "")
+        apart = bool(self.token_file or self.profile)
+        profile = self.aws.profile or ""
+        return access(environ, profile=profile, region=where, otherwise=DEFAULT_REGION, apart=apart)
 
     def text(self, field: Literal["endpoint", "mesh", "account", "region"]) -> str | None:
         """A field with its variables replaced.

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from meshwright.aws import Access
 from meshwright.documents.expressions import Reference, misread, pieces, references
 from meshwright.documents.files import read_text
 from meshwright.documents.parameter_store import ParameterStore, Unanswered
 from meshwright.documents.positions import Placed
 from meshwright.documents.secrecy import looks_secret, named_secret
 from meshwright.errors import UnreadableError, did_you_mean
+from meshwright.model.identity import DEFAULT_REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,8 +53,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """The pull request that this job builds, in words; "" for none."""
     folder: Path = Path()
     """The folder that `${file:…}` is confined to: that of `meshwright.yaml`."""
-    region: str = ""
-    """Where Parameter Store is asked; "" for the region of AWS's own settings."""
+    access: Access = Access(otherwise=DEFAULT_REGION)
+    """As whom and where Parameter Store is asked."""
     secrets: frozenset[str] = frozenset()
     """Names of variables and parameters that are secret, whatever they are called."""
     public: frozenset[str] = frozenset()
@@ -74,7 +76,7 @@ class Values:
         self._paths = tuple(paths)
         self._found: dict[str, str | Lack] = {}
         self._listed: dict[str, Mapping[str, str | Lack]] = {}
-        self._store = ParameterStore(self._around.region, lambda name: self._public("ssm", name))
+        self._store = ParameterStore(self._around.access, lambda name: self._public("ssm", name))
 
     def give(self, parameters: Mapping[str, str]) -> None:
         """Let `parameters`, which are plain text, beat those that are known."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
+from meshwright.aws import AWS_TOKEN_FILE, OWN_PROFILE, OWN_TOKEN_FILE
 from meshwright.errors import MeshwrightError, UsageError
 from meshwright.proxy.bootstrap import Address, Environment, KeyFile, Tls, secret
 from meshwright.remote import WebIdentity, find_credentials, find_signer
@@ -58,11 +59,13 @@ def find(
     """
     if not xds.port:
         return None
-    if environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
-        signer = find_signer(environ, endpoint, folder, ca_bundle)
-        if isinstance(signer, WebIdentity):
-            return signer
-    found = find_credentials(environ, f"http://{xds}", folder)
+    found: Credentials | WebIdentity
+    if any(environ.get(one) for one in (OWN_TOKEN_FILE, OWN_PROFILE, AWS_TOKEN_FILE)):
+        found = find_signer(environ, endpoint, folder, ca_bundle)
+        if isinstance(found, WebIdentity):
+            return found
+    else:
+        found = find_credentials(environ, f"http://{xds}", folder)
     return KeyFile(str(Path(found.file).absolute()), found.profile) if found.file else Environment()
 
 

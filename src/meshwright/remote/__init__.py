@@ -3,12 +3,13 @@
 from meshwright.remote.client import Client, Observed
 from meshwright.remote.connection import is_loopback
 from meshwright.remote.credentials import find_credentials
-from meshwright.remote.web_identity import WebIdentity, find_signer
+from meshwright.remote.web_identity import Identity, WebIdentity, find_signer
 from meshwright.trust.credentials import Credentials
 
 __all__ = [
     "Client",
     "Credentials",
+    "Identity",
     "Observed",
     "WebIdentity",
     "find_credentials",

@@ -26,8 +26,10 @@ SECRET = re.compile(r"[!-~]+")
 """What access keys, secrets, session and identity tokens are made of: printable ASCII without a space."""
 
 
-def find_credentials(environ: Mapping[str, str], endpoint: str, folder: Path = Path(DATA_FOLDER)) -> Credentials:
-    """The access key to sign with, from the first place that has one.
+def find_credentials(
+    environ: Mapping[str, str], endpoint: str, folder: Path = Path(DATA_FOLDER), profile: str = ""
+) -> Credentials:
+    """The access key to sign with: that of `profile` where one is named, else from the first place that has one.
 
     1. `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`;
     2. the file that `AWS_SHARED_CREDENTIALS_FILE` names, or the profile that `AWS_PROFILE` names;
@@ -40,6 +42,10 @@ def find_credentials(environ: Mapping[str, str], endpoint: str, folder: Path = P
 
     Source: https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html
     """
+    named = environ.get("AWS_SHARED_CREDENTIALS_FILE", "")
+    home = Path(environ.get("HOME") or Path.home()) / ".aws" / "credentials"
+    if profile:
+        return _in_file(Path(named).expanduser() if named else home, profile)
     key_id, secret = environ.get("AWS_ACCESS_KEY_ID", ""), environ.get("AWS_SECRET_ACCESS_KEY", "")
     if key_id and secret:
         token = environ.get("AWS_SESSION_TOKEN") or None
@@ -47,8 +53,7 @@ def find_credentials(environ: Mapping[str, str], endpoint: str, folder: Path = P
     if key_id or secret:
         lacking = "AWS_SECRET_ACCESS_KEY" if key_id else "AWS_ACCESS_KEY_ID"
         raise UsageError(f"{lacking} is not set although its other half is; set both, or neither to use a profile.")
-    home = Path(environ.get("HOME") or Path.home()) / ".aws" / "credentials"
-    named, profile = environ.get("AWS_SHARED_CREDENTIALS_FILE", ""), environ.get("AWS_PROFILE", "")
+    profile = environ.get("AWS_PROFILE", "")
     if named or profile:
         return _in_file(Path(named).expanduser() if named else home, profile or "default")
     local = folder / "credentials"
@@ -59,7 +64,7 @@ def find_credentials(environ: Mapping[str, str], endpoint: str, folder: Path = P
     raise UsageError(
         f"There is no access key to sign requests to {endpoint} with. Set AWS_ACCESS_KEY_ID and "
         f"AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE={DATA_FOLDER}/credentials as `meshwright serve` "
-        "wrote it; in a build, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN."
+        "wrote it; in a build, MESHWRIGHT_TOKEN_FILE and MESHWRIGHT_ROLE."
     )
 
 

@@ -1,4 +1,4 @@
-"""Spans in AWS X-Ray and metrics in CloudWatch, through boto3, which is imported when it is used.
+"""Spans in AWS X-Ray and metrics in CloudWatch.
 
 The one rule: each look has an end, in calls and in time; what AWS refuses is told with the permissions that it takes.
 Sources: https://docs.aws.amazon.com/xray/latest/api/API_GetTraceSummaries.html and
@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from meshwright.errors import UnreachableError, UsageError
+from meshwright.aws import client
+from meshwright.errors import UnreachableError
 from meshwright.model.identity import Key, Kind
 from meshwright.telemetry.witness import Told, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 3, 10, 3
+    from meshwright.aws import Access
+
+ATTEMPTS = 3
+"""Of each call."""
 _PAGES = 20
 """Pages of one look at most."""
 _MOST_TRACES = 100
@@ -36,13 +40,13 @@ _AT_ONCE = 500
 class XRay:
     """The traces of a mesh since some time."""
 
-    def __init__(self, region: str, mesh: str, since: int, clock: Callable[[], datetime]) -> None:
+    def __init__(self, access: Access, mesh: str, since: int, clock: Callable[[], datetime]) -> None:
         """`since` in milliseconds since the epoch, UTC.
 
         Raises:
             UsageError: boto3 is not here, or AWS's settings cannot be used.
         """
-        self._client, self._failures = client("xray", region)
+        self._client, self._failures = client("xray", access, attempts=ATTEMPTS)
         self._mesh = mesh
         self._since = datetime.fromtimestamp(since / 1000, UTC)
         self._clock = clock
@@ -85,13 +89,13 @@ class XRay:
 class CloudWatch:
     """The metrics of a namespace since some time."""
 
-    def __init__(self, region: str, namespace: str, mesh: str, since: int, clock: Callable[[], datetime]) -> None:
+    def __init__(self, access: Access, namespace: str, mesh: str, since: int, clock: Callable[[], datetime]) -> None:
         """`since` in milliseconds since the epoch, UTC.
 
         Raises:
             UsageError: boto3 is not here, or AWS's settings cannot be used.
         """
-        self._client, self._failures = client("cloudwatch", region)
+        self._client, self._failures = client("cloudwatch", access, attempts=ATTEMPTS)
         self._namespace = namespace
         self._mesh = mesh
         self._since = datetime.fromtimestamp(since / 1000, UTC)
@@ -148,31 +152,6 @@ def _flat(value: Any) -> dict[str, str]:
         elif isinstance(one, str):
             found[str(name)] = one
     return found
-
-
-def client(service: str, region: str) -> tuple[Any, Any]:
-    """A client of a service of AWS, and the exceptions that it raises.
-
-    Raises:
-        UsageError: boto3 is not here, or AWS's settings cannot be used.
-    """
-    try:
-        import boto3  # noqa: PLC0415 - only who asks AWS needs it
-        import botocore.exceptions  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-    except ImportError:
-        raise UsageError(f"{service} is asked through boto3: run pip install 'meshwright[aws]'.") from None
-    config = Config(
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-    )
-    try:
-        session = boto3.session.Session()
-        where = session.region_name or region
-        return session.client(service, region_name=where, config=config), botocore.exceptions
-    except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        raise UsageError(f"AWS's settings for {service} cannot be used: {error}") from None
 
 
 @contextlib.contextmanager

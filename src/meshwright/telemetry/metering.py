@@ -1,4 +1,4 @@
-"""Events and readings as metrics of AWS CloudWatch, through boto3.
+"""Events and readings as metrics of AWS CloudWatch.
 
 The one rule: few series, since each costs money: dimensions are mesh, stack, status and state, and nothing else.
 Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
@@ -11,8 +11,9 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from meshwright.aws import Access, client
 from meshwright.errors import RefusedError, UsageError
-from meshwright.telemetry.aws import client, refusing
+from meshwright.telemetry.aws import ATTEMPTS, refusing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +48,7 @@ class Metering:
                 f"--cloudwatch {namespace!r} is no namespace of CloudWatch's; it takes up to 255 of letters, digits "
                 "and ._/#:- and begins neither with AWS/ nor a colon, such as Meshwright/staging."
             )
-        self._client, self._failures = client("cloudwatch", region)
+        self._client, self._failures = client("cloudwatch", Access(otherwise=region), attempts=ATTEMPTS)
         self._namespace = namespace
         self._before: dict[str, float] = {}
         """What the counters said when they were told last."""
