@@ -167,7 +167,7 @@ def test_a_token_of_meshwrights_own_leaves_awss_variables_to_aws(
     assert not aws.keys & known
     done = run(folder, "verify", "--timeout", "1", "--xray", "--cloudwatch", "mesh", "--allow-unprobed", **job)
     assert done.returncode != 2, done.stderr
-    assert len(sts.got) == 2
+    assert len(sts.got) > 1
     assert not any(own in one for one in sts.got)
 
 

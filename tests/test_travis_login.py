@@ -157,6 +157,29 @@ rm -r "$(dirname "$AWS_WEB_IDENTITY_TOKEN_FILE")"
     assert ours.assume(second).status == 200
 
 
+def test_beside_aws_the_token_is_for_meshwright_alone(ours: Plane) -> None:
+    """AWS's variables stay what they are, and commands are the role all the same; the same again renews the token."""
+    ours.travis.add_job(71)
+    aws = {"AWS_ACCESS_KEY_ID": "AKIAAWS", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ROLE_ARN": "arn:aws:iam::1:role/x"}
+    refused = in_job(at(ours), 71, *login("--beside-aws", "--", "env"), more=aws)
+    assert refused.code == 2
+    assert "--role or MESHWRIGHT_ROLE" in refused.log
+    script = """
+eval "$("$0" -m meshwright.cli travis login --beside-aws)"
+"$0" -m meshwright.cli status || true
+first=$MESHWRIGHT_TOKEN_FILE; eval "$("$0" -m meshwright.cli travis login --beside-aws)"
+test "$first" = "$MESHWRIGHT_TOKEN_FILE"; env; rm -r "$(dirname "$first")"
+"""
+    more = {**aws, "MESHWRIGHT_ROLE": ROLE}
+    done = in_job(at(ours), 71, "bash", "-ec", script, sys.executable, more=more)
+    assert done.code == 0, done.log
+    assert "AWS_ACCESS_KEY_ID=AKIAAWS" in done.out
+    assert "AWS_ROLE_ARN=arn:aws:iam::1:role/x" in done.out
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE" not in done.out
+    assert len(given(ours.server)) == 1
+    assert len(ours.server.store.sessions()) == 1
+
+
 def test_the_second_factor_is_in_no_commands_environment(ours: Plane, tmp_path: Path) -> None:
     """It comes from the control plane's machine, and out of the repository's encrypted variable."""
     printed = subprocess.run(

@@ -17,9 +17,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from meshwright.aws import AWS_TOKEN_FILE, OWN_TOKEN_FILE
 from meshwright.cli.proving import FACTOR
 from meshwright.errors import MeshwrightError, UsageError
-from meshwright.remote.web_identity import ROLE, SESSION_NAME, STS_ENDPOINT, TOKEN_FILE
+from meshwright.remote.web_identity import OWN_ROLE, ROLE, SESSION_NAME, STS_ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,9 +75,11 @@ class Handed:
     @classmethod
     def found(cls, environ: Mapping[str, str], job: int) -> Self | None:
         """The file that an earlier login of this job handed over to `environ`; None for none."""
-        file = Path(environ.get(TOKEN_FILE, ""))
-        ours = file.name == _FILE and file.parent.name.startswith(f"{_FOLDER}{job}-")
-        return cls(file, own=False) if ours and file.is_file() else None
+        for file in (Path(environ.get(name, "")) for name in (OWN_TOKEN_FILE, AWS_TOKEN_FILE)):
+            ours = file.name == _FILE and file.parent.name.startswith(f"{_FOLDER}{job}-")
+            if ours and file.is_file():
+                return cls(file, own=False)
+        return None
 
     def token(self) -> str:
         """What it holds."""
@@ -109,7 +112,7 @@ class Handed:
         Raises:
             UsageError: there is no such command.
         """
-        kept = {name: text for name, text in environ.items() if name not in {*SHADOWING, FACTOR}}
+        kept = {name: text for name, text in environ.items() if name not in _hidden(found)}
         ended = threading.Event()
         keeping = threading.Thread(target=self._keep, args=(renew, say, ended, every), daemon=True)
         with _passing_on() as started:
@@ -135,12 +138,16 @@ class Handed:
                     say(f"The job's token could not be renewed: {error}")
 
 
-def variables(file: Path, endpoint: str, region: str, role: str, session: str) -> dict[str, str]:
-    """What stock SDKs and `meshwright` itself are to find: none of it is secret.
+def variables(
+    file: Path, endpoint: str, region: str, role: str, session: str, *, apart: bool = False
+) -> dict[str, str]:
+    """What stock SDKs and `meshwright` itself are to find, or `apart` the latter alone: none of it is secret.
 
     `endpoint` is where the token is exchanged and what the session is for; "" for AWS itself.
     """
-    found = {TOKEN_FILE: str(file), ROLE: role, SESSION_NAME: session}
+    if apart:
+        return {OWN_TOKEN_FILE: str(file), OWN_ROLE: role, "MESHWRIGHT_ENDPOINT": endpoint}
+    found = {AWS_TOKEN_FILE: str(file), ROLE: role, SESSION_NAME: session}
     if not endpoint:
         return found
     ours = {STS_ENDPOINT: endpoint, "AWS_ENDPOINT_URL_APP_MESH": endpoint, "MESHWRIGHT_ENDPOINT": endpoint}
@@ -150,7 +157,12 @@ def variables(file: Path, endpoint: str, region: str, role: str, session: str) -
 def exported(found: Mapping[str, str]) -> str:
     """The variables as lines for a shell's `eval`."""
     lines = [f"export {name}={shlex.quote(text)}" for name, text in found.items()]
-    return "\n".join([f"unset {' '.join((*SHADOWING, FACTOR))}", *lines, ""])
+    return "\n".join([f"unset {' '.join(_hidden(found))}", *lines, ""])
+
+
+def _hidden(found: Mapping[str, str]) -> tuple[str, ...]:
+    """What nobody is to find who has these variables."""
+    return (*SHADOWING, FACTOR) if AWS_TOKEN_FILE in found else (FACTOR,)
 
 
 @contextlib.contextmanager

@@ -18,13 +18,19 @@ from meshwright.errors import UsageError
 
 
 @click.command("login", context_settings={"ignore_unknown_options": True})
-@click.option("--role", envvar="AWS_ROLE_ARN", metavar="ARN", help="The role to become [default: AWS_ROLE_ARN].")
+@click.option("--role", metavar="ARN", help="The role to become [default: MESHWRIGHT_ROLE, then AWS_ROLE_ARN].")
+@click.option(
+    "--beside-aws",
+    "apart",
+    is_flag=True,
+    help="Use variables that meshwright alone reads, and leave AWS's to AWS.",
+)
 @click.option(
     "--audience", default="meshwright", show_default=True, help="Whom the token is for: sts.amazonaws.com for AWS."
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND…]")
 @click.pass_obj
-def login(options: dict[str, Any], *, role: str | None, audience: str, command: tuple[str, ...]) -> int:
+def login(options: dict[str, Any], *, role: str | None, apart: bool, audience: str, command: tuple[str, ...]) -> int:
     """Prove to the control plane which job of Travis CI this is, and run COMMAND with what it gets for that.
 
     Without a COMMAND the rest of the job has it: eval "$(meshwright travis login --role ARN)".
@@ -33,7 +39,7 @@ def login(options: dict[str, Any], *, role: str | None, audience: str, command: 
     and exchange it for a session, as every AWS SDK does. It lives for ten minutes. With COMMAND it is renewed as long
     as that runs, the file goes when it ends, and the exit code is COMMAND's. Without, variables are printed for the
     shell to evaluate, none of them secret; the same again renews the token. Log in before anything runs that others
-    wrote: a job proves itself once.
+    wrote: a job proves itself once. With --beside-aws the job can be somebody else to AWS.
 
     Exit codes: 0 logged in, or COMMAND's; 1 refused; 2 could not be done.
     """
@@ -42,8 +48,12 @@ def login(options: dict[str, Any], *, role: str | None, audience: str, command: 
     from meshwright.cli.target import resolve
     from meshwright.remote.connection import Server
 
+    if apart and audience == AWS_AUDIENCE:
+        raise UsageError("--beside-aws is about a token for the control plane, which --audience gives to AWS.")
+    role = role or os.environ.get("MESHWRIGHT_ROLE") or (None if apart else os.environ.get("AWS_ROLE_ARN"))
     if not role:
-        raise UsageError("Which role? Name it with --role or AWS_ROLE_ARN: arn:aws:iam::000000000000:role/NAME.")
+        names = "MESHWRIGHT_ROLE" if apart else "AWS_ROLE_ARN"
+        raise UsageError(f"Which role? Name it with --role or {names}: arn:aws:iam::000000000000:role/NAME.")
     target, job = resolve(options), job_of(os.environ)
     door = Door(Server(target.endpoint, target.ca_bundle), os.environ, job)
     folder, handed = memory_folder(os.environ), Handed.found(os.environ, job)
@@ -53,7 +63,7 @@ def login(options: dict[str, Any], *, role: str | None, audience: str, command: 
     else:
         got = door.renewed(handed.token())
     where = "" if audience == AWS_AUDIENCE else target.endpoint
-    found = variables(handed.file, where, target.region, role, f"travis-{job}")
+    found = variables(handed.file, where, target.region, role, f"travis-{job}", apart=apart)
     handed.write(got.token)
     target.say(f"Logged in at {target.endpoint} as {got.subject}.")
     if not command:
