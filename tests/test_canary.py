@@ -182,7 +182,7 @@ async def test_whoever_releases_in_the_midst_wins(tmp_path: Path) -> None:
         assert "Warning: it takes the place of the canary lab#2, which stood at 20 %" in done.out
         done = await ended(running)
         assert done.code == 1
-        assert done.err.splitlines()[-1] == "The canary lab#2 ended at 20 %: lab#3 came after it, and stays."
+        assert done.out.splitlines()[-1] == "The canary lab#2 ended at 20 %: lab#3 came after it, and stays."
         assert await one.state() == newer
         assert [kind for _, kind, _ in await one.told()] == ["apply"] * 3
 
@@ -248,5 +248,5 @@ async def test_what_somebody_wrote_over_is_not_the_step_that_is_judged(tmp_path:
         )
         done = await ended(running)
         assert done.code == 1
-        assert "somebody wrote over lab#2" in done.err.splitlines()[-1]
+        assert "somebody wrote over lab#2" in done.out
         assert await one.state() == OLD

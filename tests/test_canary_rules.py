@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from building import TRUST, Jobs, building, travis
+from meshwright.api import canaries
 from meshwright.errors import AccessDeniedError, RefusedError
 from meshwright.model.identity import parse_key
 from meshwright.observe import Traffic
@@ -282,3 +283,19 @@ def test_connections_are_not_shifted(jobs: Jobs) -> None:
     alice.apply("m", "ledger", ledger(s=1))
     with pytest.raises(RefusedError, match="proxies report neither errors nor times of TCP connections"):
         alice.apply("m", "ledger", ledger(t=1))
+
+
+def test_a_target_whose_instances_are_gone_fails_a_step(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report tells of calls that were sent nowhere; what DNS alone tells of is not known to be gone."""
+    monkeypatch.setattr(canaries, "ABSENT", 0.1)
+    alice = jobs.user("alice")
+    found = {"awsCloudMap": {"namespaceName": "shop.local", "serviceName": "b"}}
+    registered = item("virtualNode/b", {**node("b").spec, "serviceDiscovery": found})
+    there, wanted = ((*SHOP[:2], registered, router("r"), route("r/x", **shares)) for shares in ({"a": 1}, {"b": 1}))
+    applied(alice, *there)
+    first = applied(alice, *wanted, steps=WAITS)["release"]
+    told = over(alice, first["number"])["release"]["reason"]
+    assert told == "the canary shop#3 failed at 10 %: for 0.1 s, b: no instance of it is registered and healthy"
+    applied(alice, *OLD)
+    first = applied(alice, *NEW, steps=UNSEEN)["release"]
+    assert over(alice, first["number"])["state"] == "finished"

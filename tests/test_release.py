@@ -5,13 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from meshwright.errors import RefusedError
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
 from meshwright.operations import Quotas, Stamp
 from meshwright.plan import decoded, diff
-from meshwright.release import Author, Release, Status, content_of, digest_of, drift, last_good, perform, reverted
+from meshwright.release import (
+    Author,
+    Canary,
+    CanarySettings,
+    Release,
+    Status,
+    content_of,
+    digest_of,
+    drift,
+    last_good,
+    perform,
+    reverted,
+)
 
 MESH = "m"
 
@@ -73,6 +86,23 @@ def test_the_last_known_good_release(newest_first: list[Release], runs: str, goo
     """The newest that was verified, else that propagated, was not taken back, and is not what runs."""
     found = last_good(newest_first, runs)
     assert (found.number if found else None) == good
+
+
+def test_no_step_of_a_canary_is_good_by_itself() -> None:
+    """However well it went: it was on the way to something else. What ended the canary is as good as any."""
+    settings = CanarySettings(weights=(20, 50))
+    common: dict[str, Any] = {"first": 2, "returns_to": 1, "steps": (20, 50), "settings": settings, "target": ""}
+    parts = [
+        Canary(state="step", step=1, weight=20, shifts=(), **common),
+        Canary(state="step", step=2, weight=50, shifts=(), **common),
+        Canary(state="finished", step=2, weight=100, shifts=(), **common),
+    ]
+    steps = [replace(release(number, PROPAGATED), canary=part) for number, part in enumerate(parts, 2)]
+    known = [*reversed(steps), release(1, PROPAGATED)]
+    for newest_first, good in ((known, 4), (known[1:], 1), (known[2:], 1)):
+        found = last_good(newest_first, "something else")
+        assert found is not None
+        assert found.number == good
 
 
 def test_a_rollback_takes_back_what_lies_between_it_and_what_it_restores() -> None:

@@ -17,13 +17,13 @@ from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, release_of
 from meshwright.api.canary_steps import Kept, following, keep, kept_of, refuse_other, way_of
 from meshwright.api.connection_facts import connection_facts
-from meshwright.api.inspecting import awaited
+from meshwright.api.inspecting import absent
 from meshwright.api.propagating import observed, with_inherited
 from meshwright.api.rolling_back import refuse_missing
 from meshwright.errors import AccessDeniedError, NotFoundException, RefusedError
 from meshwright.model.identity import Key, Kind
 from meshwright.release import CanaryRequest, Status
-from meshwright.routing import declared_ways
+from meshwright.routing import declared_ways, found_by_dns
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from meshwright.release import Build, Canary, Judged, Release
     from meshwright.release.canary import Verdict
 
+ABSENT = 15.0
+"""Seconds without an instance after which a target is lost: after a restart of ours, proxies are back sooner."""
 _OFTEN = 4
 """How many times within a lease it is noted on disk that the client was heard of."""
 _REPORTS = 2
@@ -120,9 +122,11 @@ async def _looked(
         if refusal:
             return "failed", refusal
     if course.began_at and not canary.weight:
-        course.waiting = awaited(services, canary.rising)
+        course.waiting = "; ".join(absent(services, canary.rising).values())
         if not course.waiting:
             return "passed", "each new target has an instance that is there"
+    elif canary.weight and (lost := _lost(services, course, canary, now)):
+        return "failed", lost
     elif course.began_at and now >= course.checked_at + 1000 * canary.settings.interval:
         verdict, told = _checked(services, newest, course, now)
         if verdict is not None:
@@ -141,6 +145,19 @@ def _checked(services: Services, newest: Release, course: Course, now: int) -> t
     if found.outcome == "pending":
         course.waiting = _unknown(services, newest, canary) or found.told
     return None, ""
+
+
+def _lost(services: Services, course: Course, canary: Canary, now: int) -> str:
+    """Which new targets have had no instance for too long: calls to them fail, and no report counts these.
+
+    Of a node that only DNS tells of, this is known where a proxy of it has been seen.
+    """
+    missing, graph = absent(services, canary.rising), services.control.graph
+    course.present.update(node for node in canary.rising if node not in missing)
+    sure = {node: why for node, why in missing.items() if node in course.present or not found_by_dns(graph, node)}
+    course.missing = {node: course.missing.get(node, now) for node in sure}
+    lost = [why for node, why in sure.items() if now >= course.missing[node] + 1000 * ABSENT]
+    return f"for {ABSENT:g} s, {'; '.join(lost)}" if lost else ""
 
 
 def _overdue(services: Services, course: Course, canary: Canary, now: int) -> tuple[Verdict | None, str]:

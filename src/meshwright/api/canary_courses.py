@@ -37,6 +37,10 @@ class Course:
     checked_at: int = 0
     passed: int = 0
     checks: list[CanaryCheck] = dataclasses.field(default_factory=list)
+    present: set[Key] = dataclasses.field(default_factory=set)
+    """Targets of which an instance was there."""
+    missing: dict[Key, int] = dataclasses.field(default_factory=dict)
+    """Since when others, or those, have none."""
     waiting: str = ""
     """What is waited for, in a few words."""
 

@@ -100,18 +100,18 @@ def _endpoints(services: Services, nodes: Iterable[Key], expected: Mapping[str, 
             yield Sight(subject=node.path, outcome="pending", told=told, at=now)
 
 
-def awaited(services: Services, nodes: Iterable[Key]) -> str:
-    """Those of `nodes` that have no instance calls could be sent to, as far as that is known; "" for none."""
+def absent(services: Services, nodes: Iterable[Key]) -> dict[Key, str]:
+    """Those of `nodes` that have no instance which calls could be sent to, as far as that is known, and why so."""
     graph = services.control.graph
     healthy = {row.node for row in services.found.rows() if row.state == "healthy"}
     connected = {one.node for one in services.control.statuses()}
-    told = []
+    told: dict[Key, str] = {}
     for node in nodes:
         if found_by_dns(graph, node):
-            told += [] if node in connected else [f"{node.name}: no proxy of it is connected"]
+            told |= {} if node in connected else {node: f"{node.name}: no proxy of it is connected"}
         elif node not in healthy:
-            told.append(f"{node.name}: no instance of it is registered and healthy")
-    return "; ".join(told)
+            told[node] = f"{node.name}: no instance of it is registered and healthy"
+    return told
 
 
 def _by_dns(node: Key, connected: int, wanted: int, now: int, *, told: bool) -> Iterator[Sight]:

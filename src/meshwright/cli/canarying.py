@@ -25,7 +25,7 @@ from meshwright.views import releases as view
 from meshwright.views.canaries import canary_markdown, canary_text, check_line, ending, step_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from meshwright.cli.target import Target
     from meshwright.cli.verifying import Wanted
@@ -153,7 +153,7 @@ def shifted(
 
 def _looked_after(target: Target, client: Client, one: Mapping[str, Any], signals: Interruptions) -> dict[str, Any]:
     """The canary once it is over, told step by step on the way."""
-    first, told = one["canary"]["first"], _Telling(target)
+    first, told = one["canary"]["first"], Telling(target.say)
     wanted = one["canary"]["settings"]
     request = CanaryRequest(build=claimed(os.environ), tool_version=version("meshwright"))
     lost_at: float | None = None
@@ -191,24 +191,26 @@ def _ended(
     """Tell how it ended, once that has arrived; the exit code, and the propagation of what ended it."""
     if form != "json":
         click.echo(canary_markdown(found) if form == "markdown" else canary_text(found), nl=False)
-    if found["state"] == "superseded":
+    if form != "text":
         target.say(ending(found))
+    if found["state"] == "superseded":
         return 1, None
     arrival = arrived(target, client, found["release"], wait)
     behind = left_behind(client, found["release"], arrival)
     code = exit_code(target, arrival, wait, form, left=behind)
-    target.say(ending(found))
     return (code if found["state"] == "finished" else 1), arrival
 
 
-class _Telling:
+class Telling:
     """Says what is new, and now and then what is waited for: CI services end a job that is silent for long."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        self._line = say
+        self._clock = clock
         self._releases = 0
         self._checks = 0
-        self._said_at = time.monotonic()
+        self._said_at = clock()
 
     def news(self, found: Mapping[str, Any]) -> None:
         """Say what `found` tells beyond what was told."""
@@ -220,7 +222,7 @@ class _Telling:
             self._say(step_line(one))
         self._releases = len(found["releases"])
         self._say_checks(found["weight"], found["checks"])
-        if time.monotonic() - self._said_at >= TURN and found["state"] == "step":
+        if self._clock() - self._said_at >= TURN and found["state"] == "step":
             waiting = found["waiting"] or "watching the calls that proxies report"
             self._say(f"  {found['weight']} %: {waiting}")
 
@@ -230,8 +232,8 @@ class _Telling:
         self._checks = len(checks)
 
     def _say(self, text: str) -> None:
-        self._target.say(text)
-        self._said_at = time.monotonic()
+        self._line(text)
+        self._said_at = self._clock()
 
 
 class Interruptions:
