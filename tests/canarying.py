@@ -55,15 +55,16 @@ def node(name: str, protocol: str, *backends: str) -> Resource:
     return decoded(Key("shop", Kind.VIRTUAL_NODE, name), spec, {})
 
 
-def route(weights: Mapping[str, int], protocol: str) -> Resource:
-    """The route to the cart."""
+def route(weights: Mapping[str, int], protocol: str, patience: int) -> Resource:
+    """The route to the cart, on which a call may last so many milliseconds; 0 for as long as ever."""
     targets = [{"virtualNode": name, "weight": weight} for name, weight in weights.items()]
     match = {} if protocol == "grpc" else {"prefix": "/"}
-    spec = {f"{protocol}Route": {"match": match, "action": {"weightedTargets": targets}}}
+    limit = {"timeout": {"perRequest": {"unit": "ms", "value": patience}}} if patience else {}
+    spec = {f"{protocol}Route": {"match": match, "action": {"weightedTargets": targets}, **limit}}
     return decoded(Key("shop", Kind.ROUTE, "all", "cart"), spec, {})
 
 
-def objects(weights: Mapping[str, int], protocol: str = "http") -> Iterator[Resource]:
+def objects(weights: Mapping[str, int], protocol: str = "http", patience: int = 0) -> Iterator[Resource]:
     """`web` calls `cart.local`, which two nodes may answer."""
     yield decoded(Key.of_mesh("shop"), {}, {})
     yield node("web", protocol, "cart.local")
@@ -71,7 +72,7 @@ def objects(weights: Mapping[str, int], protocol: str = "http") -> Iterator[Reso
     yield node("cart-v2", protocol)
     listener = {"listeners": [{"portMapping": {"port": 8080, "protocol": protocol}}]}
     yield decoded(Key("shop", Kind.VIRTUAL_ROUTER, "cart"), listener, {})
-    yield route(weights, protocol)
+    yield route(weights, protocol, patience)
     provider = {"provider": {"virtualRouter": {"virtualRouterName": "cart"}}}
     yield decoded(Key("shop", Kind.VIRTUAL_SERVICE, "cart.local"), provider, {})
 
@@ -183,9 +184,9 @@ def _document(one: Resource) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def shop(folder: Path, protocol: str = "http") -> AsyncIterator[Shop]:
+async def shop(folder: Path, protocol: str = "http", patience: int = 0) -> AsyncIterator[Shop]:
     """The shop with all calls going to the first version."""
-    async with Lab(State(objects({"cart-v1": 1}, protocol))) as lab:
+    async with Lab(State(objects({"cart-v1": 1}, protocol, patience))) as lab:
         yield Shop(lab, folder, protocol)
 
 

@@ -250,3 +250,15 @@ async def test_what_somebody_wrote_over_is_not_the_step_that_is_judged(tmp_path:
         assert done.code == 1
         assert "somebody wrote over lab#2" in done.out
         assert await one.state() == OLD
+
+
+async def test_calls_that_never_end_are_none_that_succeeded(tmp_path: Path) -> None:
+    """A target that hangs has nothing to be judged by until its callers give up, and fails then."""
+    async with shop(tmp_path, patience=1000) as one:
+        one.lab.workloads("cart-v2")[0].fault = Fault(silent=True)
+        async with one.called():
+            done = await one.apply(State(objects({"cart-v2": 1}, patience=1000)), *QUICK, "--format", "json")
+        assert done.code == 1, done
+        (check,) = json.loads(done.out)["release"]["canary"]["judged"]["checks"]
+        (figures,) = check["figures"]
+        assert figures["errors"] == figures["requests"] >= 5

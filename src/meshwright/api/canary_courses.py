@@ -117,7 +117,8 @@ def _figures(watch: Watch, callers: Collection[Key], node: Key) -> Figures:
     p99 = latency.quantile(0.99)
     return Figures(
         node=node,
-        requests=counts.requests,
+        # What is under way has neither succeeded nor failed yet: a target that hangs is no good one.
+        requests=counts.successes + counts.errors,
         errors=counts.errors,
         unconnected=counts.unconnected,
         measured=latency.count,

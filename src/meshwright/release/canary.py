@@ -80,6 +80,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     node: Key
     requests: int = 0
+    """Those that have ended, well or not."""
     errors: int = 0
     """Answers from 500 on, resets, timeouts, calls without a connection; over gRPC, what is the server's fault."""
     unconnected: int = 0
