@@ -6,7 +6,6 @@ is faster, everything is decided anew.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,8 +28,9 @@ from meshwright.api.guarding import (
     warnings,
 )
 from meshwright.api.judging import MOST, lately_called
-from meshwright.api.outcomes import Outcome, approval_event, outcome_answer
+from meshwright.api.outcomes import Outcome, outcome_answer
 from meshwright.api.repeating import Asked, earlier, kept
+from meshwright.api.waiting import keep
 from meshwright.diagnostics import Severity, Written
 from meshwright.errors import StalePlanError
 from meshwright.graph import resolve
@@ -136,14 +136,7 @@ async def commit(services: Services, intent: Intent, planned: Callable[[State], 
     waiting = outcome[0].pending
     if waiting is not None:
         # It is no revision: when it is approved, all of this is decided anew.
-        attempt = intent.caller.attempt
-        trail = attempt.trail if attempt is not None else None
-        kept, new = await asyncio.to_thread(services.store.add_pending, waiting, trail)
-        if attempt is not None:
-            attempt.recorded = new
-        if new:
-            services.told(approval_event("asked", kept, kept.principal.arn, kept.at))
-        return msgspec.structs.replace(outcome[0], pending=kept)
+        return msgspec.structs.replace(outcome[0], pending=await keep(services, waiting, intent.caller.attempt))
     return outcome[0]
 
 

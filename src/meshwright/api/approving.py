@@ -20,6 +20,7 @@ from meshwright.api.connection_facts import connection_facts
 from meshwright.api.guarding import Approved, judged, overall, refuse_blank
 from meshwright.api.judging import lately_called
 from meshwright.api.searching import conditions, number
+from meshwright.api.waiting import approval_event
 from meshwright.errors import AccessDeniedError, BadRequestException, NotFoundException, RefusedError, did_you_mean
 from meshwright.release import ApplyRequest
 from meshwright.store.approvals import Decision, Grant
@@ -138,7 +139,7 @@ async def post_withdrawal(services: Services, request: Request) -> Response:
     attempt = request.state.attempt
     await asyncio.to_thread(services.store.withdraw, decision, attempt.trail)
     attempt.recorded = True
-    services.told(outcomes.approval_event("withdrawn", one, who.arn, decision.at))
+    services.told(approval_event("withdrawn", one, who.arn, decision.at))
     return answer(outcomes.waiting_document(one, decision, "withdrawn"))
 
 

@@ -14,13 +14,10 @@ from meshwright.api.repeating import again
 from meshwright.release import Build, Release
 from meshwright.store.approvals import Decision, Pending
 from meshwright.store.contract import Answered
-from meshwright.telemetry.happening import beside
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
     from starlette.responses import Response
-
-    from meshwright.telemetry.happening import Beside, Event
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,27 +45,6 @@ def outcome_answer(outcome: Outcome) -> Response:
     if outcome.pending is not None:
         return answer({**told, "pending": waiting_document(outcome.pending, None, "open")}, 202)
     return answer(told, 201 if outcome.changed else 200)
-
-
-def approval_event(what: Beside, one: Pending, principal: str, at: int) -> Event:
-    """That somebody asked for the approval of a release, or withdrew that."""
-    rules = sorted({objection.rule for objection in one.objections if objection.severity == "approve"})
-    return beside(
-        "approval",
-        what,
-        at,
-        mesh=one.mesh,
-        stack=one.stack,
-        title=one.title,
-        principal=principal,
-        said={
-            "pending": one.title,
-            "author": one.principal.arn,
-            "kind": one.kind,
-            "changes": len(one.plan.changes),
-            "guardrails": ", ".join(rules),
-        },
-    )
 
 
 def waiting_document(one: Pending, decision: Decision | None, state: str) -> dict[str, Any]:
