@@ -198,6 +198,20 @@ def test_a_stale_plan_is_refused_and_names_what_changed(server: Serving) -> None
     assert [one.cause for one in server.store.revisions()] == ["release shop#1", "UpdateRoute"]
 
 
+def test_a_plan_that_was_applied_and_is_what_runs_is_answered_with_its_release(server: Serving) -> None:
+    """A job that is started again ends well; not once anybody has changed something of the stack since."""
+    ours = client(server)
+    applied(ours, *SHOP, node("c"))
+    plan = diff(ours.read(MESH).state, restored(SHIFTED), "shop", MESH)
+    assert {one.action for one in plan.changes} == {"update", "delete"}
+    for changed in (True, False, False):
+        found = ours.apply(MESH, "shop", ApplyRequest(plan=plan))
+        assert (found["changed"], found["release"]["title"]) == (changed, "shop#2")
+    update_weight(server, INTRUDER, a=1, b=1)
+    with pytest.raises(StalePlanError):
+        ours.apply(MESH, "shop", ApplyRequest(plan=plan))
+
+
 def test_a_plan_that_was_edited_by_hand_is_refused(server: Serving) -> None:
     """Leaving out the basis must not be a way around staleness."""
     ours = client(server)

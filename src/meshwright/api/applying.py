@@ -32,11 +32,10 @@ from meshwright.api.outcomes import Outcome, outcome_answer
 from meshwright.api.repeating import Asked, earlier, kept
 from meshwright.api.waiting import keep
 from meshwright.diagnostics import Severity, Written
-from meshwright.errors import StalePlanError
 from meshwright.graph import resolve
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
-from meshwright.plan import arrival, diff, stale
+from meshwright.plan import arrival
 from meshwright.release import (
     Build,
     Canary,
@@ -237,45 +236,6 @@ def repeated(services: Services, mesh: str, stack: str, caller: Caller) -> Outco
             context=caller.facts,
         )
     return Outcome(changed=False, release=None, answered=before)
-
-
-def from_content(content: tuple[Item, ...], mesh: str, stack: str) -> Callable[[State], Plan]:
-    """Plans that bring the whole stack to `content`.
-
-    Raises:
-        InvalidReleaseError: an item's spec does not fit its kind.
-    """
-    desired = release.checked(content)
-    return lambda observed: diff(observed, desired, stack, mesh)
-
-
-def from_plan(submitted: Plan) -> Callable[[State], Plan]:
-    """Plans that are exactly `submitted`, or stale.
-
-    Raises:
-        InvalidReleaseError: a spec does not fit its kind.
-    """
-    put = release.checked(
-        Item(key=one.key, spec=one.spec, tags=one.tags) for one in submitted.changes if one.action != "delete"
-    )
-
-    def planned(observed: State) -> Plan:
-        moved = stale(submitted, observed)
-        if moved:
-            listed = ", ".join(key.path for key in moved[:5])
-            more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
-            raise StalePlanError(
-                f"The plan is stale: {listed}{more} changed since it was made. Nothing was changed; plan again."
-            )
-        # What the plan does is what the stack becomes; a plan that was edited by hand does not survive this.
-        wanted = release.restored(release.content_of(observed, submitted.mesh, submitted.stack))
-        kept = wanted.drop(*(one.key for one in submitted.changes if one.action == "delete"))
-        again = diff(observed, kept.put(*put), submitted.stack, submitted.mesh)
-        if again != submitted:
-            raise StalePlanError("The plan is not one that this server makes of its changes; plan again.")
-        return again
-
-    return planned
 
 
 def _made(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from meshwright.api import applying, outcomes
+from meshwright.api import applying, outcomes, submitted
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, in_path, stack_of
 from meshwright.api.connection_facts import connection_facts
@@ -116,7 +116,7 @@ async def _approved(services: Services, request: Request, reason: str, wanted: i
     def planned(observed: Any) -> Any:
         # Once more, on what is on disk when the commit is decided: somebody else may have been faster.
         _open(services, mesh, stack, wanted)
-        return applying.from_plan(one.plan)(observed)
+        return submitted.from_plan(one.plan)(observed)
 
     return await applying.commit(services, intent, planned)
 
@@ -152,7 +152,7 @@ async def post_judgement(services: Services, request: Request) -> Response:
     caller = applying.Caller(request.state.principal, connection_facts(request.scope))
     intent = applying.Intent(mesh=mesh, stack=stack, caller=caller, sources=asked.sources)
     calls, state = lately_called(services, mesh), services.store.head().state
-    plan = await asyncio.to_thread(applying.from_plan(asked.plan), state)
+    plan = await asyncio.to_thread(submitted.from_plan(asked.plan), state)
     found = (await asyncio.to_thread(judged, services, intent, plan, state, calls)).objections
     environment = services.authority().settled.environment
     return answer({"environment": environment, "verdict": overall(found), "objections": to_wire(found)})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from meshwright import release
-from meshwright.api import applying, outcomes
+from meshwright.api import applying, outcomes, submitted
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, release_of
 from meshwright.api.canary_steps import Kept, following, keep, kept_of, refuse_other, way_of
@@ -250,7 +250,7 @@ async def _step(
 
     def planned(state: State) -> Plan:
         refuse_other(services, newest)
-        return applying.from_content(content, first.mesh, first.stack)(state)
+        return submitted.from_content(content, first.mesh, first.stack)(state)
 
     intent = applying.Intent(
         mesh=first.mesh,
@@ -290,7 +290,7 @@ async def _return(
     def planned(state: State) -> Plan:
         refuse_other(services, newest)
         refuse_missing(base.content, state, first.mesh, first.stack, base.title)
-        return applying.from_content(base.content, first.mesh, first.stack)(state)
+        return submitted.from_content(base.content, first.mesh, first.stack)(state)
 
     word = "failed" if judged.verdict == "failed" else "was inconclusive"
     intent = applying.Intent(

@@ -29,6 +29,7 @@ from meshwright.api import (
     proxies,
     repeating,
     sessions,
+    submitted,
     verifying,
 )
 from meshwright.api.answers import answer
@@ -122,9 +123,9 @@ async def post_release(services: Services, request: Request) -> Response:
                 f"The plan is for stack {asked.plan.stack!r} in mesh {asked.plan.mesh!r}, "
                 f"not for {stack!r} in {mesh!r}."
             )
-        planned = applying.from_plan(asked.plan)
+        planned = submitted.from_plan(asked.plan, services.store)
     elif asked.resources is not None and asked.plan is None:
-        planned = applying.from_content(asked.resources, mesh, stack)
+        planned = submitted.from_content(asked.resources, mesh, stack)
     else:
         raise BadRequestException("Send exactly one of resources and plan.")
     intent = applying.Intent(

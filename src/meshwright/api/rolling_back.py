@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from meshwright import release
-from meshwright.api import applying, outcomes
+from meshwright.api import applying, outcomes, submitted
 from meshwright.errors import BadRequestException, NotFoundException, RefusedError
 from meshwright.graph import Relation, resolve
 from meshwright.model.state import State
@@ -47,7 +47,7 @@ async def roll_back(
     def planned(observed: State) -> Plan:
         _refuse_other(services, mesh, stack, instead_of)
         refuse_missing(target.content, observed, mesh, stack, target.title)
-        return applying.from_content(target.content, mesh, stack)(observed)
+        return submitted.from_content(target.content, mesh, stack)(observed)
 
     intent = applying.Intent(
         mesh=mesh,
