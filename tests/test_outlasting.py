@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,25 @@ async def test_a_wait_outlives_a_restart_of_the_control_plane_and_says_so(tmp_pa
                 await proxy.ack(await proxy.hear())
             told, _ = await asyncio.wait_for(waiting.communicate(), DEADLINE)
     assert (waiting.returncode, "shop#1 has reached the one proxy it concerns" in told.decode()) == (0, True), told
+
+
+async def test_a_release_whose_answer_was_lost_is_asked_for_until_the_control_plane_is_back(tmp_path: Path) -> None:
+    """Only then is it known whether it was done; the request has a key, and is done once."""
+    folder = tmp_path / "data"
+    with live(folder) as first:
+        environment = {"AWS_SHARED_CREDENTIALS_FILE": str(first.credentials)}
+        client = Client(first.api, find_credentials(environment, first.api))
+        first.end()
+    with socket.create_server(("127.0.0.1", first.port)) as deaf:
+        applying = asyncio.create_task(
+            asyncio.to_thread(client.apply, "m", "shop", ApplyRequest(resources=CONTENT)), name="apply"
+        )
+        taken, _ = await asyncio.to_thread(deaf.accept)
+        await asyncio.to_thread(taken.recv, 1)
+        taken.close()
+    with live(folder, port=first.port):
+        found = await asyncio.wait_for(applying, DEADLINE)
+    assert (found["changed"], found["release"]["title"]) == (True, "shop#1")
 
 
 async def _waiting(folder: Path, environment: dict[str, str]) -> Any:

@@ -42,6 +42,8 @@ TIMEOUT = 30.0
 """Seconds until a server that says nothing counts as unreachable."""
 RETRY_SECONDS = 0.5
 """How long after a lost answer, or one of "not now", a request that is safe to repeat is sent once more."""
+_LOST_SECONDS = 30.0
+"""For how long a request whose answer was lost is asked again, while nobody answers."""
 _SIGNATURE_CODES = frozenset(
     {
         canonical.EXPIRED,
@@ -309,13 +311,20 @@ class Client:
             query["before"] = str(page["next"])
 
     def _once(self, path: str, body: object) -> dict[str, Any]:
-        """The answer to a POST that is done once: asked again with its key when it was lost, or is "not now"."""
-        key = str(uuid.uuid4())
+        """The answer to a POST that is done once: asked again with its key when it was lost, or is "not now".
+
+        A lost one is worth waiting for: whether it was done, only the control plane knows, once it is back.
+        """
+        key, patient = str(uuid.uuid4()), self
         try:
             return self._asked("POST", path, body=body, key=key, shape=answers.Outcome)
-        except (LostAnswerError, ServiceUnavailableException):
-            time.sleep(RETRY_SECONDS)
-            return self._asked("POST", path, body=body, key=key, shape=answers.Outcome)
+        except LostAnswerError as error:
+            patient = self.outlasting(_LOST_SECONDS, self._told)
+            self._told(f"{error} Asking what came of it.")
+        except ServiceUnavailableException:
+            pass
+        time.sleep(RETRY_SECONDS)
+        return patient._asked("POST", path, body=body, key=key, shape=answers.Outcome)  # noqa: SLF001 - it is one of these
 
     def _asked(
         self,
