@@ -279,6 +279,26 @@ def test_the_command_prints_what_it_would_write(repository: Path) -> None:
     assert not (repository / ".travis.yml").exists()
 
 
+def test_jobs_log_in_where_environments_name_a_role(repository: Path) -> None:
+    """Each as the one that it changes something in; the check sees through it."""
+    text = PROJECT.replace('staging.mesh.example"', 'staging.mesh.example", role: "arn:aws:iam::000000000000:role/a"')
+    (repository / "meshwright.yaml").write_text(text.replace("protected: true", "role: b"), encoding="utf-8")
+    made = run("travis", "init", "--print", "--into", "staging", "--into", "production").stdout
+    scripts = {job["name"]: job["script"][-1] for job in loaded(made)["jobs"]["include"]}
+    staging = "meshwright --environment staging travis login --beside-aws -- meshwright --environment staging"
+    assert scripts["Release to staging"].startswith(f"{staging} apply ")
+    assert scripts["Plan the change"].startswith(f"{staging} plan ")
+    assert scripts["Test the mesh"].startswith("meshwright --environment staging test ")
+    promote = "meshwright --environment production travis login --beside-aws -- meshwright promote --from staging"
+    assert scripts["Promote to production"].startswith(promote)
+    chosen = '--environment "${MESHWRIGHT_ENVIRONMENT:-production}"'
+    assert scripts["Roll back"].startswith(
+        f"meshwright {chosen} travis login --beside-aws -- meshwright {chosen} rollback"
+    )
+    assert review(made, ".travis.yml") == ()
+    assert [one.rule for one in review(f"script: {scripts['Release to staging']}", "f")] == ["MW855"]
+
+
 def test_a_file_of_another_place_is_named_in_each_command(repository: Path) -> None:
     """So that jobs, which run at the repository's root, find it."""
     (repository / "infra").mkdir()

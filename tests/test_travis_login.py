@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -178,6 +179,27 @@ test "$first" = "$MESHWRIGHT_TOKEN_FILE"; env; rm -r "$(dirname "$first")"
     assert "AWS_WEB_IDENTITY_TOKEN_FILE" not in done.out
     assert len(given(ours.server)) == 1
     assert len(ours.server.store.sessions()) == 1
+
+
+def test_a_command_about_two_environments_asks_each_as_the_project_says(ours: Plane, tmp_path: Path) -> None:
+    """No endpoint and no role is handed over that would hold for both."""
+    ours.travis.add_job(71)
+    file = tmp_path / "meshwright.yaml"
+    file.write_text(
+        "stack: orders\nmesh: shop\nenvironments:\n"
+        f"  staging: {{endpoint: '{ours.server.url}', account: '000000000000', role: main}}\n"
+        "  production: {endpoint: 'http://127.0.0.1:9', role: other}\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "meshwright.cli", "--config", str(file)]
+    promote = shlex.join([*command, "promote", "--from", "staging", "--to", "production"])
+    script = f"{promote} 2>&1 || true; {shlex.join([*command, 'status'])} > /dev/null; env"
+    login = [*command, "--environment", "staging", "travis", "login", "--beside-aws", "--", "bash", "-c", script]
+    done = in_job(at(ours), 71, *login, more={"MESHWRIGHT_ENDPOINT": ""})
+    assert done.code == 0, done.log
+    assert "No release of stack 'orders' in staging" in done.out
+    assert "MESHWRIGHT_ROLE" not in done.out
+    assert [one.principal.arn for one in ours.server.store.sessions()]
 
 
 def test_the_second_factor_is_in_no_commands_environment(ours: Plane, tmp_path: Path) -> None:

@@ -154,6 +154,15 @@ def variables(
     return {**found, **ours, "AWS_REGION": region, "AWS_DEFAULT_REGION": region}
 
 
+def of_environment(file: Path, environment: str, role: str) -> dict[str, str]:
+    """What `meshwright` alone is to find where the project says where its environments are, and as whom to ask each.
+
+    An endpoint or a role would hold for all of them, and some commands are about two; "" for no `role`.
+    """
+    found = {OWN_TOKEN_FILE: str(file), "MESHWRIGHT_ENVIRONMENT": environment}
+    return {**found, OWN_ROLE: role} if role else found
+
+
 def exported(found: Mapping[str, str]) -> str:
     """The variables as lines for a shell's `eval`."""
     lines = [f"export {name}={shlex.quote(text)}" for name, text in found.items()]

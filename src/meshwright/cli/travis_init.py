@@ -61,9 +61,11 @@ def init(
 
     path = file or TRAVIS_FILE
     project, config = _project((options or {}).get("config"), path)
+    environments = _through(project, into)
     plan = Plan(
         branch=branch or _released_branch(path.absolute().parent),
-        environments=_through(project, into),
+        environments=environments,
+        logged_in=frozenset(one for one in environments if project.environments[one].role or project.role),
         requirement=requirement or f"meshwright=={version('meshwright')}",
         config=config,
     )

@@ -18,7 +18,11 @@ from meshwright.errors import UsageError
 
 
 @click.command("login", context_settings={"ignore_unknown_options": True})
-@click.option("--role", metavar="ARN", help="The role to become [default: MESHWRIGHT_ROLE, then AWS_ROLE_ARN].")
+@click.option(
+    "--role",
+    metavar="ARN",
+    help="The role to become [default: MESHWRIGHT_ROLE, then AWS_ROLE_ARN, then the role of the environment].",
+)
 @click.option(
     "--beside-aws",
     "apart",
@@ -43,7 +47,7 @@ def login(options: dict[str, Any], *, role: str | None, apart: bool, audience: s
 
     Exit codes: 0 logged in, or COMMAND's; 1 refused; 2 could not be done.
     """
-    from meshwright.cli.handing_over import AWS_AUDIENCE, Handed, exported, memory_folder, variables
+    from meshwright.cli.handing_over import AWS_AUDIENCE, Handed, exported, memory_folder, of_environment, variables
     from meshwright.cli.proving import Door, job_of
     from meshwright.cli.target import resolve
     from meshwright.remote.connection import Server
@@ -51,10 +55,14 @@ def login(options: dict[str, Any], *, role: str | None, apart: bool, audience: s
     if apart and audience == AWS_AUDIENCE:
         raise UsageError("--beside-aws is about a token for the control plane, which --audience gives to AWS.")
     role = role or os.environ.get("MESHWRIGHT_ROLE") or (None if apart else os.environ.get("AWS_ROLE_ARN"))
-    if not role:
-        names = "MESHWRIGHT_ROLE" if apart else "AWS_ROLE_ARN"
-        raise UsageError(f"Which role? Name it with --role or {names}: arn:aws:iam::000000000000:role/NAME.")
     target, job = resolve(options), job_of(os.environ)
+    known = target.identity()
+    if not role and not (known.role if apart else known.role.startswith("arn:")):
+        names = "MESHWRIGHT_ROLE" if apart else "AWS_ROLE_ARN"
+        raise UsageError(
+            f"Which role? Name it with --role or {names}, or as the environment's role in meshwright.yaml: "
+            "arn:aws:iam::000000000000:role/NAME."
+        )
     door = Door(Server(target.endpoint, target.ca_bundle), os.environ, job)
     folder, handed = memory_folder(os.environ), Handed.found(os.environ, job)
     if handed is None:
@@ -63,7 +71,10 @@ def login(options: dict[str, Any], *, role: str | None, apart: bool, audience: s
     else:
         got = door.renewed(handed.token())
     where = "" if audience == AWS_AUDIENCE else target.endpoint
-    found = variables(handed.file, where, target.region, role, f"travis-{job}", apart=apart)
+    if apart and known.apart:
+        found = of_environment(handed.file, target.project.environment or "", role or "")
+    else:
+        found = variables(handed.file, where, target.region, role or known.role, f"travis-{job}", apart=apart)
     handed.write(got.token)
     target.say(f"Logged in at {target.endpoint} as {got.subject}.")
     if not command:

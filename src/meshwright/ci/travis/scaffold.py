@@ -46,6 +46,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """In the order in which releases pass through them; none where `meshwright.yaml` has none."""
     requirement: str = "meshwright"
     """What pip installs."""
+    logged_in: frozenset[str] = frozenset()
+    """The environments whose role a job takes by proving which job it is; others have credentials in the settings."""
     config: str = ""
     """The project file where it is not `meshwright.yaml` beside `.travis.yml`."""
 
@@ -130,20 +132,23 @@ def _jobs(plan: Plan) -> Iterator[tuple[dict[str, Value], dict[str, Value]]]:
     head, rest = _job("test", "Test the mesh", anybody, [_run(plan, first, "test")])
     yield head, {"install": install(_with_lab(plan.requirement)), **rest}
     proposal = f"type = pull_request AND head_repo = repo AND {branch}"
-    yield _job("plan", "Plan the change", proposal, [_run(plan, first, "plan")])
+    yield _job("plan", "Plan the change", proposal, [_run(plan, first, "plan", first)])
     released = f"type IN (push, api) AND {ours} AND tag IS blank AND {ordinary}"
     name = first or "the mesh"
-    yield _job(f"release to {name}", f"Release to {name}", released, [_run(plan, first, f"apply --wait {WAIT}")])
-    verify = _run(plan, first, f"verify --rollback --timeout {WAIT}")
+    yield _job(
+        f"release to {name}", f"Release to {name}", released, [_run(plan, first, f"apply --wait {WAIT}", first)]
+    )
+    verify = _run(plan, first, f"verify --rollback --timeout {WAIT}", first)
     yield _job(f"verify {name}", f"Verify {name}", released, [verify])
     for before, after in zip(plan.environments, plan.environments[1:], strict=False):
-        promote = _run(plan, "", f"promote --from {before} --to {after} --wait {WAIT} --verify")
+        promote = _run(plan, "", f"promote --from {before} --to {after} --wait {WAIT} --verify", after)
         yield _job(f"promote to {after}", f"Promote to {after}", released, [promote])
     back = f"type = api AND {ours} AND env({ACTION}) = rollback"
     last = plan.environments[-1] if plan.environments else ""
     yield _job("rollback", "Roll back", back, [_rollback(plan, last)])
     for one in plan.environments or ("",):
-        repair = _run(plan, one, f'drift --repair --wait {WAIT} --reason "Travis build $TRAVIS_BUILD_NUMBER"')
+        command = f'drift --repair --wait {WAIT} --reason "Travis build $TRAVIS_BUILD_NUMBER"'
+        repair = _run(plan, one, command, one)
         named = f" in {one}" if one else ""
         yield _job("drift", f"Repair drift{named}", f"type = cron AND {ours}", [repair])
 
@@ -159,15 +164,21 @@ def _validate(plan: Plan) -> list[str]:
 
 def _rollback(plan: Plan, environment: str) -> str:
     chosen = f'"${{MESHWRIGHT_ENVIRONMENT:-{environment}}}"' if environment else ""
+    if set(plan.environments) == plan.logged_in:
+        plan = msgspec.structs.replace(plan, logged_in=frozenset({chosen}))
     target = f"${{{BUILD}:+--to-build}} ${{{BUILD}:---last-good}}"
-    return _run(plan, chosen, f'rollback {target} --wait {WAIT} --reason "Travis build $TRAVIS_BUILD_NUMBER"')
+    command = f'rollback {target} --wait {WAIT} --reason "Travis build $TRAVIS_BUILD_NUMBER"'
+    return _run(plan, chosen, command, chosen)
 
 
-def _run(plan: Plan, environment: str, command: str) -> str:
-    """A command of ours; the job ends as its exit code says."""
+def _run(plan: Plan, environment: str, command: str, login: str = "") -> str:
+    """A command of ours; the job ends as its exit code says. `login` is the environment that it is signed in at."""
     config = f" --config {_quoted(plan.config)}" if plan.config else ""
     where = f" --environment {environment}" if environment else ""
-    return f"meshwright{config}{where} {command} || travis_terminate $?"
+    signed_in = (
+        f"meshwright{config} --environment {login} travis login --beside-aws -- " if login in plan.logged_in else ""
+    )
+    return f"{signed_in}meshwright{config}{where} {command} || travis_terminate $?"
 
 
 def _branch(name: str) -> str:

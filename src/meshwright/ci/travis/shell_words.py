@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WORD = (
-    r"(?:^|[;&|(]|\bthen\b|\belse\b|\bdo\b|\bsudo\b|\btravis_retry\b|\btravis_wait(?: \d+)?\b|\$\()\s*(?:\w+=\S*\s+)*"
-)
+_BEFORE = r"^|[;&|(]|\s--(?=\s)|\bthen\b|\belse\b|\bdo\b|\bsudo\b|\btravis_retry\b|\btravis_wait(?: \d+)?\b|\$\("
+_WORD = rf"(?:{_BEFORE})\s*(?:\w+=\S*\s+)*"
+"""Where a command begins."""
 _OPTIONS = r"(?:\s+-[^\s]+(?:[ =](?!-)[^\s]+)?)*?"
 _OURS = re.compile(
     rf"{_WORD}(?:\S*/)?meshwright{_OPTIONS}\s+"
-    r"(apply|promote|rollback|approve|withdraw|verify|drift\b[^;&|]*--repair|travis\s+login)\b",
+    r"(apply|promote|rollback|approve|withdraw|verify|drift\b[^;&|]*--repair)\b",
     re.MULTILINE,
 )
 _PUBLISHING = tuple(
@@ -70,7 +70,7 @@ def bare(text: str) -> str:
 def ours(text: str) -> str:
     """The command of ours that changes something, or needs the rights to; "" where there is none."""
     match = _OURS.search(bare(text))
-    return f"meshwright {' '.join(match[1].split()[: 2 if match[1].startswith('travis') else 1])}" if match else ""
+    return f"meshwright {match[1].split()[0]}" if match else ""
 
 
 def publishes(text: str) -> str:
