@@ -25,6 +25,7 @@ from meshwright.release import (
     perform,
     reverted,
 )
+from meshwright.telemetry.happening import event
 
 MESH = "m"
 
@@ -103,6 +104,26 @@ def test_no_step_of_a_canary_is_good_by_itself() -> None:
         found = last_good(newest_first, "something else")
         assert found is not None
         assert found.number == good
+
+
+def test_an_event_says_which_part_of_which_canary_a_release_is() -> None:
+    """Wherever releases are told of, so that a dashboard can tell a step from what was wanted."""
+    settings = CanarySettings(weights=(20, 50))
+    part = Canary(
+        first=2,
+        returns_to=1,
+        state="step",
+        step=2,
+        steps=(20, 50),
+        weight=50,
+        settings=settings,
+        target="",
+        shifts=(),
+    )
+    told = event("applied", replace(release(3, APPLIED), canary=part), 1).attributes
+    names = ("canary", "canary_state", "canary_weight")
+    assert [told[f"meshwright.{name}"] for name in names] == ["shop#2", "step", 50]
+    assert "meshwright.canary" not in event("applied", release(3, APPLIED), 1).attributes
 
 
 def test_a_rollback_takes_back_what_lies_between_it_and_what_it_restores() -> None:

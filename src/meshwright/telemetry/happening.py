@@ -107,6 +107,10 @@ def event(
         said["meshwright.rolled_back_by"] = instead
     if one.promotes is not None:
         said["meshwright.promotes"] = f"{one.promotes.title} of {one.promotes.environment}"
+    if one.canary is not None:
+        said["meshwright.canary"] = f"{one.stack}#{one.canary.first}"
+        said["meshwright.canary_state"] = one.canary.state
+        said["meshwright.canary_weight"] = one.canary.weight
     if rejected is not None:
         said["meshwright.rejected_proxies"] = rejected
     for side, build in (("verified", one.verified), ("claimed", one.build)):
