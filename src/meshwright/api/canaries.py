@@ -20,7 +20,7 @@ from meshwright.api.connection_facts import connection_facts
 from meshwright.api.inspecting import absent
 from meshwright.api.propagating import observed, with_inherited
 from meshwright.api.rolling_back import refuse_missing
-from meshwright.errors import AccessDeniedError, NotFoundException, RefusedError
+from meshwright.errors import NotFoundException, RefusedError, RevisionConflictError
 from meshwright.model.identity import Key, Kind
 from meshwright.release import CanaryRequest, Status
 from meshwright.routing import declared_ways, found_by_dns
@@ -222,7 +222,10 @@ async def _goes_on(
     if judged.verdict == "passed" or waived:
         try:
             await _step(services, first, newest, caller, asked.build, judged, failed)
-        except (RefusedError, AccessDeniedError) as error:
+        except RevisionConflictError:
+            # Others were faster every time: once more with the next check.
+            return
+        except RefusedError as error:
             told = f"what comes after it was refused: {error}"
             judged = msgspec.structs.replace(judged, verdict="failed", told=told)
         else:

@@ -41,12 +41,11 @@ async def tend(services: Services) -> None:
         try:
             known = await asyncio.to_thread(services.store.remembered, KEPT)
             for name, text in known.items():
-                found = msgspec.json.decode(text, type=Kept)
                 try:
-                    await _tended(services, name, found, since)
+                    await _tended(services, name, msgspec.json.decode(text, type=Kept), since)
                 except StorageError:
                     raise
-                except MeshwrightError as error:
+                except (MeshwrightError, msgspec.MsgspecError) as error:
                     complaint = returning.setdefault(name, Complaint(_log))
                     complaint.made(f"the canary of {name}, which nobody looks after, cannot be returned", error)
         except StorageError as error:

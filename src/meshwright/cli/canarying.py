@@ -18,7 +18,13 @@ import msgspec
 
 from meshwright.ci.build import claimed
 from meshwright.cli.waiting import TURN, arrived, exit_code, finished, left_behind, let_through
-from meshwright.errors import RefusedError, UnreachableError, UsageError
+from meshwright.errors import (
+    RefusedError,
+    ServiceUnavailableException,
+    TooManyRequestsException,
+    UnreachableError,
+    UsageError,
+)
 from meshwright.release import CanaryRequest, CanarySettings
 from meshwright.release.canary import weights_of
 from meshwright.views import releases as view
@@ -162,7 +168,7 @@ def _looked_after(target: Target, client: Client, one: Mapping[str, Any], signal
         while True:
             try:
                 found = client.canary(one["mesh"], one["stack"], first, request)
-            except UnreachableError:
+            except (UnreachableError, ServiceUnavailableException, TooManyRequestsException):
                 # It is missed after the lease, and returned; until then it may be a restart.
                 lost_at = lost_at or time.monotonic()
                 if time.monotonic() - lost_at > wanted["lease"]:
