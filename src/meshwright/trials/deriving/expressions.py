@@ -30,6 +30,19 @@ def tokens(expression: str) -> list[str]:
     return _TOKEN.findall(expression)
 
 
+_POSIX = {
+    "[:alpha:]": "a-zA-Z",
+    "[:digit:]": "0-9",
+    "[:alnum:]": "a-zA-Z0-9",
+    "[:lower:]": "a-z",
+    "[:upper:]": "A-Z",
+    "[:xdigit:]": "0-9a-fA-F",
+    "[:word:]": "a-zA-Z0-9_",
+    "[:space:]": " ",
+}
+"""Classes that have a name in RE2, and none in Python's expressions, of which examples are made."""
+
+
 def plainer(expression: str, anything: str) -> str:
     """An expression that takes some of the same, shorter and of plainer characters: `anything` for a dot."""
     return "".join(_plainer(one, anything) for one in tokens(expression))
@@ -115,6 +128,9 @@ def _ended(begins: list[int], end: int) -> Iterator[tuple[tuple[int, int], ...]]
 def _plainer(token: str, anything: str) -> str:
     if token in _ANY or token.startswith("[^"):
         return anything
+    if token.startswith("["):
+        for name, written in _POSIX.items():
+            token = token.replace(name, written)
     least = {"*": 0, "+": 1}.get(token.removesuffix("?"))
     if least is not None:
         return f"{{{least},{_LONGEST}}}"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from meshwright.trials.deriving.parts import Matched
     from meshwright.trials.deriving.texts import Texts
 
-_OF_ONE, _OF_ALL = 9, 32
+_OF_ONE, _OF_ALL = 11, 32
 """Near calls of one condition, and of all conditions of a match, at most."""
 
 
@@ -145,7 +145,8 @@ def _of_header(condition: HttpRouteHeader, where: str, texts: Texts) -> Iterator
         yield Near(path=where, part=part, values=(), told=f"without the header {condition.name}")
     for one in dict.fromkeys(_values(condition, texts)):
         if (usable_value(one) and sendable(part, one)) or (not one and part[0] == "header"):
-            yield Near(path=where, part=part, values=(one,), told=f"header {condition.name}: {one}")
+            told = f"header {condition.name}: {one}" if one else f"an empty header {condition.name}"
+            yield Near(path=where, part=part, values=(one,), told=told)
 
 
 def _values(condition: HttpRouteHeader, texts: Texts) -> Iterator[str]:

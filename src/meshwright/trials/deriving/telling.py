@@ -14,7 +14,7 @@ from meshwright.trials.deriving.slips import edges, slips
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-_INSIDE, _OUTSIDE = 4, 5
+_INSIDE, _OUTSIDE = 4, 7
 """Texts at most that an expression takes, and that it does not."""
 _EDITS, _ROUNDS = 600, 6
 """Changes of a text that are looked at for one by which it tells more, so many times."""
@@ -23,8 +23,11 @@ Sides: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 """Texts that an expression takes, and those that it does not."""
 
 
-def telling(expression: str, samples: Sequence[str], usable: Callable[[str], bool]) -> Sides:
-    """Texts that can be sent, as `usable` says, and tell an expression from others; near to `samples` of it."""
+def telling(expression: str, samples: Sequence[str], usable: Callable[[str], bool], *, empty: bool) -> Sides:
+    """Texts that can be sent, as `usable` says, and tell an expression from others; near to `samples` of it.
+
+    Where it can be sent, none at all may be one, but the last.
+    """
     by_length = sorted(samples, key=len)
     if not by_length:
         return (), ()
@@ -33,6 +36,7 @@ def telling(expression: str, samples: Sequence[str], usable: Callable[[str], boo
     # The longest first: it may tell several slips at once.
     near = (text for each in (by_length[-1], *by_length[:_INSIDE]) for text in _edits(each, characters))
     taken = {text: matches(expression, text) for text in (*by_length, *near) if usable(text)}
+    taken |= {"": matches(expression, "")} if empty else {}
     told: dict[str, set[str]] = {}
     for slip in slips(expression):
         several = [text for text in told if matches(slip, text) is not taken[text]]
@@ -45,7 +49,7 @@ def telling(expression: str, samples: Sequence[str], usable: Callable[[str], boo
         some = {text: several for text, several in told.items() if taken[text] is inside}
         texts = sorted((text for text, side in taken.items() if side is inside), key=_plainness)
         found[inside] = tuple(itertools.islice(one.fewest(some, texts, inside=inside), (_OUTSIDE, _INSIDE)[inside]))
-        found[inside] = found[inside] or tuple(texts[:1])
+        found[inside] = tuple(sorted(found[inside], key="".__eq__)) or tuple(filter(None, texts))[:1]
     return found[True], found[False]
 
 
@@ -115,7 +119,7 @@ def _edits(text: str, characters: str) -> Iterator[str]:
 
 def _around(text: str) -> Iterator[str]:
     """Texts that differ from `text` in a character: at its end, at its beginning, inside; then others altogether."""
-    for more in ("x", "0", "-", "/x", "~"):
+    for more in ("x", "0", "-", "/", "/x", "~"):
         yield f"{text}{more}"
     for place in range(len(text), 0, -1):
         yield text[: place - 1] + text[place:]

@@ -56,11 +56,11 @@ class Texts:
     def about(self, expression: str, kind: str) -> Sides:
         """Texts that an expression takes, and those that it does not: they tell it from others that differ by a slip.
 
-        They can be sent as `path` or as a header's `value`, as `kind` says.
+        They can be sent as `path` or as a header's `value`, as `kind` says; a value may be empty.
         """
         if (expression, kind) not in self._about:
             samples = self._samples_of(expression, kind)
-            self._about[expression, kind] = telling(expression, samples, _USABLE[kind])
+            self._about[expression, kind] = telling(expression, samples, _USABLE[kind], empty=kind == "value")
         return self._about[expression, kind]
 
     def value(self, match: HeaderMatchMethod) -> str | None:
@@ -94,7 +94,7 @@ class Texts:
             return (changed(match.prefix),)
         if match.suffix is not None:
             return (f"{match.suffix}x",) if not f"{match.suffix}x".endswith(match.suffix) else ()
-        return self.about(match.regex or "", "value")[1]
+        return tuple(filter(None, self.about(match.regex or "", "value")[1]))
 
     def _samples_of(self, expression: str, kind: str) -> tuple[str, ...]:
         """Some texts that an expression takes, the shortest and longest and one of each alternative among them.
