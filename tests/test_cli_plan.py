@@ -95,9 +95,8 @@ def test_risks_are_shown_with_object_field_file_and_line(run: Callable[..., Done
     at = lines.index("  3 risks:")
     assert lines[at + 1].startswith("  ! egress-opened mesh/m: every application without an egress policy")
     assert lines[at + 2] == '      spec.egressFilter.type, "DROP_ALL" → "ALLOW_ALL", mesh.yaml:3'
-    assert (
-        "  ! weight-moved mesh/m/virtualRouter/r/route/x: b gets 50 % of the route's traffic instead of 10 %" in lines
-    )
+    where = "of what route x of virtual service cart.local takes"
+    assert f"  ! weight-moved mesh/m/virtualRouter/r/route/x: b gets 50 % instead of 10 % {where}" in lines
     found = run("plan", "--format", "json").json["impact"]["risks"]
     assert [(one["code"], one["object"]) for one in found] == [
         ("egress-opened", "mesh/m"),
@@ -232,8 +231,8 @@ def test_who_may_not_ask_who_calls_whom_still_gets_a_plan(
 def test_a_release_keeps_the_risks_that_the_server_saw(run: Callable[..., Done], server: Serving) -> None:
     """Not those of a client, which may say what it likes; a list of releases does without."""
     edit("weight: 90", "weight: 0")
-    moved = "  ! weight-moved mesh/m/virtualRouter/r/route/x: a gets 0 % of the route's traffic instead of 90 %"
-    assert moved in run("apply").out
+    where = "of what route x of virtual service cart.local takes"
+    assert f"  ! weight-moved mesh/m/virtualRouter/r/route/x: a gets 0 % instead of 90 % {where}" in run("apply").out
 
     def kept(path: str) -> Any:
         return json.loads(server.ask("GET", f"/meshwright/v1/meshes/m/stacks/shop/releases{path}").body)

@@ -72,7 +72,8 @@ def applied(job: Client, content: tuple[Item, ...], **more: Any) -> dict[str, An
 def items(*edits: Any) -> tuple[Item, ...]:
     """The mesh of the risks' cases after some edits, with the ports that App Mesh wants to be told."""
     objects = changed(*edits)
-    ports = {name: objects[f"virtualNode/{name}"]["listeners"] for name in "ab" if f"virtualNode/{name}" in objects}
+    nodes = {path: spec for path, spec in objects.items() if path.startswith("virtualNode/")}
+    ports = {path.partition("/")[2]: spec["listeners"] for path, spec in nodes.items()}
     for spec in objects.values():
         for target in spec.get("httpRoute", {}).get("action", {}).get("weightedTargets", ()):
             target["port"] = ports[target["virtualNode"]][0]["portMapping"]["port"]

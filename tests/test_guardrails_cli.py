@@ -259,7 +259,8 @@ def test_the_rules_that_hold_are_listed(run: Callable[..., Done], jobs: Jobs) ->
     listed = run("alice", "guardrails", "list").out
     assert "releases alone change the mesh" in listed
     assert "only builds with a verified number may apply" in listed
-    assert "weight-moved, destination-changed, port-changed, protocol-changed; over 50 points; apply only" in listed
+    traffic = "weight-moved, match-narrowed, destination-changed, discovery-changed, port-changed, protocol-changed"
+    assert f"{traffic}; over 50 points; apply only" in listed
     found: Any = run("alice", "guardrails", "list", "--format", "json").json
     assert found["guardrails"]["tls"]["severity"] == "deny"
 

@@ -6,15 +6,20 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 
 from meshes import meshes
+from meshwright.graph import Relation
+from meshwright.impact.flows import flows
 from meshwright.impact.risks import RISKS, risks
 from meshwright.impact.scene import PROTECTED_TAG, Scene, Seen
+from meshwright.impact.spelling import spelled
 from meshwright.model.identity import Key, Kind, parse_key
 from meshwright.model.state import Resource, State
 from meshwright.plan import decoded, diff
+from meshwright.routing.expressions import matches
+from meshwright.simulate import route as simulated
 from settings import ROOT, examples
 
 if TYPE_CHECKING:
@@ -167,6 +172,38 @@ class Case(NamedTuple):
     path: str = ""
 
 
+def before(spec: Wire) -> Wire:
+    """`spec`, tried before all others."""
+    return {**spec, "priority": 0}
+
+
+def taking(match: Wire, spec: Wire) -> Wire:
+    """`spec` with another match."""
+    return {"httpRoute": {**spec["httpRoute"], **match}}
+
+
+def by_regex(expression: str, *weights: int) -> Wire:
+    """What takes paths by an expression."""
+    return taking({"match": {"path": {"regex": expression}}}, route("/", *weights))
+
+
+def absent(header: str, *weights: int) -> Wire:
+    """What takes requests without a header."""
+    return taking({"match": {"prefix": "/", "headers": [{"name": header, "invert": True}]}}, route("/", *weights))
+
+
+def to(prefix: str, node: str) -> Wire:
+    """All of a path to one node."""
+    targets = [{"virtualNode": node, "weight": 1}]
+    return {"httpRoute": {"match": {"prefix": prefix}, "action": {"weightedTargets": targets}}}
+
+
+def entering(prefix: str, service: str) -> Wire:
+    """A gateway's route."""
+    target = {"virtualService": {"virtualServiceName": service}}
+    return {"httpRoute": {"match": {"prefix": prefix}, "action": {"target": target}}}
+
+
 L, T = f"{A}:listeners.0", f"{A}:listeners.0.tls"
 B = f"{WEB}:backends.0.virtualService.clientPolicy.tls"
 WT = f"{X}:httpRoute.action.weightedTargets"
@@ -176,9 +213,67 @@ ALONE = {"provider": {"virtualNode": {"virtualNodeName": "b"}}}
 ELSEWHERE = put(f"{ENTRY}:httpRoute.action.target.virtualService.virtualServiceName", "s2")
 OPEN = {"target": {"virtualNodeName": "b"}, "type": "ALLOW_ALL"}
 SHUT = {"target": {"virtualNodeName": "b"}, "type": "DROP_ALL"}
+Z, S2 = "virtualRouter/r/route/z", "virtualRouter/r2"
+MORE = route("/y", 100)
+BY_ROUTER = {"provider": {"virtualRouter": {"virtualRouterName": "r2"}}}
+HEADER = {"match": {"prefix": "/", "headers": [{"name": "x-canary"}]}}
 CASES = [
     Case("weight-moved", [put(f"{WT}.0.weight", 0)], [put(f"{WT}.0.weight", 25)], "spec.httpRoute.action"),
     Case("weight-moved", [put(f"{WT}.1", None)], [put(f"{WT}.0.weight", 5), put(f"{WT}.1.weight", 5)]),
+    Case("weight-moved", [put(Z, before(route("/", 100)))], [put(Z, route("/", 100))], "spec.httpRoute.action"),
+    Case("weight-moved", [put(Z, before(by_regex("/.*", 100)))], [put(Z, by_regex("/.*", 100))]),
+    Case("weight-moved", [put(Z, before(by_regex("/.+", 100)))], [put(Z, before(by_regex("/[^y].*", 50, 50)))]),
+    Case("weight-moved", [put(Z, before(absent("x-nobody", 100)))], [put(Z, before(absent("accept", 100)))]),
+    Case("weight-moved", [put(Z, route("/api", 100))], [put(Z, route("/api", 1, 1))]),
+    Case(
+        "weight-moved",
+        [put(SVC, BY_ROUTER), put(S2, TWIN), put(f"{S2}/route/x", route("/", 100, 1))],
+        [put(SVC, BY_ROUTER), put(S2, TWIN), put(f"{S2}/route/x", route("/", 50, 40)), put(f"{S2}/route/y", MORE)],
+    ),
+    Case(
+        "destination-changed",
+        [put(SVC, BY_ROUTER), put(S2, TWIN), put(f"{S2}/route/x", route("/", 100, 0))],
+        [put(SVC, BY_ROUTER), put(S2, TWIN), put(f"{S2}/route/x", route("/", 50, 1))],
+    ),
+    Case(
+        "requests-diverted",
+        [put(Z, taking(HEADER, route("/", 100)))],
+        [put(Z, taking(HEADER, route("/", 1, 1)))],
+        "spec.httpRoute.action",
+    ),
+    Case("requests-diverted", [put(Z, to("/shop", "web"))], [put(Z, to("/y/shop", "a"))]),
+    Case("match-narrowed", [put(f"{X}:httpRoute.match.prefix", "/x")], [put(f"{Y}:httpRoute.match.prefix", "/y/z")]),
+    Case(
+        "match-narrowed",
+        [put(f"{X}:httpRoute.match", HEADER["match"])],
+        [put(f"{X}:httpRoute.match", HEADER["match"]), put(Z, route("/", 1, 1))],
+        "spec.httpRoute.match",
+    ),
+    Case(
+        "match-narrowed",
+        [put(f"{X}:httpRoute.match.prefix", "/x")],
+        [put(f"{X}:httpRoute.match.prefix", "/x"), put(f"{WEB}:backends", []), put(ENTRY, None)],
+    ),
+    Case(
+        "match-narrowed",
+        [put(f"{ENTRY}:httpRoute.match.prefix", "/x")],
+        [put(f"{ENTRY}:httpRoute.match.prefix", "/x"), put(f"{ENTRY}2", entering("/", "svc"))],
+        "spec.httpRoute.match",
+    ),
+    Case(
+        "weight-moved",
+        [put("virtualService/s2", ALONE), put(f"{ENTRY}2", before(entering("/", "s2")))],
+        [put("virtualService/s2", ALONE), put(f"{ENTRY}2", entering("/y", "svc"))],
+    ),
+    Case(
+        "discovery-changed",
+        [put("virtualNode/b:serviceDiscovery.dns.hostname", "elsewhere")],
+        [put("virtualNode/b:serviceDiscovery.dns", {"hostname": "B.", "responseType": "ENDPOINTS"})],
+        "spec.serviceDiscovery",
+    ),
+    Case("tls-share-moved", [put(f"{WT}.0.weight", 45)], [put(f"{WT}.0.weight", 60)], "spec.httpRoute.action"),
+    Case("tls-share-moved", [put(f"{WT}.0.virtualNode", "web")], [put(f"{WT}.1.virtualNode", "web")]),
+    Case("tls-share-moved", [put(Z, route("/api", 0, 100))], [put(Z, route("/api", 100))]),
     Case("called-route-removed", [put(Y, None)], [put(Y, None), put("virtualRouter/r/route/z", route("/y", 100))]),
     Case("called-route-removed", [put(Y, None)], [put(Y, None), put(f"{WEB}:backends", []), put(ENTRY, None)]),
     Case(
@@ -307,7 +402,7 @@ def test_a_risk_is_told_where_it_is_and_not_where_it_nearly_is(case: Case) -> No
     assert case.code not in {one.code for one in found(state(mesh()), state(changed(*case.near)))}
 
 
-TURNED = {"weight-moved", "port-changed", "protocol-changed", "destination-changed"}
+TURNED = {"weight-moved", "discovery-changed", "port-changed", "protocol-changed", "destination-changed"}
 """Risks that are the same the other way round."""
 
 
@@ -364,10 +459,13 @@ def test_every_risk_has_a_case_and_a_line_in_the_documentation() -> None:
 def test_a_share_is_compared_with_the_step_that_was_asked_for() -> None:
     """In percentage points of the route's traffic, whatever the weights add up to."""
     before, after = state(changed(put(f"{WT}.0.weight", 100))), state(mesh())
-    (first, second) = found(before, after, weight_step=16)
+    (first, second, third) = found(before, after, weight_step=16)
     assert (first.old, first.new, second.old, second.new) == (66.7, 50.0, 33.3, 50.0)
-    assert first.summary == "a gets 50 % of the route's traffic instead of 66.7 %"
-    assert found(before, after, weight_step=17) == ()
+    assert first.summary == "a gets 50 % instead of 66.7 % of what route x of virtual service svc takes"
+    assert third.summary == (
+        "50 % instead of 66.7 % of what route x of virtual service svc takes goes to targets that insist on TLS"
+    )
+    assert [one.code for one in found(before, after, weight_step=17)] == ["tls-share-moved"]
 
 
 def test_the_tag_that_protects_is_not_taken_unseen() -> None:
@@ -426,6 +524,64 @@ def test_a_node_whose_policy_goes_away_in_an_open_mesh_may_call_anything() -> No
     for before, codes in ((closed, []), (opened, ["egress-opened"])):
         after = before.drop(parse_key(f"mesh/{MESH}/{EGRESS}"))
         assert [one.code for one in found(before, after)] == codes
+
+
+def test_a_risk_of_a_shadowed_route_names_who_took_the_requests_and_who_takes_them() -> None:
+    """The old route, the new one and the service; once for all services that the router answers for."""
+    twin = put("virtualService/svc2", mesh()[SVC])
+    shadowed = changed(twin, put(Z, before(route("/", 1))))
+    told = [one.summary for one in found(state(changed(twin)), state(shadowed)) if one.code == "weight-moved"]
+    where = "what route x of virtual service svc, virtual service svc2 took and route z takes"
+    assert told == [f"a gets 100 % instead of 50 % of {where}", f"b gets 0 % instead of 50 % of {where}"]
+
+
+def test_a_narrowed_match_names_a_request_that_nothing_takes_any_more() -> None:
+    """Of a service, with who calls it; of a gateway nobody is known beforehand."""
+    narrower = changed(put(f"{X}:httpRoute.match.prefix", "/x"), put(f"{ENTRY}:httpRoute.match.prefix", "/x"))
+    told = {
+        one.key.name: one.summary for one in found(state(mesh()), state(narrower)) if one.code == "match-narrowed"
+    }
+    assert told["x"] == (
+        "route x of virtual service svc took requests such as GET /, and nothing does now: they are answered 404; "
+        "it is called by mesh/m/virtualGateway/g (declared), mesh/m/virtualNode/web (declared)"
+    )
+    assert told["e"].startswith("gateway route e of virtual gateway g took requests such as GET /, and nothing does")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "/",
+        "/.*",
+        "/[^a-z0-9_./-]+x?",
+        r"/v\d{2,5}/(cart|pay)(\.json)?",
+        "/(?:a{3}){2}[[:alpha:]]*",
+        "/[[[:punct:]]",
+        "(?i)/A",
+    ],
+)
+def test_an_expression_is_spelled_so_that_it_takes_it(expression: str) -> None:
+    """Or not at all."""
+    text = spelled(expression)
+    assert text is None or matches(expression, text)
+    assert text is not None or expression.startswith("/[[[")
+
+
+@given(meshes(), meshes())
+@tried(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
+def test_where_requests_are_said_to_go_they_go_as_the_simulation_says(old: State, new: State) -> None:
+    """Before and after, from whoever may call the service."""
+    scene = Scene(diff(old, new, "", MESH), old)
+    for flow in flows(scene):
+        for graph, way in ((scene.before, flow.before), (scene.after, flow.after)):
+            for edge in graph.incoming(flow.at[0], Relation.BACKEND):
+                verdict = simulated(graph, edge.source, flow.call)
+                if verdict.hops and verdict.hops[-1].decided_by == flow.at[0]:
+                    assert {one.node: round(100 * one.fraction, 1) for one in verdict.targets if one.weight} in (
+                        {},
+                        dict(way.shares),
+                    )
+                    assert verdict.hops[-1].chosen == way.origin
 
 
 @given(meshes())

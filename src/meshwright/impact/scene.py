@@ -5,6 +5,7 @@ The one rule: the mesh after is what the plan makes of the mesh before, and noth
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.model.state import Resource
-    from meshwright.plan import Plan
+    from meshwright.plan import Change, Plan
 
 PROTECTED_TAG = "meshwright:protected"
 """An object that has this tag, with the value `true`, is not to be deleted unseen."""
@@ -52,11 +53,17 @@ class Update(NamedTuple):
 def asks_for_calls(plan: Plan) -> bool:
     """Whether anything that a plan takes away may be called: nothing else has to do with what was seen."""
     return any(
-        one.key.kind in _CALLED and (one.action == "delete" or one.key.kind is Kind.VIRTUAL_SERVICE)
+        one.key.kind in _CALLED
+        and (one.action == "delete" or one.key.kind is Kind.VIRTUAL_SERVICE or _matches_otherwise(one))
         for one in plan.changes
     )
 
 
+def _matches_otherwise(change: Change) -> bool:
+    return any(_MATCH.match(field.path) for field in change.fields)
+
+
+_MATCH = re.compile(r"spec\.[A-Za-z0-9]+(\.match|$)")
 _CALLED = (Kind.ROUTE, Kind.GATEWAY_ROUTE, Kind.VIRTUAL_SERVICE)
 
 

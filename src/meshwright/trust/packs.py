@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 _PROTECTED = ("protected-deleted", "protection-removed")
 _TLS = ("tls-*", "mutual-tls-removed")
 _CALLED = ("called-*", "router-emptied")
-_TRAFFIC = ("weight-moved", "destination-changed", "port-changed", "protocol-changed")
+_TRAFFIC = (
+    *("weight-moved", "match-narrowed", "destination-changed", "discovery-changed"),
+    *("port-changed", "protocol-changed"),
+)
 
 
 class Pack(NamedTuple):
@@ -50,7 +53,9 @@ PACKS: Mapping[str, Pack] = MappingProxyType(
                     risks=("egress-opened",), severity="approve", message="Somebody else looks before the mesh opens."
                 ),
                 "callers": Guardrail(
-                    risks=_CALLED, severity="approve", message="Somebody still calls it: has it another way to go?"
+                    risks=(*_CALLED, "match-narrowed"),
+                    severity="approve",
+                    message="Somebody still calls it: has it another way to go?",
                 ),
                 "look": Guardrail(
                     risks=("*",), severity="warn", message="Production may ask for an approval, or refuse."

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshwright.graph import Relation
 from meshwright.impact.risks.pairs import listeners_of
 from meshwright.impact.scene import PROTECTED_TAG
 from meshwright.impact.values import Risk
 from meshwright.model.extensions import FaultSpec
 from meshwright.model.identity import Kind
+from meshwright.model.specs import VirtualNodeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +74,36 @@ def protocols(scene: Scene) -> Iterator[Risk]:
                     old=was[port],
                     new=protocol,
                 )
+
+
+def places(scene: Scene) -> Iterator[Risk]:
+    """Nodes whose instances are looked for elsewhere: all that comes to them goes there."""
+    for key, old, new in scene.updates(Kind.VIRTUAL_NODE):
+        was, now = _place(old), _place(new)
+        if was != now and was and scene.before.incoming(key, Relation.TARGET, Relation.PROVIDER):
+            yield Risk(
+                code="discovery-changed",
+                summary=f"all that comes to {key} goes to {now or 'nobody'} instead of {was}",
+                key=key,
+                path="spec.serviceDiscovery",
+                old=was,
+                new=now or None,
+            )
+
+
+def _place(resource: Resource) -> str:
+    """Where the instances of a node are looked for; "" for nowhere."""
+    spec = resource.spec
+    found = spec.service_discovery if isinstance(spec, VirtualNodeSpec) else None
+    if found is None:
+        return ""
+    if found.dns is not None:
+        return f"the DNS name {found.dns.hostname.lower().removesuffix('.')}"
+    service = found.aws_cloud_map
+    if service is None:
+        return ""
+    attributes = "".join(sorted(f", {one.key}={one.value}" for one in service.attributes or ()))
+    return f"the Cloud Map service {service.service_name} in {service.namespace_name}{attributes}"
 
 
 def faults(scene: Scene) -> Iterator[Risk]:

@@ -40,7 +40,7 @@ def listeners(scene: Scene) -> Iterator[Risk]:
 
 
 def _listener(key: Key, old: ListenerTls | None, new: ListenerTls | None, path: str, port: int) -> Iterator[Risk]:
-    was, now = _strength(old), _strength(new)
+    was, now = strength(old), strength(new)
     if old is None or was == 0:
         return
     if now < was:
@@ -67,7 +67,8 @@ def _listener(key: Key, old: ListenerTls | None, new: ListenerTls | None, path: 
         yield from _names(key, old.validation, new.validation, f"{path}.validation", f"clients at port {port}")
 
 
-def _strength(tls: ListenerTls | None) -> int:
+def strength(tls: ListenerTls | None) -> int:
+    """How strictly a listener is encrypted: 0 not at all, 1 beside plaintext, 2 always."""
     return 0 if tls is None else _STRENGTH[tls.mode]
 
 

@@ -1,4 +1,4 @@
-"""Risks to where requests go: shares that jump, routes and services that are called and go away.
+"""Risks to where requests go: other destinations, routes and services that are called and go away.
 
 The one rule: a route whose place another one takes has not gone, and who no longer calls is no caller.
 """
@@ -6,18 +6,19 @@ The one rule: a route whose place another one takes has not gone, and who no lon
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from meshwright.graph import Relation, gateway_route_target, route_action, service_key
+from meshwright.graph import Relation, gateway_route_target, service_key
 from meshwright.impact.values import Risk
 from meshwright.model.gateway_routes import GatewayRouteSpec
 from meshwright.model.identity import Key, Kind
-from meshwright.model.routes import RouteSpec
 from meshwright.model.specs import VirtualServiceSpec
+from meshwright.routing import rules, service_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from meshwright.graph import Graph
     from meshwright.impact.scene import Scene
     from meshwright.model.state import Resource
 
@@ -25,47 +26,11 @@ _NAMED = 5
 """Callers that a sentence names."""
 
 
-class _Share(NamedTuple):
-    percent: float
-    path: str
-
-
-def weights(scene: Scene) -> Iterator[Risk]:
-    """Targets whose share of their route moves by more than the step, in percentage points."""
-    for key, old, new in _versions(scene):
-        was, now = _shares(old), _shares(new)
-        for target in [*now, *(one for one in was if one not in now)]:
-            before = was[target].percent if target in was else 0.0
-            share = now.get(target) or _Share(0.0, was[target].path)
-            # What is shown is what is compared: 20.04 points would read as 20, and not be more.
-            if round(abs(share.percent - before), 1) > scene.weight_step:
-                yield Risk(
-                    code="weight-moved",
-                    summary=f"{target} gets {share.percent:g} % of the route's traffic instead of {before:g} %",
-                    key=key,
-                    path=share.path,
-                    old=_number(before),
-                    new=_number(share.percent),
-                )
-
-
-def _versions(scene: Scene) -> Iterator[tuple[Key, RouteSpec, RouteSpec]]:
-    """The routes that change, and those that are made in the place of one that goes away."""
-    for key, old, new in scene.updates(Kind.ROUTE):
-        if isinstance(old.spec, RouteSpec) and isinstance(new.spec, RouteSpec):
-            yield key, old.spec, new.spec
-    for gone in scene.deleted(Kind.ROUTE):
-        for one in scene.new.of(Kind.ROUTE, gone.key.mesh, gone.key.parent):
-            replaces = one.key not in scene.old and _takes_place(scene, one, gone.key)
-            if replaces and isinstance(gone.spec, RouteSpec) and isinstance(one.spec, RouteSpec):
-                yield one.key, gone.spec, one.spec
-
-
 def destinations(scene: Scene) -> Iterator[Risk]:
     """Services with another provider, and gateway routes with another service, that lead to other nodes by it."""
     for key, _, _ in scene.updates(Kind.VIRTUAL_SERVICE):
         old, new = scene.before.provider(key), scene.after.provider(key)
-        was, now = scene.before.service_nodes(key), scene.after.service_nodes(key)
+        was, now = _reached(scene.before, key), _reached(scene.after, key)
         if old is not None and new is not None and old != new and was != now:
             path = f"spec.provider.{new.kind}.{new.kind.name_field}"
             yield _elsewhere(key, path, (old, was), (new, now))
@@ -77,10 +42,16 @@ def destinations(scene: Scene) -> Iterator[Risk]:
             service_key(key.mesh, gateway_route_target(spec)[1].virtual_service.virtual_service_name)
             for spec in (before.spec, after.spec)
         ]
-        was, now = scene.before.service_nodes(sides[0]), scene.after.service_nodes(sides[1])
+        was, now = _reached(scene.before, sides[0]), _reached(scene.after, sides[1])
         if sides[0] != sides[1] and was != now:
             path = f"spec.{member}.action.target.virtualService.virtualServiceName"
             yield _elsewhere(key, path, (sides[0], was), (sides[1], now))
+
+
+def _reached(graph: Graph, service: Key) -> tuple[Key, ...]:
+    """The nodes that requests to a service get to: one of weight 0 is none of them."""
+    several = (rule for port in service_ports(graph, service) for rule in rules(graph, port))
+    return tuple(sorted({one.node for rule in several for one in rule.targets if one.weight}))
 
 
 def _elsewhere(key: Key, path: str, old: tuple[Key, tuple[Key, ...]], new: tuple[Key, tuple[Key, ...]]) -> Risk:
@@ -95,23 +66,6 @@ def _elsewhere(key: Key, path: str, old: tuple[Key, tuple[Key, ...]], new: tuple
     )
 
 
-def _number(percent: float) -> float:
-    return int(percent) if percent == int(percent) else percent
-
-
-def _shares(spec: RouteSpec) -> dict[str, _Share]:
-    """By target, its percentage of the route and the field that says so."""
-    member, action = route_action(spec)
-    total = sum(one.weight for one in action.weighted_targets)
-    found: dict[str, _Share] = {}
-    for index, one in enumerate(action.weighted_targets):
-        name = f"{one.virtual_node}:{one.port}" if one.port else one.virtual_node
-        earlier = found[name].percent if name in found else 0.0
-        percent = round(earlier + (100 * one.weight / total if total else 0.0), 1)
-        found[name] = _Share(percent, f"spec.{member}.action.weightedTargets[{index}].weight")
-    return found
-
-
 def called_services(scene: Scene) -> Iterator[Risk]:
     """Virtual services that nothing answers for any more, and that somebody calls."""
     gone: list[tuple[Key, str, str | None, str]] = [
@@ -124,7 +78,7 @@ def called_services(scene: Scene) -> Iterator[Risk]:
         if provider is not None and new.spec.provider is None:
             gone.append((key, "spec.provider", provider.path, "has no provider any more"))
     for key, path, provider_path, what in gone:
-        whose = _callers(scene, [key])
+        whose = callers(scene, [key])
         if whose:
             yield Risk(
                 code="called-service-removed",
@@ -142,7 +96,7 @@ def called_routes(scene: Scene) -> Iterator[Risk]:
         if router is None or router not in scene.new or _succeeded(scene, one.key):
             continue
         provided = [edge.source for edge in scene.after.incoming(router, Relation.PROVIDER)]
-        whose = _callers(scene, provided)
+        whose = callers(scene, provided)
         if whose:
             names = ", ".join(sorted(service.name for service in provided))
             summary = f"the route goes away, and {names} is still called by {whose}"
@@ -178,10 +132,10 @@ def emptied_routers(scene: Scene) -> Iterator[Risk]:
 
 def _succeeded(scene: Scene, key: Key) -> bool:
     """Whether a route of the same parent takes the very requests that the deleted one took."""
-    return any(_takes_place(scene, one, key) for one in scene.new.of(key.kind, key.mesh, key.parent))
+    return any(takes_place(scene, one, key) for one in scene.new.of(key.kind, key.mesh, key.parent))
 
 
-def _takes_place(scene: Scene, one: Resource, gone: Key) -> bool:
+def takes_place(scene: Scene, one: Resource, gone: Key) -> bool:
     """Whether a route takes the requests that a deleted one took."""
     return one.key.kind is gone.kind and _taken(one.spec) == _taken(scene.old[gone].spec)
 
@@ -195,7 +149,7 @@ def _taken(spec: object) -> tuple[str, object]:
     return "", None
 
 
-def _callers(scene: Scene, services: Iterable[Key]) -> str:
+def callers(scene: Scene, services: Iterable[Key]) -> str:
     """Who is to call any of `services` after the plan, or was seen to lately; "" for nobody."""
     declared: dict[Key, None] = {}
     seen: defaultdict[Key, int] = defaultdict(int)
