@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from building import TRUST, Jobs, building, travis
+from command_line import commands
 from meshwright.api import canaries
 from meshwright.errors import AccessDeniedError, RefusedError
 from meshwright.model.identity import parse_key
@@ -299,3 +301,57 @@ def test_a_target_whose_instances_are_gone_fails_a_step(jobs: Jobs, monkeypatch:
     applied(alice, *OLD)
     first = applied(alice, *NEW, steps=UNSEEN)["release"]
     assert over(alice, first["number"])["state"] == "finished"
+
+
+DEFINITIONS = """
+meshName: m
+spec: {}
+---
+virtualNodeName: a
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}], serviceDiscovery: {dns: {hostname: a}}}
+---
+virtualNodeName: b
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}], serviceDiscovery: {dns: {hostname: b}}}
+---
+virtualRouterName: r
+spec: {listeners: [{portMapping: {port: 80, protocol: http}}]}
+---
+virtualRouterName: r
+routeName: x
+spec: {httpRoute: {match: {prefix: /}, action: {weightedTargets: [{virtualNode: b, weight: 1}]}}}
+"""
+PROJECT = """
+stack: shop
+mesh: m
+definitions: [mesh.yaml]
+canary: {steps: 50/50, progress_deadline: 1, inconclusive: proceed}
+"""
+
+
+def test_a_job_waits_for_the_approval_of_its_canary_and_looks_after_it(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As its project says; somebody else approves it meanwhile."""
+    jobs.trust(TRUST + MOVES.replace("SEVERITY", "approve"))
+    files = {"mesh.yaml": DEFINITIONS, "meshwright.yaml": PROJECT}
+    command = commands(tmp_path / "project", jobs.plane.server, monkeypatch, capsys, files)
+    done = command("apply", "--canary")
+    assert (done.code, newest(jobs.user("bob"))["number"]) == (1, 1)
+    assert "shop#pending-1 waits for somebody's approval, in steps of 50 %, until " in done.out
+    assert "1 to change, in steps of 50 %" in command("pending").out
+
+    def approved() -> None:
+        until(lambda: bool(newest_pending()))
+        jobs.user("bob").approve("m", "shop", 2, "go")
+
+    def newest_pending() -> list[dict[str, Any]]:
+        found = jobs.user("bob").pending("m", "shop")["pending"]
+        return [one for one in found if one["number"] == 2 and one["state"] == "open"]
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        approving = pool.submit(approved)
+        done = command("apply", "--canary", "30", "--wait", "60", "--format", "json")
+        approving.result()
+    assert done.code == 0, done
+    assert (done.json["release"]["title"], done.json["canary"]["steps"]) == ("shop#3", [30])
+    assert weights(jobs.user("bob")) == {"b": 1}

@@ -50,6 +50,8 @@ class Pending(msgspec.Struct):
     decision: Decision | None
     state: str
     """`open`, `approved`, `withdrawn` or `expired`."""
+    canary: dict[str, Any] | None = None
+    """The steps in which it is to be released."""
 
 
 class PendingList(msgspec.Struct):

@@ -33,10 +33,17 @@ def objection_lines(found: Iterable[Document]) -> Iterator[str]:
 
 def waiting_text(one: Document) -> str:
     """What a job is told whose release waits."""
-    lines = [f"{terminal(one['title'])} waits for somebody's approval, until {moment(one['expires_at'])} UTC:"]
+    until = moment(one["expires_at"])
+    lines = [f"{terminal(one['title'])} waits for somebody's approval{_in_steps(one)}, until {until} UTC:"]
     lines += [f"  {line}" for line in objection_lines(one["objections"])]
     lines.append(f"Nothing was changed yet. To let it through: meshwright approve {terminal(one['title'])}")
     return "\n".join(lines) + "\n"
+
+
+def _in_steps(one: Document) -> str:
+    """The steps of a canary, to be put after what it is; "" for a release at once."""
+    canary = one.get("canary")
+    return f", in steps of {', '.join(map(str, canary['weights']))} %" if canary else ""
 
 
 def pending_text(found: Document) -> str:
@@ -46,6 +53,7 @@ def pending_text(found: Document) -> str:
         over = one["decision"]
         by = over["principal"] if over else ""
         what = f"{len(one['changes'])} to change" if one["kind"] == "apply" else "a rollback"
+        what += _in_steps(one)
         became = f" → {one['stack']}#{over['release']}" if over and over["release"] is not None else ""
         until = moment(one["expires_at"])
         state = f"{one['state']}{became}"
