@@ -77,6 +77,11 @@ def exported(data: Path, name: str = "shop/cart#1") -> dict[str, Any]:
     return found
 
 
+def statement_of(data: Path, name: str) -> Any:
+    """The statement in the envelope."""
+    return json.loads(base64.b64decode(exported(data, name)["payload"]))
+
+
 def test_another_implementation_verifies_the_envelope(data: Path) -> None:
     """With the public key in PEM, and no other; a changed payload or type is found."""
     pem = run("key", "--data-dir", data, "--format", "pem").stdout

@@ -33,6 +33,7 @@ from meshwright.api.repeating import Asked, earlier, kept
 from meshwright.api.waiting import keep
 from meshwright.diagnostics import Severity, Written
 from meshwright.graph import resolve
+from meshwright.impact.tested import RunSummary
 from meshwright.model.identity import EXTENSION_KINDS
 from meshwright.model.state import State
 from meshwright.plan import arrival
@@ -95,6 +96,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, Written] = MappingProxyType({})
     definitions: str = ""
     promotes: Promotion | None = None
+    tests: RunSummary | None = None
     break_glass: str = ""
     """Why the guardrails are to be passed with a grant; "" for not."""
     approved: Approved | None = None
@@ -297,6 +299,7 @@ def _release(
         tool_version=intent.tool_version,
         definitions=intent.definitions,
         promotes=intent.promotes,
+        tests=intent.tests,
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,
         canary=intent.canary,

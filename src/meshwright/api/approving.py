@@ -17,7 +17,7 @@ from meshwright.api import applying, outcomes, submitted
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, in_path, stack_of
 from meshwright.api.connection_facts import connection_facts
-from meshwright.api.guarding import Approved, judged, overall, refuse_blank
+from meshwright.api.guarding import Approved, judged, overall, refuse_blank, tests_of
 from meshwright.api.judging import lately_called
 from meshwright.api.searching import conditions, number
 from meshwright.api.waiting import approval_event
@@ -108,6 +108,7 @@ async def _approved(services: Services, request: Request, reason: str, wanted: i
         tool_version=one.tool_version,
         definitions=one.definitions,
         promotes=one.promotes,
+        tests=one.tests,
         sources=one.sources,
         approved=Approved(one, who, reason),
         begins=one.canary,
@@ -150,7 +151,7 @@ async def post_judgement(services: Services, request: Request) -> Response:
     if asked.plan is None or (asked.plan.mesh, asked.plan.stack) != (mesh, stack):
         raise BadRequestException(f"Send the plan for stack {stack!r} in mesh {mesh!r}.")
     caller = applying.Caller(request.state.principal, connection_facts(request.scope))
-    intent = applying.Intent(mesh=mesh, stack=stack, caller=caller, sources=asked.sources)
+    intent = applying.Intent(mesh=mesh, stack=stack, caller=caller, sources=asked.sources, tests=tests_of(asked))
     calls, state = lately_called(services, mesh), services.store.head().state
     plan = await asyncio.to_thread(submitted.from_plan(asked.plan), state)
     found = (await asyncio.to_thread(judged, services, intent, plan, state, calls)).objections

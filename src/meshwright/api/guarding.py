@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from meshwright.api.applying import Intent
     from meshwright.api.judging import Calls
     from meshwright.api.services import Services
+    from meshwright.impact.tested import RunSummary
     from meshwright.impact.values import Risk
     from meshwright.model.state import State
     from meshwright.plan import Plan
+    from meshwright.release import ApplyRequest
     from meshwright.store.approvals import Grant
     from meshwright.trust.guardrails import Verdict
     from meshwright.trust.principals import Principal
@@ -69,12 +71,12 @@ def judged(services: Services, intent: Intent, plan: Plan, state: State, calls: 
     step = min(weight_step(rules), WEIGHT_STEP)
     found = all_risks_of(plan, state, calls, intent.sources, services.now(), step)
     usual = [one for one in found if one.code != "weight-moved" or moved_points(one) > WEIGHT_STEP]
-    minded = objections(rules, plan, found, intent.kind)
+    minded = objections(rules, plan, found, intent.kind, intent.tests)
     back = returning(services.store, intent, state) if minded else None
     if back is not None:
         proven = diff(back.ground, release.restored(back.to.content), intent.stack, intent.mesh)
         left = all_risks_of(proven, back.ground, calls, {}, services.now(), step)
-        minded = softened(minded, objections(rules, proven, left, intent.kind), back.to.title)
+        minded = softened(minded, objections(rules, proven, left, intent.kind, intent.tests), back.to.title)
     return Guarded(tuple(usual[:MOST]), minded)
 
 
@@ -120,6 +122,17 @@ def refuse_blank(name: str, reason: str) -> None:
         raise BadRequestException(f"The member {name} is blank: say why, for whoever reads it in the audit log.")
 
 
+def tests_of(asked: ApplyRequest) -> RunSummary | None:
+    """What tests said of the definitions that are to be released.
+
+    Raises:
+        BadRequestException: it is of other definitions.
+    """
+    if asked.tests is not None and asked.tests.definitions != asked.definitions:
+        raise BadRequestException("tests are of other definitions than those that are to be released.")
+    return asked.tests
+
+
 def pending_of(services: Services, intent: Intent, plan: Plan, found: Guarded) -> Pending:
     """The release as it waits."""
     now = services.now()
@@ -138,6 +151,7 @@ def pending_of(services: Services, intent: Intent, plan: Plan, found: Guarded) -
         tool_version=intent.tool_version,
         definitions=intent.definitions,
         promotes=intent.promotes,
+        tests=intent.tests,
         canary=intent.begins,
         sources=places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),
         objections=found.objections[:MOST],

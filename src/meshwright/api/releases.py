@@ -37,6 +37,7 @@ from meshwright.api.asked import body_of, flag_of, in_path, number_of, release_o
 from meshwright.api.canary_steps import ascending
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.finding import discovered, get_endpoints
+from meshwright.api.guarding import tests_of
 from meshwright.api.objects import foreign, shown
 from meshwright.api.propagating import observed, told, with_inherited
 from meshwright.api.rolling_back import roll_back
@@ -138,6 +139,7 @@ async def post_release(services: Services, request: Request) -> Response:
         sources=asked.sources,
         definitions=asked.definitions,
         promotes=asked.promotes,
+        tests=tests_of(asked),
         begins=ascending(asked.canary),
     )
     return outcomes.outcome_answer(await applying.commit(services, intent, planned))

@@ -56,6 +56,7 @@ async def roll_back(
         kind="repair" if request.repair else "rollback",
         restores=target.number,
         definitions=target.definitions,
+        tests=target.tests,
         reason=request.reason[:LONGEST_REASON],
         build=request.build,
         tool_version=request.tool_version,

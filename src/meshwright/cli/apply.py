@@ -16,6 +16,7 @@ from meshwright.cli.options import (
     BREAK_GLASS,
     STACK,
     SUMMARY,
+    TEST_REPORT,
     WAIT,
     canary,
     definition_arguments,
@@ -30,6 +31,7 @@ from meshwright.errors import UsageError
 @ALLOW_EMPTY
 @ADOPT
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Apply the plan in FILE instead of PATH.")
+@TEST_REPORT
 @BREAK_GLASS
 @WAIT
 @click.option("--verify", "verifies", is_flag=True,
@@ -49,6 +51,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     allow_empty: bool,
     adopt: bool,
     plan_file: Path | None,
+    test_report: Path | None,
     break_glass: str,
     wait: float | None,
     verifies: bool,
@@ -79,6 +82,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     from meshwright.cli.applying import from_definitions, from_plan_file, with_grant
     from meshwright.cli.canarying import applied, settings
     from meshwright.cli.target import resolve
+    from meshwright.cli.tested import with_tests
 
     target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
     steps = settings(asked, target.project.canary)
@@ -87,6 +91,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         plan, request = from_plan_file(target, plan_file)
     else:
         plan, request = from_definitions(target, client, paths, parameters, allow_empty=allow_empty, adopt=adopt)
+    request = with_tests(request, test_report)
     # Conflicts are left for the server to refuse, whose audit log tells of the attempt then.
     if not plan.empty:
         objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"

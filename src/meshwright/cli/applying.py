@@ -16,6 +16,7 @@ from meshwright.cli.definitions import fingerprint_of
 from meshwright.cli.wanted import planned
 from meshwright.diagnostics import Written
 from meshwright.errors import UnreadableError, UsageError
+from meshwright.impact.tested import RunSummary
 from meshwright.plan import Plan, contents
 from meshwright.release import ApplyRequest, Item, Promotion, places
 from meshwright.views.wire import from_wire
@@ -35,12 +36,13 @@ def from_plan_file(target: Target, path: Path) -> tuple[Plan, ApplyRequest]:
         UnreadableError: it is no plan.
         UsageError: it is about another mesh or stack.
     """
-    plan, sources, definitions = _read(path)
+    plan, sources, definitions, tests = _read(path)
     _refuse_other_place(plan, target)
     return plan, ApplyRequest(
         plan=plan,
         sources=sources,
         definitions=definitions,
+        tests=tests,
         build=claimed(os.environ),
         tool_version=version("meshwright"),
     )
@@ -91,12 +93,13 @@ def sources_of(plan: Plan, read: Loaded) -> dict[str, Written]:
     return places(read.sources.written(key.path for key in keys), keys)
 
 
-def _read(path: Path) -> tuple[Plan, dict[str, Written], str]:
+def _read(path: Path) -> tuple[Plan, dict[str, Written], str, RunSummary | None]:
     try:
         document = msgspec.json.decode(path.read_bytes())
         plan = from_wire(Plan, document)
         sources = msgspec.convert(document.get("sources", {}), dict[str, Written])
-        return plan, sources, msgspec.convert(document.get("definitions", ""), str)
+        tests = from_wire(RunSummary, document["tests"]) if document.get("tests") else None
+        return plan, sources, msgspec.convert(document.get("definitions", ""), str), tests
     except OSError as error:
         raise UnreadableError(f"The plan {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -17,7 +17,6 @@ from meshwright.impact.risks import risks
 from meshwright.impact.scene import LATELY, Scene, Seen, asks_for_calls
 from meshwright.impact.values import Findings, Impact, Objection
 from meshwright.model.identity import Key, parse_key
-from meshwright.release import ApplyRequest
 from meshwright.views.wire import from_wire
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from meshwright.cli.target import Target
     from meshwright.cli.wanted import Planned
+    from meshwright.release import ApplyRequest
     from meshwright.remote import Client
 
 
@@ -32,12 +32,13 @@ def impact_of(
     target: Target,
     client: Client,
     found: Planned,
+    asked: ApplyRequest,
     *,
     weight_step: float,
     protected: tuple[str, ...],
     detail: bool = False,
 ) -> Impact:
-    """What the plan means, with the file and line of what the definitions still hold; in `detail`, to Envoys."""
+    """What the plan that is `asked` for means, with the file and line of definitions; in `detail`, to Envoys."""
     from meshwright.impact.reach import reach  # protobuf would be half the time of a plan without changes
 
     plan, sources = found.plan, found.read.sources
@@ -54,22 +55,22 @@ def impact_of(
     placed = (msgspec.structs.replace(one, source=sources.find(one.key.path, one.path)) for one in risks(scene))
     told = findings(scene)
     return Impact(
-        objections=_objections(target, client, found),
+        objections=_objections(target, client, asked),
         risks=tuple(placed),
         findings=Findings(new=sources.attach(told.new), mended=told.mended),
         reach=reach(scene, _connected(target, client, plan.mesh), detail=detail),
     )
 
 
-def _objections(target: Target, client: Client, found: Planned) -> tuple[Objection, ...]:
+def _objections(target: Target, client: Client, asked: ApplyRequest) -> tuple[Objection, ...]:
     """What the server's guardrails would say; nothing where that may not be asked."""
-    plan = found.plan
-    if plan.conflicts:
+    plan = asked.plan
+    if plan is None or plan.conflicts:
         return ()
     try:
         if not client.guardrails(plan.mesh)["guardrails"]:
             return ()
-        told = client.judge(plan.mesh, plan.stack, ApplyRequest(plan=plan))
+        told = client.judge(plan.mesh, plan.stack, asked)
     except (AccessDeniedError, StalePlanError, ApiError) as error:
         target.say(f"What the guardrails say is not known: {error}")
         return ()

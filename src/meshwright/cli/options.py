@@ -66,6 +66,13 @@ def reasoned(_context: click.Context, _option: click.Parameter, value: str | Non
     return value or ""
 
 
+TEST_REPORT = click.option(
+    "--test-report",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Have the release carry what this report of 'meshwright test --report' says, as evidence.",
+)
+"""The option of commands that make a release of definitions, or a plan for one."""
 BREAK_GLASS = click.option(
     "--break-glass",
     metavar="REASON",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from meshwright.cli.options import ADOPT, ALLOW_EMPTY, STACK, definition_arguments
+from meshwright.cli.options import ADOPT, ALLOW_EMPTY, STACK, TEST_REPORT, definition_arguments
 from meshwright.cli.terminal import shows_colour
 from meshwright.errors import UnreadableError
 
@@ -21,6 +21,7 @@ from meshwright.errors import UnreadableError
 @STACK
 @ALLOW_EMPTY
 @ADOPT
+@TEST_REPORT
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to FILE for apply --plan."
 )
@@ -40,6 +41,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     parameters: tuple[str, ...],
     mesh: str | None,
     stack: str | None,
+    test_report: Path | None,
     out: Path | None,
     form: str,
     allow_empty: bool,
@@ -61,17 +63,23 @@ def command(  # noqa: PLR0913 - one parameter an option
     from meshwright.cli.definitions import fingerprint_of
     from meshwright.cli.judged_plan import impact_of
     from meshwright.cli.target import resolve
+    from meshwright.cli.tested import tested
     from meshwright.cli.wanted import planned
+    from meshwright.release import ApplyRequest
     from meshwright.views import plan as view
 
     target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
     client = target.client()
     found = planned(target, client, paths, parameters, allow_empty=allow_empty, adopt=adopt)
     plan = found.plan
-    impact = impact_of(target, client, found, weight_step=weight_step, protected=protected, detail=envoy_diff)
+    told = not found.adopted and (out is not None or test_report is not None)
+    definitions = fingerprint_of(target.project, paths) if told else ""
+    tests = tested(test_report, definitions) if test_report is not None else None
+    asked = ApplyRequest(plan=plan, definitions=definitions, tests=tests)
+    impact = impact_of(target, client, found, asked, weight_step=weight_step, protected=protected, detail=envoy_diff)
     if out is not None:
-        definitions = "" if found.adopted else fingerprint_of(target.project, paths)
-        _written(out, view.as_json(plan, sources=sources_of(plan, found.read), definitions=definitions))
+        sources = sources_of(plan, found.read)
+        _written(out, view.as_json(plan, sources=sources, definitions=definitions, tests=tests))
         target.say(f"The plan was written to {out}.")
     careful = (target.project.environment or "") if target.project.protected else ""
     rendered = {

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from meshwright.cli.definitions import fingerprint_of
 from meshwright.cli.target import release_number, resolve
 from meshwright.errors import RefusedError, UsageError
+from meshwright.impact.tested import RunSummary
 from meshwright.release import Promotion
+from meshwright.views.wire import from_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +42,8 @@ def between(
     return before, after
 
 
-def promotion(before: Target, environment: str, release: str | None) -> Promotion:
-    """The newest verified release of the stack in `before`, whose definitions are those here.
+def promotion(before: Target, environment: str, release: str | None) -> tuple[Promotion, RunSummary | None]:
+    """The newest verified release of the stack in `before`, whose definitions are those here, and its tests.
 
     Raises:
         RefusedError: none is verified, it is not the one that is meant, or it was made of other definitions.
@@ -73,13 +75,15 @@ def promotion(before: Target, environment: str, release: str | None) -> Promotio
             f"The definitions here are not those of which {title} in {environment} was made{_made(found)}. "
             "Check out its commit and promote from there. Nothing was changed."
         )
-    return Promotion(
+    tests = from_wire(RunSummary, found["tests"]) if found.get("tests") else None
+    made = Promotion(
         environment=environment,
         endpoint=before.endpoint,
         mesh=where,
         stack=owner,
         number=found["number"],
     )
+    return made, tests
 
 
 def _made(found: Mapping[str, Any]) -> str:

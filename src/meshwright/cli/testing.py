@@ -15,7 +15,7 @@ import msgspec
 import rstr
 from msgspec import structs
 
-from meshwright.cli.definitions import loaded, project, runnable, sound
+from meshwright.cli.definitions import fingerprint_of, loaded, project, runnable, sound
 from meshwright.cli.progress import Progress
 from meshwright.cli.terminal import shows_colour
 from meshwright.cli.writing import write_whole
@@ -98,10 +98,11 @@ class Testing:
         options: Mapping[str, Any],
         programs: Mapping[str, Command],
         before: Loaded | None = None,
+        definitions: str = "",
     ) -> None:
         """`written` are the tests that people wrote; others are derived from `before`, or else from what is `read`.
 
-        `programs` stand for virtual nodes, by name.
+        `programs` stand for virtual nodes, by name; `definitions` are told by their digest.
 
         Raises:
             UsageError: a pattern chooses nothing.
@@ -122,6 +123,7 @@ class Testing:
         gone = [] if before is None else [vanished(self._graph, one) for one in self._suite.trials]
         self._gone = {one.trial.name: one for one in gone if one is not None}
         self._asked = asked
+        self._definitions = definitions
         self._again = asked.again(options)
         self._quiet = bool(options["quiet"])
 
@@ -142,7 +144,8 @@ class Testing:
         read = sound(loaded(found, asked.paths, asked.parameters, asked.mesh))
         written = trial_files.load(asked.tests or found.tests_of(asked.paths), read.state)
         before = sound(loaded(found, asked.before, asked.parameters, asked.mesh)) if asked.before else None
-        return cls(read, written, asked, options, found.workloads, before)
+        digest = fingerprint_of(found, asked.paths)
+        return cls(read, written, asked, options, found.workloads, before, digest)
 
     async def run(self) -> int:
         """Run the tests, print the report; the exit code.
@@ -243,7 +246,15 @@ class Testing:
         return self._reported(results, self._manner("simulate", "", at, time.monotonic() - began_at, Timings()))
 
     def _manner(self, mode: str, isolation: str, at: int, seconds: float, timings: Timings) -> Manner:
-        return Manner(mode=mode, isolation=isolation, at=at, seconds=seconds, timings=timings, again=self._again)
+        return Manner(
+            mode=mode,
+            isolation=isolation,
+            at=at,
+            seconds=seconds,
+            timings=timings,
+            definitions=self._definitions,
+            again=self._again,
+        )
 
     def _report(self, results: Sequence[Result], manner: Manner) -> RunReport:
         covered = coverage(self._graph, results, self._derived.gaps)

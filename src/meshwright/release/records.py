@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from meshwright.diagnostics import Written
+from meshwright.impact.tested import RunSummary
 from meshwright.impact.values import Objection, Risk
 from meshwright.model.identity import Key
 from meshwright.release.canary import Canary
@@ -163,6 +164,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the definitions as they are written, before any value is put in, as the build says; or ""."""
     promotes: Promotion | None = None
     """The release of another environment that it repeats."""
+    tests: RunSummary | None = None
+    """What tests said of its definitions, as the build says; None for nothing."""
     changes: tuple[Change, ...] = ()
     content: tuple[Item, ...] = ()
     """The whole of the stack after this release, in order of keys."""

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from meshwright.diagnostics import Written
+from meshwright.impact.tested import RunSummary
 from meshwright.plan import Plan
 from meshwright.release.canary import CanarySettings
 from meshwright.release.inspection import Check
@@ -25,6 +26,8 @@ class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     definitions: str = ""
     """SHA-256 of the definitions as they are written, 64 hexadecimal digits; "" for unknown."""
     promotes: Promotion | None = None
+    tests: RunSummary | None = None
+    """What tests said of `definitions`."""
     sources: dict[str, Written] = {}
     """Where the objects are written, by path; what the release does not change is not kept."""
     build: Build | None = None

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from meshwright.diagnostics import Written
+from meshwright.impact.tested import RunSummary
 from meshwright.impact.values import Objection, Risk
 from meshwright.plan import Plan
 from meshwright.release import Build, CanarySettings, Promotion
@@ -41,6 +42,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     tool_version: str = ""
     definitions: str = ""
     promotes: Promotion | None = None
+    tests: RunSummary | None = None
     canary: CanarySettings | None = None
     """The steps in which it is to be released."""
     sources: dict[str, Written] = {}

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from meshwright.impact.scene import WEIGHT_STEP
+from meshwright.impact.tested import lacking
 from meshwright.impact.values import Objection
 from meshwright.trust.patterns import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from meshwright.impact.tested import RunSummary
     from meshwright.impact.values import Risk
     from meshwright.model.identity import Key
     from meshwright.plan import Plan
@@ -57,10 +59,19 @@ def weight_step(rules: Iterable[Rule]) -> float:
     return min((one.rule.over for one in rules if one.rule.over is not None), default=WEIGHT_STEP)
 
 
-def objections(rules: Sequence[Rule], plan: Plan, risks: Iterable[Risk], kind: ReleaseKind) -> tuple[Objection, ...]:
-    """What the rules have against a plan, in the order of its risks and then of its changes."""
+def objections(
+    rules: Sequence[Rule], plan: Plan, risks: Iterable[Risk], kind: ReleaseKind, tests: RunSummary | None = None
+) -> tuple[Objection, ...]:
+    """What the rules have against a plan, in the order of its risks and then of its changes.
+
+    `tests` are what is known of its definitions by tests.
+    """
     asked = [
-        one for one in rules if kind in one.rule.kinds and (not one.rule.stacks or _any(one.rule.stacks, plan.stack))
+        one
+        for one in rules
+        if kind in one.rule.kinds
+        and (not one.rule.stacks or _any(one.rule.stacks, plan.stack))
+        and (one.rule.untested is None or lacking(tests, one.rule.untested))
     ]
     found: list[Objection] = []
     for risk in risks:
@@ -68,7 +79,13 @@ def objections(rules: Sequence[Rule], plan: Plan, risks: Iterable[Risk], kind: R
     for one in asked:
         if not one.rule.risks:
             found += _to_changes(one, plan)
-    return tuple(found)
+    why = {one.name: lacking(tests, one.rule.untested) for one in asked if one.rule.untested is not None}
+    return tuple(
+        msgspec.structs.replace(one, summary=f"{one.summary.rstrip('.')}, and {why[one.rule]}")
+        if one.rule in why
+        else one
+        for one in found
+    )
 
 
 def softened(found: Sequence[Objection], left: Sequence[Objection], to: str) -> tuple[Objection, ...]:

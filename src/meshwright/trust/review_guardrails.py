@@ -155,7 +155,9 @@ def _stricter(name: str, rule: Guardrail, rules: Mapping[str, Guardrail]) -> set
 def _covers(one: Guardrail, rule: Guardrail, code: str) -> bool:
     if one.severity == "ignore" or rule.severity == "ignore":
         return False
-    wide = not (one.objects or one.fields or one.stacks) and set(one.kinds) >= set(rule.kinds)
+    wide = not (one.objects or one.fields or one.stacks or one.untested is not None) and set(one.kinds) >= set(
+        rule.kinds
+    )
     steps = [WEIGHT_STEP if each.over is None else each.over for each in (one, rule)]
     as_early = code != _MOVED or steps[0] <= steps[1]
     stricter = STRICTNESS.index(one.severity) > STRICTNESS.index(rule.severity)

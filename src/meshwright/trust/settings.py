@@ -89,6 +89,8 @@ class Guardrail(_Written, frozen=True, kw_only=True):
     kinds: Annotated[tuple[ReleaseKind, ...], Meta(min_length=1)] = ("apply", "rollback", "repair")
     over: Annotated[float, Meta(ge=0, lt=100)] | None = None
     """Percentage points by which a share may move; None for the usual 20."""
+    untested: Annotated[float, Meta(ge=0, le=100)] | None = None
+    """Only of releases without tests on real Envoys that cover so many percent; None for all."""
     severity: Literal["deny", "approve", "warn", "ignore"]
     """`ignore` switches a rule of the pack off."""
     message: Text = "Ask the administrator of this environment."

@@ -19,6 +19,7 @@ SIGNS = {"create": "+", "update": "~", "delete": "-", "add": "+", "change": "~",
 _COLOURS = {"+": "32", "~": "33", "-": "31", "!": "33"}
 _NODES = 50
 """Nodes and gateways that are named."""
+_ACTIONS = frozenset({"create", "update", "delete"})
 _IDS = 10
 """Connected proxies of a node, and callers behind it, that are named."""
 
@@ -42,7 +43,9 @@ def _objections(found: Sequence[Objection], *, colour: bool) -> Iterator[str]:
     for one in found:
         place = f"{terminal(one.key)} {terminal(one.path)}".rstrip()
         head = _painted(f"! {one.severity} {terminal(one.rule)}", colour=colour)
-        yield f"  {head} ({terminal(one.about)}): {place}: {terminal(one.message)}"
+        # What is risky is told beside; why a change as such is minded is told here alone.
+        why = f"{terminal(one.summary)}. " if one.about in _ACTIONS else ""
+        yield f"  {head} ({terminal(one.about)}): {place}: {why}{terminal(one.message)}"
 
 
 def headline(reach: Reach) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from meshwright.diagnostics import Written
+    from meshwright.impact.tested import RunSummary
     from meshwright.plan import Field, Plan
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
@@ -32,15 +33,17 @@ def as_json(
     *,
     sources: Mapping[str, Written] = MappingProxyType({}),
     definitions: str = "",
+    tests: RunSummary | None = None,
 ) -> str:
     """The plan as indented JSON, with what it means, or with what `--out` adds; it ends in a newline.
 
-    That is where its objects are written, and the digest of the definitions.
+    That is where its objects are written, the digest of the definitions, and what tests said of them.
     """
     more = ({"impact": to_wire(impact)} if impact is not None else {}) | (
         {"sources": to_wire(sources)} if sources else {}
     )
     more |= {"definitions": definitions} if definitions else {}
+    more |= {"tests": to_wire(tests)} if tests is not None else {}
     return indented_json(to_wire(plan) | more)
 
 

@@ -48,7 +48,7 @@ def statement(release: Release, entry: Entry, origin: str) -> dict[str, Any]:
             "runDetails": {
                 "builder": {"id": f"urn:meshwright:{origin}"},
                 "metadata": _run(release),
-                "byproducts": [_leaf(entry)],
+                "byproducts": [_leaf(entry), *_tests(release)],
             },
         },
     }
@@ -61,6 +61,9 @@ def _asked(release: Release) -> dict[str, Any]:
         "stack": release.stack,
         "kind": release.kind,
         **({"restores": release.restores} if release.restores is not None else {}),
+        **({"reason": release.reason} if release.reason else {}),
+        **({"definitions": {"sha256": release.definitions}} if release.definitions else {}),
+        **({"promotes": msgspec.to_builtins(release.promotes)} if release.promotes is not None else {}),
         "claimedBuild": msgspec.to_builtins(release.build) if release.build is not None else {},
         "toolVersion": release.tool_version,
     }
@@ -74,6 +77,8 @@ def _decided(release: Release) -> dict[str, Any]:
         "revision": release.revision,
         **({"parent": release.parent} if release.parent is not None else {}),
         "changes": [{"action": one.action, "object": one.key.path} for one in release.changes],
+        **({"approval": msgspec.to_builtins(release.approval)} if release.approval is not None else {}),
+        **({"brokenGlass": msgspec.to_builtins(release.broken_glass)} if release.broken_glass is not None else {}),
     }
 
 
@@ -103,6 +108,20 @@ def _run(release: Release) -> dict[str, str]:
     invoked = (build.url or build.build_id or build.build_number) if build is not None else ""
     at = datetime.fromtimestamp(release.at // 1000, tz=UTC).isoformat().replace("+00:00", "Z")
     return {**({"invocationId": invoked} if invoked else {}), "finishedOn": at}
+
+
+def _tests(release: Release) -> Iterator[dict[str, Any]]:
+    """The report of the tests that the build says its definitions passed."""
+    one = release.tests
+    if one is not None:
+        said = {
+            "mode": one.mode,
+            "at": one.at,
+            "passed": one.passed,
+            "skipped": one.skipped,
+            "coverage": one.coverage,
+        }
+        yield {"name": "test report", "digest": {"sha256": one.digest}, "annotations": {"claimed": True, **said}}
 
 
 def _leaf(entry: Entry) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def _outcome(outcome: Document) -> str:
         lines.append(
             f"  as {terminal(promoted['stack'])}#{promoted['number']} of {terminal(promoted['environment'])}"
         )
+    lines += [f"  {_tested(one['tests'])}"] if one.get("tests") else []
     lines += [f"  because {terminal(one['reason'])}"] if one.get("reason") else []
     lines += [f"  {change['action']} {terminal(change['object'])}" for change in one["changes"]]
     risks = one.get("risks", ())
@@ -70,6 +71,7 @@ def history_text(history: Document, *, searched: bool = False) -> str:
             "repair": f"repair of #{one['restores']}",
         }.get(one["kind"], f"{len(one['changes'])} changed")
         what += canary_words(one.get("canary"))
+        what += f", {_tested(one['tests'])}" if one.get("tests") else ""
         what += ", approved" if one.get("approval") else ""
         what += ", glass broken" if one.get("broken_glass") else ""
         told, by = _tally(one.get("tally"), one["at"]), one["principal"]
@@ -92,6 +94,12 @@ def canary_words(canary: Document | None) -> str:
         case "finished":
             return f", canary #{canary['first']} finished"
     return f", canary #{canary['first']} returned"
+
+
+def _tested(tests: Document) -> str:
+    """What tests said of a release, in a few words."""
+    how = "tested" if tests["mode"] == "envoy" else "simulated"
+    return f"{how}: {tests['passed']} passed, {tests['coverage']:g} % covered"
 
 
 def _is_step(one: Document) -> bool:

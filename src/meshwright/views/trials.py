@@ -113,6 +113,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     """Raised when a member changes its meaning or goes; new members may come at any time."""
     mesh: str
+    definitions: str = ""
+    """SHA-256 of the definitions as they are written, by the files' names and bytes."""
     mode: str
     """`envoy` on real proxies, `simulate` without any."""
     isolation: str
@@ -149,6 +151,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     seconds: float
     timings: Timings
+    definitions: str = ""
     again: str
     """The command that repeats it, without the choice of a test."""
 
@@ -160,6 +163,7 @@ def run_report(graph: Graph, results: Iterable[Result], covered: Coverage, find:
     outcomes = [one.outcome for one in tests]
     return RunReport(
         mesh=graph.state.meshes[0],
+        definitions=manner.definitions,
         mode=manner.mode,
         isolation=manner.isolation,
         at=manner.at,
