@@ -6,8 +6,7 @@ The one rule: what is handed out was compared as proxies compare it; None where 
 from __future__ import annotations
 
 import re
-from re import _constants as constants  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
 from meshwright.routing.expressions import matches
@@ -29,12 +28,12 @@ _POSIX = re.compile(rf"\[:({'|'.join(_NAMED)}):\]")
 _DOUBTFUL = re.compile(r"\[\^?\[|--|&&|~~|\|\|")
 """What Python warns of, since it may come to mean something else there."""
 _CATEGORIES = {
-    constants.CATEGORY_DIGIT: "0",
-    constants.CATEGORY_SPACE: " ",
-    constants.CATEGORY_WORD: "a",
-    constants.CATEGORY_NOT_DIGIT: "a",
-    constants.CATEGORY_NOT_SPACE: "a",
-    constants.CATEGORY_NOT_WORD: "-",
+    _constants.CATEGORY_DIGIT: "0",
+    _constants.CATEGORY_SPACE: " ",
+    _constants.CATEGORY_WORD: "a",
+    _constants.CATEGORY_NOT_DIGIT: "a",
+    _constants.CATEGORY_NOT_SPACE: "a",
+    _constants.CATEGORY_NOT_WORD: "-",
 }
 
 
@@ -44,7 +43,7 @@ def spelled(expression: str) -> str | None:
     if _DOUBTFUL.search(plain):
         return None
     try:
-        tree = parser.parse(plain)
+        tree = _parser.parse(plain)
     except (re.error, RecursionError, OverflowError):
         return None  # RE2 takes a few things that Python's expressions do not have.
     for often in (1, _MOST, 0):
@@ -59,19 +58,19 @@ def _spell(tree: Any, often: int) -> str:
 
 
 def _one(kind: Any, value: Any, often: int) -> str:
-    if kind is constants.LITERAL:
+    if kind is _constants.LITERAL:
         return chr(value)
-    if kind is constants.NOT_LITERAL:
+    if kind is _constants.NOT_LITERAL:
         return next(one for one in _PLAIN if ord(one) != value)
-    if kind is constants.ANY:
+    if kind is _constants.ANY:
         return _PLAIN[0]
-    if kind is constants.IN:
+    if kind is _constants.IN:
         return _of_class(value)
-    if kind is constants.BRANCH:
+    if kind is _constants.BRANCH:
         return _spell(value[1][0], often)
-    if kind is constants.SUBPATTERN:
+    if kind is _constants.SUBPATTERN:
         return _spell(value[-1], often)
-    if kind in {constants.MAX_REPEAT, constants.MIN_REPEAT}:
+    if kind in {_constants.MAX_REPEAT, _constants.MIN_REPEAT}:
         least, most, tree = value
         times = min(max(int(least), often), int(most), _LONGEST)
         return (_spell(tree, often) * times)[:_LONGEST]
@@ -80,30 +79,30 @@ def _one(kind: Any, value: Any, often: int) -> str:
 
 def _of_class(members: list[tuple[Any, Any]]) -> str:
     """A character of a class."""
-    if members[0][0] is not constants.NEGATE:
+    if members[0][0] is not _constants.NEGATE:
         return _member(*members[0])
     return next((one for one in _PLAIN if not any(_holds(kind, value, one) for kind, value in members[1:])), "")
 
 
 def _member(kind: Any, value: Any) -> str:
-    if kind is constants.RANGE:
+    if kind is _constants.RANGE:
         return next((one for one in _PLAIN if value[0] <= ord(one) <= value[1]), chr(value[0]))
-    return _CATEGORIES.get(value, "a") if kind is constants.CATEGORY else chr(value)
+    return _CATEGORIES.get(value, "a") if kind is _constants.CATEGORY else chr(value)
 
 
 def _holds(kind: Any, value: Any, character: str) -> bool:
-    if kind is constants.RANGE:
+    if kind is _constants.RANGE:
         return bool(value[0] <= ord(character) <= value[1])
-    if kind is constants.CATEGORY:
+    if kind is _constants.CATEGORY:
         return bool(re.match(_CLASSES.get(value, "(?!)"), character))
     return bool(value == ord(character))
 
 
 _CLASSES = {
-    constants.CATEGORY_DIGIT: r"\d",
-    constants.CATEGORY_SPACE: r"\s",
-    constants.CATEGORY_WORD: r"\w",
-    constants.CATEGORY_NOT_DIGIT: r"\D",
-    constants.CATEGORY_NOT_SPACE: r"\S",
-    constants.CATEGORY_NOT_WORD: r"\W",
+    _constants.CATEGORY_DIGIT: r"\d",
+    _constants.CATEGORY_SPACE: r"\s",
+    _constants.CATEGORY_WORD: r"\w",
+    _constants.CATEGORY_NOT_DIGIT: r"\D",
+    _constants.CATEGORY_NOT_SPACE: r"\S",
+    _constants.CATEGORY_NOT_WORD: r"\W",
 }
