@@ -39,8 +39,8 @@ _OF_LANGUAGES = (
     "smalltalk_config:texts smalltalk_vm:texts smalltalk_edge:@smalltalk_edge "
 )
 _OF_EVERY_JOB = (
-    "virt=virtualization:lxd|vm addons:@addons branches:@branches cache:@cache deploy:@deploy* git:@git if:condition "
-    "services:service* group workspaces:@workspaces keys:texts " + _PHASES
+    "virt=virtualization:lxd|vm addons:@addons branches=branch:@branches cache:@cache deploy:@deploy* git:@git "
+    "if:condition services:service* group workspaces:@workspaces keys:texts " + _PHASES
 )
 _OF_ONE_JOB = (
     "language:language* os:os* dist:dist arch:arch* osx_image:texts sudo:any vm:@vm env:@env compiler:texts name "
@@ -59,7 +59,7 @@ _TABLES: Mapping[str, str] = MappingProxyType(
         "fast_finish=fast_failure:flag",
         "job": "allow_failure:flag vault:@vault " + _OF_ONE_JOB,
         "some_jobs": _OF_ONE_JOB,
-        "tolerated": "branch! " + _OF_ONE_JOB,
+        "tolerated": f"{_OF_ONE_JOB} branch!",
         "stage": "+text name if:condition",
         "import": "+text source mode:merge|deep_merge|deep_merge_append|deep_merge_prepend if:condition",
         "env": "+texts * global:@variables* jobs=matrix:@variables*",
@@ -111,14 +111,15 @@ _TABLES: Mapping[str, str] = MappingProxyType(
         "output_format:cyclonedx-json|cyclonedx-xml|spdx-json output_dir input_dir:texts",
         "sbom_on": "+texts branch:texts condition:texts all_branches:flag pr:flag",
         # Notifications
-        "notifications": "+texts +flag campfire:@campfire* email:@email* flowdock:@flowdock* hipchat:@hipchat* "
-        "irc:@irc* pushover:@pushover* slack:@slack* webhooks:@webhooks* on_success:when on_failure:when",
+        "notifications": "+texts +flag campfire:@campfire* email=emails:@email* flowdock:@flowdock* "
+        "hipchat:@hipchat* irc:@irc* pushover:@pushover* slack:@slack* webhooks=webhook:@webhooks* "
+        "on_success:when on_failure:when",
         "campfire": "+texts +flag rooms:secrets template:texts " + _OF_NOTIFICATIONS,
         "email": "+texts +flag recipients:texts " + _OF_NOTIFICATIONS,
         "flowdock": "+text +flag api_token:secret template:texts " + _OF_NOTIFICATIONS,
         "hipchat": "+texts +flag rooms:secrets format:html|text notify:flag on_pull_requests:flag template:texts "
         + _OF_NOTIFICATIONS,
-        "irc": "+texts +flag channels:texts channel_key:secret password:secret nickserv_password:secret nick "
+        "irc": "+texts +flag channels=channel:texts channel_key:secret password:secret nickserv_password:secret nick "
         "use_notice:flag skip_join:flag template:texts " + _OF_NOTIFICATIONS,
         "pushover": "+flag api_key:secrets users:secrets template:texts " + _OF_NOTIFICATIONS,
         "slack": "+texts +flag rooms:secrets template:texts on_pull_requests:flag " + _OF_NOTIFICATIONS,
