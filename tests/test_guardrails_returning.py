@@ -9,7 +9,7 @@ import pytest
 
 from building import Jobs, building
 from meshwright.impact.scene import PROTECTED_TAG
-from meshwright.release import GuardrailError, Item, RollbackRequest, Status
+from meshwright.release import CanaryRequest, CanarySettings, GuardrailError, Item, RollbackRequest, Status
 from meshwright.store.contract import AccessKey
 from serving import now
 from test_guardrails import applied, guarded, items
@@ -135,6 +135,19 @@ def test_where_nothing_was_ever_verified_what_failed_counts_for_nothing(jobs: Jo
         assert alice.roll_back("m", "shop", RollbackRequest(to=1))["changed"] is True
     else:
         refused(alice, 1)
+
+
+def test_a_canary_returns_whatever_it_brought(jobs: Jobs) -> None:
+    """To what it began from, although nobody ever verified that: here, away from the nodes with TLS."""
+    alice = jobs.user("alice")
+    applied(alice, items(put(f"{WT}.0.weight", 0)))
+    jobs.trust(PRODUCTION)
+    steps = CanarySettings(weights=(10, 20))
+    first = applied(alice, items(put(f"{WT}.0.weight", 40)), canary=steps)["release"]
+    told = alice.canary("m", "shop", first["number"], CanaryRequest(leave="the dashboards are red"))
+    assert told["state"] == "returned"
+    kept = alice.release("m", "shop", first["number"] + 1)["objections"]
+    assert {("tls-share-moved", "warn")} == {(one["about"], one["severity"]) for one in kept if one["rule"] == "tls"}
 
 
 def test_a_rule_on_changes_does_not_keep_what_failed_either(jobs: Jobs) -> None:

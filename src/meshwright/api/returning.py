@@ -26,7 +26,6 @@ LOOK_BACK = 1000
 """Releases that may have come after the last good one."""
 _INSPECTIONS = 1000
 """Verifications of one release that are looked through for one that found it good."""
-_GOOD = (Status.VERIFIED, Status.PROPAGATED)
 _TAKEN_BACK = (Status.FAILED, Status.ROLLED_BACK)
 
 
@@ -55,14 +54,17 @@ def returning(store: Store, intent: Intent, state: State) -> Return | None:
 def _is_last_good(store: Store, target: Release, later: Sequence[Release]) -> bool:
     """Whether `target` was good, and none of what came `later` ever was, but for what repeats it.
 
-    Where `target` itself was never verified, what came later has to have failed: one that arrived is as good.
+    Where `target` itself was never verified, what came later has to have failed: one that arrived is as good. Steps
+    of a canary are good in no case, and what it began from is good enough to return to.
     """
-    if target.is_step or target.status not in _GOOD:
-        return False
     others = [one for one in later if one.digest != target.digest]
-    if target.status is not Status.VERIFIED and not all(one.is_step or one.status in _TAKEN_BACK for one in others):
+    if target.is_step or target.status in _TAKEN_BACK:
         return False
-    return not any(_was_verified(store, one) for one in others)
+    if all(one.is_step for one in others):
+        return True
+    if target.status is Status.PROPAGATED:
+        return all(one.is_step or (one.status in _TAKEN_BACK and not _was_verified(store, one)) for one in others)
+    return target.status is Status.VERIFIED and not any(_was_verified(store, one) for one in others)
 
 
 def _was_verified(store: Store, one: Release) -> bool:
