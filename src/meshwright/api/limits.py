@@ -43,9 +43,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Refused identity tokens of one address after which its next ones are not looked at."""
     refused_tokens_regained: float = 500.0
     """How many of them are forgotten in a second: so many are some percent of a processor, and no lock-out."""
-    proofs: int = 300
-    """What jobs at one address may ask at once on their way to an identity: two questions each."""
-    proofs_regained: float = 10.0
+    proofs: int = 120
+    """Tokens that jobs at one address may ask for at once; each has Travis CI asked several questions."""
+    proofs_regained: float = 2.0
     """How many more in a second."""
     proving: int = 64
     """Jobs at once whose logs are waited for."""

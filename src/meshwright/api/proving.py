@@ -104,9 +104,14 @@ class Proving:
     def __init__(self, services: Services) -> None:
         self._services = services
         limits = services.limits
-        self._asked = Allowance(
-            limits.proofs, limits.proofs_regained, "Too many jobs at your address asked for identities of late."
-        )
+        told = "Too many jobs at your address asked for identities of late. Repeat the request later."
+        cheap = Allowance(limits.refused_tokens, limits.refused_tokens_regained, told)
+        dear = Allowance(limits.proofs, limits.proofs_regained, told)
+        self._allowances: dict[Endpoint, Allowance] = {
+            self.post_challenge: cheap,
+            self.post_token: dear,
+            self.post_renewal: dear,
+        }
         self._waiting = Held(limits.proving, limits.proving_each, "the places for jobs that prove themselves")
         self._complaint = Complaint(logging.getLogger(__name__))
 
@@ -260,12 +265,13 @@ class Proving:
 
     def counted(self, endpoint: Endpoint, name: str) -> Endpoint:
         """`endpoint` for as many as may ask."""
+        allowance = self._allowances[endpoint]
 
         async def serve(request: Request) -> Response:
             state, source, now = request.scope["state"], source_of(request.scope), self._services.now()
             state["operation"] = name
-            self._asked.admit(source, now)
-            self._asked.note(source, now)
+            allowance.admit(source, now)
+            allowance.note(source, now)
             return await endpoint(request)
 
         return serve
