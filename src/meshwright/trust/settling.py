@@ -121,10 +121,7 @@ def settle(
         entry_places={key: settling.entry_places(key, one) for key, one in trust.roles.items()},
         places=trust.places,
     )
-    settling.refuse_relative(settled)
-    if settling.faults:
-        raise UsageError("\n".join(dict.fromkeys(settling.faults)))
-    return settled
+    return settling.checked(settled)
 
 
 def _releases_only(chosen: Environment) -> bool:
@@ -228,6 +225,17 @@ class _Settling:
             parsed = [self._permission(each, shared, f"{path}[{at}]") for at, each in enumerate(one.permissions)]
             found[name] = tuple(policy for policy in parsed if policy is not None)
         return found
+
+    def checked(self, settled: Settled) -> Settled:
+        """`settled`, if nothing was wrong with it.
+
+        Raises:
+            UsageError: something was; every fault.
+        """
+        self.refuse_relative(settled)
+        if self.faults:
+            raise UsageError("\n".join(dict.fromkeys(self.faults)))
+        return settled
 
     def refuse_relative(self, settled: Settled) -> None:
         """Note patterns that name no mesh where the environment names none either."""

@@ -191,24 +191,10 @@ def claims_of(job: Job, build: Build) -> dict[str, Any]:
         ProofError: the records do not say what it is.
     """
     slug = job.repository.slug if job.repository else ""
-    event, branch = build.event_type, build.branch.name if build.branch else ""
     commit = job.commit or build.commit
-    ref = (commit.ref if commit else None) or ""
-    tag = build.tag.name if build.tag else ref.removeprefix("refs/tags/") if ref.startswith("refs/tags/") else ""
-    pull = str(build.pull_request_number or "") or (ref.split("/")[2] if ref.startswith("refs/pull/") else "")
-    proposed = bool(pull) or event == PULL_REQUEST
-    if event not in _EVENTS or not re.fullmatch(r"[^\s/:]+/[^\s/:]+", slug) or ":" in branch + tag + pull:
-        raise ProofError("Contradiction", f"Travis CI does not say which build of what job {job.id} is a part of.")
-    if proposed:
-        about = {"pull_request": pull or "unknown", "base_branch": branch}
-        place = f"pull_request:{about['pull_request']}"
-        event = PULL_REQUEST
-    elif tag:
-        about, place = {"tag": tag}, f"tag:{tag}"
-    elif branch:
-        about, place = {"branch": branch}, f"branch:{branch}"
-    else:
-        raise ProofError("Contradiction", f"Travis CI does not say of which branch or tag job {job.id} is.")
+    about, place, event = _what_runs(job.id, build, (commit.ref if commit else None) or "")
+    if not re.fullmatch(r"[^\s/:]+/[^\s/:]+", slug):
+        raise ProofError("Contradiction", f"Travis CI does not say of which repository job {job.id} is.")
     subject = f"repo:{slug}:{place}:event:{event}"
     if len(subject) > _LONGEST:
         raise ProofError(
@@ -230,6 +216,23 @@ def claims_of(job: Job, build: Build) -> dict[str, Any]:
         "restart_count": "0" if job.restarted_at is None else "1",
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _what_runs(job: int, build: Build, ref: str) -> tuple[dict[str, str], str, str]:
+    """The claims that say what is built, their part of the subject, and the event; `ref` is the commit's."""
+    branch = build.branch.name if build.branch else ""
+    tag = build.tag.name if build.tag else ref.removeprefix("refs/tags/") if ref.startswith("refs/tags/") else ""
+    pull = str(build.pull_request_number or "") or (ref.split("/")[2] if ref.startswith("refs/pull/") else "")
+    if build.event_type not in _EVENTS or ":" in branch + tag + pull:
+        raise ProofError("Contradiction", f"Travis CI does not say which build of what job {job} is a part of.")
+    if pull or build.event_type == PULL_REQUEST:
+        pull = pull or "unknown"
+        return {"pull_request": pull, "base_branch": branch}, f"pull_request:{pull}", PULL_REQUEST
+    if tag:
+        return {"tag": tag}, f"tag:{tag}", build.event_type
+    if branch:
+        return {"branch": branch}, f"branch:{branch}", build.event_type
+    raise ProofError("Contradiction", f"Travis CI does not say of which branch or tag job {job} is.")
 
 
 def still_runs(job: Job, claims: dict[str, Any]) -> bool:
