@@ -16,12 +16,12 @@ _WORD = rf"(?:{_BEFORE})\s*(?:\w+=\S*\s+)*"
 """Where a command begins."""
 _OPTIONS = r"(?:\s+-[^\s]+(?:[ =](?!-)[^\s]+)?)*?"
 _OURS = re.compile(
-    rf"{_WORD}(?:\S*/)?meshwright{_OPTIONS}\s+"
+    rf"{_WORD}(?:python\S*\s+-m\s+)?(?:\S*/)?meshwright(?:\.cli)?{_OPTIONS}\s+"
     r"(apply|promote|rollback|approve|withdraw|verify|drift\b[^;&|]*--repair)\b",
     re.MULTILINE,
 )
 _PUBLISHING = tuple(
-    re.compile(_WORD + pattern, re.MULTILINE)
+    re.compile(f"{_WORD}({pattern})", re.MULTILINE)
     for pattern in (
         r"(?:\S*/)?aws\s+(?:\S+\s+)*?(?:cloudformation\s+(?:deploy|create-stack|update-stack)|s3\s+sync\s+\S+\s+s3://)",
         r"(?:\S*/)?aws\s+(?:\S+\s+)*?(?:ecs\s+update-service|lambda\s+update-function-code)",
@@ -36,12 +36,12 @@ _PUBLISHING = tuple(
         r"git\s+push\b",
         r"(?:npx\s+)?(?:semantic-release|serverless\s+deploy|sls\s+deploy)\b",
         r"(?:npm\s+run|yarn(?:\s+run)?|make|rake|gulp|grunt)\s+(?:deploy|release|publish)\b",
-        r"(?:(?:ba)?sh\s+|\./|source\s+|\.\s+)?(?:[\w./-]*/)?(?:deploy|publish|release)(?:\.sh|\.py|\.rb)?(?=\s|$)",
+        r"(?:(?:ba)?sh\s+|\./|source\s+|\.\s+)?(?:[\w./-]*/)?(?:deploy|publish|release)(?:\.sh|\.py|\.rb)?(?=[\s;&|)]|$)",
     )
 )
 _GUARD = re.compile(r"TRAVIS_PULL_REQUEST\b|TRAVIS_EVENT_TYPE\b|TRAVIS_SECURE_ENV_VARS\b|TRAVIS_TAG\b")
 _HISTORY = re.compile(
-    rf"{_WORD}(?:.*\$\()?\s*git\s+(?:describe\b(?![^;&|]*--always)|rev-list\b[^;&|]*--count|merge-base\b|shortlog\b)",
+    rf"{_WORD}(?:.*\$\()?\s*(git\s+(?:describe\b(?![^;&|]*--always)|rev-list\b[^;&|]*--count|merge-base\b|shortlog\b))",
     re.MULTILINE,
 )
 _FETCHED = re.compile(r"git\s+fetch\b[^;&|]*(?:--unshallow|--tags|--depth)")
@@ -78,7 +78,7 @@ def publishes(text: str) -> str:
     for pattern in _PUBLISHING:
         match = pattern.search(bare(text))
         if match:
-            return match[0].strip(" ;&|(\n\t")
+            return match[1]
     return ""
 
 
@@ -90,7 +90,7 @@ def is_guarded(text: str) -> bool:
 def needs_history(text: str) -> str:
     """The part of a command that reads commits or tags which a shallow clone lacks; "" where there is none."""
     match = _HISTORY.search(bare(text))
-    return match[0].strip(" ;&|(\n\t") if match else ""
+    return match[1] if match else ""
 
 
 def fetches_history(text: str) -> bool:
