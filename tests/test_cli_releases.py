@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -123,15 +124,40 @@ def test_a_plan_is_printed_as_json_and_markdown_alone_on_standard_output(run: Ca
 
 
 def test_a_plan_file_is_applied_and_refused_once_it_is_stale(run: Callable[..., Done], server: Serving) -> None:
-    """Applying it a second time finds the world changed by the first."""
+    """A job that is started again finds it applied; once somebody else wrote, it is about another world."""
     run("apply")
     shift(50)
     assert run("plan", "--out", "plan.json").err == "The plan was written to plan.json.\n"
     assert run("apply", "--plan", "plan.json").code == 0
     again = run("apply", "--plan", "plan.json")
+    assert (again.code, again.out) == (0, "No changes: shop#2 (revision 2) is what runs.\n")
+    update_weight(server, INTRUDER, a=1, b=1)
+    again = run("apply", "--plan", "plan.json")
     assert again.code == 1
     assert again.err.splitlines()[-1].startswith("Error: The plan is stale: mesh/m/virtualRouter/r/route/x changed")
-    assert server.store.head().revision == 2
+    assert server.store.head().revision == 3
+
+
+def test_a_plan_shows_every_field_of_what_is_created_and_of_what_is_deleted(
+    run: Callable[..., Done], server: Serving
+) -> None:
+    """Of an object that nobody has seen yet a reviewer sees all, tags too; in a comment as well as in a terminal."""
+    del server
+    file = Path("mesh.yaml")
+    file.write_text(
+        file.read_text().replace("virtualNodeName: a\n", "virtualNodeName: a\ntags: [{key: team, value: pay}]\n")
+    )
+    told = run("plan").out
+    assert "      spec.httpRoute.action.weightedTargets[1].weight: 10\n" in told
+    assert '      spec.serviceDiscovery.dns.hostname: "b"\n' in told
+    assert '      tags.team: "pay"\n' in told
+    row = '| | | `spec.serviceDiscovery.dns.hostname` | | `"b"` |'
+    assert row in run("plan", "--format", "markdown").out.splitlines()
+    run("apply")
+    file.write_text(re.sub(r"virtualRouterName: r\nrouteName.*", "", file.read_text(), flags=re.DOTALL))
+    assert '      spec.httpRoute.match.prefix: "/"\n' in run("plan").out
+    row = '| | | `spec.httpRoute.match.prefix` | `"/"` | |'
+    assert row in run("plan", "--format", "markdown").out.splitlines()
 
 
 def test_a_bad_definition_is_refused_with_file_and_line_before_the_server_is_asked(

@@ -83,9 +83,11 @@ def command(  # noqa: PLR0913 - one parameter an option
         target.say(f"The plan was written to {out}.")
     careful = (target.project.environment or "") if target.project.protected else ""
     rendered = {
-        "text": lambda: view.as_text(plan, impact, colour=shows_colour(sys.stdout), protected=careful),
+        "text": lambda: view.as_text(
+            plan, impact, colour=shows_colour(sys.stdout), protected=careful, observed=found.observed
+        ),
         "json": lambda: view.as_json(plan, impact),
-        "markdown": lambda: view.as_markdown(plan, impact, protected=careful),
+        "markdown": lambda: view.as_markdown(plan, impact, protected=careful, observed=found.observed),
     }
     click.echo(rendered[form](), nl=False)
     return int(bool(plan.conflicts) or (exit_code and not plan.empty))

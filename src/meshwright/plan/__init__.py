@@ -4,7 +4,7 @@ The one rule: pure functions over states; nothing here knows a server, a file or
 """
 
 from meshwright.plan.change_set import Basis, Change, Conflict, Plan, Step, arrival, basis_of, diff, stale
-from meshwright.plan.differences import Field, contents, decoded, differences
+from meshwright.plan.differences import Field, contents, decoded, differences, leaves
 
 __all__ = [
     "Basis",
@@ -19,5 +19,6 @@ __all__ = [
     "decoded",
     "diff",
     "differences",
+    "leaves",
     "stale",
 ]

@@ -51,6 +51,23 @@ def decoded(key: Key, spec: Mapping[str, Any], tags: Mapping[str, str], stack: s
     return Resource(key=key, spec=decode(SPECS[key.kind], spec, at="spec"), tags=refs, stack=stack)
 
 
+def leaves(spec: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Every field of an object that holds no others, by path, in the order in which it is written; tags last."""
+    yield from _leaves(spec, "spec")
+    yield from ((f"tags.{name}", text) for name, text in sorted(tags.items()))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, one in value.items():
+            yield from _leaves(one, f"{path}.{name}")
+    elif isinstance(value, list | tuple) and value:
+        for place, one in enumerate(value):
+            yield from _leaves(one, f"{path}[{place}]")
+    else:
+        yield path, value
+
+
 def _problems(key: Key, spec: Mapping[str, Any]) -> tuple[Problem, ...]:
     try:
         decode(SPECS[key.kind], spec, at="spec")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshwright.impact.values import Impact
 from meshwright.views import impact as meaning
 from meshwright.views.escaping import code, indented_json, terminal
-from meshwright.views.plan_markdown import LIMIT, rendered
+from meshwright.views.plan_markdown import LIMIT, rendered, whole
 from meshwright.views.values import value
 from meshwright.views.wire import to_wire
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from meshwright.diagnostics import Written
     from meshwright.impact.tested import RunSummary
+    from meshwright.model.state import State
     from meshwright.plan import Field, Plan
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
@@ -47,30 +48,41 @@ def as_json(
     return indented_json(to_wire(plan) | more)
 
 
-def as_text(plan: Plan, impact: Impact = _NOTHING, *, colour: bool, protected: str = "") -> str:
-    """The plan for a terminal; ends in a newline. `protected` names its environment, if that is protected."""
+def as_text(
+    plan: Plan, impact: Impact = _NOTHING, *, colour: bool, protected: str = "", observed: State | None = None
+) -> str:
+    """The plan for a terminal; ends in a newline. `protected` names its environment, if that is protected.
+
+    From `observed`, the state that it starts from, is known what is deleted.
+    """
     lines = [_headline(plan, terminal, protected)]
     for change in plan.changes:
         sign = f"{_SIGNS[change.action]} {terminal(change.key)}"
         lines.append("  " + (f"\x1b[{_COLOURS[change.action]}m{sign}\x1b[0m" if colour else sign))
         lines += [f"      {terminal(one.path)}: {_moved(one)}" for one in change.fields]
-        if change.action == "create":
-            lines.append(f"      {value(change.spec)}")
+        lines += [f"      {terminal(path)}: {value(told)}" for path, told in whole(change, observed)]
     lines += [f"  On the way, {terminal(text)}" for text in _detours(plan)]
     lines += [f"  Conflict: {terminal(one.reason)}." for one in plan.conflicts]
     lines += meaning.text_lines(impact, colour=colour)
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(plan: Plan, impact: Impact = _NOTHING, *, limit: int = LIMIT, protected: str = "") -> str:
+def as_markdown(
+    plan: Plan,
+    impact: Impact = _NOTHING,
+    *,
+    limit: int = LIMIT,
+    protected: str = "",
+    observed: State | None = None,
+) -> str:
     """The plan for a pull request's comment, in at most `limit` characters; ends in a newline.
 
-    `protected` names its environment, if that is protected.
+    `protected` names its environment, if that is protected; `observed` as for `as_text`.
     """
     # Where names occur in prose, all of it is code: elsewhere `@name` and `#12` call people and link issues.
     remarks = [f"- **Conflict:** {code(one.reason)}" for one in plan.conflicts]
     remarks += [f"- On the way, {code(text)}" for text in _detours(plan)]
-    return rendered(plan, impact, _headline(plan, code, protected), remarks, limit)
+    return rendered(plan, impact, _headline(plan, code, protected), remarks, limit, observed)
 
 
 def _headline(plan: Plan, escaped: Any, protected: str) -> str:

@@ -5,8 +5,9 @@ The one rule: nothing in a name or value is markup, and what is left out is said
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from meshwright.plan import contents, leaves
 from meshwright.views.escaping import code, terminal
 from meshwright.views.impact import SIGNS, counted, described, headline, tally
 from meshwright.views.values import value
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from meshwright.diagnostics import Diagnostic
     from meshwright.impact.values import Impact, Objection, Reach, Reached, Risk
+    from meshwright.model.state import State
     from meshwright.plan import Change, Plan
 
 LIMIT = 65_000
@@ -36,9 +38,19 @@ class _Section(NamedTuple):
     """As a block of code, which no line can end: each begins with a sign of ours or four spaces."""
 
 
-def rendered(plan: Plan, impact: Impact, first: str, remarks: Sequence[str], limit: int = LIMIT) -> str:
-    """The comment: `first` is its headline, `remarks` say what concerns the plan as a whole, both of them escaped."""
-    sections = [one for one in _sections(plan, impact, remarks) if one.lines]
+def rendered(
+    plan: Plan,
+    impact: Impact,
+    first: str,
+    remarks: Sequence[str],
+    limit: int = LIMIT,
+    observed: State | None = None,
+) -> str:
+    """The comment: `first` is its headline, `remarks` say what concerns the plan as a whole, both of them escaped.
+
+    From `observed`, the state that it starts from, is known what is deleted.
+    """
+    sections = [one for one in _sections(plan, impact, remarks, observed) if one.lines]
     out = f"### {first}\n"
     for number, section in enumerate(sections):
         room = limit - len(out) - _KEPT * (len(sections) - number)
@@ -46,7 +58,15 @@ def rendered(plan: Plan, impact: Impact, first: str, remarks: Sequence[str], lim
     return out
 
 
-def _sections(plan: Plan, impact: Impact, remarks: Sequence[str]) -> Iterator[_Section]:
+def whole(change: Change, observed: State | None) -> Iterator[tuple[str, Any]]:
+    """Every field of an object that is created, or of one that is deleted where what it was is known, by path."""
+    if change.action == "create":
+        yield from leaves(change.spec, change.tags)
+    elif change.action == "delete" and observed is not None and change.key in observed:
+        yield from leaves(*contents(observed[change.key]))
+
+
+def _sections(plan: Plan, impact: Impact, remarks: Sequence[str], observed: State | None) -> Iterator[_Section]:
     yield _Section("", (), tuple(remarks))
     risks = impact.risks
     table = ("| risk | object | what happens | field | now | then | where |", "|---|---|---|---|---|---|---|")
@@ -59,7 +79,7 @@ def _sections(plan: Plan, impact: Impact, remarks: Sequence[str]) -> Iterator[_S
     table = ("| | rule | object | finding | where |", "|---|---|---|---|---|")
     rows = (*(_finding("new", one) for one in found.new), *(_finding("mended", one) for one in found.mended))
     yield _Section(f"{counted(len(found.new), 'new finding')}, {len(found.mended)} mended", table, rows)
-    rows = tuple(row for change in plan.changes for row in _change(change))
+    rows = tuple(row for change in plan.changes for row in _change(change, observed))
     table = ("| | object | field | now | then |", "|---|---|---|---|---|")
     yield _Section(counted(len(plan.changes), "change"), table, rows, folded=len(rows) > _FOLDED)
     yield _Section(f"Reaches {headline(impact.reach)}", *_reach(impact.reach), folded=True)
@@ -101,13 +121,15 @@ def _finding(state: str, one: Diagnostic) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _change(change: Change) -> Iterator[str]:
+def _change(change: Change, observed: State | None) -> Iterator[str]:
     sign, name = f"`{SIGNS[change.action]}`", code(change.key)
     if not change.fields:
-        then = code(value(change.spec)) if change.action == "create" else ""
-        yield f"| {sign} | {name} | | | {then} |"
+        yield f"| {sign} | {name} | | | |"
     for one in change.fields:
         yield f"| {sign} | {name} | {code(one.path)} | {code(value(one.old))} | {code(value(one.new))} |"
+    for path, told in whole(change, observed):
+        shown = code(value(told))
+        yield f"| | | {code(path)} | " + (f"| {shown} |" if change.action == "create" else f"{shown} | |")
 
 
 def _reach(reach: Reach) -> tuple[tuple[str, ...], tuple[str, ...]]:
