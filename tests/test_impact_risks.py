@@ -535,6 +535,14 @@ def test_a_risk_of_a_shadowed_route_names_who_took_the_requests_and_who_takes_th
     assert told == [f"a gets 100 % instead of 50 % of {where}", f"b gets 0 % instead of 50 % of {where}"]
 
 
+def test_routes_of_one_name_are_told_apart_by_their_routers() -> None:
+    """What another router takes by a route of the same name is not taken by the old one."""
+    moved = changed(put(SVC, BY_ROUTER), put(S2, TWIN), put(f"{S2}/route/x", route("/", 100, 0)))
+    (told, *_) = [one for one in found(state(mesh()), state(moved)) if one.code == "weight-moved"]
+    where = "what route x of virtual service svc took and route x of virtual router r2 takes"
+    assert told.summary == f"a gets 100 % instead of 50 % of {where}"
+
+
 def test_a_narrowed_match_names_a_request_that_nothing_takes_any_more() -> None:
     """Of a service, with who calls it; of a gateway nobody is known beforehand."""
     narrower = changed(put(f"{X}:httpRoute.match.prefix", "/x"), put(f"{ENTRY}:httpRoute.match.prefix", "/x"))

@@ -215,7 +215,11 @@ def _where(flow: Flow) -> str:
     """Of which requests."""
     before, after = flow.before.origin, flow.after.origin
     taken = f"what {_called(before)} of {_several(flow.at)} " if before is not None else "what nobody "
-    return f"{taken}takes" if before == after or after is None else f"{taken}took and {_called(after)} takes"
+    if after is None or before == after:
+        return f"{taken}takes"
+    alike = before is not None and before.name == after.name
+    whose = f" of {_called(after.owner)}" if alike and after.owner is not None else ""
+    return f"{taken}took and {_called(after)}{whose} takes"
 
 
 def _called(key: Key) -> str:
