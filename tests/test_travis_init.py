@@ -223,6 +223,18 @@ def test_a_rollback_goes_to_the_build_that_was_asked_for_or_to_the_last_good_rel
     assert chosen.endswith("<--reason><Travis build 7>")
 
 
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_a_job_ends_as_the_first_command_that_fails(code: int) -> None:
+    """So that Travis's states are ours: 1 is failed, 2 errored; after a failure nothing more is run."""
+    functions = f'meshwright() {{ echo called; return {code}; }}; travis_terminate() {{ exit "$1"; }}\n'
+    for job in jobs(PLAN, {}):
+        script = job["script"]
+        assert isinstance(script, list)
+        command = ["bash", "-c", functions + "\n".join(script)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.count("called")) == (code, 1 if code else len(script)), job["name"]
+
+
 PROJECT = """
 stack: shop
 definitions: [mesh]
