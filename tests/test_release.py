@@ -21,7 +21,7 @@ from meshwright.release import (
     content_of,
     digest_of,
     drift,
-    last_good,
+    known_good,
     perform,
     reverted,
 )
@@ -85,8 +85,8 @@ APPLIED, PROPAGATED, VERIFIED, FAILED, BACK = (
 )
 def test_the_last_known_good_release(newest_first: list[Release], runs: str, good: int | None) -> None:
     """The newest that was verified, else that propagated, was not taken back, and is not what runs."""
-    found = last_good(newest_first, runs)
-    assert (found.number if found else None) == good
+    found = known_good(newest_first, runs)
+    assert (found[0].number if found else None) == good
 
 
 def test_no_step_of_a_canary_is_good_by_itself() -> None:
@@ -101,9 +101,7 @@ def test_no_step_of_a_canary_is_good_by_itself() -> None:
     steps = [replace(release(number, PROPAGATED), canary=part) for number, part in enumerate(parts, 2)]
     known = [*reversed(steps), release(1, PROPAGATED)]
     for newest_first, good in ((known, 4), (known[1:], 1), (known[2:], 1)):
-        found = last_good(newest_first, "something else")
-        assert found is not None
-        assert found.number == good
+        assert known_good(newest_first, "something else")[0].number == good
 
 
 def test_an_event_says_which_part_of_which_canary_a_release_is() -> None:

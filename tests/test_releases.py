@@ -362,6 +362,41 @@ def test_the_last_good_release_is_the_one_before_when_the_newest_runs_as_it_shou
     assert ours.release(MESH, "shop", 2)["status"] == "rolled back"
 
 
+def test_what_a_good_release_refers_to_is_gone_and_the_good_one_before_it_is_restored(server: Serving) -> None:
+    """What runs is held to be bad, and is not kept for want of another stack's object; the release says so."""
+    ours = client(server)
+    applied(ours, SHOP[0], node("a"), stack="base")
+    applied(ours, router("r"))
+    applied(ours, router("r"), route("r/x", a=1))
+    for number in (1, 2):
+        for status in (Status.PROPAGATED, Status.VERIFIED):
+            server.store.mark(MESH, "shop", number, status, principal="test", at=1)
+    applied(ours, router("r", 81))
+    applied(ours, SHOP[0], stack="base")
+    made = ours.roll_back(MESH, "shop", RollbackRequest(last_good=True, instead_of=3, reason="nobody answers"))[
+        "release"
+    ]
+    gone = "shop#2 cannot be restored: mesh/m/virtualRouter/r/route/x refers to mesh/m/virtualNode/a, which is gone"
+    assert (made["restores"], made["reason"]) == (1, f"nobody answers; {gone}")
+    assert running(server)["virtualRouter/r"].spec.listeners[0].port_mapping.port == 80
+
+
+def test_where_no_good_release_can_be_restored_the_next_commands_are_told(server: Serving) -> None:
+    """Nobody is left with an outage and no word of what to do about it; what the first command shows is there."""
+    ours = client(server)
+    applied(ours, SHOP[0], node("a"), stack="base")
+    applied(ours, router("r"), route("r/x", a=1))
+    server.store.mark(MESH, "shop", 1, Status.PROPAGATED, principal="test", at=1)
+    applied(ours, router("r", 81))
+    applied(ours, SHOP[0], stack="base")
+    with pytest.raises(RefusedError) as refusal:
+        ours.roll_back(MESH, "shop", RollbackRequest(last_good=True))
+    told = str(refusal.value)
+    assert "shop#1 cannot be restored, because what it refers to is gone: mesh/m/virtualRouter/r/route/x" in told
+    assert "'meshwright audit log --object mesh/m/virtualNode/a'" in told
+    assert "'meshwright rollback --to N'" in told
+
+
 def test_without_a_good_release_a_rollback_to_it_is_refused_with_what_to_do(server: Serving) -> None:
     """Nothing has propagated yet."""
     ours = client(server)

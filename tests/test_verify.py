@@ -44,10 +44,10 @@ async def said(server: Live, *arguments: str, **environment: str) -> tuple[int, 
     return int(process.returncode or 0), out.decode(), errors.decode()
 
 
-async def verified(server: Live, *arguments: str, waived: bool = True) -> tuple[int, dict[str, Any]]:
-    """Exit code and JSON of a verification of the first release; nobody calls its routes here."""
+async def verified(server: Live, *arguments: str, waived: bool = True, number: int = 1) -> tuple[int, dict[str, Any]]:
+    """Exit code and JSON of a verification, of the first release unless told; nobody calls its routes here."""
     more = ("--allow-unprobed",) if waived else ()
-    code, out, errors = await said(server, "verify", "shop#1", "--format", "json", *more, *arguments)
+    code, out, errors = await said(server, "verify", f"shop#{number}", "--format", "json", *more, *arguments)
     assert out, errors
     return code, json.loads(out)
 
@@ -285,6 +285,21 @@ async def test_a_release_that_fails_its_verification_is_rolled_back_by_the_same_
                 "mesh/shop/virtualNode/pay: 1 of 2 expected instances is registered and healthy"
             )
             assert [await status(server, number) for number in (2, 3, 4)] == ["verified", "rolled back", "propagated"]
+
+
+async def test_a_route_that_is_probed_from_elsewhere_than_its_callers_names_them(tmp_path: Path) -> None:
+    """A gateway that does not lead there is not everybody."""
+    gateway = "---\nvirtualGatewayName: edge\nspec: {listeners: [{portMapping: {port: 8080, protocol: http}}]}\n"
+    with serving(tmp_path / "data") as server:
+        (server.folder / "mesh.yaml").write_text(DEFINITIONS + gateway)
+        code, _, errors = await said(server, "apply", "mesh.yaml")
+        assert code == 0, errors
+        code, found = await verified(server, *NOW, "--gateway", "http://127.0.0.1:1", number=2)
+        sights = {one["subject"]: one["told"] for check in found["checks"] for one in check["sights"]}
+        assert sights["mesh/shop/virtualService/pay.shop.local"] == (
+            "no call from where you said reaches it: none of those may call virtual service 'pay.shop.local'; "
+            "a call of caller would: --probe-from caller"
+        )
 
 
 async def test_a_job_of_its_own_verifies_the_newest_release_and_rolls_it_back(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ async def test_routes_of_every_protocol_are_probed_as_far_as_a_call_says_somethi
         assert routes(found, "control-plane")[f"{router}/raw/route/all"][0] == "inconclusive"
         assert told["mesh/shop/virtualService/lonely.local"] == (
             "inconclusive",
-            "no call of those who can call reaches it: nobody may call virtual service 'lonely.local'",
+            "no call from where you said reaches it: nobody may call virtual service 'lonely.local'",
         )
         lab.workloads("pay")[0].fault = Fault(status=500)
         code, found = await verified(lab, 1, *probing, "--timeout", "1", "--unsafe-methods")

@@ -135,7 +135,7 @@ def _sight(probe: Probe, by_caller: Mapping[Key, Way], deadline: float, *, unsaf
     """What came of one probe."""
     arrival = probe.found
     if isinstance(arrival, Gap):
-        return _told(probe, "inconclusive", f"no call of those who can call reaches it: {arrival.reason}")
+        return _told(probe, "inconclusive", f"no call from where you said reaches it: {arrival.reason}")
     verdict = arrival.verdict
     if probe.harmful and not unsafe:
         return _told(probe, "inconclusive", f"{probe.harmful}: --unsafe-methods makes the call")

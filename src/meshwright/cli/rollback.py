@@ -18,7 +18,11 @@ from meshwright.errors import UsageError
 @targeted
 @click.option("--to", metavar="RELEASE", help="Restore this release: 12 or shop#12.")
 @click.option("--to-build", metavar="N", help="Restore the newest release of the build with this number.")
-@click.option("--last-good", is_flag=True, help="Restore the newest release known to be good that is not what runs.")
+@click.option(
+    "--last-good",
+    is_flag=True,
+    help="Restore the newest release known to be good that can be restored and is not what runs.",
+)
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is kept with the release.")
 @BREAK_GLASS
 @WAIT

@@ -4,7 +4,7 @@ The one rule: a rollback is no mechanism of its own, but a new release with an o
 """
 
 from meshwright.release.canary import Canary, CanaryCheck, CanarySettings, Figures, Judged, Shift
-from meshwright.release.content import checked, content_of, digest_of, last_good, places, restored, reverted
+from meshwright.release.content import checked, content_of, digest_of, known_good, places, restored, reverted
 from meshwright.release.drifting import Author, Difference, drift, without_tags
 from meshwright.release.evidence import Account, Cause, Evidence, Rejection, Step, Tally, evidence_of
 from meshwright.release.fencing import (
@@ -67,7 +67,7 @@ __all__ = [
     "digest_of",
     "drift",
     "evidence_of",
-    "last_good",
+    "known_good",
     "order",
     "perform",
     "places",

@@ -88,20 +88,20 @@ def restored(content: Iterable[Item], stack: str = "") -> State:
     return State(decoded(one.key, one.spec, one.tags, stack) for one in content)
 
 
-def last_good(releases: Iterable[Release], running: str) -> Release | None:
-    """The release that a rollback to the last known good one restores; `releases` are newest first.
+def known_good(releases: Iterable[Release], running: str) -> tuple[Release, ...]:
+    """The releases known to be good, newest first as `releases` are; the first is the last good one.
 
-    `running` is the digest of what runs now (`digest_of`). The newest release that was verified, or that at least
-    propagated, and that was not since failed or rolled back. Where that one's content is what runs, the stack is as
-    that release left it: whoever wants it rolled back holds it to be bad, and gets the one before. A step of a canary
-    is on the way to something else, and never good by itself.
+    `running` is the digest of what runs now (`digest_of`). Those are good that were verified, or that at least
+    propagated where none was, and that were not since failed or rolled back. Where the newest one's content is what
+    runs, the stack is as that release left it: whoever wants it rolled back holds it to be bad, and gets the one
+    before. A step of a canary is on the way to something else, and never good by itself.
     """
     known = list(releases)
     whole = [one for one in known if not one.is_step]
     gone = reverted(known)
     proven = [one for one in whole if one.status is Status.VERIFIED and one.number not in gone]
     taken = [one for one in whole if one.status is Status.PROPAGATED and one.number not in gone]
-    return next((one for one in proven or taken if one.digest != running), None)
+    return tuple(one for one in proven or taken if one.digest != running)
 
 
 def reverted(releases: Iterable[Release]) -> frozenset[int]:

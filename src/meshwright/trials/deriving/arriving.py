@@ -101,9 +101,10 @@ def at_route(graph: Graph, inside: Inside, from_: Iterable[Key] | None = None) -
     `from_` are those who can call, where not everybody can.
     """
     port, origin = inside.port, inside.rule.origin
-    missed = Gap(route=origin, path="", reason=f"nobody may call virtual service {port.service.name!r}")
     turned_away: Arrival | None = None
     able = callers(graph, port.service)
+    nobody = "nobody may" if from_ is None or not able else "none of those may"
+    missed = Gap(route=origin, path="", reason=f"{nobody} call virtual service {port.service.name!r}")
     for caller in able if from_ is None else [one for one in able if one in set(from_)]:
         missed = inside.gap
         for call in inside if caller.kind is Kind.VIRTUAL_NODE else _through(graph, caller, inside):

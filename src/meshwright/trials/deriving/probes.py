@@ -59,7 +59,10 @@ def probes(
             or (subject in found and isinstance(found[subject].found, Arrival))
         ):
             continue
-        arrival = at_route(graph, Inside(graph, port, rule, texts), callers)
+        inside = Inside(graph, port, rule, texts)
+        arrival = at_route(graph, inside, callers)
+        if isinstance(arrival, Gap):
+            arrival = _beside(arrival, at_route(graph, inside))
         named = isinstance(rule.match, GrpcRouteMatch) and rule.match.method_name is not None
         found[subject] = Probe(subject=subject, found=arrival, harmful=_harm(arrival, named=named))
     yield from found.values()
@@ -68,6 +71,15 @@ def probes(
         gateway = entrance.key.owner
         if entrance.key in entries and gateway in callers and entrance.key.kind is Kind.GATEWAY_ROUTE:
             yield Probe(subject=entrance.key, found=entrance.found, harmful=_harm(entrance.found, named=False))
+
+
+def _beside(gap: Gap, other: Arrival | Gap) -> Gap:
+    """Why none of those who can call reaches a route, and whose call would."""
+    if isinstance(other, Gap) or other.verdict.refused:
+        return gap
+    name = other.caller.name
+    given = f"--gateway {name}=URL" if other.caller.kind is Kind.VIRTUAL_GATEWAY else f"--probe-from {name}"
+    return msgspec.structs.replace(gap, reason=f"{gap.reason}; a call of {name} would: {given}")
 
 
 def _harm(arrival: Arrival | Gap, *, named: bool) -> str:
