@@ -378,7 +378,7 @@ def test_what_a_good_release_refers_to_is_gone_and_the_good_one_before_it_is_res
     ]
     gone = "shop#2 cannot be restored: mesh/m/virtualRouter/r/route/x refers to mesh/m/virtualNode/a, which is gone"
     assert (made["restores"], made["reason"]) == (1, f"nobody answers; {gone}")
-    assert running(server)["virtualRouter/r"].spec.listeners[0].port_mapping.port == 80
+    assert contents(running(server)["virtualRouter/r"])[0] == router("r").spec
 
 
 def test_where_no_good_release_can_be_restored_the_next_commands_are_told(server: Serving) -> None:
