@@ -31,6 +31,7 @@ TABLES = {
     "access_keys": ("leaf", "id", "secret", "principal", "created_at"),
     "sessions": ("leaf", "id", "secret", "token", "principal", "created_at", "expires_at"),
     "revocations": ("leaf", "subject", "at", "principal"),
+    "identities": ("leaf", "run"),
     "pending": ("leaf", "mesh", "stack", "number", "body"),
     "decisions": ("leaf", "mesh", "stack", "number", "body"),
     "grants": ("leaf", "number", "mesh", "stack", "body"),
@@ -49,6 +50,7 @@ REFERENCES = {
     "access_keys": "leaf",
     "sessions": "leaf",
     "revocations": "leaf",
+    "identities": "leaf",
 }
 """Where a leaf's position stands."""
 

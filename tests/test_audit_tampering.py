@@ -18,7 +18,7 @@ from meshwright.model.state import State
 from meshwright.plan import diff
 from meshwright.release import Build, Inspection, Status
 from meshwright.store.approvals import Decision, Grant, Pending, Use
-from meshwright.store.contract import AccessKey, Draft, Session
+from meshwright.store.contract import AccessKey, Draft, Identity, Session
 from meshwright.store.sqlite import connect
 from meshwright.trust.principals import Principal
 from settings import PROVE
@@ -62,6 +62,7 @@ def fill(store: Store, entries: int) -> list[Checkpoint]:
             store.add_key(AccessKey(id=f"AKIA{at}", secret=f"s{at}", principal="user", created_at=at))
             store.add_session(session(at), TRAIL)
             store.revoke(f"session:ASIA{at}", at, "administrator", TRAIL)
+            store.add_identity(Identity(run=f"job {at}", subject="repo:acme/cart", claims={"job_id": "7"}, at=at))
         if releases % 5 == 1:
             decided(store, at, releases)
         refused = Leaf(
@@ -247,3 +248,28 @@ def test_a_session_that_was_taken_away_is_told_from_one_that_was_forgotten(tmp_p
     with closing(connect(tmp_path / "meshwright.db")) as store:
         (fault,) = store.verify().faults
     assert "session ASIA200000000 is missing" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        ("DELETE FROM identities", "the identity of job 7 is missing"),
+        ("UPDATE identities SET run = 'job 8'", "the identity of job 7 is not the one that was recorded"),
+        ("INSERT INTO identities VALUES (99, 'job 9')", "a row of identities (leaf 99) was never recorded"),
+    ],
+)
+def test_an_identity_that_was_edited_is_named(tmp_path: Path, edit: str, told: str) -> None:
+    """Who takes one away could have a second one given to the same run."""
+    path = tmp_path / "identities.db"
+    with closing(connect(path)) as store:
+        given = Identity(run="job 7", subject="repo:acme/cart", claims={}, at=1)
+        assert store.add_identity(given, TRAIL)
+        assert not store.add_identity(given, TRAIL)
+        assert store.verify().faults == ()
+    with closing(opened(path)) as connection:
+        triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE tbl_name = 'identities'").fetchall()
+        for name in [name for name, sql in triggers if "TRIGGER" in (sql or "")]:
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(edit)
+    with closing(connect(path)) as store:
+        assert any(told in one.message for one in store.verify().faults)
