@@ -36,6 +36,7 @@ from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, flag_of, in_path, number_of, release_of, stack_of
 from meshwright.api.canary_steps import ascending
 from meshwright.api.connection_facts import connection_facts
+from meshwright.api.drifted import get_drift
 from meshwright.api.finding import discovered, get_endpoints
 from meshwright.api.guarding import tests_of
 from meshwright.api.objects import foreign, shown
@@ -189,39 +190,6 @@ async def get_revision_propagation(services: Services, request: Request) -> Resp
     found = await _propagation(services, request, number)
     seen = release.evidence_of(services.control.accounts(number))
     return answer(await told(services, found, seen, detail=flag_of(request, "detail")))
-
-
-async def get_drift(services: Services, request: Request) -> Response:
-    """Where a stack runs otherwise than its last release left it, with who wrote it."""
-    mesh, stack = stack_of(request)
-    listed = next(iter(services.store.releases(mesh, stack, 1)), None)
-    newest = services.store.release(mesh, stack, listed.number) if listed else None
-    if newest is None:
-        raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release to compare with.")
-    head = services.store.head()
-
-    found = release.drift(
-        newest.content,
-        head.state,
-        mesh=mesh,
-        stack=stack,
-        principal=newest.principal,
-        author=services.store.author,
-        history=lambda key: services.store.history(key, newest.revision),
-    )
-    news = services.drifts.news(newest, found, principal=request.state.principal.arn, at=services.now())
-    if news is not None:
-        services.told(news)
-    about = {
-        "mesh": mesh,
-        "stack": stack,
-        "release": newest.title,
-        "revision": head.revision,
-        "canary": to_wire(newest.canary),
-    }
-    hidden = foreign(head.state, newest, request.state.principal)
-    seen = [release.without_tags(one) if hidden(one.key) else one for one in found]
-    return answer({**about, "differences": to_wire([one for one in seen if one.fields or one.state != "changed"])})
 
 
 async def post_rollback(services: Services, request: Request) -> Response:
