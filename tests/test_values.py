@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from meshwright.ci.pull_request import pull_request
 from meshwright.documents.expressions import pieces
-from meshwright.documents.secrecy import named_secret
+from meshwright.documents.secrecy import named_secret, secret_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -234,9 +234,10 @@ KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----"
         ("${env:LISTED}", {"LISTED": SECRET}, "the variable ${env:LISTED} holds a secret"),
         ("${MADE}", {"API_KEY": SECRET}, "the variable ${env:API_KEY} holds a secret (at meshwright.yaml:5)"),
         ("${LISTED_TOO}", {}, "the parameter LISTED_TOO is secret"),
-        ("${env:URL}", {"URL": f"postgres://me:{SECRET}@db/x"}, "the variable ${env:URL} holds a private key or"),
-        ("${env:PEM}", {"PEM": KEY}, "the variable ${env:PEM} holds a private key or an address with a password"),
-        ("${file:key.pem}", {}, "${file:key.pem} holds a private key or an address with a password"),
+        ("${env:URL}", {"URL": f"postgres://me:{SECRET}@db/x"}, "the variable ${env:URL} holds an address with a"),
+        ("${env:PEM}", {"PEM": KEY}, "the variable ${env:PEM} holds a private key"),
+        ("${file:key.pem}", {}, "${file:key.pem} holds a private key"),
+        ("${env:H}", {"H": f"ghp_{'0' * 20}{SECRET}"}, "the variable ${env:H} holds a token of GitHub"),
     ],
 )
 @pytest.mark.parametrize("form", ["text", "json", "sarif", "junit"])
@@ -309,18 +310,83 @@ def test_what_only_sounds_like_a_secret_may_be_named(tmp_path: Path) -> None:
             True,
             """AWS_SECRET_ACCESS_KEY AWS_ACCESS_KEY_ID AWS_SESSION_TOKEN GITHUB_TOKEN npmToken DB_PASSWORD PGPASSWORD
             MYSQL_PWD CI_JOB_JWT SSH_PRIVATE_KEY encrypted_0a1b_key encrypted_0a1b_iv DOCKER_AUTH_CONFIG dbPassword
-            VAULT_TOKEN CI_REGISTRY_PASSWORD api-key APIKEY client.secret PASSPHRASE MY_PAT SESSION_COOKIE""",
+            VAULT_TOKEN CI_REGISTRY_PASSWORD api-key APIKEY client.secret PASSPHRASE MY_PAT SESSION_COOKIE
+            PGPASS GH_TOKEN2 SLACK_WEBHOOK CREDS DOCKER_PW OAUTH SALT APIKEY2 DB_PASS OAUTH2 dbPassword1 SECRET_3
+            AUTH_TOKEN_2 NPM_AUTH1 SENTRY_DSN DATABASE_CONNECTION_STRING WEBHOOK_URL""",
         ),
         (
             False,
             """PWD OLDPWD HOME PATH TRAVIS_BRANCH TRAVIS_PULL_REQUEST AWS_REGION HOST PORT KEYSPACE MONKEY PATTERN
-            AUTHOR TOKENIZER_HOST PARTITION_KEY HOST_KEY_ALGORITHM""",
+            AUTHOR TOKENIZER_HOST PARTITION_KEY HOST_KEY_ALGORITHM BYPASS COMPASS BASALT PWM AUTHORITY PASSENGERS
+            PORT2 CREDIT_HOST WEBHOOKLESS SALTWATER""",
         ),
     ],
 )
 def test_credentials_are_known_by_their_names(secret: bool, names: str) -> None:
     """As CI services and tools name them."""
     assert [one for one in names.split() if named_secret(one) is not secret] == []
+
+
+_SIGN = "abcdefghij0123456789ABCDEFGHIJ0123456789"
+SHAPES = {
+    "a private key": [
+        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----",
+        KEY.replace("\n", "\\n"),
+    ],
+    "an address with a password": ["redis://:pw@h", "https://u:p@h", f"https://{_SIGN}@h/1", f"//h/x?sig={_SIGN}"],
+    "an access key of AWS": ["AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"],
+    "a token of GitHub": [f"{one}_{_SIGN[:36]}" for one in ("ghp", "gho", "ghu", "ghs", "ghr", "github_pat")],
+    "a token of GitLab": [f"glpat-{_SIGN[:20]}"],
+    "a token of Slack": [f"xoxb-{_SIGN[:12]}", f"xoxp-{_SIGN[:12]}", f"xapp-1-{_SIGN[:12]}"],
+    "a webhook": ["https://hooks.slack.com/services/T0/B0/x", "https://discord.com/api/webhooks/1/x"],
+    "a key of Stripe": [f"sk_live_{_SIGN[:24]}", f"rk_test_{_SIGN[:24]}"],
+    "a key of Google": [f"AIza{_SIGN[:35]}"],
+    "a token of a package registry": [f"npm_{_SIGN[:36]}", f"pypi-{_SIGN}", f"dckr_pat_{_SIGN[:27]}"],
+    "a token of Vault": [f"hvs.{_SIGN[:24]}"],
+    "a JSON Web Token": [f"eyJhbGciOiJub25l.{_SIGN}.{_SIGN}"],
+}
+HARMLESS = (
+    "", "8080", "cart.shop.internal", "https://git@github.com/acme/cart", "ssh://git@host/x", "http://h:80/?page=2",
+    "0123456789abcdef0123456789abcdef01234567", "arn:aws:acm:eu-west-1:111111111111:certificate/AKIA", "ghp_short",
+    "user@example.com", "AKIAsomething", "eyJ", "skylight_live", "xox-box", "eu-west-1", "https://h/services/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "values"), SHAPES.items())
+def test_credentials_are_known_by_their_shape(what: str, values: list[str]) -> None:
+    """Whatever they are called, and whatever stands around them."""
+    for value in values:
+        for text in (value, f"x {value}", f'{{"a": "{value}"}}', f"a={value}\n"):
+            assert secret_in(text) == what, text
+
+
+def test_what_is_no_credential_is_let_through() -> None:
+    """Names, ports, digests and addresses without a password."""
+    assert [one for one in HARMLESS if secret_in(one)] == []
+
+
+@given(
+    st.sampled_from([one for values in SHAPES.values() for one in values]), st.text(max_size=30), st.text(max_size=30)
+)
+def test_no_surroundings_hide_a_credential(value: str, before: str, after: str) -> None:
+    """Apart from what makes another word of it."""
+    assert secret_in(f"{before} {value} {after}")
+
+
+@given(
+    st.sampled_from(
+        ["PASSWORD", "TOKEN", "SECRET", "CREDS", "PW", "OAUTH", "SALT", "WEBHOOK", "API_KEY", "PGPASS", "JWT"]
+    ),
+    st.from_regex(r"\A(?:[A-Z]{1,8}_){0,2}\Z"),
+    st.from_regex(r"\A(?:_?[0-9]{1,3})?\Z"),
+)
+def test_a_number_or_a_prefix_does_not_make_a_credential_public(word: str, before: str, after: str) -> None:
+    """`GH_TOKEN2` is as secret as `TOKEN`, in any spelling of its words."""
+    name = f"{before}{word}{after}"
+    assert named_secret(name)
+    assert named_secret(name.lower())
+    assert named_secret(name.replace("_", "-"))
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,38 @@ def test_a_line_break_behind_a_token_is_none_of_it(plane: Plane) -> None:
     assert plane.by_token(plane.issuer.token() + "\n")["Credentials"]["AccessKeyId"].startswith("ASIA")
 
 
+@pytest.mark.parametrize(
+    "place", ["http://u:S3CRETpw@127.0.0.1:1", "http://S3CRETpw@h:1", "u:S3CRETpw@h:1", "https://u:p/S3CRETpw@h:1"]
+)
+@pytest.mark.parametrize("named", ["--endpoint", "MESHWRIGHT_ENDPOINT", "AWS_ENDPOINT_URL_STS", "file", "proxy"])
+def test_a_password_in_an_endpoint_is_refused_and_not_shown(tmp_path: Path, place: str, named: str) -> None:
+    """Wherever it is named, with credentials and without."""
+    file = "stack: a\nmesh: m\n" + (f"endpoint: '{place}'\n" if named == "file" else "")
+    (tmp_path / "meshwright.yaml").write_text(file)
+    environ = {"HOME": str(tmp_path), "AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_ACCESS_KEY_ID": ""}
+    words = ["--config", str(tmp_path / "meshwright.yaml"), "status"]
+    if named == "AWS_ENDPOINT_URL_STS":
+        environ |= {"AWS_WEB_IDENTITY_TOKEN_FILE": str(token_file(tmp_path, "a.b.c")), "AWS_ROLE_ARN": arn("x")}
+    if named.isupper():
+        environ[named] = place
+    if named == "--endpoint":
+        words = [named, place, *words]
+    if named == "proxy":
+        words = ["--endpoint", place, "proxy", "mesh/m/virtualNode/a"]
+        environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "token"
+    done = subprocess.run(
+        [sys.executable, "-m", "meshwright.cli", *words],
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "…@h" in done.stderr or "…@127.0.0.1" in done.stderr
+    assert "holds a user or a password" in done.stderr
+    assert "S3CRETpw" not in done.stdout + done.stderr
+
+
 def test_a_session_is_kept_until_it_is_about_to_end(plane: Plane, tmp_path: Path) -> None:
     """Then the file is read again: CI services replace the token in it."""
     clock = [now() / 1000]

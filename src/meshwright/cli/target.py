@@ -16,7 +16,7 @@ from meshwright.cli.definitions import project, refuse_bytes
 from meshwright.documents.settings import FILE_NAME, Project
 from meshwright.errors import UsageError
 from meshwright.model.identity import DEFAULT_REGION
-from meshwright.remote import Client, Identity, find_signer
+from meshwright.remote import Client, Identity, find_signer, refuse_user_info
 from meshwright.remote.credentials import DATA_FOLDER
 from meshwright.views.escaping import terminal
 
@@ -132,8 +132,12 @@ def resolve(
 
 
 def endpoint(told: str | None, environ: Mapping[str, str]) -> str:
-    """The control plane that was told, else AWS's setting, else the one on this machine."""
-    return told or environ.get("AWS_ENDPOINT_URL_APP_MESH") or DEFAULT_ENDPOINT
+    """The control plane that was told, else AWS's setting, else the one on this machine.
+
+    Raises:
+        UsageError: it holds a user or a password.
+    """
+    return refuse_user_info(told or environ.get("AWS_ENDPOINT_URL_APP_MESH") or DEFAULT_ENDPOINT)
 
 
 def region(told: str | None, environ: Mapping[str, str]) -> str:

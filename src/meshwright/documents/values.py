@@ -19,7 +19,7 @@ from meshwright.documents.expressions import Reference, misread, pieces, referen
 from meshwright.documents.files import read_text
 from meshwright.documents.parameter_store import ParameterStore, Unanswered
 from meshwright.documents.positions import Placed
-from meshwright.documents.secrecy import looks_secret, named_secret
+from meshwright.documents.secrecy import named_secret, secret_in
 from meshwright.errors import UnreadableError, did_you_mean
 from meshwright.model.identity import DEFAULT_REGION
 
@@ -243,9 +243,13 @@ class Values:
         return self._harmless(text.removesuffix("\n").removesuffix("\r"), written, f"file:{reference.name}")
 
     def _harmless(self, text: str, what: str, name: str) -> str | Lack:
-        if looks_secret(text) and name not in self._around.public:
-            told = f"{what} holds a private key or an address with a password"
-            return Lack(told, f"{_SHOWN}. List {name} under public in meshwright.yaml if it is none.", "secret")
+        found = secret_in(text)
+        if found and name not in self._around.public:
+            return Lack(
+                f"{what} holds {found}",
+                f"{_SHOWN}. List {name} under public in meshwright.yaml if it is none.",
+                "secret",
+            )
         return text
 
     def _public(self, source: str, name: str) -> bool:

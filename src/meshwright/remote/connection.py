@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MOST_TOLD = 200
 """Characters of what went wrong; a server that is none may have said anything."""
 _HOST = re.compile(r"[^\s\x00-\x20\x7f]+")
+_USER_INFO = re.compile(r"\A(?P<scheme>[A-Za-z]+://)?.*@", re.DOTALL)
 
 
 class Answer(NamedTuple):
@@ -110,15 +111,32 @@ def is_loopback(endpoint: str) -> bool:
         return False
 
 
+def refuse_user_info(endpoint: str) -> str:
+    """`endpoint`, if it holds no user and no password, which are no way to prove who one is here.
+
+    Raises:
+        UsageError: it does; they are not in the error.
+    """
+    shown = _USER_INFO.sub(lambda found: f"{found['scheme'] or ''}…@", endpoint)
+    if shown != endpoint:
+        raise UsageError(
+            f"The endpoint {shown!r} holds a user or a password, which Meshwright signs no request with and which "
+            "would be shown wherever the endpoint is. Take it out; docs/credentials.md says what to sign with."
+        )
+    return endpoint
+
+
 def _address(endpoint: str) -> tuple[bool, str, int]:
+    refuse_user_info(endpoint)
     try:
         parts = urlsplit(endpoint)
         port = parts.port
     except ValueError as error:
         raise UsageError(f"The endpoint {endpoint!r} is not an address: {error}.") from None
-    host, beside = parts.hostname or "", parts.path or parts.query or parts.fragment or "@" in parts.netloc
+    host, beside = parts.hostname or "", parts.path or parts.query or parts.fragment
     if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or beside:
-        raise UsageError(f"The endpoint {endpoint!r} is not of the form http://HOST:PORT or https://HOST:PORT.")
+        shown = re.split(r"[?#]", endpoint)[0]  # what comes after may be a secret as well
+        raise UsageError(f"The endpoint {shown!r} is not of the form http://HOST:PORT or https://HOST:PORT.")
     return parts.scheme == "https", host, port or (443 if parts.scheme == "https" else 80)
 
 

@@ -19,7 +19,7 @@ import msgspec
 from meshwright.aws import AWS_TOKEN_FILE, OWN_PROFILE, OWN_TOKEN_FILE
 from meshwright.errors import RefusedError, UnreachableError, UnreadableError, UsageError
 from meshwright.model.identity import DEFAULT_ACCOUNT
-from meshwright.remote.connection import Server, is_loopback
+from meshwright.remote.connection import Server, is_loopback, refuse_user_info
 from meshwright.remote.credentials import DATA_FOLDER, SECRET, find_credentials
 from meshwright.trust.credentials import Credentials
 
@@ -163,7 +163,7 @@ def find_signer(
         place, role = endpoint, _role(environ, known)
     else:
         named, role = AWS_TOKEN_FILE, _role(environ, known, ROLE)
-        place = endpoint if known.apart else environ.get(STS_ENDPOINT) or endpoint
+        place = endpoint if known.apart else refuse_user_info(environ.get(STS_ENDPOINT) or endpoint)
     token = Path(environ.get(named) or known.token_file or "").expanduser()
     if not role:
         variable = f"{OWN_ROLE} or {ROLE}" if named == AWS_TOKEN_FILE else OWN_ROLE
