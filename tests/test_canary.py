@@ -155,13 +155,13 @@ async def test_a_client_that_was_killed_is_missed_and_its_canary_goes_back(tmp_p
 async def test_the_same_job_started_again_goes_on_with_its_canary(tmp_path: Path) -> None:
     """What was killed in the midst is finished by whoever wants the same, from the step that it had come to."""
     async with shop(tmp_path) as one:
-        running = await one.applying(NEW, *QUICK, "--canary-interval", "2")
+        running = await one.applying(NEW, *QUICK)
+        await one.at_step(1)  # where it stays, as nobody calls
+        await ended(running, signal.SIGKILL)
         async with one.called():
-            await one.at_step(2)
-            await ended(running, signal.SIGKILL)
             done = await one.apply(NEW, *QUICK, "--format", "markdown")
         assert done.code == 0, done
-        assert "lab#3 is on the way there already" in done.err
+        assert "lab#2 is on the way there already" in done.err
         lines = done.out.splitlines()
         assert lines[:3] == ["### Canary `lab#2`", "", "`The canary lab#2 succeeded; lab#4 is what runs.`"]
         assert lines[6].startswith("| `lab#2` | `1 of 2` | `20 %` | `cart-v2` | ")
@@ -218,12 +218,12 @@ async def test_over_grpc_what_is_the_server_s_fault_counts_as_an_error(tmp_path:
 async def test_a_control_plane_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
     """The job goes on when it is back; the step is judged by what is reported from then on. Then it is verified."""
     async with shop(tmp_path) as one:
-        more = ("--canary-interval", "3", "--canary-lease", "60", "--verify", "--allow-unprobed", "--format", "json")
+        more = ("--canary-lease", "60", "--verify", "--allow-unprobed", "--format", "json")
         running = await one.applying(NEW, *QUICK, *more)
+        await one.at_step(1)  # where it stays, as nobody calls
+        await one.lab.control.kill()
+        await one.lab.control.start()
         async with one.called():
-            await one.at_step(1)
-            await one.lab.control.kill()
-            await one.lab.control.start()
             done = await ended(running)
         assert done.code == 0, done
         assert one.errors == {}
