@@ -130,12 +130,25 @@ def test_what_a_guardrail_minds_anew_returns_the_canary(jobs: Jobs) -> None:
     assert "what comes after it was refused: The guardrails" in found["release"]["reason"]
 
 
-def test_a_canary_that_may_not_be_returned_stands_and_says_why(jobs: Jobs) -> None:
-    """Nothing is forced past a guardrail on the way back either."""
+def test_no_guardrail_keeps_a_canary_from_going_back(jobs: Jobs) -> None:
+    """It only goes where the stack had been."""
     alice = jobs.user("alice")
     first = applied(alice, *NEW, steps=WAITS)["release"]
     jobs.trust(TRUST + MOVES.replace("SEVERITY", "deny").replace("50", "5"))
-    with pytest.raises(GuardrailError, match="Ask the platform team"):
+    found = alice.canary("m", "shop", first["number"], CanaryRequest(leave="I changed my mind"))
+    assert (found["state"], weights(alice)) == ("returned", {"a": 1})
+
+
+def test_a_canary_that_may_not_be_returned_stands_and_says_why(jobs: Jobs) -> None:
+    """Whoever has lost their permissions meanwhile cannot go back either."""
+    alice = jobs.user("alice")
+    first = applied(alice, *NEW, steps=WAITS)["release"]
+    frozen = (
+        '  frozen: {Version: "2012-10-17", Statement: {Effect: Deny, Action: "appmesh:UpdateRoute", Resource: "*"}}\n'
+    )
+    text = TRUST.replace("policies:\n", f"policies:\n{frozen}")
+    jobs.trust(text.replace("permissions: [everything]", "permissions: [everything, frozen]"))
+    with pytest.raises(AccessDeniedError, match="virtualRouter/r/route/x"):
         alice.canary("m", "shop", first["number"], CanaryRequest(leave="I changed my mind"))
     assert (weights(alice), newest(alice)["canary"]["state"]) == ({"a": 90, "b": 10}, "step")
 
