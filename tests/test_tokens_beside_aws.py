@@ -186,6 +186,10 @@ def test_a_token_in_awss_variables_is_not_shown_to_aws(
     done = run(folder, "apply", **job, AWS_PROFILE="acme")
     assert done.returncode == 0, done.stderr
     assert applied(plane)
+    for source in (("--xray",), ("--cloudwatch", "mesh")):
+        refused = run(folder, "verify", "--timeout", "1", *source, "--allow-unprobed", **job)
+        assert refused.returncode == 2, refused.stderr
+        assert "name it with MESHWRIGHT_TOKEN_FILE instead" in refused.stderr
     (folder / "meshwright.yaml").write_text(PROJECT.replace("aws: {", "aws: {profile: acme, "))
     done = run(folder, "apply", **job)
     assert done.returncode == 0, done.stderr

@@ -46,6 +46,7 @@ class XRay:
         Raises:
             UsageError: boto3 is not here, or AWS's settings cannot be used.
         """
+        self._remedy = access.remedy
         self._client, self._failures = client("xray", access, attempts=ATTEMPTS)
         self._mesh = mesh
         self._since = datetime.fromtimestamp(since / 1000, UTC)
@@ -53,7 +54,7 @@ class XRay:
 
     def told(self) -> Iterator[Told]:
         """As `Witness.told`."""
-        with refusing(self._failures, "X-Ray", "xray:GetTraceSummaries and xray:BatchGetTraces"):
+        with refusing(self._failures, "X-Ray", "xray:GetTraceSummaries and xray:BatchGetTraces", self._remedy):
             asked = {"StartTime": self._since, "EndTime": self._clock()}
             pages = _pages(self._client.get_trace_summaries, asked)
             # Those that were seen before, too: segments of a trace come one by one.
@@ -95,6 +96,7 @@ class CloudWatch:
         Raises:
             UsageError: boto3 is not here, or AWS's settings cannot be used.
         """
+        self._remedy = access.remedy
         self._client, self._failures = client("cloudwatch", access, attempts=ATTEMPTS)
         self._namespace = namespace
         self._mesh = mesh
@@ -103,7 +105,9 @@ class CloudWatch:
 
     def told(self) -> Iterator[Told]:
         """As `Witness.told`: a datapoint counts from when its period begins."""
-        with refusing(self._failures, "CloudWatch", "cloudwatch:ListMetrics and cloudwatch:GetMetricData"):
+        with refusing(
+            self._failures, "CloudWatch", "cloudwatch:ListMetrics and cloudwatch:GetMetricData", self._remedy
+        ):
             metrics = list(self._metrics())
             end = self._clock() + timedelta(seconds=_PERIOD)
             for start in range(0, len(metrics), _AT_ONCE):
@@ -155,12 +159,21 @@ def _flat(value: Any) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def refusing(failures: Any, what: str, needed: str) -> Iterator[None]:
-    """Tell what AWS refuses as a failure of ours, with the permissions that are `needed`."""
+def refusing(failures: Any, what: str, needed: str, remedy: str = "") -> Iterator[None]:
+    """Tell what AWS refuses as a failure of ours, with the permissions that are `needed`.
+
+    `remedy` is for where there are no credentials.
+    """
     try:
         yield
     except failures.ClientError as error:
         message = str(error.response.get("Error", {}).get("Message", "")) or str(error)
         raise UnreachableError(f"{what} refused: {message} The caller's role needs {needed}.") from None
+    except (
+        failures.NoCredentialsError,
+        failures.PartialCredentialsError,
+        failures.CredentialRetrievalError,
+    ) as error:
+        raise UnreachableError(f"{what} cannot be asked: {str(error).rstrip('.')}. {remedy}".rstrip()) from None
     except failures.BotoCoreError as error:
         raise UnreachableError(f"{what} cannot be asked: {error}") from None
