@@ -88,7 +88,12 @@ def test_a_release_that_was_verified_counts_even_where_it_failed_later(jobs: Job
     judge(jobs, 2)
     jobs.trust(PRODUCTION)
     refused(alice, 1)
-    jobs.plane.server.store.note_inspection("m", "shop", 2, inspected("failed", now()))
+    store = jobs.plane.server.store
+    for status in (Status.FAILED, Status.PROPAGATED):
+        # A proxy had rejected it, and took it then.
+        store.mark("m", "shop", 2, status, principal="p", at=now())
+        refused(alice, 1)
+    store.note_inspection("m", "shop", 2, inspected("failed", now()))
     refused(alice, 1)
 
 

@@ -68,11 +68,9 @@ def _is_last_good(store: Store, target: Release, later: Sequence[Release]) -> bo
 
 
 def _was_verified(store: Store, one: Release) -> bool:
-    """Whether a release is verified, or was before it failed or was rolled back."""
+    """Whether a release is verified, or was before it failed, was rolled back or arrived once more."""
     if one.status is Status.VERIFIED:
         return True
-    if one.status not in _TAKEN_BACK:
-        return False
     found = store.inspections(one.mesh, one.stack, one.number, _INSPECTIONS)
     return any(inspection.judgement == "verified" for inspection in found)
 
