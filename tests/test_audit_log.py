@@ -265,6 +265,7 @@ LEAVES = st.builds(
     by=st.none() | st.builds(Trail, key=NAMES, verified=st.fixed_dictionaries({}, optional={"build_number": NAMES})),
     claimed=st.fixed_dictionaries({}, optional={"build_number": NAMES}),
     changes=st.lists(st.builds(Touched, object=PATHS), max_size=2).map(tuple),
+    objects=st.lists(PATHS, max_size=2).map(tuple),
     target=st.none() | PATHS | st.sampled_from(["/v20190125/meshes", "mesh", "", "a//b"]),
     outcome=st.none() | st.sampled_from(["refused", "allowed"]),
     key=st.none() | NAMES,

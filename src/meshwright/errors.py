@@ -54,9 +54,17 @@ class UnreachableError(MeshwrightError):
 
 
 class RefusedError(MeshwrightError):
-    """The request was understood and refused; nothing was changed."""
+    """The request was understood and refused; nothing was changed.
+
+    `objects` are the paths of those of the objects that it would have changed for which it is refused, where that is
+    known: each once, in the order they were found in.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, *words: object, objects: Iterable[str] = ()) -> None:
+        super().__init__(*words)
+        self.objects = tuple(dict.fromkeys(objects))
 
 
 class StalePlanError(RefusedError):

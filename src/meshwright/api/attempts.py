@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 BURST = 20
 """Leaves that a user or a role has at once."""
 EVERY = 3_000
-"""Milliseconds after which it has one more: 10 MB a day of somebody who never stops."""
+"""Milliseconds after which it has one more: 10 MB a day of somebody who never stops.
+
+Of releases that are refused for many objects it may be ten times as much.
+"""
 QUEUE = 1_000
 """Leaves that wait at most, also while the database cannot be written."""
 WRITE_SECONDS = 0.5
@@ -43,6 +47,10 @@ _HOLDERS = 1_000
 """Users and roles that are remembered at most, of those that have left none out."""
 _TARGET_LENGTH = 300
 _REASON_LENGTH = 300
+_OBJECTS = 20
+"""Objects that a release was refused for of which its leaf tells."""
+_OBJECTS_LENGTH = 4_000
+"""Characters of their paths in all."""
 _READS = frozenset({"GET", "HEAD"})
 _READ_ACTIONS = frozenset({"GetCallerIdentity", "post_judgement"})
 """What only reads although it is no GET."""
@@ -81,6 +89,8 @@ class Attempt:
         """What the audit log tells of it, answered with `status` at `at`."""
         state = scope["state"]
         code, reason = state.get("refused", ("", "")) if status >= 400 else ("", "")
+        objects = state.get("objects", ())
+        kept = _first(objects)
         return Leaf(
             kind="attempt",
             at=at,
@@ -89,6 +99,8 @@ class Attempt:
             digest=hashlib.sha256(self._body).hexdigest(),
             by=self.trail,
             target=self._about(scope)[:_TARGET_LENGTH],
+            objects=kept,
+            more=len(objects) - len(kept),
             outcome="refused" if status >= 400 else "allowed",
             error=code or None,
             reason=reason[:_REASON_LENGTH] or None,
@@ -101,6 +113,12 @@ class Attempt:
             with contextlib.suppress(MeshwrightError):
                 return self.target()
         return f"{scope['method']} {scope['path']}"
+
+
+def _first(objects: tuple[str, ...]) -> tuple[str, ...]:
+    """As many of the paths as have room; none of them is cut, as it would be another's."""
+    length = itertools.accumulate(map(len, objects[:_OBJECTS]))
+    return objects[: sum(one <= _OBJECTS_LENGTH for one in length)]
 
 
 class _Holder:

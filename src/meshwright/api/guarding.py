@@ -106,7 +106,8 @@ def guarded(services: Services, intent: Intent, plan: Plan, found: Guarded, *, u
         )
         return found._replace(broken=broken)
     if verdict(strict) == "deny":
-        raise GuardrailError(_told([one for one in strict if one.severity == "deny"], services))
+        against = [one for one in strict if one.severity == "deny"]
+        raise GuardrailError(_told(against, services), objects=(one.key.path for one in against))
     if intent.approved is None:
         return found._replace(waits=True)
     return found._replace(approval=_approval(services, intent.approved, rules))

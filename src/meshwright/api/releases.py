@@ -325,9 +325,10 @@ def _served(services: Services, row: Row) -> Callable[[Request], Awaitable[Respo
             )
         try:
             return await row.endpoint(services, request)
-        except AccessDeniedError:
-            raise
         except RefusedError as error:
+            request.scope["state"]["objects"] = error.objects
+            if isinstance(error, AccessDeniedError):
+                raise
             response = _refused(error)
             request.scope["state"]["refused"] = response.headers["x-amzn-ErrorType"], str(error)
             return response

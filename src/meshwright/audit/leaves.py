@@ -95,6 +95,10 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was revoked: `key:ID`, `session:ID` or `role:NAME`; of an identity, the run of a job that got it."""
     target: str | None = None
     """What an attempt was about: an object's path, a stack's, or the path that was asked for."""
+    objects: tuple[str, ...] = ()
+    """Of an attempt at a release, the paths of the objects that it was refused for, the first of them."""
+    more: int = 0
+    """How many more there were."""
     outcome: Literal["allowed", "refused"] | None = None
     """Of an attempt; one that was allowed found everything as it wanted it."""
     error: str | None = None

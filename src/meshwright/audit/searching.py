@@ -66,7 +66,7 @@ class LogSearch(msgspec.Struct, frozen=True, kw_only=True):
             and (self.principal is None or _is(leaf.principal, self.principal))
             and (self.key is None or self.key in _keys(leaf))
             and (self.build is None or self.build == _build(leaf))
-            and (self.object is None or any(_within(one, self.object) for one in _objects(leaf)))
+            and (self.object is None or any(_within(one, self.object) for one in _named(leaf)))
             and self.release in {None, leaf.release}
             and (self.since is None or leaf.at >= self.since)
             and (self.until is None or leaf.at < self.until)
@@ -80,14 +80,12 @@ def terms(leaf: Leaf) -> set[int]:
         found.add(_term("key", leaf.by.key))
     if build := _build(leaf):
         found.add(_term("build", build))
-    for one in leaf.changes:
-        found.update(_terms_of_object(one.object))
     if leaf.release:
         found.add(_term("release", leaf.release))
     if leaf.key is not None or leaf.subject is not None:
         found.update(_term("key", one) for one in _keys(leaf) if one)
-    if leaf.target is not None:
-        found.update(_terms_of_object(leaf.target))
+    for path in _named(leaf):
+        found.update(_terms_of_object(path))
     if leaf.outcome == "refused":
         found.add(_term("outcome", "refused"))
     return found
@@ -142,8 +140,10 @@ def _build(leaf: Leaf) -> str:
     return verified or leaf.claimed.get("build_number", "")
 
 
-def _objects(leaf: Leaf) -> Iterator[str]:
+def _named(leaf: Leaf) -> Iterator[str]:
+    """The objects that an entry is about: those that were changed, or that somebody may not have changed."""
     yield from (one.object for one in leaf.changes)
+    yield from leaf.objects
     if leaf.target is not None:
         yield leaf.target
 

@@ -37,7 +37,8 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
         RefusedError: the plan has conflicts, or a step is refused; the message names the step.
     """
     if plan.conflicts:
-        raise RefusedError("; ".join(one.reason for one in plan.conflicts) + ". Nothing was changed.")
+        told = "; ".join(one.reason for one in plan.conflicts)
+        raise RefusedError(f"{told}. Nothing was changed.", objects=(one.key.path for one in plan.conflicts))
     _refuse_taking(state, plan, stamp())
     before, changes = state, {one.key: one for one in plan.changes}
     for number, step in enumerate(plan.steps, 1):
@@ -48,7 +49,8 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
         except ApiError as error:
             raise RefusedError(
                 f"Step {number} of {len(plan.steps)}, {request.operation.name} of {step.key}, is refused: {error}. "
-                "Nothing was changed."
+                "Nothing was changed.",
+                objects=(step.key.path,),
             ) from error
     released = {one.key for one in plan.changes if one.action != "delete"}
     released |= {one.key for one in plan.steps if one.action == "create"}
@@ -72,7 +74,8 @@ def _refuse_taking(before: State, plan: Plan, stamp: Stamp) -> None:
             refuse_stranger(Verb.UPDATE, planned.key, old, stamp)
         except ApiError as error:
             raise RefusedError(
-                f"{planned.key} cannot become stack {plan.stack!r}'s: {error}. Nothing was changed."
+                f"{planned.key} cannot become stack {plan.stack!r}'s: {error}. Nothing was changed.",
+                objects=(planned.key.path,),
             ) from error
 
 

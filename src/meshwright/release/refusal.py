@@ -21,7 +21,7 @@ class InvalidReleaseError(RefusedError):
     """The mesh would be invalid after the release; `diagnostics` holds every reason."""
 
     def __init__(self, message: str, diagnostics: tuple[Diagnostic, ...]) -> None:
-        super().__init__(message)
+        super().__init__(message, objects=(one.subject for one in diagnostics if one.subject))
         self.diagnostics = diagnostics
 
 

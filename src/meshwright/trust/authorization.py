@@ -198,9 +198,10 @@ class Authority:
             self.judge(principal, one, at=at, context=context)
             for one in deeds.of_release(before, after, touched, self.settled.account)
         ]
-        refused = [told(principal, one) for one in judged if not one.allowed]
+        refused = [one for one in judged if not one.allowed]
         if refused:
-            raise AccessDeniedError(_listed(refused, stack))
+            words = _listed([told(principal, one) for one in refused], stack)
+            raise AccessDeniedError(words, objects=(path for one in refused for path in one.deed.paths))
 
     def refuse_single(self, operation: str) -> None:
         """Refuse a write of a single object where releases alone change the mesh; for everybody alike.

@@ -59,6 +59,12 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
     request_tags: Mapping[str, str] = MappingProxyType({})
     tag_keys: tuple[str, ...] = ()
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the object, and of those that it does something to."""
+        own = (self.key,) if self.key is not None else ()
+        return tuple(key.path for key in (*own, *(key for way in self.reaches for key, _ in way)))
+
 
 def of_request(request: Request, state: State, stamp: Stamp) -> tuple[Deed, ...]:
     """The deeds of one call of the App Mesh API.

@@ -58,12 +58,21 @@ def _what(leaf: Mapping[str, Any]) -> str:
 def _about(leaf: Mapping[str, Any]) -> str:
     if "left_out" in leaf:
         more = f"{leaf['left_out']} attempts before are left out"
-        return f"{leaf['target']}; {more}" if "target" in leaf else more
+        return f"{leaf['target']}{_refused(leaf)}; {more}" if "target" in leaf else more
     changes = leaf.get("changes", [])
     if changes:
         told = ", ".join(_changed(one) for one in changes[:_OBJECTS])
         return told + (f" and {len(changes) - _OBJECTS} more" if len(changes) > _OBJECTS else "")
-    return str(leaf.get("target") or leaf.get("release") or leaf.get("subject") or leaf.get("key") or "")
+    told = str(leaf.get("target") or leaf.get("release") or leaf.get("subject") or leaf.get("key") or "")
+    return told + _refused(leaf)
+
+
+def _refused(leaf: Mapping[str, Any]) -> str:
+    """The objects that a release was refused for."""
+    objects = leaf.get("objects", [])
+    more = len(objects) - _OBJECTS + leaf.get("more", 0)
+    told = ", ".join(objects[:_OBJECTS]) + (f" and {more} more" if more > 0 else "")
+    return f" for {told}" if told else ""
 
 
 def _changed(one: Mapping[str, Any]) -> str:
