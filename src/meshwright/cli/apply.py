@@ -80,7 +80,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     if plan_file is not None:
         _refuse_beside_plan(given=bool(paths or parameters), adopt=adopt)
     from meshwright.cli.applying import from_definitions, from_plan_file, with_grant
-    from meshwright.cli.canarying import applied, settings
+    from meshwright.cli.canarying import applied, settings, to_verify
     from meshwright.cli.target import resolve
     from meshwright.cli.tested import with_tests
 
@@ -96,11 +96,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     if not plan.empty:
         objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"
         target.say(f"Applying changes of {objects} to stack {plan.stack} in mesh {plan.mesh} …")
-    verifying = None
-    if verifies:
-        from meshwright.cli.verifying import wanted
-
-        verifying = wanted(60 if wait is None else wait, asked)
+    verifying = to_verify(asked, wait, verifies=verifies)
     return applied(target, client, plan, with_grant(request, break_glass), steps, verifying, wait, form)
 
 

@@ -93,6 +93,19 @@ def settings(asked: Mapping[str, Any], written: Mapping[str, Any]) -> CanarySett
         raise UsageError(f"The settings of the canary cannot be meant: {error}.") from None
 
 
+def to_verify(asked: Mapping[str, Any], wait: float | None, *, verifies: bool) -> Wanted | None:
+    """What the options of `options.verification` ask for; None where nothing is to be verified.
+
+    Raises:
+        UsageError: one of them cannot mean anything.
+    """
+    if not verifies:
+        return None
+    from meshwright.cli.verifying import wanted
+
+    return wanted(60 if wait is None else wait, asked)
+
+
 def applied(
     target: Target,
     client: Client,

@@ -59,10 +59,9 @@ def command(  # noqa: PLR0913 - one parameter an option
     late, or rolled back, 2 could not be done.
     """
     from meshwright.cli.applying import from_definitions, with_grant
-    from meshwright.cli.canarying import applied, settings
+    from meshwright.cli.canarying import applied, settings, to_verify
     from meshwright.cli.promoting import between, promotion
     from meshwright.cli.tested import with_tests
-    from meshwright.cli.verifying import wanted
 
     before, after = between(options, source, goal, stack, parameters)
     steps = settings(asked, after.project.canary)
@@ -72,5 +71,5 @@ def command(  # noqa: PLR0913 - one parameter an option
     request = with_tests(request, test_report, otherwise=tests)
     number = len(plan.changes)
     after.say(f"Releasing {promoted.title} of {source} in {goal}: {number} change{'s' * (number != 1)} …")
-    verifying = wanted(60 if wait is None else wait, asked) if verifies else None
+    verifying = to_verify(asked, wait, verifies=verifies)
     return applied(after, client, plan, with_grant(request, break_glass), steps, verifying, wait, form)
