@@ -11,7 +11,7 @@ from meshwright.errors import NotFoundException
 from meshwright.release import ApplyRequest, Build, RollbackRequest
 from meshwright.trust.builds import FACTS
 from meshwright.views.releases import history_text, status_text
-from test_releases import SHOP
+from test_releases import SHIFTED, SHOP
 from test_trust_file import settled
 
 if TYPE_CHECKING:
@@ -172,6 +172,15 @@ def test_a_build_is_found_by_its_verified_number(jobs: Jobs) -> None:
     with pytest.raises(NotFoundException, match="from build '99'"):
         job.roll_back("m", "shop", RollbackRequest(to_build="99"))
     assert job.roll_back("m", "shop", RollbackRequest(to_build="7"))["changed"] is False
+
+
+def test_releases_are_found_by_the_role_of_whoever_made_them(jobs: Jobs) -> None:
+    """Each of its sessions has a name of its own; another role's that begins so is not one of them."""
+    for number, content in ((7, SHOP), (8, SHIFTED)):
+        jobs.job(**travis(number)).apply("m", "shop", ApplyRequest(resources=content))
+    for asked, numbers in (("role/deployer", [2, 1]), ("role/deploy", []), ("user/deployer", [])):
+        found = jobs.user().releases("m", "shop", 10, {"principal": asked})["releases"]
+        assert [one["number"] for one in found] == numbers, asked
 
 
 def test_a_fact_that_there_is_not_is_refused_with_what_there_is() -> None:

@@ -95,6 +95,12 @@ def text_of(name: str, text: str) -> str:
     return text
 
 
+def _principal(name: str, text: str) -> str:
+    if not text_of(name, text).startswith(("arn:", "user/", "role/")):
+        raise BadRequestException(f"{name} takes an ARN, user/NAME or role/NAME, found {text[:64]!r}.")
+    return text
+
+
 _READERS: Mapping[str, Callable[[str, str], object]] = {
     "before": number,
     "since": number,
@@ -104,6 +110,6 @@ _READERS: Mapping[str, Callable[[str, str], object]] = {
     "commit": text_of,
     "branch": text_of,
     "repository": text_of,
-    "principal": text_of,
+    "principal": _principal,
 }
 """How each condition is read, by its name."""

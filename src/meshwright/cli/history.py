@@ -21,10 +21,10 @@ _STATUSES = ("applied", "propagated", "verified", "failed", "rolled back")
 @click.option("--before", metavar="RELEASE", help="Older ones than this: 12 or shop#12.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Those that stand so.")
 @click.option("--build", metavar="N", help="Those of the build with this number, verified or else claimed.")
-@click.option("--commit", metavar="SHA", help="Those of a commit that begins so.")
+@click.option("--commit", metavar="SHA", help="Those of a commit that begins so, in capitals or not.")
 @click.option("--branch", help="Those of this branch.")
 @click.option("--repository", metavar="OWNER/NAME", help="Those of this repository.")
-@click.option("--principal", metavar="ARN", help="Those that this principal made.")
+@click.option("--principal", metavar="ARN", help="Those by this ARN, user/NAME, or any session of role/NAME.")
 @click.option(
     "--object", "key", metavar="OBJECT", help="Those that changed this object: virtualNode/cart, or an ARN."
 )

@@ -205,10 +205,11 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     key: Key | None = None
     """That created, updated or deleted this object."""
     principal: str | None = None
+    """Made by this ARN, by `user/NAME`, or by any session of `role/NAME`."""
     build: str | None = None
     """Whose build has this number, verified or else claimed; as all that follows of a build."""
     commit: str | None = None
-    """Whose build's commit begins so."""
+    """Whose build's commit begins so, in capitals or not."""
     branch: str | None = None
     repository: str | None = None
     since: int | None = None

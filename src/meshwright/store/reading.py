@@ -153,9 +153,9 @@ def _conditions(search: Search) -> tuple[str, list[str | int]]:
         ("number < ?", (search.before,)),
         ("moment >= ?", (search.since,)),
         ("moment < ?", (search.until,)),
-        ("by = ?", (search.principal,)),
+        _made_by(search.principal),
         ("build_number = ?", (search.build,)),
-        ("substr(commit_id, 1, length(?)) = ?", (search.commit, search.commit)),
+        ("substr(lower(commit_id), 1, length(?)) = lower(?)", (search.commit, search.commit)),
         ("branch = ?", (search.branch,)),
         ("repository = ?", (search.repository,)),
         (_CHANGED, (key.mesh, key.kind.value, key.parent, key.name) if key else (None,)),
@@ -165,6 +165,15 @@ def _conditions(search: Search) -> tuple[str, list[str | int]]:
     return "".join(f" AND {text}" for text, _ in wanted), [
         one for _, values in wanted for one in values if one is not None
     ]
+
+
+def _made_by(principal: str | None) -> tuple[str, tuple[str | None, ...]]:
+    """As the audit log takes a principal: an ARN, `user/NAME`, or any session of `role/NAME`."""
+    if principal is not None and principal.startswith("role/"):
+        return "instr(by || '/', ?) > 0", (f":assumed-{principal}/",)
+    if principal is not None and principal.startswith("user/"):
+        return "substr(by, -length(?)) = ?", (f":{principal}", f":{principal}")
+    return "by = ?", (principal,)
 
 
 def releases_between(
