@@ -6,7 +6,7 @@ The one rule: everything or nothing; the exit code is 0 only if the release hold
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,10 @@ from meshwright.cli.options import (
     verification,
 )
 from meshwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from meshwright.cli.target import Target
+    from meshwright.plan import Plan
 
 
 @click.command("apply")
@@ -92,12 +96,16 @@ def command(  # noqa: PLR0913 - one parameter an option
     else:
         plan, request = from_definitions(target, client, paths, parameters, allow_empty=allow_empty, adopt=adopt)
     request = with_tests(request, test_report)
+    _announce(target, plan)
+    verifying = to_verify(asked, wait, verifies=verifies)
+    return applied(target, client, plan, with_grant(request, break_glass), steps, verifying, wait, form)
+
+
+def _announce(target: Target, plan: Plan) -> None:
     # Conflicts are left for the server to refuse, whose audit log tells of the attempt then.
     if not plan.empty:
         objects = f"{len(plan.changes)} object{'s' * (len(plan.changes) != 1)}"
         target.say(f"Applying changes of {objects} to stack {plan.stack} in mesh {plan.mesh} …")
-    verifying = to_verify(asked, wait, verifies=verifies)
-    return applied(target, client, plan, with_grant(request, break_glass), steps, verifying, wait, form)
 
 
 def _refuse_beside_plan(*, given: bool, adopt: bool) -> None:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from meshwright.cli.options import ADOPT, ALLOW_EMPTY, STACK, TEST_REPORT, definition_arguments
 from meshwright.cli.terminal import shows_colour
 from meshwright.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from meshwright.cli.target import Target
+    from meshwright.cli.wanted import Planned
+    from meshwright.impact.values import Impact
 
 
 @click.command("plan")
@@ -81,16 +86,20 @@ def command(  # noqa: PLR0913 - one parameter an option
         sources = sources_of(plan, found.read)
         _written(out, view.as_json(plan, sources=sources, definitions=definitions, tests=tests))
         target.say(f"The plan was written to {out}.")
-    careful = (target.project.environment or "") if target.project.protected else ""
-    rendered = {
-        "text": lambda: view.as_text(
-            plan, impact, colour=shows_colour(sys.stdout), protected=careful, observed=found.observed
-        ),
-        "json": lambda: view.as_json(plan, impact),
-        "markdown": lambda: view.as_markdown(plan, impact, protected=careful, observed=found.observed),
-    }
-    click.echo(rendered[form](), nl=False)
+    click.echo(_shown(target, found, impact, form), nl=False)
     return int(bool(plan.conflicts) or (exit_code and not plan.empty))
+
+
+def _shown(target: Target, found: Planned, impact: Impact, form: str) -> str:
+    from meshwright.views import plan as view
+
+    protected = (target.project.environment or "") if target.project.protected else ""
+    if form == "json":
+        return view.as_json(found.plan, impact)
+    if form == "markdown":
+        return view.as_markdown(found.plan, impact, protected=protected, observed=found.observed)
+    colour = shows_colour(sys.stdout)
+    return view.as_text(found.plan, impact, colour=colour, protected=protected, observed=found.observed)
 
 
 def _written(path: Path, text: str) -> None:

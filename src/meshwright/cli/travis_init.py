@@ -57,7 +57,6 @@ def init(
     from meshwright.ci.travis.scaffold import Plan
     from meshwright.cli.travis_check import TRAVIS_FILE
     from meshwright.cli.writing import write_whole
-    from meshwright.documents.files import read_text
 
     path = file or TRAVIS_FILE
     project, config = _project((options or {}).get("config"), path)
@@ -69,9 +68,7 @@ def init(
         requirement=requirement or f"meshwright=={version('meshwright')}",
         config=config,
     )
-    before, fault = read_text(path) if path.exists() else ("", None)
-    if fault is not None:
-        raise RefusedError(f"{path}:{fault.place[0]}: {fault.summary}. {fault.detail} Nothing was written.")
+    before = _read(path)
     try:
         after = extended(before, str(path), plan)
     except Conflicts as found:
@@ -84,6 +81,16 @@ def init(
         _write(write_whole, path, after)
         click.echo(f"{path} was {'extended' if before else 'written'}: {_told(plan)}.{_rest(after, path)}", err=True)
     return 0
+
+
+def _read(path: Path) -> str:
+    """What is there; nothing where nothing is."""
+    from meshwright.documents.files import read_text
+
+    text, fault = read_text(path) if path.exists() else ("", None)
+    if fault is not None:
+        raise RefusedError(f"{path}:{fault.place[0]}: {fault.summary}. {fault.detail} Nothing was written.")
+    return text
 
 
 def _rest(text: str, path: Path) -> str:
