@@ -76,15 +76,14 @@ def command(  # noqa: PLR0913 - one parameter an option
     target = resolve(options, mesh=mesh, stack=stack, paths=paths, parameters=parameters)
     client = target.client()
     found = planned(target, client, paths, parameters, allow_empty=allow_empty, adopt=adopt)
-    plan = found.plan
-    told = not found.adopted and (out is not None or test_report is not None)
+    plan, told = found.plan, not found.adopted and {out, test_report} != {None}
     definitions = fingerprint_of(target.project, paths) if told else ""
     tests = tested(test_report, definitions) if test_report is not None else None
     asked = ApplyRequest(plan=plan, definitions=definitions, tests=tests)
     impact = impact_of(target, client, found, asked, weight_step=weight_step, protected=protected, detail=envoy_diff)
     if out is not None:
         sources = sources_of(plan, found.read)
-        _written(out, view.as_json(plan, sources=sources, definitions=definitions, tests=tests))
+        _write(out, view.as_json(plan, sources=sources, definitions=definitions, tests=tests))
         target.say(f"The plan was written to {out}.")
     click.echo(_shown(target, found, impact, form), nl=False)
     return int(bool(plan.conflicts) or (exit_code and not plan.empty))
@@ -102,7 +101,7 @@ def _shown(target: Target, found: Planned, impact: Impact, form: str) -> str:
     return view.as_text(found.plan, impact, colour=colour, protected=protected, observed=found.observed)
 
 
-def _written(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     from meshwright.cli.writing import write_whole
 
     try:

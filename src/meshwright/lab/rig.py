@@ -13,7 +13,6 @@ import math
 import secrets
 import time
 import uuid
-from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -22,22 +21,20 @@ from msgspec.structs import replace
 from meshwright.errors import UsageError, did_you_mean
 from meshwright.graph import resolve
 from meshwright.lab import faults, health, witnesses
-from meshwright.lab.collector import Record, Trace
 from meshwright.lab.exchange import Arrival, ClientTls, Reply, Request, bodiless
 from meshwright.lab.lab import Lab, whole
-from meshwright.lab.outside import NAME as OUTSIDE
 from meshwright.lab.surroundings import Surroundings
+from meshwright.lab.tracing import all_told, told_of, trace_of
 from meshwright.lab.workload import CALLS_HEADER, PATIENCE, PATIENCE_HEADER, call
 from meshwright.model.identity import Key, Kind
 from meshwright.simulate import Call, route
-from meshwright.trials.spans import traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from meshwright.documents.settings import Command
-    from meshwright.lab.collector import Collector
+    from meshwright.lab.collector import Trace
     from meshwright.lab.instance import Instance
     from meshwright.lab.machines import Isolation
     from meshwright.model.state import State
@@ -245,7 +242,7 @@ class Rig:
         collector, programs, at = self._around.collector, self._programs(), sent.at.path
 
         def known() -> bool:
-            told = _told(collector, sent)
+            told = told_of(collector, sent)
             if not any(one.proxy == at for one in told.records):
                 lost = sent.call.straight and not sent.attempts
                 return sent.direct or lost or not sent.reply.status  # else it is still to come
@@ -253,7 +250,7 @@ class Rig:
             return taken is None or witnesses.heard(told, taken)
 
         await collector.until(known, _REPORT_SECONDS)
-        told = _told(collector, sent)
+        told = told_of(collector, sent)
         reply = witnesses.said(told, at, sent.reply, programs)
         found = witnesses.arrivals(told, programs) if sent.call.protocol == "tcp" else self.attempts(sent.trace)
         return replace(sent, reply=reply, attempts=found)
@@ -301,9 +298,9 @@ class Rig:
         wanted, collector = tuple(sent), self._around.collector
         if self._traced and wait:
             await collector.heard(
-                ((_trace_of(one), functools.partial(_whole, collector, one)) for one in wanted), _REPORT_SECONDS
+                ((trace_of(one), functools.partial(all_told, collector, one)) for one in wanted), _REPORT_SECONDS
             )
-        return tuple(_told(collector, one) for one in wanted)
+        return tuple(told_of(collector, one) for one in wanted)
 
     async def heard(self, wanted: Mapping[str, Callable[[Trace], bool]]) -> Mapping[str, Trace]:
         """The traces of these names, once each is as `wanted`, or when proxies have had the time to report it."""
@@ -347,42 +344,6 @@ class Rig:
         found = self._around.tls(at, sent.port, sent) if entering else None
         outside = ClientTls(authorities=self._around.outside.issuer.certificate, name=sent.host)
         return found or outside
-
-
-def _whole(collector: Collector, sent: Sent) -> bool:
-    """Whether everything that is sure to be said of a call was said."""
-    reply, told = sent.reply, _told(collector, sent)
-    # A proxy that knows nobody whom a TCP connection is for closes it, and says nothing.
-    if not sent.taken or (sent.call.protocol == "tcp" and not sent.attempts):
-        return True
-    answered = {one.node.path for one in sent.attempts if one.instance == reply.instance != OUTSIDE}
-    if not answered | {sent.at.path} <= {one.proxy for one in told.records}:
-        return False
-    if not traced(sent.call):
-        return True
-    # A record for each request that a proxy took or made, and a span with it where there was a route.
-    routed = Counter(one.proxy for one in told.records if one.attributes.get("meshwright.route", "-") != "-")
-    return routed <= Counter(one.proxy for one in told.spans)
-
-
-def _trace_of(sent: Sent) -> str:
-    """The trace under which what proxies say of a call is kept: that of TCP connections belongs to none."""
-    return "" if sent.call.protocol == "tcp" else sent.trace
-
-
-def _told(collector: Collector, sent: Sent) -> Trace:
-    """What is known of a call: its trace, or of a TCP connection the records from its caller's port on."""
-    if _trace_of(sent):
-        return collector.trace(sent.trace)
-    # Ports come around again: only what was written while it was under way.
-    began = sent.began_at + time.time() - time.monotonic()
-    near = [one for one in collector.trace("").records if -1 < one.at - began < sent.seconds + 1]
-    found, port = list[Record](), str(sent.reply.port)
-    while port.isdecimal():
-        following = [one for one in near if one.attributes.get("client.port") == port and one not in found]
-        found += following
-        port = following[0].attributes.get("upstream.local_port", "-") if following else "-"
-    return Trace(records=found)
 
 
 async def _taken(host: str, port: int) -> bool:

@@ -1,6 +1,7 @@
 """The control plane as a client sees it: thin signed HTTP to our own endpoints, answers as JSON values.
 
 The one rule: whatever goes wrong becomes one of our exceptions with one clear message; a secret never does.
+The class is long, because it has a method for each endpoint.
 """
 
 from __future__ import annotations
