@@ -327,6 +327,18 @@ def test_a_rollback_touches_no_other_stack_and_is_refused_when_its_references_ar
     assert sorted(running(server)) == ["mesh/m", "virtualRouter/r"]
 
 
+def test_a_step_that_is_refused_is_told_in_whole_sentences(server: Serving) -> None:
+    """Some of App Mesh's own messages end with a full stop, others do not."""
+    alone = item("virtualNode/a", {"serviceDiscovery": {"dns": {"hostname": "a"}}})
+    for content, end in (
+        ((SHOP[0], alone), "can't be set without a listener. Nothing was changed."),
+        ((router("r"),), "[^.]. Nothing was changed."),
+    ):
+        with pytest.raises(RefusedError, match=end) as refusal:
+            applied(client(server), *content)
+        assert ".. " not in str(refusal.value)
+
+
 def test_a_build_is_found_by_its_number(server: Serving) -> None:
     """For a rollback from a pipeline that knows builds, not releases."""
     ours = client(server)

@@ -14,7 +14,8 @@ import pytest
 
 from live import live
 from meshwright.errors import ApiError, RefusedError
-from meshwright.release import Check, RollbackRequest, VerifyRequest
+from meshwright.model.identity import parse_key
+from meshwright.release import ApplyRequest, Check, Item, RollbackRequest, VerifyRequest
 from meshwright.snapshot.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from meshwright.store import sqlite
 from registering import CALLER, CLUSTER_NAME, PAY, PORT, client, listening, proxy, serving, shop, taken
@@ -285,6 +286,36 @@ async def test_a_release_that_fails_its_verification_is_rolled_back_by_the_same_
                 "mesh/shop/virtualNode/pay: 1 of 2 expected instances is registered and healthy"
             )
             assert [await status(server, number) for number in (2, 3, 4)] == ["verified", "rolled back", "propagated"]
+
+
+async def test_where_the_last_good_release_cannot_come_back_the_one_before_it_does(tmp_path: Path) -> None:
+    """What failed is not left running for want of another stack's node; the job says what it passed over."""
+    dns = {"dns": {"hostname": "extra"}}
+    spec = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}], "serviceDiscovery": dns}
+    node = Item(key=parse_key("mesh/shop/virtualNode/extra"), spec=spec)
+    provider = {"provider": {"virtualNode": {"virtualNodeName": "extra"}}}
+    service = Item(key=parse_key("mesh/shop/virtualService/extra.local"), spec=provider)
+    with serving(tmp_path / "data") as server:
+        api = client(server)
+
+        async def applied(stack: str, *content: Item) -> None:
+            await asyncio.to_thread(api.apply, "shop", stack, ApplyRequest(resources=content))
+
+        await applied("base", node)
+        verify = ("verify", "--rollback", "--allow-unprobed", "--timeout")
+        async with following(server, CALLER), following(server, PAY, endpoint={"address": "10.0.0.1"}):
+            assert (await said(server, *verify, "30"))[0] == 0
+            await applied("shop", *(shop().resources or ()), service)
+            code, _, errors = await said(server, *verify, "30")
+            assert code == 0, errors
+            await applied("shop", *(shop(timeout={"http": {"idle": {"unit": "s", "value": 6}}}).resources or ()))
+            await applied("base")
+            code, out, errors = await said(server, *verify, "1", "--endpoints", "pay=2")
+            assert code == 1
+            assert errors.splitlines()[-1] == "shop#3 failed its verification and was rolled back by shop#4."
+            assert ", restoring shop#1: " in out
+            gone = f"shop#2 cannot be restored: {service.key} refers to {node.key}, which is gone\n"
+            assert f" instances is registered and healthy; {gone}" in out
 
 
 async def test_a_route_that_is_probed_from_elsewhere_than_its_callers_names_them(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def perform(state: State, plan: Plan, stamp: Callable[[], Stamp], quotas: Quotas
             state, _ = operations.perform(state, request, now, operations.UNLIMITED)
         except ApiError as error:
             raise RefusedError(
-                f"Step {number} of {len(plan.steps)}, {request.operation.name} of {step.key}, is refused: {error}. "
-                "Nothing was changed.",
+                f"Step {number} of {len(plan.steps)}, {request.operation.name} of {step.key}, is refused: "
+                f"{_sentence(error)} Nothing was changed.",
                 objects=(step.key.path,),
             ) from error
     released = {one.key for one in plan.changes if one.action != "delete"}
@@ -74,7 +74,7 @@ def _refuse_taking(before: State, plan: Plan, stamp: Stamp) -> None:
             refuse_stranger(Verb.UPDATE, planned.key, old, stamp)
         except ApiError as error:
             raise RefusedError(
-                f"{planned.key} cannot become stack {plan.stack!r}'s: {error}. Nothing was changed.",
+                f"{planned.key} cannot become stack {plan.stack!r}'s: {_sentence(error)} Nothing was changed.",
                 objects=(planned.key.path,),
             ) from error
 
@@ -112,7 +112,9 @@ def _refuse_excess(before: State, after: State, plan: Plan, quotas: Quotas) -> N
             try:
                 refuse_excess(after, after[planned.key], quotas, before=before.get(planned.key))
             except ApiError as error:
-                raise RefusedError(f"{planned.key} is refused: {error}. Nothing was changed.") from error
+                raise RefusedError(
+                    f"{planned.key} is refused: {_sentence(error)} Nothing was changed.", objects=(planned.key.path,)
+                ) from error
 
 
 def _refs(tags: Mapping[str, str]) -> tuple[TagRef, ...]:
@@ -134,3 +136,8 @@ def _aged(before: State, after: State, plan: Plan) -> Iterator[Resource]:
                 old.metadata, version=old.metadata.version + 1, last_updated_at=new.metadata.last_updated_at
             ),
         )
+
+
+def _sentence(error: ApiError) -> str:
+    """App Mesh's own words, some of which end with a full stop."""
+    return f"{str(error).removesuffix('.')}."
