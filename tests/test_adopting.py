@@ -51,8 +51,25 @@ def test_what_the_owner_wrote_is_named_when_it_is_taken_back_and_kept_when_it_is
     assert "Released shop#2" in done.out
     assert run("drift").out == "No drift: shop in mesh m runs as shop#2 left it.\n"
     assert run("history", "--format", "json").json["releases"][0]["definitions"] == ""
+    again = run("apply", "--adopt")
+    assert (again.code, again.out) == (0, "No changes: shop#2 (revision 3) is what runs.\n")
+    assert "Adopted by shop#2 already: mesh/m/virtualRouter/r/route/x." in again.err
+    write(DEFINITIONS + node("c"))
+    assert (run("apply", "--adopt").code, weights(server)) == (0, [60, 40])
+    assert (run("apply").code, weights(server)) == (0, [90, 10])
     assert "there is nothing to adopt" in run("apply", "--adopt").err
     assert weights(server) == [90, 10]
+
+
+def test_definitions_that_say_something_new_of_what_was_adopted_are_released(
+    run: Callable[..., Done], server: Serving
+) -> None:
+    """They follow, or they want it otherwise: both were written after it."""
+    run("apply")
+    update_weight(server, KEY, a=60, b=40)
+    run("apply", "--adopt")
+    write(DEFINITIONS.replace("weight: 90", "weight: 70"))
+    assert (run("apply", "--adopt").code, weights(server)) == (0, [70, 10])
 
 
 def test_the_rest_of_the_definitions_is_applied_beside_what_is_adopted(
@@ -115,6 +132,7 @@ def test_a_plan_that_adopts_is_applied_as_it_was_made_or_is_stale(
     update_weight(server, KEY, a=30, b=70)
     assert run("apply", "--plan", out).code == 0
     assert weights(server) == [30, 70]
+    assert (run("apply", "--adopt").code, weights(server)) == (0, [30, 70])
 
 
 def write(text: str) -> None:

@@ -34,7 +34,7 @@ from meshwright.api.waiting import keep
 from meshwright.diagnostics import Severity, Written
 from meshwright.graph import resolve
 from meshwright.impact.tested import RunSummary
-from meshwright.model.identity import EXTENSION_KINDS
+from meshwright.model.identity import EXTENSION_KINDS, Key
 from meshwright.model.state import State
 from meshwright.plan import arrival
 from meshwright.release import (
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from meshwright.api.guarding import Guarded
     from meshwright.api.judging import Calls
     from meshwright.api.services import Services
-    from meshwright.model.identity import Key
     from meshwright.plan import Plan
     from meshwright.store.contract import Head
 
@@ -96,6 +95,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, Written] = MappingProxyType({})
     definitions: str = ""
     promotes: Promotion | None = None
+    adopted: tuple[Key, ...] = ()
     tests: RunSummary | None = None
     break_glass: str = ""
     """Why the guardrails are to be passed with a grant; "" for not."""
@@ -299,6 +299,7 @@ def _release(
         tool_version=intent.tool_version,
         definitions=intent.definitions,
         promotes=intent.promotes,
+        adopted=intent.adopted,
         tests=intent.tests,
         changes=tuple(Change(action=one.action, key=one.key) for one in plan.changes),
         content=content,

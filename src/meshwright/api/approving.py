@@ -108,6 +108,7 @@ async def _approved(services: Services, request: Request, reason: str, wanted: i
         tool_version=one.tool_version,
         definitions=one.definitions,
         promotes=one.promotes,
+        adopted=one.adopted,
         tests=one.tests,
         sources=one.sources,
         approved=Approved(one, who, reason),

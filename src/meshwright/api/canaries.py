@@ -263,6 +263,7 @@ async def _step(
         tool_version=first.tool_version,
         definitions=first.definitions,
         promotes=first.promotes,
+        adopted=first.adopted,
         tests=first.tests,
         sources=first.sources,
         canary=canary,

@@ -152,6 +152,7 @@ def pending_of(services: Services, intent: Intent, plan: Plan, found: Guarded) -
         tool_version=intent.tool_version,
         definitions=intent.definitions,
         promotes=intent.promotes,
+        adopted=intent.adopted,
         tests=intent.tests,
         canary=intent.begins,
         sources=places(intent.sources, (one.key for one in plan.changes if one.action != "delete")),

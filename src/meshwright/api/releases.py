@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 
     Endpoint: TypeAlias = Callable[[Services, Request], Awaitable[Response]]
 
+MOST_ADOPTED = 1_000
+"""Objects of which it is kept that a release adopted them."""
 LONGEST_WAIT = 30.0
 """Seconds that one request for a propagation may wait; a client that waits longer asks again."""
 
@@ -140,6 +142,7 @@ async def post_release(services: Services, request: Request) -> Response:
         sources=asked.sources,
         definitions=asked.definitions,
         promotes=asked.promotes,
+        adopted=asked.adopted[:MOST_ADOPTED],
         tests=tests_of(asked),
         begins=ascending(asked.canary),
     )

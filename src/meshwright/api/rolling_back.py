@@ -61,6 +61,7 @@ async def roll_back(
         kind="repair" if request.repair else "rollback",
         restores=target.number,
         definitions=target.definitions,
+        adopted=target.adopted,
         tests=target.tests,
         reason=_joined(request.reason, word),
         build=request.build,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from meshwright.plan import Plan
     from meshwright.remote import Client
 
+_LOOK_BACK = 20
+"""Releases in a row that adopted the same, among which the definitions are looked for that did not."""
 _SHOWN = 5
 """Objects that are named; of more the number is said."""
 
@@ -39,7 +41,9 @@ def adopted(
     Raises:
         RefusedError: the definitions changed one of them as well since the last release.
     """
-    found, released = _since(client, mesh, stack)
+    newest = next(iter(client.releases(mesh, stack, limit=1)["releases"]), None)
+    found = client.drift(mesh, stack)["differences"] if newest is not None else ()
+    released = _content(client, newest)
     own = {parse_key(one["object"]): one for one in found if one["kind"] == "unreleased"}
     keys = {*own, *(one.key for one in observed if one.key.mesh == mesh and one.stack == stack and one.unreleased)}
     both = sorted(key for key in keys if _contested(read.state.get(key), observed.get(key), released.get(key)))
@@ -54,10 +58,35 @@ def adopted(
     others = [parse_key(one["object"]) for one in found if one["kind"] == "drift"]
     if others:
         target.say(f"Not the owner's, and not adopted: {_named(others)}. `meshwright drift` tells who wrote it.")
-    if not keys:
+    before = tuple(sorted(_still(client, newest, read.state, {*keys, *others})))
+    if before and newest is not None:
+        target.say(
+            f"Adopted by {newest['title']} already: {_named(before)}. Write it in the definitions, or apply them "
+            "without --adopt to take it back."
+        )
+    elif not keys:
         target.say("The owner wrote nothing since the last release: there is nothing to adopt.")
+    keys.update(before)
     kept = read.state.drop(*keys).put(*(observed[key] for key in keys if key in observed))
     return kept, tuple(sorted(keys))
+
+
+def _still(client: Client, newest: Mapping[str, Any] | None, defined: State, but: set[Key]) -> Iterator[Key]:
+    """What earlier releases adopted and the definitions, since then, have said nothing new about.
+
+    A job that is started again, or the next build, does not take back what one before it took in.
+    """
+    left = {parse_key(path) for path in newest.get("adopted", ())} - but if newest is not None else set()
+    one: Mapping[str, Any] | None = newest
+    for _ in range(_LOOK_BACK):
+        if not left or one is None or one["parent"] is None:
+            return
+        one = client.release(one["mesh"], one["stack"], one["parent"])
+        base = _content(client, one)
+        for key in sorted(left - {parse_key(path) for path in one.get("adopted", ())}):
+            left.discard(key)
+            if _alike(defined.get(key), base.get(key)):
+                yield key
 
 
 def remark_overwritten(target: Target, client: Client, plan: Plan) -> None:
@@ -79,14 +108,12 @@ def remark_overwritten(target: Target, client: Client, plan: Plan) -> None:
         target.say("`--adopt` takes what the owner wrote into the release instead.")
 
 
-def _since(client: Client, mesh: str, stack: str) -> tuple[Sequence[Mapping[str, Any]], State]:
-    """Where the stack runs otherwise than its last release left it, and its objects; none before the first."""
-    newest = client.releases(mesh, stack, limit=1)["releases"]
-    if not newest:
-        return (), State()
-    found = client.drift(mesh, stack)["differences"]
-    content = client.release(mesh, stack, newest[0]["number"])["content"]
-    return found, restored(from_wire(tuple[Item, ...], content), stack)
+def _content(client: Client, one: Mapping[str, Any] | None) -> State:
+    """The objects of a release; none of no release."""
+    if one is None:
+        return State()
+    whole = one if "content" in one else client.release(one["mesh"], one["stack"], one["number"])
+    return restored(from_wire(tuple[Item, ...], whole["content"]), one["stack"])
 
 
 def _contested(defined: Resource | None, running: Resource | None, released: Resource | None) -> bool:

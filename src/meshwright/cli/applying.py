@@ -17,6 +17,7 @@ from meshwright.cli.wanted import planned
 from meshwright.diagnostics import Written
 from meshwright.errors import UnreadableError, UsageError
 from meshwright.impact.tested import RunSummary
+from meshwright.model.identity import Key, parse_key
 from meshwright.plan import Plan, contents
 from meshwright.release import ApplyRequest, Item, Promotion, places
 from meshwright.views.wire import from_wire
@@ -36,13 +37,14 @@ def from_plan_file(target: Target, path: Path) -> tuple[Plan, ApplyRequest]:
         UnreadableError: it is no plan.
         UsageError: it is about another mesh or stack.
     """
-    plan, sources, definitions, tests = _read(path)
+    plan, sources, definitions, tests, taken = _read(path)
     _refuse_other_place(plan, target)
     return plan, ApplyRequest(
         plan=plan,
         sources=sources,
         definitions=definitions,
         tests=tests,
+        adopted=taken,
         build=claimed(os.environ),
         tool_version=version("meshwright"),
     )
@@ -76,6 +78,7 @@ def from_definitions(
         # What is released then is not what the definitions say, and not to be promoted as that.
         definitions="" if taken else fingerprint_of(target.project, paths),
         promotes=promotes,
+        adopted=taken,
         sources=sources_of(plan, read),
         build=claimed(os.environ),
         tool_version=version("meshwright"),
@@ -93,13 +96,14 @@ def sources_of(plan: Plan, read: Loaded) -> dict[str, Written]:
     return places(read.sources.written(key.path for key in keys), keys)
 
 
-def _read(path: Path) -> tuple[Plan, dict[str, Written], str, RunSummary | None]:
+def _read(path: Path) -> tuple[Plan, dict[str, Written], str, RunSummary | None, tuple[Key, ...]]:
     try:
         document = msgspec.json.decode(path.read_bytes())
         plan = from_wire(Plan, document)
         sources = msgspec.convert(document.get("sources", {}), dict[str, Written])
         tests = from_wire(RunSummary, document["tests"]) if document.get("tests") else None
-        return plan, sources, msgspec.convert(document.get("definitions", ""), str), tests
+        taken = tuple(map(parse_key, msgspec.convert(document.get("adopted", []), list[str])))
+        return plan, sources, msgspec.convert(document.get("definitions", ""), str), tests, taken
     except OSError as error:
         raise UnreadableError(f"The plan {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

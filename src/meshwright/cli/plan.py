@@ -83,7 +83,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     impact = impact_of(target, client, found, asked, weight_step=weight_step, protected=protected, detail=envoy_diff)
     if out is not None:
         sources = sources_of(plan, found.read)
-        _write(out, view.as_json(plan, sources=sources, definitions=definitions, tests=tests))
+        _write(out, view.as_json(plan, sources=sources, definitions=definitions, tests=tests, adopted=found.adopted))
         target.say(f"The plan was written to {out}.")
     click.echo(_shown(target, found, impact, form), nl=False)
     return int(bool(plan.conflicts) or (exit_code and not plan.empty))

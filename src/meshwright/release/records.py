@@ -164,6 +164,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the definitions as they are written, before any value is put in, as the build says; or ""."""
     promotes: Promotion | None = None
     """The release of another environment that it repeats."""
+    adopted: tuple[Key, ...] = ()
+    """The objects that were taken as they ran, whatever the definitions said, as the build says."""
     tests: RunSummary | None = None
     """What tests said of its definitions, as the build says; None for nothing."""
     changes: tuple[Change, ...] = ()

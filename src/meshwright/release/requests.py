@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from meshwright.diagnostics import Written
 from meshwright.impact.tested import RunSummary
+from meshwright.model.identity import Key
 from meshwright.plan import Plan
 from meshwright.release.canary import CanarySettings
 from meshwright.release.inspection import Check
@@ -26,6 +27,8 @@ class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     definitions: str = ""
     """SHA-256 of the definitions as they are written, 64 hexadecimal digits; "" for unknown."""
     promotes: Promotion | None = None
+    adopted: tuple[Key, ...] = ()
+    """The objects that are released as they ran, whatever the definitions say; the first 1,000 are kept."""
     tests: RunSummary | None = None
     """What tests said of `definitions`."""
     sources: dict[str, Written] = {}

@@ -12,6 +12,7 @@ import msgspec
 from meshwright.diagnostics import Written
 from meshwright.impact.tested import RunSummary
 from meshwright.impact.values import Objection, Risk
+from meshwright.model.identity import Key
 from meshwright.plan import Plan
 from meshwright.release import Build, CanarySettings, Promotion
 from meshwright.release.records import ReleaseKind
@@ -42,6 +43,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     tool_version: str = ""
     definitions: str = ""
     promotes: Promotion | None = None
+    adopted: tuple[Key, ...] = ()
     tests: RunSummary | None = None
     canary: CanarySettings | None = None
     """The steps in which it is to be released."""

@@ -121,6 +121,7 @@ class Release(msgspec.Struct):
     reason: str = ""
     definitions: str = ""
     promotes: dict[str, Any] | None = None
+    adopted: list[str] = []
     tests: dict[str, Any] | None = None
     canary: dict[str, Any] | None = None
     tally: Tally | None = None

@@ -16,10 +16,11 @@ from meshwright.views.values import value
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from meshwright.diagnostics import Written
     from meshwright.impact.tested import RunSummary
+    from meshwright.model.identity import Key
     from meshwright.model.state import State
     from meshwright.plan import Field, Plan
 
@@ -35,16 +36,19 @@ def as_json(
     sources: Mapping[str, Written] = MappingProxyType({}),
     definitions: str = "",
     tests: RunSummary | None = None,
+    adopted: Sequence[Key] = (),
 ) -> str:
     """The plan as indented JSON, with what it means, or with what `--out` adds; it ends in a newline.
 
-    That is where its objects are written, the digest of the definitions, and what tests said of them.
+    That is where its objects are written, the digest of the definitions, what tests said of them, and what
+    of it was adopted.
     """
     more = ({"impact": to_wire(impact)} if impact is not None else {}) | (
         {"sources": to_wire(sources)} if sources else {}
     )
     more |= {"definitions": definitions} if definitions else {}
     more |= {"tests": to_wire(tests)} if tests is not None else {}
+    more |= {"adopted": [key.path for key in adopted]} if adopted else {}
     return indented_json(to_wire(plan) | more)
 
 
