@@ -15,7 +15,7 @@ import msgspec
 
 from command_line import Done
 from envoys import until
-from meshwright.lab.exchange import Request
+from meshwright.lab.exchange import Fault, Request
 from meshwright.lab.lab import Lab
 from meshwright.lab.workload import CALLS_HEADER, call
 from meshwright.model.decoding import encode
@@ -45,10 +45,11 @@ _NAMES = {
 }
 
 
-def node(name: str, protocol: str, *backends: str) -> Resource:
-    """A node that calls `backends`."""
+def node(name: str, protocol: str, *backends: str, patience: int = 0) -> Resource:
+    """A node that calls `backends`, and gives its application so many milliseconds for a call; 0 for the usual."""
+    limit = {"timeout": {protocol: {"perRequest": {"unit": "ms", "value": patience}}}} if patience else {}
     spec = {
-        "listeners": [{"portMapping": {"port": 8080, "protocol": protocol}}],
+        "listeners": [{"portMapping": {"port": 8080, "protocol": protocol}, **limit}],
         "serviceDiscovery": {"dns": {"hostname": f"{name}.local", "responseType": "ENDPOINTS"}},
         "backends": [{"virtualService": {"virtualServiceName": one}} for one in backends],
     }
@@ -68,8 +69,8 @@ def objects(weights: Mapping[str, int], protocol: str = "http", patience: int = 
     """`web` calls `cart.local`, which two nodes may answer."""
     yield decoded(Key.of_mesh("shop"), {}, {})
     yield node("web", protocol, "cart.local")
-    yield node("cart-v1", protocol)
-    yield node("cart-v2", protocol)
+    yield node("cart-v1", protocol, patience=patience)
+    yield node("cart-v2", protocol, patience=patience)
     listener = {"listeners": [{"portMapping": {"port": 8080, "protocol": protocol}}]}
     yield decoded(Key("shop", Kind.VIRTUAL_ROUTER, "cart"), listener, {})
     yield route(weights, protocol, patience)
@@ -171,6 +172,31 @@ class Shop:
         finally:
             over.set()
             await asyncio.gather(*tasks)
+
+    @contextlib.asynccontextmanager
+    async def half_hanging(self, name: str) -> AsyncIterator[None]:
+        """Calls all the time, whatever becomes of those before; `name` takes every second and never answers."""
+        self.lab.workloads(name)[0].fault = Fault(silent=True, headers={"x-hang": "yes"})
+        web = next(one for one in self.lab.fleet.instances if one.role.key.name == "web")
+
+        async def send(number: int) -> None:
+            headers = {CALLS_HEADER: "none", "x-hang": "yes" if number % 2 else "no"}
+            request = Request(authority="cart.local", path="/", headers=headers)
+            await call(self.protocol, web.machine.egress, 8080, request, patience=DEADLINE)
+
+        async def sending() -> None:
+            async with asyncio.TaskGroup() as sent:
+                for number in range(10_000):
+                    sent.create_task(send(number))
+                    await asyncio.sleep(0.02)
+
+        task = asyncio.create_task(sending())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     @property
     def errors(self) -> dict[str, int]:

@@ -127,8 +127,22 @@ def figures(**more: Any) -> Figures:
             "failed",
             "a: 100 requests, 0 % succeeded, ",
         ),
+        (
+            {"overdue": 3, "issued": 203},
+            "failed",
+            "a: 100 requests, 100 % succeeded; of 203 since the step began, 3 were still under way after more than",
+        ),
+        ({"overdue": 2, "issued": 203}, "passed", "a: 100 requests, 100 % succeeded, 99 % within 20 ms"),
+        (
+            {"requests": 0, "measured": 0, "p99": None, "overdue": 10, "issued": 12},
+            "failed",
+            "a: no request has ended; of 12 since the step began, 10 were still under way",
+        ),
     ],
-    ids=["well", "few", "errors", "bound", "below", "slow", "untimed", "unconnected"],
+    ids=[
+        *("well", "few", "errors", "bound", "below", "slow", "untimed", "unconnected"),
+        *("hangs", "hardly-hangs", "hangs-wholly"),
+    ],
 )
 def test_a_target_is_judged_by_enough_calls_only(seen: dict[str, Any], outcome: str, told: str) -> None:
     """Errors come before times, since a call that failed may have none."""

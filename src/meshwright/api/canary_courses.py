@@ -80,7 +80,7 @@ class Canaries:
             return found
         self.end(newest.mesh, newest.stack)
         canary = newest.part
-        found = Course(newest.number, now, canary.failed, Watch(canary.rising))
+        found = Course(newest.number, now, canary.failed, Watch(canary.rising, canary.settings.max_duration))
         self._courses[newest.mesh, newest.stack] = found
         return found
 
@@ -115,12 +115,15 @@ class Canaries:
 def _figures(watch: Watch, callers: Collection[Key], node: Key) -> Figures:
     counts, latency = watch.seen(callers, node)
     p99 = latency.quantile(0.99)
+    overdue = watch.overdue(callers, node)
     return Figures(
         node=node,
-        # What is under way has neither succeeded nor failed yet: a target that hangs is no good one.
+        # What is under way has neither succeeded nor failed yet; for too long, it was not answered in time.
         requests=counts.successes + counts.errors,
         errors=counts.errors,
         unconnected=counts.unconnected,
+        overdue=overdue.calls,
+        issued=overdue.issued,
         measured=latency.count,
         p99=round(p99, 3) if p99 is not None else None,
     )

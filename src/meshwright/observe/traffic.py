@@ -192,6 +192,8 @@ class Traffic:
 
     def leave(self, proxy: str) -> None:
         """A proxy reports no longer; nothing of it is under way."""
+        for watch in self._watches:
+            watch.leave(proxy)
         for cluster, state in self._running.pop(proxy, {}).items():
             state.edge.active.pop((proxy, cluster), None)
 
@@ -226,7 +228,7 @@ class Traffic:
         edge.total.add(counts)
         edge.minute(at).counts.add(counts)
         for watch in self._watches:
-            watch.count(proxy, edge.caller, edge.callee, counts)
+            watch.count(proxy, (edge.caller, edge.callee), load, counts, at)
         if load.active:
             edge.active[proxy, load.cluster] = load.active
         else:

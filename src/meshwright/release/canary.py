@@ -84,6 +84,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     errors: int = 0
     """Answers from 500 on, resets, timeouts, calls without a connection; over gRPC, what is the server's fault."""
     unconnected: int = 0
+    overdue: int = 0
+    """Those since the step began that are under way for longer than the settings' `max_duration`, at least."""
+    issued: int = 0
+    """Those since the step began, of which `overdue` are; 0 where calls may take whatever they take."""
     measured: int = 0
     """Calls of which the time was told."""
     p99: float | None = None
@@ -188,13 +192,19 @@ def looked(figures: Iterable[Figures], settings: CanarySettings, at: int) -> Can
 
 
 def _judged(one: Figures, settings: CanarySettings) -> tuple[Outcome, str]:
-    if one.success is None or one.requests < settings.min_requests:
-        return "pending", f"{one.requests} of at least {settings.min_requests} requests reported"
-    told = f"{one.requests} requests, {percent(one.success)} succeeded"
-    if one.success < settings.min_success:
-        return "failed", f"{told}, at least {percent(settings.min_success)} must"
+    known = one.requests + one.overdue
+    if known < settings.min_requests:
+        return "pending", f"{known} of at least {settings.min_requests} requests reported"
+    told = "no request has ended"
+    if one.success is not None:
+        told = f"{one.requests} requests, {percent(one.success)} succeeded"
+        if one.success < settings.min_success:
+            return "failed", f"{told}, at least {percent(settings.min_success)} must"
     if settings.max_duration is None:
         return "passed", told
+    if 100 * one.overdue > one.issued:
+        late = f"of {one.issued} since the step began, {one.overdue} were still under way"
+        return "failed", f"{told}; {late} after more than {settings.max_duration:g} ms, at most 1 % may be"
     if one.p99 is None or one.measured < settings.min_requests:
         return "pending", f"{told}; times of {one.measured} of at least {settings.min_requests} reported"
     told = f"{told}, 99 % within {one.p99:.0f} ms"
