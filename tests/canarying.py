@@ -36,6 +36,8 @@ QUICK = (
     *("--canary-max-duration", "0", "--canary-threshold", "1", "--canary-progress-deadline", "120"),
 )
 """Two steps, as quick as reports come, judged by errors alone."""
+MARK = {"x-marked": "yes"}
+"""The header of calls that are marked."""
 _NAMES = {
     Kind.MESH: "meshName",
     Kind.VIRTUAL_NODE: "virtualNodeName",
@@ -174,13 +176,13 @@ class Shop:
             await asyncio.gather(*tasks)
 
     @contextlib.asynccontextmanager
-    async def half_hanging(self, name: str) -> AsyncIterator[None]:
-        """Calls all the time, whatever becomes of those before; `name` takes every second and never answers."""
-        self.lab.workloads(name)[0].fault = Fault(silent=True, headers={"x-hang": "yes"})
+    async def marking(self, every: int, name: str = "cart-v2", **fault: Any) -> AsyncIterator[None]:
+        """Calls all the time, whatever becomes of those before; each so many is marked, and meets the fault."""
+        self.lab.workloads(name)[0].fault = Fault(headers=MARK, **fault)
         web = next(one for one in self.lab.fleet.instances if one.role.key.name == "web")
 
         async def send(number: int) -> None:
-            headers = {CALLS_HEADER: "none", "x-hang": "yes" if number % 2 else "no"}
+            headers = {CALLS_HEADER: "none", **(MARK if number % every == 0 else {})}
             request = Request(authority="cart.local", path="/", headers=headers)
             await call(self.protocol, web.machine.egress, 8080, request, patience=DEADLINE)
 

@@ -14,7 +14,7 @@ from meshwright.cli.canarying import settings
 from meshwright.documents.project_file import load_project
 from meshwright.errors import RefusedError, UsageError
 from meshwright.release import CanarySettings, Figures
-from meshwright.release.canary import looked, weights_of
+from meshwright.release.canary import looked, untold, weights_of
 from meshwright.release.shifting import course, shifts
 from test_releases import node, route, router
 
@@ -157,6 +157,42 @@ def test_one_target_that_fails_fails_them_all_and_all_must_pass() -> None:
     assert looked([figures(), figures(errors=50), figures(requests=0)], steps, 1).outcome == "failed"
     assert looked([figures(), figures(requests=0)], steps, 1).outcome == "pending"
     assert looked([figures(), figures()], steps, 1).outcome == "passed"
+
+
+def test_what_a_step_brought_is_judged_by_itself_or_not_at_all() -> None:
+    """Of calls that came by another route as well, unless all are to count."""
+    steps, others = CanarySettings(weights=(5,)), (node("r").key,)
+    few = looked([figures(others=others, own=9)], steps, 1)
+    assert (few.outcome, few.told) == (
+        "pending",
+        "a: 9 of at least 10 requests reported by what is shifted, 100 in all",
+    )
+    found = looked([figures(others=others, own=20, errors=1)], steps, 1)
+    assert found.told == (
+        "a: 20 of 100 requests by what is shifted, 95 % succeeded if every failure is theirs, at least 99 % must"
+    )
+    assert looked([figures(others=others, own=20, overdue=1, issued=400)], steps, 1).outcome == "failed"
+    assert looked([figures(others=others, own=20)], steps, 1).outcome == "passed"
+    unknown = figures(others=others, own=None)
+    assert untold(unknown, steps)
+    assert looked([unknown], steps, 1).outcome == "pending"
+    assert looked([figures(others=others, own=None, errors=2)], steps, 1).outcome == "failed"
+    count = msgspec.structs.replace(steps, shared="count")
+    assert (untold(unknown, count), looked([unknown], count, 1).outcome) == (False, "passed")
+
+
+def test_what_fails_for_one_caller_fails_however_many_others_there_are() -> None:
+    """Where that caller made calls enough; fewer prove nothing."""
+    steps, whole = CanarySettings(weights=(5,)), figures(requests=10_000, errors=20)
+    bad = figures(requests=20, errors=20, caller=node("job").key)
+    found = looked([whole], steps, 1, [figures(caller=node("web").key), bad])
+    assert (found.outcome, found.told, found.callers) == (
+        "failed",
+        "a, of job: 20 requests, 0 % succeeded, at least 99 % must",
+        (bad,),
+    )
+    few = msgspec.structs.replace(bad, requests=9, errors=9)
+    assert looked([whole], steps, 1, [few]).outcome == "passed"
 
 
 def test_settings_of_canaries_may_stand_in_the_project_and_in_an_environment(tmp_path: Path) -> None:

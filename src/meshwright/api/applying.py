@@ -14,6 +14,7 @@ import msgspec
 
 from meshwright import constraints, operations, release, rules
 from meshwright.api.attempts import Attempt
+from meshwright.api.canary_calls import shared_ways
 from meshwright.api.canary_steps import first_step, keep_author, superseding
 from meshwright.api.fencing import fence, unfenced
 from meshwright.api.guarding import (
@@ -174,7 +175,9 @@ def _decided(
     if intent.begins is not None:
         made = _first(services, intent, intent.begins, head, newest, made)
     new = made.release
-    more = (*told.warnings, *superseding(intent, newest), *warnings(made.guarded.objections))
+    begun = new.canary if intent.begins is not None else None
+    ways = shared_ways(resolve(made.after), intent.mesh, begun) if begun is not None else ()
+    more = (*told.warnings, *superseding(intent, newest), *ways, *warnings(made.guarded.objections))
     told = Outcome(changed=True, release=new, fenced=fenced.build is not None, warnings=more)
     puts, deletes = operations.changes(head.state, made.after)
     broken, approved = made.guarded.broken, intent.approved

@@ -15,15 +15,16 @@ from meshwright import release
 from meshwright.api import applying, outcomes, submitted
 from meshwright.api.answers import answer
 from meshwright.api.asked import body_of, release_of
+from meshwright.api.canary_calls import callers
 from meshwright.api.canary_steps import Kept, following, keep, kept_of, refuse_other, way_of
 from meshwright.api.connection_facts import connection_facts
 from meshwright.api.inspecting import absent
 from meshwright.api.propagating import observed, with_inherited
 from meshwright.api.rolling_back import refuse_missing
 from meshwright.errors import NotFoundException, RefusedError, RevisionConflictError
-from meshwright.model.identity import Key, Kind
 from meshwright.release import CanaryRequest, Status
-from meshwright.routing import declared_ways, found_by_dns
+from meshwright.release.canary import untold
+from meshwright.routing import found_by_dns
 from meshwright.views.wire import to_wire
 
 if TYPE_CHECKING:
@@ -137,11 +138,14 @@ async def _looked(
 def _checked(services: Services, newest: Release, course: Course, now: int) -> tuple[Verdict | None, str]:
     """What the step comes to with one more check."""
     canary = newest.part
-    found = services.canaries.check(course, newest, _callers(services, newest, canary), now)
+    graph = services.control.graph
+    found = services.canaries.check(course, newest, callers(graph, newest.mesh, canary), graph, now)
     if course.failed >= canary.settings.threshold:
         return "failed", f"{course.failed} failed check{'s' * (course.failed != 1)}; the last: {found.told}"
     if course.passed >= canary.settings.iterations:
         return "passed", found.told
+    if found.outcome == "pending" and any(untold(one, canary.settings) for one in found.figures):
+        return "inconclusive", found.told
     if found.outcome == "pending":
         course.waiting = _unknown(services, newest, canary) or found.told
     return None, ""
@@ -187,24 +191,12 @@ async def _arrived(services: Services, newest: Release, course: Course) -> str:
     return ""
 
 
-def _callers(services: Services, newest: Release, canary: Canary) -> frozenset[Key]:
-    """Who gets to a target that is judged by a route that is shifted."""
-    graph, routers = services.control.graph, {one.route.owner for one in canary.shifts}
-    rising = set(canary.rising)
-    return frozenset(
-        caller
-        for (caller, node), names in declared_ways(graph, newest.mesh).items()
-        if node in rising
-        and any(graph.provider(Key(newest.mesh, Kind.VIRTUAL_SERVICE, one)) in routers for one in names)
-    )
-
-
 def _unknown(services: Services, newest: Release, canary: Canary) -> str:
     """Why nothing at all is reported; "" where proxies do report."""
-    callers, now = _callers(services, newest, canary), services.now()
-    if not callers:
+    those, now = callers(services.control.graph, newest.mesh, canary), services.now()
+    if not those:
         return "nobody in the mesh calls by a route that is shifted"
-    connected = {one.node for one in services.control.statuses()} & callers
+    connected = {one.node for one in services.control.statuses()} & those
     if not connected:
         return "no proxy of those who call is connected"
     if not any(services.traffic.watched_since(one, now) is not None for one in connected):

@@ -10,12 +10,14 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING
 
+from meshwright.api.canary_calls import judged_by
 from meshwright.observe import Watch
-from meshwright.release.canary import MOST_CHECKS, CanaryCheck, Figures, Judged, Verdict, looked
+from meshwright.release.canary import MOST_CHECKS, CanaryCheck, Judged, Verdict, looked
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from meshwright.graph import Graph
     from meshwright.model.identity import Key
     from meshwright.observe import Traffic
     from meshwright.release import Release
@@ -80,7 +82,7 @@ class Canaries:
             return found
         self.end(newest.mesh, newest.stack)
         canary = newest.part
-        found = Course(newest.number, now, canary.failed, Watch(canary.rising, canary.settings.max_duration))
+        found = Course(newest.number, now, canary.failed, Watch(canary.targets, canary.settings.max_duration))
         self._courses[newest.mesh, newest.stack] = found
         return found
 
@@ -95,11 +97,11 @@ class Canaries:
         if found is not None and found.began_at:
             self._traffic.end(found.watch)
 
-    def check(self, course: Course, newest: Release, callers: Collection[Key], now: int) -> CanaryCheck:
+    def check(self, course: Course, newest: Release, callers: Collection[Key], graph: Graph, now: int) -> CanaryCheck:
         """Look at what was reported since it could be judged last, and count what comes of it."""
         canary = newest.part
-        figures = [_figures(course.watch, callers, node) for node in canary.rising]
-        found = looked(figures, canary.settings, now)
+        figures, apart = judged_by(graph, course.watch, canary, callers)
+        found = looked(figures, canary.settings, now, apart)
         course.checked_at = now
         if found.outcome == "pending":
             course.waiting = found.told
@@ -110,20 +112,3 @@ class Canaries:
         course.passed += found.outcome == "passed"
         course.failed += found.outcome == "failed"
         return found
-
-
-def _figures(watch: Watch, callers: Collection[Key], node: Key) -> Figures:
-    counts, latency = watch.seen(callers, node)
-    p99 = latency.quantile(0.99)
-    overdue = watch.overdue(callers, node)
-    return Figures(
-        node=node,
-        # What is under way has neither succeeded nor failed yet; for too long, it was not answered in time.
-        requests=counts.successes + counts.errors,
-        errors=counts.errors,
-        unconnected=counts.unconnected,
-        overdue=overdue.calls,
-        issued=overdue.issued,
-        measured=latency.count,
-        p99=round(p99, 3) if p99 is not None else None,
-    )

@@ -52,6 +52,7 @@ _OPTIONS = (
     "min_success",
     "max_duration",
     "min_requests",
+    "shared",
     "inconclusive",
     "lease",
 )

@@ -153,6 +153,9 @@ _CANARY = (
                  help="Without anything to judge by for so long, a step is inconclusive [default: 600]."),
     click.option("--canary-lease", type=float, metavar="SECONDS",
                  help="Without a word from this job for so long, the canary is returned [default: 60]."),
+    click.option("--canary-shared", type=click.Choice(["inconclusive", "count"]),
+                 help="What to make of calls to a target by other routes, where they cannot be told apart"
+                 " [default: inconclusive]."),
     click.option("--canary-inconclusive", type=click.Choice(["return", "proceed"]),
                  help="What to do with a step of which too little is reported [default: return]."),
     click.option("--canary-min-requests", type=int, metavar="N",

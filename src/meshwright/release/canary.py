@@ -48,6 +48,9 @@ class CanarySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Milliseconds within which 99 % of them must be answered; None for whatever it takes."""
     min_requests: Annotated[int, Meta(ge=1, le=1_000_000)] = 10
     """Calls to a target without which nothing is judged."""
+    shared: Literal["inconclusive", "count"] = "inconclusive"
+    """What is made of calls that came to a target by routes that are not shifted, where they cannot be told apart;
+    with `count` they are judged like those of the step."""
     inconclusive: Literal["return", "proceed"] = "return"
     """What a step comes to of which too little was reported."""
     lease: Annotated[float, Meta(ge=1, le=3600)] = 60
@@ -76,9 +79,11 @@ class Shift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was reported of the calls to one target, by all proxies that get to it by a route that is shifted."""
+    """What was reported of the calls to one target, by the proxies that get to it by a route that is shifted."""
 
     node: Key
+    caller: Key | None = None
+    """Of whose proxies; None for those of several callers."""
     requests: int = 0
     """Those that have ended, well or not."""
     errors: int = 0
@@ -91,7 +96,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     measured: int = 0
     """Calls of which the time was told."""
     p99: float | None = None
-    """Milliseconds within which 99 % of those were answered."""
+    """Milliseconds within which 99 % of those were answered; of fewer that are judged, all but 1 % of their sum."""
+    others: tuple[Key, ...] = ()
+    """Routes that are not shifted, by which the same proxies get to it: their calls are in all figures."""
+    own: int | None = None
+    """Requests that the shifted routes brought, by their weights; None where that cannot be told."""
 
     @property
     def success(self) -> float | None:
@@ -107,6 +116,9 @@ class CanaryCheck(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     told: str
     figures: tuple[Figures, ...] = ()
+    """Of each target, of all callers together."""
+    callers: tuple[Figures, ...] = ()
+    """Of single callers, where theirs alone fail."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +161,11 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     """What the step before came to; None for the first."""
 
     @property
+    def targets(self) -> tuple[Key, ...]:
+        """The nodes that any of its routes leads to."""
+        return tuple(dict.fromkeys(share.node for one in self.shifts for share in one.shares))
+
+    @property
     def rising(self) -> tuple[Key, ...]:
         """The nodes that gain calls on any of its routes."""
         return tuple(dict.fromkeys(node for one in self.shifts for node in one.rising))
@@ -178,9 +195,20 @@ def weights_of(text: str) -> tuple[int, ...]:
     )
 
 
-def looked(figures: Iterable[Figures], settings: CanarySettings, at: int) -> CanaryCheck:
-    """The check that the figures of all targets come to: failed where one of them fails, passed where all pass."""
+def looked(
+    figures: Iterable[Figures], settings: CanarySettings, at: int, apart: Iterable[Figures] = ()
+) -> CanaryCheck:
+    """The check that the figures of all targets come to: failed where one of them fails, passed where all pass.
+
+    It fails as well where the calls of one caller do that `apart` from others: enough of them, but few among all.
+    """
     known = tuple(figures)
+    bad = [(one, why) for one in apart for came, why in (_judged(one, settings),) if came == "failed"]
+    if bad and not any(_judged(one, settings)[0] == "failed" for one in known):
+        alone = "; ".join(f"{one.node.name}, of {one.caller.name}: {why}" for one, why in bad[:_SHOWN] if one.caller)
+        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        failing = tuple(one for one, _ in bad)
+        return CanaryCheck(at=at, outcome="failed", told=alone + more, figures=known, callers=failing)
     found = [_judged(one, settings) for one in known]
     for outcome in ("failed", "pending"):
         told = [f"{one.node.name}: {why}" for one, (came, why) in zip(known, found, strict=True) if came == outcome]
@@ -192,25 +220,49 @@ def looked(figures: Iterable[Figures], settings: CanarySettings, at: int) -> Can
 
 
 def _judged(one: Figures, settings: CanarySettings) -> tuple[Outcome, str]:
-    known = one.requests + one.overdue
-    if known < settings.min_requests:
-        return "pending", f"{known} of at least {settings.min_requests} requests reported"
-    told = "no request has ended"
-    if one.success is not None:
-        told = f"{one.requests} requests, {percent(one.success)} succeeded"
-        if one.success < settings.min_success:
-            return "failed", f"{told}, at least {percent(settings.min_success)} must"
+    mixed = bool(one.others) and settings.shared != "count"
+    own = one.own if mixed and one.own is not None else one.requests
+    if own + one.overdue < settings.min_requests:
+        among = f" by what is shifted, {one.requests} in all" if mixed else ""
+        return "pending", f"{own + one.overdue} of at least {settings.min_requests} requests reported{among}"
+    told, why = _answered(one, own, settings)
+    if why:
+        return "failed", f"{told}{why}"
+    if untold(one, settings):
+        others = ", ".join(route.path for route in one.others[:_SHOWN])
+        return "pending", f"{told}, and it cannot be told which of them came by {others}, which is not shifted"
     if settings.max_duration is None:
         return "passed", told
-    if 100 * one.overdue > one.issued:
-        late = f"of {one.issued} since the step began, {one.overdue} were still under way"
-        return "failed", f"{told}; {late} after more than {settings.max_duration:g} ms, at most 1 % may be"
     if one.p99 is None or one.measured < settings.min_requests:
         return "pending", f"{told}; times of {one.measured} of at least {settings.min_requests} reported"
-    told = f"{told}, 99 % within {one.p99:.0f} ms"
+    told = f"{told}, {'all but 1 % of so many' if own < one.requests else '99 %'} within {one.p99:.0f} ms"
     if one.p99 > settings.max_duration:
         return "failed", f"{told}, at most {settings.max_duration:g} ms are allowed"
     return "passed", told
+
+
+def _answered(one: Figures, own: int, settings: CanarySettings) -> tuple[str, str]:
+    """How many requests were answered, and what is wrong with that, "" for nothing: `own` is how many can be bad."""
+    told = "no request has ended"
+    if own:
+        success = 100 * max(own - one.errors, 0) / own
+        many = f"{own} requests" if own == one.requests else f"{own} of {one.requests} requests by what is shifted"
+        told = f"{many}, {percent(success)} succeeded"
+        if own < one.requests and one.errors:
+            told += " if every failure is theirs"
+        if success < settings.min_success:
+            return told, f", at least {percent(settings.min_success)} must"
+    issued = one.issued * own / one.requests if one.requests else one.issued
+    if settings.max_duration is not None and 100 * one.overdue > issued:
+        late = f"of {one.issued} since the step began, {one.overdue} were still under way"
+        return told, f"; {late} after more than {settings.max_duration:g} ms, at most 1 % may be"
+    return told, ""
+
+
+def untold(one: Figures, settings: CanarySettings) -> bool:
+    """Whether there are calls enough, and it cannot be told which of them the step brought."""
+    mixed = bool(one.others) and settings.shared != "count"
+    return mixed and one.own is None and one.requests >= settings.min_requests
 
 
 def percent(value: float) -> str:

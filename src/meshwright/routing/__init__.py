@@ -51,7 +51,7 @@ from meshwright.routing.security import (
     server_tls,
     unservable,
 )
-from meshwright.routing.services import LostTarget, Rule, Target, copied, declared_ways, rules
+from meshwright.routing.services import LostTarget, Rule, Target, copied, declared_ways, rules, shares
 from meshwright.routing.timing import (
     DEFAULT_IDLE,
     DEFAULT_REQUEST,
@@ -130,6 +130,7 @@ __all__ = [
     "rules",
     "server_tls",
     "service_ports",
+    "shares",
     "shortest",
     "telemetry",
     "tunnels",

@@ -7,6 +7,7 @@ Source: https://docs.aws.amazon.com/app-mesh/latest/userguide/virtual_services.h
 
 from __future__ import annotations
 
+from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -226,3 +227,16 @@ def declared_ways(graph: Graph, mesh: str) -> dict[tuple[Key, Key], tuple[str, .
                         if target.weight:
                             found.setdefault((caller, target.node), {})[service.name] = None
     return {way: tuple(services) for way, services in found.items()}
+
+
+def shares(graph: Graph, caller: Key) -> dict[Key, dict[Key, Fraction]]:
+    """By the nodes that calls of `caller` lead to: the routes, or nodes that are services, with its share in each."""
+    found: dict[Key, dict[Key, Fraction]] = {}
+    for service in graph.entry_services(caller):
+        for port in service_ports(graph, service):
+            for rule in rules(graph, port):
+                total = sum(one.weight for one in rule.targets)
+                for node in {one.node for one in rule.targets if one.weight}:
+                    weight = sum(one.weight for one in rule.targets if one.node == node)
+                    found.setdefault(node, {})[rule.origin] = Fraction(weight, total)
+    return found
