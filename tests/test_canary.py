@@ -136,6 +136,7 @@ async def test_a_client_that_was_killed_is_missed_and_its_canary_goes_back(tmp_p
             (("status",), "canary, step 1 of 2, 20 %"),
             (("history", "--mesh", "shop", "--stack", "lab"), "canary, step 1 of 2, 20 %"),
             (("drift", "--mesh", "shop", "--stack", "lab"), "The canary lab#2 is at step 1 of 2, 20 %"),
+            (("drift", "--mesh", "shop", "--stack", "lab"), "or goes back to lab#1 with 'rollback --to 1'."),
         ):
             assert told in (await one.run(*command)).out
         await ended(running, signal.SIGKILL)
@@ -187,12 +188,15 @@ async def test_whoever_releases_in_the_midst_wins(tmp_path: Path) -> None:
         assert [kind for _, kind, _ in await one.told()] == ["apply"] * 3
 
 
-async def test_a_rollback_of_a_canary_goes_to_what_was_good_before_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", [("--last-good",), ("--to", "1")], ids=["last-good", "told-by-drift"])
+async def test_a_rollback_of_a_canary_goes_to_what_was_good_before_it(
+    tmp_path: Path, target: tuple[str, ...]
+) -> None:
     """No step of it is ever the last good release."""
     async with shop(tmp_path) as one:
         running = await one.applying(NEW, *LONG)
         await one.at_step(1)
-        done = await one.run("rollback", "--last-good", "--mesh", "shop", "--stack", "lab", "--wait", "30")
+        done = await one.run("rollback", *target, "--mesh", "shop", "--stack", "lab", "--wait", "30")
         assert done.code == 0, done
         assert await one.state() == OLD
         assert (await ended(running)).code == 1

@@ -131,10 +131,11 @@ def _under_way(drift: Document) -> str:
     if not canary or canary["state"] != "step":
         return ""
     place = f"step {canary['step']} of {len(canary['steps'])}, {canary['weight']} % of the way"
-    stack = terminal(drift["stack"])
+    stack, back = terminal(drift["stack"]), canary["returns_to"]
+    # Not with --last-good, which takes the newest that was verified, whatever came after it.
     return (
         f"The canary {stack}#{canary['first']} is at {place}: it ends by itself, goes on with the same "
-        f"'apply --canary', or goes back to {stack}#{canary['returns_to']} with 'rollback --last-good'.\n"
+        f"'apply --canary', or goes back to {stack}#{back} with 'rollback --to {back}'.\n"
     )
 
 
