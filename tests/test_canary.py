@@ -240,7 +240,7 @@ async def test_a_control_plane_that_is_away_for_a_while_is_waited_for(tmp_path: 
 
 
 async def test_what_somebody_wrote_over_is_not_the_step_that_is_judged(tmp_path: Path) -> None:
-    """The canary goes back, and with it all of the stack."""
+    """The canary goes back, and with it all of the stack; whoever wrote that finds it named in the reason."""
     async with shop(tmp_path) as one:
         running = await one.applying(NEW, *QUICK)
         await one.at_step(1)
@@ -252,7 +252,11 @@ async def test_what_somebody_wrote_over_is_not_the_step_that_is_judged(tmp_path:
         )
         done = await ended(running)
         assert done.code == 1
-        assert "somebody wrote over lab#2" in done.out
+        reason = (await one.newest())["reason"]
+        assert reason.startswith("the canary lab#2 failed at 20 %: somebody wrote over lab#2, ")
+        assert ": mesh/shop/virtualRouter/cart/route/all (spec.httpRoute.action.weightedTargets" in reason
+        assert reason.endswith(") by arn:aws:iam::000000000000:user/administrator with UpdateRoute")
+        assert reason in done.out
         assert await one.state() == OLD
 
 

@@ -18,12 +18,14 @@ from meshwright.api.asked import body_of, release_of
 from meshwright.api.canary_calls import callers
 from meshwright.api.canary_steps import Kept, following, keep, kept_of, refuse_other, way_of
 from meshwright.api.connection_facts import connection_facts
+from meshwright.api.drifted import drifted
 from meshwright.api.inspecting import absent
 from meshwright.api.propagating import observed, with_inherited
 from meshwright.api.rolling_back import refuse_missing
 from meshwright.errors import NotFoundException, RefusedError, RevisionConflictError
 from meshwright.release import CanaryRequest, Status
 from meshwright.release.canary import untold
+from meshwright.release.drifting import overwritten
 from meshwright.routing import found_by_dns
 from meshwright.views.wire import to_wire
 
@@ -117,7 +119,7 @@ async def _looked(
         return "inconclusive", asked.leave
     running = release.digest_of(release.content_of(services.store.head().state, newest.mesh, newest.stack))
     if running != newest.digest:
-        return "failed", f"somebody wrote over {newest.title}, so that what is seen is not the step"
+        return "failed", await asyncio.to_thread(_overwritten, services, newest)
     if not course.began_at:
         refusal = await _arrived(services, newest, course)
         if refusal:
@@ -133,6 +135,13 @@ async def _looked(
         if verdict is not None:
             return verdict, told
     return _overdue(services, course, canary, now)
+
+
+def _overwritten(services: Services, newest: Release) -> str:
+    """Who wrote what over a step, as a return takes it back; reads the database."""
+    whole = services.store.release(newest.mesh, newest.stack, newest.number) or newest
+    found = overwritten(drifted(services, whole, services.store.head().state))
+    return f"somebody wrote over {newest.title}, so that what is seen is not the step: {found}"
 
 
 def _checked(services: Services, newest: Release, course: Course, now: int) -> tuple[Verdict | None, str]:

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from meshwright.api.services import Services
+    from meshwright.model.state import State
+    from meshwright.release import Difference, Release
+
+
+def drifted(services: Services, newest: Release, state: State) -> tuple[Difference, ...]:
+    """Where a stack runs otherwise in `state` than its `newest` release, whole, left it; reads the database."""
+    return release.drift(
+        newest.content,
+        state,
+        mesh=newest.mesh,
+        stack=newest.stack,
+        principal=newest.principal,
+        author=services.store.author,
+        history=lambda key: services.store.history(key, newest.revision),
+    )
 
 
 async def get_drift(services: Services, request: Request) -> Response:
@@ -30,15 +45,7 @@ async def get_drift(services: Services, request: Request) -> Response:
         raise NotFoundException(f"Stack {stack!r} in mesh {mesh!r} has no release to compare with.")
     head = services.store.head()
 
-    found = release.drift(
-        newest.content,
-        head.state,
-        mesh=mesh,
-        stack=stack,
-        principal=newest.principal,
-        author=services.store.author,
-        history=lambda key: services.store.history(key, newest.revision),
-    )
+    found = drifted(services, newest, head.state)
     news = services.drifts.news(newest, found, principal=request.state.principal.arn, at=services.now())
     if news is not None:
         services.told(news)

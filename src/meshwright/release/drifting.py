@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from meshwright.model.state import Resource, State
     from meshwright.release.records import Item
 
+_TOLD = 3
+"""Objects, fields and authors that a sentence names."""
+
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
     """Who wrote an object last: the principal, by which operation or release, in which revision, when."""
@@ -81,6 +84,20 @@ def without_tags(one: Difference) -> Difference:
     """`one` as it may be told to those who do not see the object's tags."""
     fields = tuple(field for field in one.fields if not field.path.startswith("tags."))
     return msgspec.structs.replace(one, fields=fields)
+
+
+def overwritten(found: Sequence[Difference]) -> str:
+    """Who wrote which fields of which objects, as anybody may read it: without values and tags' names."""
+    told = []
+    for one in found[:_TOLD]:
+        paths = dict.fromkeys("tags" if it.path.startswith("tags") else it.path for it in one.fields)
+        more = f" and {len(paths) - _TOLD} more" if len(paths) > _TOLD else ""
+        what = f" ({', '.join(list(paths)[:_TOLD])}{more})" if paths else f" ({one.state})"
+        known = (one.author, *(it.author for it in one.fields))
+        authors = dict.fromkeys(f"{it.principal} with {it.cause}" for it in known if it is not None)
+        who = f" by {' and '.join(list(authors)[:_TOLD])}" if authors else ""
+        told.append(f"{one.key}{what}{who}")
+    return "; ".join(told) + (f" and {len(found) - _TOLD} more objects" if len(found) > _TOLD else "")
 
 
 def _written(
