@@ -184,7 +184,7 @@ def test_the_first_bad_entry_is_named(original: tuple[Path, list[Checkpoint]], t
     """Edited, or gone; and of a forgery, the stretch between two checkpoints that it lies in."""
     path = tmp_path / "edited.db"
     for statement, message in (
-        ("UPDATE leaves SET entry = replace(entry, '\"at\":1', '\"at\":2') WHERE position = ?", "was changed"),
+        ("UPDATE leaves SET entry = replace(entry, '\"at\":', '\"at\":9') WHERE position = ?", "was changed"),
         ("DELETE FROM leaves WHERE position = ?", ""),
     ):
         shutil.copy(original[0], path)

@@ -18,6 +18,7 @@ from meshwright.lab.running import run
 from meshwright.model import Kind, State
 from meshwright.simulate import route
 from meshwright.trials.deriving import derive
+from meshwright.trials.deriving.expectations import UNSURE
 from meshwright.trials.sendable import unsendable
 from random_meshes import HTTP_NODES, TCP_NODES, Drawn, calls
 from settings import examples
@@ -52,6 +53,8 @@ def released(state: State) -> State:
 def test_every_route_that_some_call_reaches_has_a_test(seed: int) -> None:
     """Of meshes whose matches hide one another in part: routes of routers and of gateways, of any protocol.
 
+    Or it is told that nobody can say what answers: gRPC comes to who listens for HTTP/1.1.
+
     A call counts that clients can send: over gRPC the library says itself who the user's agent is.
     """
     drawn = Drawn(random.Random(seed), {name: f"{name}.nodes" for name in (*HTTP_NODES, *TCP_NODES)}, 5_000)  # noqa: S311
@@ -65,7 +68,7 @@ def test_every_route_that_some_call_reaches_has_a_test(seed: int) -> None:
     lacking = {
         key.path: (one.caller.name, one.call, told.get(key))
         for key, one in followed.items()
-        if key not in reached(found)
+        if key not in reached(found) and told.get(key) != UNSURE
     }
     assert not lacking
     for one in found.trials:

@@ -28,11 +28,13 @@ from settings import PROVE
 from strategies import MESH, resource
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from calling import Heard
     from data_plane import DataPlane
     from meshwright.lab.exchange import Answer
+    from meshwright.model import Resource
     from meshwright.simulate.calls import Protocol
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(1800 if PROVE else 300)]
@@ -86,13 +88,26 @@ def by_cookies(plane: DataPlane, gate: int) -> State:
         match = {"prefix": "/", "headers": [{"name": "cookie", "match": {"exact": value}}]}
         route = {"httpRoute": {"match": match, "action": to(**{name: 1})}, "priority": number}
         objects.append(resource(Kind.ROUTE, name, route, parent="s.local"))
+    return State([*objects, *entered(gate)])
+
+
+def by_scheme(plane: DataPlane, gate: int) -> State:
+    """The same with a route that asks for the scheme."""
+    objects = [plane.node("secure"), plane.node("rest"), plane.node("web", "s.local")]
+    objects += routed("s.local", {"match": {"prefix": "/"}, "action": to(rest=1)})
+    route = {"httpRoute": {"match": {"prefix": "/", "scheme": "https"}, "action": to(secure=1)}, "priority": 1}
+    objects.append(resource(Kind.ROUTE, "secure", route, parent="s.local"))
+    return State([*objects, *entered(gate)])
+
+
+def entered(gate: int) -> Iterator[Resource]:
+    """A gateway to the service on port `gate` over HTTP/1.1, and on the next one over HTTP/2."""
     listeners = [{"portMapping": {"port": gate + at, "protocol": one}} for at, one in enumerate(("http", "http2"))]
-    objects.append(resource(Kind.VIRTUAL_GATEWAY, GATE.name, {"listeners": listeners}))
+    yield resource(Kind.VIRTUAL_GATEWAY, GATE.name, {"listeners": listeners})
     action = {"target": {"virtualService": {"virtualServiceName": "s.local"}}}
     for at, one in enumerate(("http", "http2")):
         route = {f"{one}Route": {"match": {"prefix": "/", "port": gate + at}, "action": action}}
-        objects.append(resource(Kind.GATEWAY_ROUTE, one, route, parent=GATE.name))
-    return State(objects)
+        yield resource(Kind.GATEWAY_ROUTE, one, route, parent=GATE.name)
 
 
 async def test_cookies_that_come_apart_are_one_over_http2_and_stay_apart_before(tmp_path: Path) -> None:
@@ -112,6 +127,29 @@ async def test_cookies_that_come_apart_are_one_over_http2_and_stay_apart_before(
         for (caller, port), protocol, values in itertools.product(ways, protocols, cookies):
             sent = tuple(("cookie", one) for one in values)
             call = Call(host="s.local", port=port, protocol=protocol, headers=sent)
+            verdict = route(graph, caller, call, 0)
+            place = plane.place(caller.name)
+            heard = await heard_of(verdict, place.ingress if caller is GATE else place.egress)
+            if wanted := difference(verdict, heard):
+                wrong.append(told(0, state, caller, call, verdict, heard, wanted))
+    assert not wrong, "\n\n".join(wrong)
+
+
+async def test_a_scheme_is_what_a_header_says_wherever_a_call_came_over_http1(tmp_path: Path) -> None:
+    """Found by chance: what a gateway passes on to itself over HTTP/1.1 has no other place for it."""
+    web, wrong = Key(MESH, Kind.VIRTUAL_NODE, "web"), []
+    protocols: tuple[Protocol, ...] = ("http", "http2")
+    async with data_plane(tmp_path) as plane, contextlib.AsyncExitStack() as exits:
+        state, graph = by_scheme(plane, GATE_PORT), resolve(by_scheme(plane, GATE_PORT))
+        for name in ("secure", "rest"):
+            await exits.enter_async_context(speaking("http", plane.place(name).ingress, PORT, answering(name)))
+        await plane.publish(*state)
+        await plane.proxy(web)
+        await plane.proxy(GATE)
+        ways = ((web, PORT), (GATE, GATE_PORT), (GATE, GATE_PORT + 1))
+        for (caller, port), protocol, said in itertools.product(ways, protocols, ("https", "http", "")):
+            headers = (("x-forwarded-proto", said),) if said else ()
+            call = Call(host="s.local", port=port, protocol=protocol, headers=headers)
             verdict = route(graph, caller, call, 0)
             place = plane.place(caller.name)
             heard = await heard_of(verdict, place.ingress if caller is GATE else place.egress)

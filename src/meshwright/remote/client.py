@@ -105,12 +105,14 @@ class Client:
         self._timeout = timeout
         self._clock = clock
         self._gives_up_at = 0.0
+        self._was_there = False
         self._told: Callable[[str], None] = lambda _: None
 
     def outlasting(self, seconds: float, told: Callable[[str], None]) -> Client:
         """A client that asks again what may be asked twice while nobody answers, for `seconds` from now.
 
-        A control plane that is started anew is gone for some. `told` hears of it, once each time.
+        A control plane that is started anew is gone for some; one that never answered is not there. `told` hears of
+        it, once each time.
         """
         patient = copy.copy(self)
         patient._gives_up_at = time.monotonic() + seconds  # noqa: SLF001 - it is one of these
@@ -346,15 +348,18 @@ class Client:
         repeatable, told = again or method == "GET" or bool(key), False
         while True:
             try:
-                return self._asked_once(method, path, query, body=body, key=key, patience=patience, shape=shape)
+                found = self._asked_once(method, path, query, body=body, key=key, patience=patience, shape=shape)
             except (NoAnswerError, ServiceUnavailableException) as error:
                 left = self._gives_up_at - time.monotonic()
-                if not repeatable or left <= 0:
+                if not repeatable or left <= 0 or not (self._was_there or key):
                     raise
                 if not told:
                     self._told(f"{error} Asking again, {left:.0f} s left.")
                 told = True
                 time.sleep(min(RETRY_SECONDS, left))
+            else:
+                self._was_there = True
+                return found
 
     def _asked_once(
         self,

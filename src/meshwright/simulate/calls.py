@@ -48,6 +48,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The names in the certificate that who calls from outside shows; None for those that are asked for."""
     foreign: bool = False
     """Whether that certificate is issued by somebody whom nobody in the mesh trusts."""
+    over_http1: bool = False
+    """Whether a proxy passed it on over HTTP/1.1, which has no place for the scheme."""
 
     @property
     def apart(self) -> bool:
@@ -87,7 +89,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seen_scheme(self) -> str:
         """The scheme that a proxy reads: in HTTP/1.1 what `x-forwarded-proto` says, if anything."""
-        if self.protocol == "http":
+        if self.protocol == "http" or self.over_http1:
             said = self.values("x-forwarded-proto")[0]
             return said if said in _SCHEMES else self.scheme
         return self.scheme
@@ -114,7 +116,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         given = [value for name, value in self.headers if name.lower() == "cookie"]
         crumbs = given if over == "http" else [crumb for value in given for crumb in value.split("; ")]
         sent = self.with_headers(drop=["cookie"], add=[("cookie", one) for one in crumbs]) if given else self
-        return sent.arrived(over)
+        return msgspec.structs.replace(sent.arrived(over), over_http1=over == "http")
 
     def to(self, authority: str) -> Call:
         """The same with another Host."""

@@ -60,6 +60,10 @@ def leads_nowhere(verdict: Verdict) -> bool:
     return verdict.outcome in {"no-route", "no-host", "no-target"}
 
 
+UNSURE = "what answers such a call is not sure: an extension changes some, or who listens speaks another protocol"
+"""Why there is nothing to expect."""
+
+
 def declared(graph: Graph, verdict: Verdict) -> Expect | None:
     """What must come of a call that the definitions say is for somebody: that it gets there, also where it cannot.
 

@@ -22,6 +22,7 @@ from meshwright.trials.deriving.beside import Beside
 from meshwright.trials.deriving.entries import Gap, callers, match_of
 from meshwright.trials.deriving.examples import further
 from meshwright.trials.deriving.expectations import (
+    UNSURE,
     agreed,
     declared,
     encrypted,
@@ -177,6 +178,8 @@ def _reached(graph: Graph, found: Arrival, match: Matched, key: Key, where: str,
             expect = msgspec.structs.replace(expect, encryption=encrypted(graph, verdict))
         trial = _repeated(f"{title} is reached", agreed(verdict), expect, key, where)
         yield msgspec.structs.replace(trial, shows=_secured(graph, found, expect))
+    else:
+        yield Gap(route=key, path="", reason=UNSURE)
     if verdict.refused or nowhere:
         reason = verdict.ending.reason if nowhere else verdict.refused[0].refused
         yield from (Gap(route=one, path="", reason=reason) for one in verdict.chosen)
