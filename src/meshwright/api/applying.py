@@ -164,12 +164,8 @@ def _decided(
     )  # fmt: skip
     if made is None:
         return _confirmed(intent, fenced, newest, services.now()), told
-    if made.guarded.waits and intent.canary is not None and intent.kind == "apply":
-        raise GuardrailError(
-            f"A guardrail asks for approval that the canary did not need when it began: {told_of(made.guarded)}. "
-            "Nothing was changed."
-        )
     if made.guarded.waits:
+        _refuse_step(intent, made.guarded)
         waiting = pending_of(services, intent, made.plan, made.guarded)
         return None, msgspec.structs.replace(told, pending=waiting)
     if intent.begins is not None:
@@ -193,6 +189,15 @@ def _decided(
         answered=kept(intent.caller.asked, outcome_answer(told), new.at),
     )
     return draft, told
+
+
+def _refuse_step(intent: Intent, guarded: Guarded) -> None:
+    """Raise where a step of a canary would wait for somebody, as the whole of it did not."""
+    if intent.canary is not None and intent.kind == "apply":
+        raise GuardrailError(
+            f"A guardrail asks for approval that the canary did not need when it began: {told_of(guarded)}. "
+            "Nothing was changed."
+        )
 
 
 def _first(
