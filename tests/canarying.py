@@ -176,15 +176,21 @@ class Shop:
             await asyncio.gather(*tasks)
 
     @contextlib.asynccontextmanager
-    async def marking(self, every: int, name: str = "cart-v2", **fault: Any) -> AsyncIterator[None]:
-        """Calls all the time, whatever becomes of those before; each so many is marked, and meets the fault."""
-        self.lab.workloads(name)[0].fault = Fault(headers=MARK, **fault)
-        web = next(one for one in self.lab.fleet.instances if one.role.key.name == "web")
+    async def marking(self, every: int, other: str = "web", **fault: Any) -> AsyncIterator[None]:
+        """Calls all the time, whatever becomes of those before; each so many is marked, and meets the fault.
+
+        The fault is the new version's. Those that are marked are calls of the `other` node.
+        """
+        self.lab.workloads("cart-v2")[0].fault = Fault(headers=MARK, **fault)
+        web, marked = (
+            next(one for one in self.lab.fleet.instances if one.role.key.name == name) for name in ("web", other)
+        )
 
         async def send(number: int) -> None:
-            headers = {CALLS_HEADER: "none", **(MARK if number % every == 0 else {})}
+            from_, mark = (marked, MARK) if number % every == 0 else (web, {})
+            headers = {CALLS_HEADER: "none", **mark}
             request = Request(authority="cart.local", path="/", headers=headers)
-            await call(self.protocol, web.machine.egress, 8080, request, patience=DEADLINE)
+            await call(self.protocol, from_.machine.egress, 8080, request, patience=DEADLINE)
 
         async def sending() -> None:
             async with asyncio.TaskGroup() as sent:

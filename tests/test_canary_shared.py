@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from canarying import MARK, QUICK, Shop, objects
+from canarying import MARK, QUICK, Shop, node, objects
 from meshwright.lab.lab import Lab
 from meshwright.model.identity import Key, Kind
 from meshwright.model.state import State
@@ -67,3 +67,21 @@ async def test_what_cannot_be_told_apart_is_inconclusive_unless_it_is_to_count(t
             assert judged["told"].endswith(why)
             done = await one.apply(two_routes(usual, {"cart-v2": 1}), *ONE_STEP, "--canary-shared", "count")
             assert done.code == 0, done
+
+
+async def test_what_fails_for_one_caller_alone_is_found_among_the_calls_of_others(tmp_path: Path) -> None:
+    """And is told with the figures of that caller."""
+    job = node("job", "http", "cart.local")
+    async with Lab(State([*objects({"cart-v1": 1}), job])) as lab:
+        one = Shop(lab, tmp_path, "http")
+        more = (*QUICK, "--canary", "50", "--canary-interval", "6", "--canary-min-success", "50", "--format", "json")
+        async with one.marking(10, "job", status=503):
+            done = await one.apply(State([*objects({"cart-v2": 1}), job]), *more)
+        assert done.code == 1, done
+        judged = json.loads(done.out)["release"]["canary"]["judged"]
+        (check,) = judged["checks"]
+        (whole,), (alone,) = check["figures"], check["callers"]
+        assert (judged["verdict"], whole["caller"]) == ("failed", None)
+        assert (alone["caller"], alone["errors"]) == ("mesh/shop/virtualNode/job", alone["requests"])
+        assert whole["errors"] == alone["errors"] < whole["requests"] / 2
+        assert f"cart-v2, of job: {alone['requests']} requests, 0 % succeeded" in judged["told"]
