@@ -79,16 +79,16 @@ async def apply_and_kill(lab: Lab, state: State, chance: random.Random) -> tuple
         applying = asyncio.create_task(lab.apply(weighted(state, number)))
         if number in deadly:
             await asyncio.sleep(usual * chance.uniform(0.1, 0.9))
+            interrupted += not applying.done()
             await lab.control.kill()
+            await lab.control.start()
         try:
+            # A client whose request was taken asks what came of it until the server is back.
             acknowledged[await applying] = number
-            if number not in deadly:
-                usual = time.monotonic() - began
         except UnreachableError:
             assert number in deadly, "the server answers unless it was killed"
-            interrupted += 1
-        if number in deadly:
-            await lab.control.start()
+        if number not in deadly:
+            usual = time.monotonic() - began
     return acknowledged, interrupted
 
 
