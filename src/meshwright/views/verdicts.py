@@ -28,6 +28,9 @@ _ALL = 100
 def as_json(verdict: Verdict, find: Find) -> str:
     """`verdict` as indented JSON, with the `source` of whatever has a part in it."""
     told = to_wire(verdict)
+    for call in (told["call"], *(hop[name] for hop in told["hops"] for name in ("call", "call_after"))):
+        # The connection between two proxies is theirs, and no part of the call.
+        del call["over_http1"]
     end = verdict.ending.decided_by
     told["ending"]["source"] = to_wire(end and find(end.path, ""))
     for hop, plain in zip(verdict.hops, told["hops"], strict=True):
