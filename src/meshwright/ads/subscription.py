@@ -1,6 +1,7 @@
 """What one client wants of one resource type, what it has, and what is on its way.
 
 The one rule: a client's copy counts as known only from its own word, an ack or the versions it names on connecting.
+The class is long, because what a client wants, has and is on its way to get decide about each other.
 """
 
 from __future__ import annotations
