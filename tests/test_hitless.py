@@ -121,10 +121,8 @@ class Killer:
         applying = asyncio.create_task(self._lab.apply(state))
         await asyncio.to_thread(self._watch, come, applying)
         await self._lab.control.kill()
-        with contextlib.suppress(UnreachableError):
-            await applying
         before = await alone(self._lab)
-        await self._revive(before, None, state)
+        await self._revive(before, None, state, applying)
 
     def _watch(self, come: Callable[[Disk, int, Callable[[], bool]], bool], applying: asyncio.Task[int]) -> None:
         path = self._lab.control.folder / "meshwright.db"
@@ -138,9 +136,15 @@ class Killer:
         finally:
             disk.close()
 
-    async def _revive(self, before: Any, number: int | None, state: State | None = None) -> None:
+    async def _revive(
+        self, before: Any, number: int | None, state: State | None = None, asked: asyncio.Task[int] | None = None
+    ) -> None:
         """Start it; what was not answered is asked for again; then every resource that is new was sent once."""
         await self._lab.control.start()
+        if asked is not None:
+            # Its client asks what came of it until the server is back.
+            with contextlib.suppress(UnreachableError):
+                await asked
         if state is not None:
             number = await self._lab.apply(state)
         assert number is not None
